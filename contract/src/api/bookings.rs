@@ -1,0 +1,156 @@
+//! Bookings, holds, orders, tickets.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{
+    AccountId, BookingId, Money, OrderId, SeatLabel, ShowId, TierCode,
+    booking::{HoldStatus, OrderStatus, Reason, Status},
+};
+
+/// Asks for chosen seats, or for the best available. Either `seats` or `quantity`.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewBooking {
+    pub show_id: ShowId,
+    pub tier: TierCode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seats: Option<Vec<SeatLabel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantity: Option<u16>,
+}
+
+/// The answer 202.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Accepted {
+    pub booking_id: BookingId,
+    pub status: Status,
+    pub links: Links,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Links {
+    #[serde(rename = "self")]
+    pub this: String,
+    pub live: String,
+}
+
+/// A booking as its owner sees it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Booking {
+    pub booking_id: BookingId,
+    pub status: Status,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_seats: Option<Vec<SeatLabel>>,
+    /// Free seats offered instead, as of the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alternatives: Option<Vec<SeatLabel>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Order>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    pub hold_id: BookingId,
+    pub show_id: ShowId,
+    pub user_id: AccountId,
+    pub tier: TierCode,
+    pub seat_ids: Vec<SeatLabel>,
+    pub status: HoldStatus,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NewOrder {
+    pub hold_id: BookingId,
+    pub customer: Customer,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Customer {
+    pub name: String,
+    pub email: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phone: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Order {
+    pub order_id: OrderId,
+    pub reference: String,
+    pub booking_id: BookingId,
+    pub show_id: ShowId,
+    pub tier: TierCode,
+    pub seat_ids: Vec<SeatLabel>,
+    pub lines: Vec<OrderLine>,
+    pub amount: Money,
+    pub status: OrderStatus,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed_at: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "BMS-7K2M9Q")]
+    pub ticket_code: Option<String>,
+    pub customer: Customer,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderLine {
+    pub kind: LineKind,
+    pub label: String,
+    /// Minor units of the order's currency; negative for a discount.
+    pub amount: i64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LineKind {
+    Seat,
+    Fee,
+    Discount,
+    Tax,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ConfirmPayment {
+    #[schema(example = "mock")]
+    pub method: String,
+}
+
+/// A ticket as JSON.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Ticket {
+    pub ticket_code: String,
+    pub reference: String,
+    pub order_id: OrderId,
+    pub show_id: ShowId,
+    pub movie_title: String,
+    pub theatre_name: String,
+    pub screen_name: String,
+    pub starts_at: DateTime<Utc>,
+    pub tier: TierCode,
+    pub seat_ids: Vec<SeatLabel>,
+}
+
+/// What a booking's socket tells: the present state at once, then each change.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum BookingFrame {
+    Booking(Booking),
+}

@@ -1,0 +1,291 @@
+//! Movies, theatres, screens, shows.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::{MovieId, ScreenId, SeatLabel, ShowId, TheatreId, TierCode};
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Movie {
+    pub movie_id: MovieId,
+    #[serde(flatten)]
+    pub details: MovieDetails,
+}
+
+/// A movie as an organiser writes it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MovieDetails {
+    pub title: String,
+    pub description: String,
+    pub genres: Vec<String>,
+    /// Age rating as printed, such as `UA 13+`.
+    pub rating: String,
+    pub duration_minutes: i32,
+    pub release_date: NaiveDate,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poster_url: Option<String>,
+    pub language: String,
+}
+
+/// A movie with its upcoming shows.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MovieWithShows {
+    #[serde(flatten)]
+    pub movie: Movie,
+    pub shows: Vec<Show>,
+}
+
+/// Days on which a movie is shown.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Availability {
+    pub dates: Vec<NaiveDate>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Theatre {
+    pub theatre_id: TheatreId,
+    #[serde(flatten)]
+    pub details: TheatreDetails,
+    pub screens: Vec<ScreenName>,
+}
+
+/// A theatre as an organiser writes it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TheatreDetails {
+    pub name: String,
+    pub address: String,
+    pub city: String,
+    pub latitude: f64,
+    pub longitude: f64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ScreenName {
+    pub screen_id: ScreenId,
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Screen {
+    pub screen_id: ScreenId,
+    #[serde(flatten)]
+    pub details: ScreenDetails,
+}
+
+/// A screen as an organiser writes it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScreenDetails {
+    pub theatre_id: TheatreId,
+    pub name: String,
+    pub tiers: Vec<ScreenTier>,
+    pub layout: Layout,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ScreenTier {
+    pub tier: TierCode,
+    pub name: String,
+    /// Whether places of this tier have no seat numbers.
+    pub general_admission: bool,
+    /// Places of a general-admission tier; the number of sellable seats otherwise.
+    pub capacity: i32,
+}
+
+/// Rows front to back, seats left to right.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Layout {
+    pub rows: Vec<Row>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Row {
+    pub row: String,
+    pub seats: Vec<Seat>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Seat {
+    pub seat_id: SeatLabel,
+    pub tier: TierCode,
+    #[serde(default)]
+    pub kind: SeatKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SeatKind {
+    #[default]
+    Seat,
+    Wheelchair,
+    /// There, but never sold.
+    Unavailable,
+    /// A gap in the row.
+    Aisle,
+}
+
+impl SeatKind {
+    /// Whether it can be sold.
+    #[must_use]
+    pub fn is_sellable(self) -> bool {
+        matches!(self, Self::Seat | Self::Wheelchair)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ShowStatus {
+    Scheduled,
+    OnSale,
+    SoldOut,
+    Closed,
+    Cancelled,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Show {
+    pub show_id: ShowId,
+    pub status: ShowStatus,
+    /// Free seats by tier.
+    pub available: Vec<TierAvailable>,
+    #[serde(flatten)]
+    pub details: ShowDetails,
+}
+
+/// A show as an organiser writes it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShowDetails {
+    pub movie_id: MovieId,
+    pub theatre_id: TheatreId,
+    pub screen_id: ScreenId,
+    pub starts_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prequeue_opens_at: Option<DateTime<Utc>>,
+    pub sale_opens_at: DateTime<Utc>,
+    pub sale_closes_at: DateTime<Utc>,
+    pub prices: Vec<Price>,
+    /// Seats one account may hold or own, over all tiers.
+    pub max_seats_per_user: i32,
+    #[serde(default = "hold_seconds")]
+    pub hold_seconds: i32,
+    #[serde(default = "order_seconds")]
+    pub order_seconds: i32,
+    #[serde(default)]
+    pub waiting_room: WaitingRoom,
+}
+
+fn hold_seconds() -> i32 {
+    600
+}
+
+fn order_seconds() -> i32 {
+    300
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Price {
+    pub tier: TierCode,
+    /// Minor units.
+    pub amount: i64,
+    /// ISO 4217; the same for every tier of a show.
+    #[schema(example = "INR")]
+    pub currency: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TierAvailable {
+    pub tier: TierCode,
+    pub seats: i32,
+}
+
+/// How visitors are let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum RoomMode {
+    /// No line: bookings need no pass.
+    Off,
+    /// First come, first served.
+    Fifo,
+    /// Those who came before the opening are shuffled at the opening.
+    Lottery,
+    /// Nobody may join.
+    Reject,
+}
+
+/// Settings of a show's waiting room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct WaitingRoom {
+    pub mode: RoomMode,
+    /// Visitors admitted per second.
+    pub rate_per_second: f64,
+    /// Most visitors admitted at once after a quiet spell.
+    pub burst: i32,
+    /// Most visitors with a live pass; null for no cap.
+    pub max_active: Option<i32>,
+    pub paused: bool,
+}
+
+impl Default for WaitingRoom {
+    fn default() -> Self {
+        Self {
+            mode: RoomMode::Fifo,
+            rate_per_second: 100.0,
+            burst: 10,
+            max_active: None,
+            paused: false,
+        }
+    }
+}
+
+/// A change of a waiting room: what is absent stays.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WaitingRoomChange {
+    pub mode: Option<RoomMode>,
+    pub rate_per_second: Option<f64>,
+    pub burst: Option<i32>,
+    /// Absent: as it is. Null: no cap.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<i32>)]
+    pub max_active: Option<Option<i32>>,
+    pub paused: Option<bool>,
+}
+
+/// Tells `null` from an absent field.
+fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// Layout, sold and held seats, in one answer.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SeatMap {
+    pub show_id: ShowId,
+    pub layout: Layout,
+    pub prices: Vec<Price>,
+    /// Sold, or never for sale.
+    pub unavailable_seat_ids: Vec<SeatLabel>,
+    pub held_seat_ids: Vec<SeatLabel>,
+    /// Grows with every change of any tier.
+    pub version: i64,
+}

@@ -1,0 +1,105 @@
+//! The waiting room: places and live frames.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::TicketId;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum PlaceState {
+    /// Before the opening of a lottery; there is no position yet.
+    Prequeue,
+    Waiting,
+    Admitted,
+    Left,
+    Expired,
+    #[serde(rename = "SOLD_OUT")]
+    SoldOut,
+    Closed,
+}
+
+/// A place in the line, as its owner sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlaceStatus {
+    pub ticket_id: TicketId,
+    /// Keep it: it proves the place, on another device and after an outage.
+    pub place_ticket: String,
+    pub state: PlaceState,
+    pub position: Option<u64>,
+    pub ahead: Option<u64>,
+    /// Everybody in the line.
+    pub waiting: u64,
+    /// Null while paused or not known.
+    pub eta_seconds: Option<Interval>,
+    pub live_url: String,
+    /// With state ADMITTED, where the show's room is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pass: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// A wait in seconds, at least and at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Interval {
+    pub low: u32,
+    pub high: u32,
+}
+
+/// What the server tells a waiting visitor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+pub enum LineFrame {
+    Position {
+        position: Option<u64>,
+        ahead: Option<u64>,
+        waiting: u64,
+        eta_seconds: Option<Interval>,
+        rate_per_second: f64,
+    },
+    Admitted {
+        pass: Option<String>,
+        expires_at: Option<DateTime<Utc>>,
+    },
+    Paused {
+        detail: String,
+    },
+    Resumed,
+    SoldOut,
+    Closed {
+        detail: String,
+    },
+}
+
+/// What a waiting visitor may tell the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum VisitorFrame {
+    Leave,
+}
+
+/// The subprotocol every socket of ours speaks.
+pub const SUBPROTOCOL: &str = "usher.v1";
+/// Prefix of the subprotocol that carries a place ticket as credential.
+pub const PLACE_TICKET_PROTOCOL: &str = "place-ticket.";
+/// Prefix of the subprotocol that carries an access token as credential.
+pub const BEARER_PROTOCOL: &str = "bearer.";
+
+/// Close codes of sockets.
+pub mod close {
+    /// The node drains; connect again.
+    pub const DRAIN: u16 = 1001;
+    /// A frame or a credential was refused.
+    pub const POLICY: u16 = 1008;
+    /// A frame was too big.
+    pub const TOO_BIG: u16 = 1009;
+    /// Come back later.
+    pub const TRY_LATER: u16 = 1013;
+    /// The same account opened a newer socket.
+    pub const REPLACED: u16 = 4001;
+    /// The client did not read.
+    pub const TOO_SLOW: u16 = 4002;
+}

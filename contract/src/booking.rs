@@ -1,0 +1,161 @@
+//! A booking: what may be asked, how it can end, and the states between.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::SeatLabel;
+
+/// The most seats one request may name, whatever a show allows per person.
+pub const SEATS_PER_REQUEST_MAX: usize = 20;
+
+/// Which seats are wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Wish {
+    /// Exactly these, all or none; sorted, without repetition.
+    Seats(Vec<SeatLabel>),
+    /// So many, adjacent where possible, the best that are free.
+    BestAvailable(u16),
+}
+
+impl Wish {
+    /// How many seats are wanted.
+    #[must_use]
+    pub fn n_seats(&self) -> usize {
+        match self {
+            Self::Seats(seats) => seats.len(),
+            Self::BestAvailable(n) => usize::from(*n),
+        }
+    }
+}
+
+/// What an allocated request becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Kind {
+    /// A hold: seats kept until an order is made from them.
+    Hold,
+    /// An order in one step, waiting for its payment.
+    Order,
+}
+
+impl Kind {
+    /// As written in the database.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Hold => "HOLD",
+            Self::Order => "ORDER",
+        }
+    }
+}
+
+/// Whether a request has been decided, and how. Once it is not `QUEUED` it never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Status {
+    Queued,
+    Allocated,
+    Rejected,
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        pub enum $name {
+            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// The word used in answers and in the database.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)+ }
+            }
+
+            /// Reads the word back; `None` for a word this version does not know.
+            #[must_use]
+            pub fn from_word(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+words! {
+    /// Why a request was rejected.
+    Reason {
+        /// At least one of the chosen seats was taken.
+        SeatTaken = "SEAT_TAKEN",
+        /// Not enough free seats of the tier.
+        SoldOut = "SOLD_OUT",
+        /// The account would hold more seats of the show than it may.
+        LimitExceeded = "LIMIT_EXCEEDED",
+        /// The sale ended before the request was decided.
+        SaleClosed = "SALE_CLOSED",
+        /// The pass has bought a live booking already.
+        PassUsed = "PASS_USED",
+        /// The request waited past its deadline.
+        Expired = "EXPIRED",
+        /// The same Idempotency-Key came with another body.
+        IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
+        /// It could not be decided; nothing was booked.
+        Internal = "INTERNAL",
+    }
+}
+
+words! {
+    /// Where an allocated booking stands.
+    State {
+        Held = "HELD",
+        PaymentPending = "PAYMENT_PENDING",
+        Confirmed = "CONFIRMED",
+        Expired = "EXPIRED",
+        Failed = "FAILED",
+        Cancelled = "CANCELLED",
+        Released = "RELEASED",
+    }
+}
+
+words! {
+    /// Where an order stands.
+    OrderStatus {
+        PaymentPending = "PAYMENT_PENDING",
+        Confirmed = "CONFIRMED",
+        Expired = "EXPIRED",
+        Failed = "FAILED",
+        Cancelled = "CANCELLED",
+    }
+}
+
+words! {
+    /// Where a hold stands, as its owner sees it.
+    HoldStatus {
+        Held = "HELD",
+        Expired = "EXPIRED",
+        Released = "RELEASED",
+    }
+}
+
+impl State {
+    /// Whether the booking's seats are kept from others.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Held | Self::PaymentPending | Self::Confirmed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_read_back_as_what_they_were() {
+        for state in ["HELD", "PAYMENT_PENDING", "CONFIRMED", "EXPIRED", "RELEASED"] {
+            assert_eq!(State::from_word(state).map(State::as_str), Some(state));
+        }
+        assert_eq!(Reason::from_word("NONSENSE"), None);
+        assert!(State::Held.is_live() && !State::Released.is_live());
+    }
+}

@@ -1,0 +1,31 @@
+//! Times that two services must agree on, and how they relate.
+
+use std::time::Duration;
+
+/// Longest wait for a broker's confirm; past it the publish is *unknown*.
+pub const CONFIRM_WAIT: Duration = Duration::from_secs(2);
+/// How long after its acceptance a request may still be allocated; then it ends EXPIRED.
+pub const BOOKING_DEADLINE: Duration = Duration::from_mins(15);
+/// AMQP heartbeat: a frozen peer is noticed after about twice this.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A seat lock in Redis while its booking is undecided.
+pub const SEAT_LOCK_UNDECIDED: Duration = Duration::from_secs(30);
+/// Longest `Prefer: wait`.
+pub const PREFER_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long `POST /holds` waits where the client does not say.
+pub const HOLD_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+/// Leeway between the clocks of two nodes when a pass is checked.
+pub const PASS_LEEWAY: Duration = Duration::from_secs(5);
+/// Longest statement and longest idle transaction in Postgres.
+pub const STATEMENT_MAX: Duration = Duration::from_secs(5);
+/// How long an allocator may stay silent before its partitions move.
+pub const ALLOCATOR_DEAD_AFTER: Duration = Duration::from_secs(3);
+/// How often an allocator says it is alive.
+pub const ALLOCATOR_HEARTBEAT: Duration = Duration::from_secs(1);
+
+// An undecided seat lock must outlive the slowest transaction that decides it.
+const _: () = assert!(SEAT_LOCK_UNDECIDED.as_secs() > 3 * STATEMENT_MAX.as_secs());
+// A relay holds its rows locked while it publishes; the database must not cut it off before.
+const _: () = assert!(CONFIRM_WAIT.as_secs() < STATEMENT_MAX.as_secs());
+// Two missed heartbeats are a hiccup, three are a death.
+const _: () = assert!(ALLOCATOR_DEAD_AFTER.as_secs() >= 3 * ALLOCATOR_HEARTBEAT.as_secs());

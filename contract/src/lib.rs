@@ -1,0 +1,25 @@
+//! What the services say to each other and to clients. No IO, no clock.
+//!
+//! A booking on one screen: a visitor joins the [`line`](api::line), is admitted with a
+//! [`pass`], submits a [`booking`] that travels as a [`message`] through the [`topology`],
+//! and is told the outcome as an event.
+
+mod id;
+mod seat;
+mod money;
+pub mod booking;
+pub mod message;
+pub mod topology;
+pub mod deadline;
+pub mod keys;
+pub mod access;
+pub mod pass;
+pub mod place_ticket;
+pub mod booking_id;
+pub mod api;
+
+pub use id::{
+    AccountId, BookingId, EventId, MovieId, OrderId, ScreenId, ShowId, TheatreId, TicketId,
+};
+pub use money::Money;
+pub use seat::{SeatLabel, TierCode};

@@ -1,0 +1,154 @@
+//! The messages on the broker. Fields are only ever added, with a default.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::{
+    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId, TierCode,
+    booking::{Kind, Reason, SEATS_PER_REQUEST_MAX, State, Wish},
+};
+
+/// Most bookings one envelope carries.
+pub const ENVELOPE_BOOKINGS_MAX: usize = 64;
+/// Most bytes one envelope has; the broker refuses more than 64 KiB.
+pub const ENVELOPE_BYTES_MAX: usize = 60 * 1024;
+
+/// One message of a `booking.{show}.{tier}` queue: 1 to 64 requests of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Envelope {
+    pub v: u8,
+    pub show_id: ShowId,
+    pub tier: TierCode,
+    pub bookings: Vec<BookingRequested>,
+}
+
+/// One accepted request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BookingRequested {
+    pub booking_id: BookingId,
+    pub account_id: AccountId,
+    pub kind: Kind,
+    pub wish: Wish,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// The place whose pass paid for this request; `None` where the room is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket_id: Option<TicketId>,
+    /// After this moment, on Postgres's clock, the request ends EXPIRED.
+    pub deadline: DateTime<Utc>,
+    /// W3C trace context of the request that was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+    /// How often the booking has come back from the parking queue.
+    #[serde(default)]
+    pub attempt: u8,
+}
+
+/// Why a message of a request queue cannot be understood.
+#[derive(Debug, Error)]
+pub enum BadEnvelope {
+    #[error("not an envelope")]
+    Json(#[from] serde_json::Error),
+    #[error("version {0} is not known")]
+    Version(u8),
+    #[error("{0} bookings in one envelope")]
+    Length(usize),
+    #[error("a booking asks for {0} seats")]
+    Seats(usize),
+}
+
+impl Envelope {
+    /// Reads and checks a message; what passes can be decided without further checks of form.
+    pub fn decode(bytes: &[u8]) -> Result<Self, BadEnvelope> {
+        let envelope: Self = serde_json::from_slice(bytes)?;
+        if envelope.v != 1 {
+            return Err(BadEnvelope::Version(envelope.v));
+        }
+        if !(1..=ENVELOPE_BOOKINGS_MAX).contains(&envelope.bookings.len()) {
+            return Err(BadEnvelope::Length(envelope.bookings.len()));
+        }
+        for booking in &envelope.bookings {
+            let n = booking.wish.n_seats();
+            if !(1..=SEATS_PER_REQUEST_MAX).contains(&n) {
+                return Err(BadEnvelope::Seats(n));
+            }
+        }
+        Ok(envelope)
+    }
+
+    /// The message as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an envelope has no maps with keys that are not text")
+    }
+}
+
+/// Something that happened to a booking, with its whole state after it.
+///
+/// Consumers keep the highest `seq` per booking and drop the rest, so order and duplicates
+/// do not matter to them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BookingEvent {
+    pub event_id: EventId,
+    pub booking_id: BookingId,
+    /// 1 for the outcome, then one more with each transition.
+    pub seq: i32,
+    pub show_id: ShowId,
+    pub tier: TierCode,
+    pub account_id: AccountId,
+    pub at: DateTime<Utc>,
+    /// Where an allocated booking stands; `None` for a rejected one.
+    pub state: Option<State>,
+    /// Why it was rejected; `None` for an allocated one.
+    pub reason: Option<Reason>,
+    #[serde(default)]
+    pub order_id: Option<OrderId>,
+    #[serde(default)]
+    pub seat_ids: Vec<SeatLabel>,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = Envelope::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_envelope_reads_back_and_its_bounds_hold() {
+        let booking = BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: AccountId::new(),
+            kind: Kind::Order,
+            wish: Wish::BestAvailable(2),
+            idempotency_key: Some("k".into()),
+            ticket_id: None,
+            deadline: DateTime::UNIX_EPOCH,
+            traceparent: None,
+            attempt: 0,
+        };
+        let mut envelope = Envelope {
+            v: 1,
+            show_id: ShowId::new(),
+            tier: "STANDARD".parse().unwrap(),
+            bookings: vec![booking.clone()],
+        };
+        assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
+        envelope.bookings = vec![booking.clone(); ENVELOPE_BOOKINGS_MAX + 1];
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Length(65))));
+        envelope.bookings = vec![BookingRequested { wish: Wish::BestAvailable(0), ..booking }];
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Seats(0))));
+        envelope.v = 2;
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Version(2))));
+    }
+}

@@ -1,0 +1,57 @@
+//! Exchanges, queues and bindings, as data. `platform::broker` declares them.
+//!
+//! ```text
+//! booking.requests (direct) ── {show}.{tier} ──► booking.{show}.{tier}   one active consumer
+//!        │ no such queue                                 │ delivered too often
+//!        ▼                                               ▼
+//! booking.unrouted ──► booking.unrouted          booking.parked ──► booking.parked
+//! booking.events (topic) ── {show}.{tier} ──► one queue per channel, one per live node
+//! ```
+//! Built for RabbitMQ 3.10 to 4.x: every argument whose default changed is set.
+
+use crate::{ShowId, TierCode};
+
+/// Where accepted requests are published, with [`Partition::routing_key`].
+pub const REQUESTS: &str = "booking.requests";
+/// Alternate exchange of [`REQUESTS`] and the queue behind it: accepted, but no queue was bound.
+pub const UNROUTED: &str = "booking.unrouted";
+/// Dead letters of the request queues, and the queue behind it.
+pub const PARKED: &str = "booking.parked";
+/// Topic exchange for what happened to bookings.
+pub const EVENTS: &str = "booking.events";
+
+/// Deliveries of one message before it is parked. Explicit, because 3.10 has no limit and 4.x has 20.
+pub const DELIVERY_LIMIT: i64 = 20;
+/// Ready messages a request queue holds before publishes are refused.
+pub const REQUEST_QUEUE_MESSAGES_MAX: i64 = 200_000;
+/// Bytes a request queue holds before publishes are refused.
+pub const REQUEST_QUEUE_BYTES_MAX: i64 = 512 * 1024 * 1024;
+/// Ready events a live node's queue holds before the oldest go; sockets re-read the state anyway.
+pub const LIVE_QUEUE_MESSAGES_MAX: i64 = 50_000;
+
+/// The requests of one tier of one show: one queue, one active consumer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Partition {
+    pub show: ShowId,
+    pub tier: TierCode,
+}
+
+impl Partition {
+    /// `{show}.{tier}`.
+    #[must_use]
+    pub fn routing_key(&self) -> String {
+        format!("{}.{}", self.show, self.tier)
+    }
+
+    /// `booking.{show}.{tier}`.
+    #[must_use]
+    pub fn queue(&self) -> String {
+        format!("booking.{}.{}", self.show, self.tier)
+    }
+}
+
+impl std::fmt::Display for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.show, self.tier)
+    }
+}

@@ -1,0 +1,18 @@
+//! RabbitMQ: connections that come back, publishes with a known or an unknown result, consumers.
+//!
+//! lapin's own recovery is not used: a lost connection ends every session on it, and whoever
+//! held one starts again. Acks go through the delivery's own acker, never by raw tags.
+
+mod link;
+mod publish;
+mod consume;
+mod topology;
+
+pub use consume::{Consumption, Session, ack_all};
+pub use lapin::message::Delivery;
+pub use link::{Broker, Link};
+pub use publish::{PublishError, Publisher};
+pub use topology::{
+    declare_base, declare_channel_queue, declare_live_queue, declare_requests, delete_requests,
+    unbind_requests,
+};

@@ -1,0 +1,160 @@
+//! Consuming: sessions for whoever batches, and a loop for whoever takes one at a time.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, StreamExt as _};
+use lapin::{
+    Channel, Consumer,
+    message::Delivery,
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
+    },
+    types::FieldTable,
+};
+use tracing::{debug, warn};
+
+use super::{Broker, Link};
+use crate::Shutdown;
+
+const ACK_WAIT: Duration = Duration::from_secs(5);
+const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// One consumer on one channel of one connection. When any of the three is lost, the session is
+/// over; what it delivered and was not acked comes back in another.
+pub struct Session {
+    link: Arc<Link>,
+    channel: Channel,
+    consumer: Consumer,
+}
+
+impl Session {
+    /// Starts consuming with a bounded number of unacked deliveries.
+    pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
+        assert!(prefetch > 0, "0 would mean without limit");
+        let channel = link.channel().await?;
+        let opening = async {
+            channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
+            let options = BasicConsumeOptions {
+                no_local: false,
+                no_ack: false,
+                exclusive: false,
+                nowait: false,
+            };
+            channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
+        };
+        let consumer = tokio::time::timeout(ACK_WAIT, opening).await??;
+        Ok(Self { link, channel, consumer })
+    }
+
+    /// The next delivery; `None` when the session is over.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        tokio::select! {
+            () = self.link.died() => None,
+            delivery = self.consumer.next() => match delivery {
+                Some(Ok(delivery)) => Some(delivery),
+                Some(Err(error)) => {
+                    debug!("a consumer ended: {error}");
+                    None
+                }
+                None => None,
+            },
+        }
+    }
+
+    /// A delivery that is already here, without waiting.
+    pub fn next_now(&mut self) -> Option<Delivery> {
+        self.consumer.next().now_or_never()?.and_then(Result::ok)
+    }
+
+    /// Whether the session can still be believed: a dead one may hold deliveries that were
+    /// given to somebody else.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !self.link.is_dead() && self.channel.status().connected()
+    }
+
+    /// Ends the session; unacked deliveries go back to the queue.
+    pub async fn close(self) {
+        let closing = self.channel.close(200, "session over".into());
+        let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+    }
+}
+
+/// Acks a delivery and all before it on its channel. `false` means the session is over.
+pub async fn ack_all(last: &Delivery) -> bool {
+    let acking = last.acker.ack(BasicAckOptions { multiple: true });
+    matches!(tokio::time::timeout(ACK_WAIT, acking).await, Ok(Ok(true)))
+}
+
+/// What becomes of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consumption {
+    /// Done: the message goes.
+    Ack,
+    /// Not now: the message comes back.
+    Retry,
+    /// Never: the message goes to the dead letters of its queue, or nowhere where it has none.
+    Park,
+}
+
+impl Broker {
+    /// Consumes a queue one message at a time until the shutdown begins, across lost
+    /// connections. `prepare` runs at the start of each session and names the queue.
+    pub async fn consume<P, PFut, H, HFut>(
+        mut self,
+        prefetch: u16,
+        shutdown: Shutdown,
+        prepare: P,
+        handle: H,
+    ) where
+        P: Fn(Channel) -> PFut,
+        PFut: Future<Output = anyhow::Result<String>>,
+        H: Fn(Delivery) -> HFut,
+        HFut: Future<Output = Consumption>,
+    {
+        while !shutdown.has_begun() {
+            let link = tokio::select! {
+                () = shutdown.begun() => return,
+                link = self.link_soon() => match link { Some(link) => link, None => return },
+            };
+            let opened = async {
+                let queue = prepare(link.channel().await?).await?;
+                Session::open(Arc::clone(&link), &queue, prefetch).await
+            };
+            match opened.await {
+                Ok(session) => one_session(session, &shutdown, &handle).await,
+                Err(error) => warn!("cannot consume: {error:#}"),
+            }
+            if !shutdown.sleep(RETRY_WAIT).await {
+                return;
+            }
+        }
+    }
+}
+
+async fn one_session<H, HFut>(mut session: Session, shutdown: &Shutdown, handle: &H)
+where
+    H: Fn(Delivery) -> HFut,
+    HFut: Future<Output = Consumption>,
+{
+    loop {
+        let delivery = tokio::select! {
+            () = shutdown.begun() => break,
+            delivery = session.next() => match delivery { Some(delivery) => delivery, None => break },
+        };
+        let acker = delivery.acker.clone();
+        let settled = match handle(delivery).await {
+            Consumption::Ack => acker.ack(BasicAckOptions { multiple: false }).await,
+            Consumption::Retry => {
+                let settled = acker.nack(BasicNackOptions { multiple: false, requeue: true }).await;
+                shutdown.sleep(RETRY_WAIT).await;
+                settled
+            }
+            Consumption::Park => acker.reject(BasicRejectOptions { requeue: false }).await,
+        };
+        if !matches!(settled, Ok(true)) {
+            break;
+        }
+    }
+    session.close().await;
+}

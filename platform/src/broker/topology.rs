@@ -1,0 +1,144 @@
+//! Declares what `contract::topology` names. Every flag and argument is written out: defaults
+//! differ between RabbitMQ 3.10 and 4.x.
+
+use contract::topology::{
+    DELIVERY_LIMIT, EVENTS, LIVE_QUEUE_MESSAGES_MAX, PARKED, Partition, REQUEST_QUEUE_BYTES_MAX,
+    REQUEST_QUEUE_MESSAGES_MAX, REQUESTS, UNROUTED,
+};
+use lapin::{
+    Channel, ExchangeKind,
+    options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    types::{AMQPValue, FieldTable},
+};
+
+const DURABLE_EXCHANGE: ExchangeDeclareOptions = ExchangeDeclareOptions {
+    passive: false,
+    durable: true,
+    auto_delete: false,
+    internal: false,
+    nowait: false,
+};
+
+const DURABLE_QUEUE: QueueDeclareOptions = QueueDeclareOptions {
+    passive: false,
+    durable: true,
+    exclusive: false,
+    auto_delete: false,
+    nowait: false,
+};
+
+const BIND: QueueBindOptions = QueueBindOptions { nowait: false };
+
+fn text(value: &str) -> AMQPValue {
+    AMQPValue::LongString(value.into())
+}
+
+fn quorum() -> FieldTable {
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("quorum"));
+    arguments
+}
+
+/// Declares the exchanges, the parking queue and the queue of the unrouted. Safe to repeat.
+pub async fn declare_base(channel: &Channel) -> lapin::Result<()> {
+    let declare = |name: &'static str, kind: ExchangeKind, arguments: FieldTable| {
+        channel.exchange_declare(name.into(), kind, DURABLE_EXCHANGE, arguments)
+    };
+    let mut with_alternate = FieldTable::default();
+    // Confirmed then always means stored: what no queue is bound for goes there.
+    with_alternate.insert("alternate-exchange".into(), text(UNROUTED));
+    declare(UNROUTED, ExchangeKind::Fanout, FieldTable::default()).await?;
+    declare(PARKED, ExchangeKind::Fanout, FieldTable::default()).await?;
+    declare(REQUESTS, ExchangeKind::Direct, with_alternate).await?;
+    declare(EVENTS, ExchangeKind::Topic, FieldTable::default()).await?;
+    for name in [UNROUTED, PARKED] {
+        let mut arguments = quorum();
+        // Both hold accepted bookings: nothing of them may be dropped, however often it returns.
+        arguments.insert("x-overflow".into(), text("reject-publish"));
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
+        channel.queue_declare(name.into(), DURABLE_QUEUE, arguments).await?;
+        channel
+            .queue_bind(name.into(), name.into(), "".into(), BIND, FieldTable::default())
+            .await?;
+    }
+    Ok(())
+}
+
+/// Declares and binds the queue of one partition. Safe to repeat.
+pub async fn declare_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
+    let mut arguments = quorum();
+    // One consumer at a time; the rendezvous among allocators says which, this is the net below.
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments.insert("x-dead-letter-exchange".into(), text(PARKED));
+    // A parked booking must not be lost between two queues; needs reject-publish below.
+    arguments.insert("x-dead-letter-strategy".into(), text("at-least-once"));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(REQUEST_QUEUE_MESSAGES_MAX));
+    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(REQUEST_QUEUE_BYTES_MAX));
+    let queue = partition.queue();
+    channel.queue_declare(queue.as_str().into(), DURABLE_QUEUE, arguments).await?;
+    let key = partition.routing_key();
+    channel
+        .queue_bind(
+            queue.as_str().into(),
+            REQUESTS.into(),
+            key.as_str().into(),
+            BIND,
+            FieldTable::default(),
+        )
+        .await
+}
+
+/// Takes a partition's queue off the exchange: what still arrives goes to the unrouted.
+pub async fn unbind_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
+    let (queue, key) = (partition.queue(), partition.routing_key());
+    channel
+        .queue_unbind(
+            queue.as_str().into(),
+            REQUESTS.into(),
+            key.as_str().into(),
+            FieldTable::default(),
+        )
+        .await
+}
+
+/// Deletes a partition's queue. The caller has made sure that it is empty.
+pub async fn delete_requests(channel: &Channel, partition: &Partition) -> lapin::Result<u32> {
+    let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
+    channel.queue_delete(partition.queue().as_str().into(), options).await
+}
+
+/// A durable queue for one channel of the notifier, with every event.
+pub async fn declare_channel_queue(channel: &Channel, name: &str) -> lapin::Result<String> {
+    let queue = format!("{EVENTS}.{name}");
+    let mut arguments = quorum();
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
+    channel.queue_declare(queue.as_str().into(), DURABLE_QUEUE, arguments).await?;
+    channel
+        .queue_bind(queue.as_str().into(), EVENTS.into(), "#".into(), BIND, FieldTable::default())
+        .await?;
+    Ok(queue)
+}
+
+/// A queue for one live node, gone with it. Bounded: the oldest go, sockets re-read the state.
+pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
+    let options = QueueDeclareOptions {
+        passive: false,
+        durable: false,
+        exclusive: true,
+        auto_delete: true,
+        nowait: false,
+    };
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), text("classic"));
+    arguments.insert("x-overflow".into(), text("drop-head"));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(LIVE_QUEUE_MESSAGES_MAX));
+    let queue = channel.queue_declare("".into(), options, arguments).await?;
+    let name = queue.name().as_str().to_owned();
+    channel
+        .queue_bind(name.as_str().into(), EVENTS.into(), "#".into(), BIND, FieldTable::default())
+        .await?;
+    Ok(name)
+}

@@ -1,0 +1,69 @@
+//! Settings every service has. Each service adds its own; all are environment variables.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use contract::keys::MasterKey;
+
+/// Where the backends are, and the installation's master key.
+#[derive(Args, Clone)]
+pub struct Backends {
+    /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// A read replica for the catalogue; the primary where it is absent.
+    #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
+    pub database_replica_url: Option<String>,
+    /// Redis, such as `redis://127.0.0.1:6379/0`.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub redis_url: String,
+    /// RabbitMQ with its virtual host, such as `amqp://usher:secret@127.0.0.1:5672/usher`.
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub amqp_url: String,
+    /// 32 random bytes in base64 (`openssl rand -base64 32`). Signs tokens and seals keys.
+    #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true, value_parser = parse_master_key)]
+    pub master_key: MasterKey,
+    /// Most connections this process opens to PostgreSQL.
+    #[arg(long, env = "USHER_DATABASE_CONNECTIONS_MAX", default_value_t = 16)]
+    pub database_connections_max: u32,
+}
+
+fn parse_master_key(text: &str) -> Result<MasterKey, String> {
+    MasterKey::parse(text).map_err(|error| error.to_string())
+}
+
+/// How a process logs and how long it may take to stop.
+#[derive(Args, Clone, Debug)]
+pub struct Process {
+    /// `text` for people, `json` for machines.
+    #[arg(long, env = "USHER_LOG_FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    pub log_format: String,
+    /// What is logged: `info`, or a filter such as `info,allocator=debug`.
+    #[arg(long, env = "USHER_LOG", default_value = "info")]
+    pub log: String,
+    /// Seconds a stopping process waits for its work before it gives up.
+    #[arg(long, env = "USHER_SHUTDOWN_SECONDS", default_value_t = 10)]
+    pub shutdown_seconds: u64,
+}
+
+/// Limits of an HTTP listener.
+#[derive(Args, Clone, Debug)]
+pub struct Http {
+    /// Most open connections, WebSockets included; more wait in the kernel's queue.
+    #[arg(long, env = "USHER_CONNECTIONS_MAX", default_value_t = 18_000)]
+    pub connections_max: usize,
+    /// Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas.
+    #[arg(long, env = "USHER_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<std::net::IpAddr>,
+    /// Origins of web pages that may open sockets, separated by commas; the page's own is
+    /// always allowed.
+    #[arg(long, env = "USHER_ALLOWED_ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Vec<String>,
+}
+
+/// The listener for metrics and admin checks: the same address, a thousand ports up.
+#[must_use]
+pub fn admin_address(listen: SocketAddr) -> SocketAddr {
+    let port = if listen.port() == 0 { 0 } else { listen.port().saturating_add(1000) };
+    SocketAddr::new(listen.ip(), port)
+}

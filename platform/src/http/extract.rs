@@ -1,0 +1,205 @@
+//! Reading requests: bodies, parameters, and who is calling. What passes here is well-formed.
+
+use std::{
+    fmt::Display,
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest, FromRequestParts, Path, Query, Request},
+    http::{StatusCode, header, request::Parts},
+};
+use contract::access::{Caller, Role};
+use serde::de::DeserializeOwned;
+
+use super::{ApiError, Door};
+use crate::clock;
+
+/// Most bytes a body may have.
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes an admin's body may have: a seat layout is long.
+pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// A JSON body, exactly of the declared shape.
+pub struct Body<T, const BYTES_MAX: usize = BODY_BYTES_MAX>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
+    for Body<T, BYTES_MAX>
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+        let kind = kind.map(|kind| kind.to_ascii_lowercase().replace(' ', ""));
+        if !matches!(kind.as_deref(), Some("application/json" | "application/json;charset=utf-8")) {
+            return Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "UNSUPPORTED_MEDIA_TYPE",
+                "send the body with `Content-Type: application/json`",
+            ));
+        }
+        let bytes = to_bytes(request.into_body(), BYTES_MAX).await.map_err(|_| {
+            ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "BODY_TOO_LARGE",
+                format!("a body here has at most {BYTES_MAX} bytes"),
+            )
+        })?;
+        let mut json = serde_json::Deserializer::from_slice(&bytes);
+        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+            let inner = error.inner();
+            if inner.is_data() {
+                ApiError::invalid(pointer(error.path()), plain(inner))
+            } else {
+                malformed(inner)
+            }
+        })?;
+        json.end().map_err(|error| malformed(&error))?;
+        Ok(Self(value))
+    }
+}
+
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::new(
+        StatusCode::BAD_REQUEST,
+        "MALFORMED_JSON",
+        format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
+    )
+}
+
+/// The message without the position, which means nothing to a program.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).chars().take(200).collect()
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter()
+        .map(|segment| match segment {
+            Segment::Seq { index } => format!("/{index}"),
+            Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => format!("/{variant}"),
+            Segment::Unknown => String::new(),
+        })
+        .collect()
+}
+
+/// An id in the path.
+pub struct PathId<T>(pub T);
+
+impl<T, S> FromRequestParts<S> for PathId<T>
+where
+    T: FromStr<Err: Display> + Send,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::invalid("id", "is not readable"))?;
+        text.parse()
+            .map(Self)
+            .map_err(|_| ApiError::invalid("id", "is not an id: a UUID is needed"))
+    }
+}
+
+/// Query parameters of a declared shape.
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(ApiError::invalid("query", error.body_text())),
+        }
+    }
+}
+
+/// The caller, who is signed in.
+#[derive(Clone, Copy)]
+pub struct SignedIn(pub Caller);
+
+impl SignedIn {
+    /// Refuses whoever is no admin.
+    pub fn must_be_admin(&self) -> Result<(), ApiError> {
+        if self.0.role == Role::Admin { Ok(()) } else { Err(ApiError::forbidden()) }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let OptionalCaller(caller) = OptionalCaller::from_request_parts(parts, state).await?;
+        caller.map(Self).ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+/// The caller, where a token was sent. A token that is wrong is refused all the same.
+pub struct OptionalCaller(pub Option<Caller>);
+
+impl<S: Send + Sync> FromRequestParts<S> for OptionalCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
+        let Some(token) = token else { return Ok(Self(None)) };
+        let caller = door(parts)?.access.verify(&token, clock::now());
+        caller.map(|caller| Self(Some(caller))).ok_or_else(ApiError::unauthenticated)
+    }
+}
+
+/// The bearer token as it was sent.
+pub struct Bearer(pub Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Bearer {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(Self(None)) };
+        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
+        match token {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                Ok(Self(Some(token.trim().to_owned())))
+            }
+            _ => Err(ApiError::unauthenticated()),
+        }
+    }
+}
+
+/// The address of the client: of the socket, or what a trusted proxy says.
+pub struct ClientAddr(pub IpAddr);
+
+impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let door = door(parts)?;
+        let peer =
+            parts.extensions.get::<SocketAddr>().map(|address| address.ip()).ok_or_else(|| {
+                ApiError::internal(anyhow::anyhow!("no peer address on the request"))
+            })?;
+        if !door.trusted_proxies.contains(&peer) {
+            return Ok(Self(peer));
+        }
+        // The nearest proxy appends the address it saw: the last one that is no proxy is the client.
+        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
+        let chain = forwarded.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+        let client = chain
+            .rsplit(',')
+            .filter_map(|text| text.trim().parse::<IpAddr>().ok())
+            .find(|address| !door.trusted_proxies.contains(address));
+        Ok(Self(client.unwrap_or(peer)))
+    }
+}
+
+fn door(parts: &Parts) -> Result<Door, ApiError> {
+    let door = parts.extensions.get::<Door>().cloned();
+    door.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the router was built without a door")))
+}

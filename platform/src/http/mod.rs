@@ -1,0 +1,41 @@
+//! HTTP as every service speaks it: one way to serve, one shape of error, one way to read bodies.
+
+mod serve;
+mod problem;
+mod extract;
+mod origin;
+
+pub use extract::{ADMIN_BODY_BYTES_MAX, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId, SignedIn};
+pub use origin::origin_is_allowed;
+pub use problem::{ApiError, ApiResult};
+pub use serve::{serve, serve_admin};
+
+use std::net::IpAddr;
+
+use contract::access::AccessKeys;
+
+/// What the extractors need; put it into the router as an extension with [`with_door`].
+#[derive(Clone)]
+pub struct Door {
+    pub access: AccessKeys,
+    pub trusted_proxies: std::sync::Arc<[IpAddr]>,
+    pub allowed_origins: std::sync::Arc<[String]>,
+}
+
+impl Door {
+    /// The door of a service with these settings.
+    #[must_use]
+    pub fn new(master: &contract::keys::MasterKey, http: &crate::config::Http) -> Self {
+        Self {
+            access: AccessKeys::new(master),
+            trusted_proxies: http.trusted_proxies.clone().into(),
+            allowed_origins: http.allowed_origins.clone().into(),
+        }
+    }
+}
+
+/// Gives every handler of the router the means to know who is calling.
+#[must_use]
+pub fn with_door(router: axum::Router, door: Door) -> axum::Router {
+    router.layer(axum::Extension(door))
+}

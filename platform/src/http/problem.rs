@@ -1,0 +1,226 @@
+//! Errors on their way to a client: a handler returns an [`ApiError`], and the outermost layer
+//! turns it, and every error of the framework, into a problem with the request's id.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use contract::api::problem::{FieldError, Problem};
+use serde_json::{Map, Value};
+use tracing::error;
+use uuid::Uuid;
+
+pub type ApiResult<T> = Result<T, ApiError>;
+
+/// What a client is told when a call fails.
+#[derive(Clone, Debug)]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<FieldError>,
+    more: Map<String, Value>,
+    headers: HeaderMap,
+    source: Option<Arc<anyhow::Error>>,
+}
+
+impl ApiError {
+    /// An error with a stable code and a sentence that says what to do next.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            errors: Vec::new(),
+            more: Map::new(),
+            headers: HeaderMap::new(),
+            source: None,
+        }
+    }
+
+    /// 400 VALIDATION_FAILED for one field.
+    #[must_use]
+    pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let error = FieldError { pointer: pointer.into(), detail: detail.into() };
+        let detail = format!("{} {}", error.pointer, error.detail);
+        let mut invalid = Self::new(StatusCode::BAD_REQUEST, "VALIDATION_FAILED", detail);
+        invalid.errors.push(error);
+        invalid
+    }
+
+    /// 401 UNAUTHENTICATED.
+    #[must_use]
+    pub fn unauthenticated() -> Self {
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "UNAUTHENTICATED",
+            "a valid access token is needed: sign in and send `Authorization: Bearer …`",
+        )
+        .header(header::WWW_AUTHENTICATE, "Bearer")
+    }
+
+    /// 403 FORBIDDEN for calls that need the role `admin`.
+    #[must_use]
+    pub fn forbidden() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", "this call needs the role admin")
+    }
+
+    /// 404 with the code of the thing.
+    #[must_use]
+    pub fn not_found(code: &'static str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, "there is no such thing, or it is not yours")
+    }
+
+    /// 409.
+    #[must_use]
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, detail)
+    }
+
+    /// 503 for a dependency that is away, with a Retry-After.
+    #[must_use]
+    pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_s: u64) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .header(header::RETRY_AFTER, &retry_after_s.to_string())
+    }
+
+    /// 500 for what must not happen; logged with its whole chain.
+    #[must_use]
+    pub fn internal(source: impl Into<anyhow::Error>) -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "INTERNAL",
+            "something failed on our side; quote the requestId when you report it",
+        )
+        .caused_by(source)
+    }
+
+    /// Keeps the cause for the log; the client never sees it.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
+        self.source = Some(Arc::new(source.into()));
+        self
+    }
+
+    /// Adds a member to the problem.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Adds a header to the answer.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    fn into_problem(self, request_id: &str) -> Response {
+        let problem = Problem {
+            kind: format!(
+                "https://usher.dev/problems/{}",
+                self.code.to_lowercase().replace('_', "-")
+            ),
+            title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.code.to_owned(),
+            request_id: request_id.to_owned(),
+            errors: self.errors,
+            more: self.more,
+        };
+        let mut response = (self.status, Json(problem)).into_response();
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The outermost layer: gives the request an id, and errors their shape.
+pub(super) async fn answer(request: Request, next: Next) -> Response {
+    let request_id = Uuid::now_v7().to_string();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = next.run(request).await;
+    let status = response.status();
+    let failed = status.is_client_error() || status.is_server_error();
+    if failed {
+        let error = response.extensions_mut().remove::<ApiError>();
+        let headers = std::mem::take(response.headers_mut());
+        let error = error.unwrap_or_else(|| of_framework(status, &headers));
+        if status.is_server_error() {
+            let cause = error.source.as_ref().map(|source| format!("{source:#}"));
+            error!(
+                request_id,
+                %method,
+                path,
+                status = status.as_u16(),
+                code = error.code,
+                "a call failed: {}",
+                cause.as_deref().unwrap_or("no cause given"),
+            );
+        }
+        response = error.into_problem(&request_id);
+    }
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert(REQUEST_ID, id);
+    }
+    response
+}
+
+/// An error that axum, hyper or tower made without us.
+fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
+    let (code, detail) = match status {
+        StatusCode::NOT_FOUND => ("NOT_FOUND", "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "see Allow for what works here"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("BODY_TOO_LARGE", "a body has at most 16 KiB"),
+        StatusCode::REQUEST_TIMEOUT => ("TIMEOUT", "the request came too slowly; send it again"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("UNSUPPORTED_MEDIA_TYPE", "send JSON"),
+        StatusCode::UPGRADE_REQUIRED => ("UPGRADE_REQUIRED", "this is a WebSocket"),
+        status if status.is_server_error() => ("INTERNAL", "something failed on our side"),
+        _ => ("BAD_REQUEST", "the request cannot be understood"),
+    };
+    let mut error = ApiError::new(status, code, detail);
+    if let Some(allow) = headers.get(header::ALLOW) {
+        error.headers.insert(header::ALLOW, allow.clone());
+    }
+    error
+}
+
+/// The answer to a handler that panicked.
+pub(super) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
+    let text = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    ApiError::internal(anyhow::anyhow!("a handler panicked: {text}")).into_response()
+}

@@ -1,0 +1,137 @@
+//! The accept loop. hyper's own, because it can time out a client that sends its headers slowly.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Json, Router, extract::Request, middleware, routing::get};
+use hyper::{body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use serde_json::json;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tower::{ServiceExt as _, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
+use tracing::{debug, warn};
+
+use super::{ApiError, problem};
+use crate::{Service, Shutdown, config::Http, service::Check, telemetry};
+
+/// A client has this long to send its headers, and between two requests.
+const HEADERS_WAIT: Duration = Duration::from_secs(5);
+/// A request has this long from its headers to the start of its answer; `Prefer: wait` is 30 s.
+const ANSWER_WAIT: Duration = Duration::from_secs(40);
+/// A dependency has this long to answer a readiness check.
+const CHECK_WAIT: Duration = Duration::from_secs(2);
+
+/// Serves until the shutdown begins, then lets open requests finish.
+pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdown: &Shutdown) {
+    let router = finish(service);
+    let connections = Arc::new(Semaphore::new(http.connections_max));
+    loop {
+        let permit = tokio::select! {
+            () = shutdown.begun() => return,
+            permit = Arc::clone(&connections).acquire_owned() => permit.expect("never closed"),
+        };
+        let (socket, peer) = tokio::select! {
+            () = shutdown.begun() => return,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    // Out of file descriptors, mostly: others must close first.
+                    warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            },
+        };
+        let _ = socket.set_nodelay(true);
+        metrics::gauge!("usher_http_connections").increment(1.0);
+        let (router, stop) = (router.clone(), shutdown.clone());
+        shutdown.spawn(async move {
+            serve_connection(TokioIo::new(socket), peer, router, stop).await;
+            metrics::gauge!("usher_http_connections").decrement(1.0);
+            drop(permit);
+        });
+    }
+}
+
+async fn serve_connection(
+    socket: TokioIo<tokio::net::TcpStream>,
+    peer: SocketAddr,
+    router: Router,
+    stop: Shutdown,
+) {
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WAIT)
+        .max_buf_size(32 * 1024)
+        .serve_connection(socket, TowerToHyperService::new(answer))
+        .with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%peer, "a connection ended early: {error}");
+    }
+}
+
+/// Adds what every listener has: health, errors in one shape, limits.
+fn finish(service: Service) -> Router {
+    let Service { router, checks } = service;
+    let checks: Arc<[(&'static str, Check)]> = checks.into();
+    router
+        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+        .route("/readyz", get(move || ready(Arc::clone(&checks))))
+        .layer(middleware::from_fn(in_time))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(problem::answer))
+}
+
+async fn ready(checks: Arc<[(&'static str, Check)]>) -> Result<Json<serde_json::Value>, ApiError> {
+    let asked = checks.iter().map(|(name, check)| async move {
+        let answer = tokio::time::timeout(CHECK_WAIT, check()).await;
+        (*name, answer.unwrap_or_else(|_| Err("no answer in 2 s".into())))
+    });
+    let answers = futures_util::future::join_all(asked).await;
+    let missing: Vec<String> = answers
+        .into_iter()
+        .filter_map(|(name, answer)| answer.err().map(|why| format!("{name}: {why}")))
+        .collect();
+    if missing.is_empty() {
+        return Ok(Json(json!({"status": "ready"})));
+    }
+    Err(ApiError::unavailable("NOT_READY", missing.join("; "), 1).with("missing", missing))
+}
+
+async fn in_time(request: Request, next: middleware::Next) -> axum::response::Response {
+    use axum::response::IntoResponse as _;
+    match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => axum::http::StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+/// Serves `/metrics` on its own listener until the shutdown begins.
+pub fn serve_admin(listener: TcpListener, shutdown: &Shutdown) {
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        let router = Router::new()
+            .route("/metrics", get(|| async { telemetry::render() }))
+            .route("/healthz", get(|| async { "ok" }));
+        let served =
+            axum::serve(listener, router).with_graceful_shutdown(async move { stop.begun().await });
+        if let Err(error) = served.await {
+            warn!("the metrics listener ended: {error}");
+        }
+    });
+}

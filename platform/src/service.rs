@@ -1,0 +1,112 @@
+//! The life of a service: start, serve, stop.
+
+use std::{future::Future, net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use axum::Router;
+use futures_util::future::BoxFuture;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing::{error, info};
+
+use crate::{
+    Shutdown,
+    config::{self, Http, Process},
+    http, telemetry,
+};
+
+/// A dependency that must answer before the service can serve; the error says what is missing.
+pub type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// A started service: what it answers, and what it needs for that.
+#[derive(Default)]
+pub struct Service {
+    pub router: Router,
+    pub checks: Vec<(&'static str, Check)>,
+}
+
+impl Service {
+    /// A service with these routes and no checks yet.
+    #[must_use]
+    pub fn new(router: Router) -> Self {
+        Self { router, checks: Vec::new() }
+    }
+
+    /// Adds a check to `/readyz`.
+    #[must_use]
+    pub fn needs<F, Fut>(mut self, name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.checks.push((name, Arc::new(move || Box::pin(check()))));
+        self
+    }
+
+    /// Both services on one listener.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.router = self.router.merge(other.router);
+        for (name, check) in other.checks {
+            if !self.checks.iter().any(|(known, _)| *known == name) {
+                self.checks.push((name, check));
+            }
+        }
+        self
+    }
+}
+
+/// Runs a process: telemetry, start, listen, serve until SIGTERM or Ctrl-C, stop.
+///
+/// `start` gets the shutdown and returns the service; its background tasks belong to the shutdown.
+pub async fn run<F, Fut>(
+    name: &'static str,
+    listen: SocketAddr,
+    process: Process,
+    http: Http,
+    start: F,
+) -> ExitCode
+where
+    F: FnOnce(Shutdown) -> Fut,
+    Fut: Future<Output = anyhow::Result<Service>>,
+{
+    telemetry::init(&process);
+    let shutdown = Shutdown::default();
+    let ran = async {
+        let listener = bind(listen).await?;
+        let admin = bind(config::admin_address(listen)).await?;
+        stop_on_signal(&shutdown)?;
+        let service = start(shutdown.clone()).await?;
+        info!(address = %listener.local_addr()?, "{name} listens");
+        http::serve_admin(admin, &shutdown);
+        http::serve(listener, service, &http, &shutdown).await;
+        anyhow::Ok(())
+    };
+    let failed = ran.await.inspect_err(|error| error!("{name} cannot run: {error:#}")).is_err();
+    let clean = shutdown.finish(Duration::from_secs(process.shutdown_seconds)).await;
+    if failed || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Opens a listener; the error says what to do.
+pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| {
+        format!("cannot listen on {address}: stop what uses the port, or set another address")
+    })
+}
+
+fn stop_on_signal(shutdown: &Shutdown) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!("SIGTERM: stopping"),
+            _ = interrupt.recv() => info!("Ctrl-C: stopping"),
+            () = stop.begun() => {}
+        }
+        stop.begin();
+    });
+    Ok(())
+}

@@ -1,0 +1,50 @@
+# The server programs: where they are on this machine, and how they get there.
+# shellcheck shell=bash
+
+find_programs() {
+    REDIS_SERVER=$(type -P redis-server || true) RABBIT_BIN='' PG_BIN=''
+    local program version
+    if [[ $(uname) != Linux ]]; then return 0; fi
+    program=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1)
+    version=$(cat "$DATA/postgres/PG_VERSION" 2>/dev/null || true) # only that version reads the data
+    if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then program=/usr/lib/postgresql/$version/bin/postgres; fi
+    program=${program:-$(type -P postgres || true)}
+    if [[ -n $program ]]; then PG_BIN=$(dirname "$(readlink -f "$program")"); fi
+    # Not /usr/sbin/rabbitmq-server: the distribution's wrapper switches to a user of its own.
+    for program in /usr/lib/rabbitmq/bin/rabbitmq-server /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server; do
+        if [[ -x $program ]]; then RABBIT_BIN=$(dirname "$program"); fi
+    done
+}
+
+missing_packages() {
+    find_programs
+    if is_needed postgres && [[ -z $PG_BIN ]]; then echo postgresql; fi
+    if is_needed redis && [[ -z $REDIS_SERVER ]]; then echo redis-server; fi
+    if is_needed rabbitmq && [[ -z $RABBIT_BIN ]]; then echo rabbitmq-server; fi
+}
+
+# Installs Debian packages and starts none of their services; fails where that is not possible.
+apt_install() {
+    [[ $EUID == 0 ]] && command -v apt-get >/dev/null || return 1
+    say install "$*"
+    mkdir -p "$LOG"
+    (
+        trap allow_service_starts EXIT
+        trap 'exit 130' INT TERM HUP
+        deny_service_starts || exit
+        export DEBIAN_FRONTEND=noninteractive
+        install=(apt-get install -y --no-install-recommends -o DPkg::Lock::Timeout=300 "$@")
+        "${install[@]}" || { apt-get update -o DPkg::Lock::Timeout=300 && "${install[@]}"; }
+    ) >"$LOG/install.log" 2>&1 || { tail -n 20 "$LOG/install.log" >&2 && return 1; }
+}
+
+POLICY=/usr/sbin/policy-rc.d # asked by package scripts before they start a service; 101 says no
+deny_service_starts() {
+    if grep -qs 'written by usher/dev' $POLICY; then allow_service_starts; fi # a killed run left it
+    if [[ -e $POLICY ]]; then mv $POLICY $POLICY.before-usher; fi
+    printf '#!/bin/sh\n# written by usher/dev for the time of one installation\nexit 101\n' >$POLICY && chmod 755 $POLICY
+}
+allow_service_starts() {
+    rm -f $POLICY
+    if [[ -e $POLICY.before-usher ]]; then mv $POLICY.before-usher $POLICY; fi
+}

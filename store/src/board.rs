@@ -1,0 +1,253 @@
+//! The board: every show that is or may go on sale, as of a moment ago. Each node reads it a few
+//! times a second, so that the door asks no database.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use contract::{
+    MovieId, ScreenId, ShowId, TheatreId, TierCode,
+    api::catalogue::{RoomMode, ShowStatus, WaitingRoom},
+};
+use platform::Shutdown;
+use sqlx::PgPool;
+use tokio::{sync::watch, time::Instant};
+use tracing::warn;
+
+use crate::{StoreError, StoreResult, error::readable};
+
+/// How often a node reads the board.
+pub const REFRESH: Duration = Duration::from_millis(250);
+/// Most shows on the board; the soonest to start win.
+const SHOWS_MAX: i64 = 10_000;
+
+/// What an organiser decided about the sale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaleState {
+    Scheduled,
+    OnSale,
+    Closed,
+    Cancelled,
+}
+
+/// A show, as far as the door and the line need it.
+#[derive(Clone, Debug)]
+pub struct Sale {
+    pub show: ShowId,
+    pub movie: MovieId,
+    pub theatre: TheatreId,
+    pub screen: ScreenId,
+    pub state: SaleState,
+    pub starts_at: DateTime<Utc>,
+    pub prequeue_opens_at: Option<DateTime<Utc>>,
+    pub sale_opens_at: DateTime<Utc>,
+    pub sale_closes_at: DateTime<Utc>,
+    pub currency: String,
+    pub max_seats_per_user: i32,
+    pub hold_seconds: i32,
+    pub order_seconds: i32,
+    pub room: WaitingRoom,
+    /// Sorted by code.
+    pub tiers: Vec<TierOnSale>,
+}
+
+/// A tier of a show on the board.
+#[derive(Clone, Debug)]
+pub struct TierOnSale {
+    pub tier: TierCode,
+    pub name: String,
+    pub price: i64,
+    pub general_admission: bool,
+    pub capacity: i32,
+    pub available: i32,
+    pub version: i64,
+    /// Whether its queue takes requests.
+    pub ready: bool,
+}
+
+impl Sale {
+    /// Free seats over all tiers.
+    #[must_use]
+    pub fn available(&self) -> i32 {
+        self.tiers.iter().map(|tier| tier.available).sum()
+    }
+
+    /// Whether requests are taken at this moment of Postgres's clock.
+    #[must_use]
+    pub fn is_open(&self, now: DateTime<Utc>) -> bool {
+        self.state == SaleState::OnSale
+            && now >= self.sale_opens_at
+            && now < self.sale_closes_at
+            && self.tiers.iter().all(|tier| tier.ready)
+    }
+
+    /// Whether the sale has ended.
+    #[must_use]
+    pub fn is_over(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.state, SaleState::Closed | SaleState::Cancelled) || now >= self.sale_closes_at
+    }
+
+    /// The status clients see.
+    #[must_use]
+    pub fn status(&self, now: DateTime<Utc>) -> ShowStatus {
+        match self.state {
+            SaleState::Cancelled => ShowStatus::Cancelled,
+            _ if self.is_over(now) => ShowStatus::Closed,
+            SaleState::OnSale if self.available() == 0 => ShowStatus::SoldOut,
+            SaleState::OnSale if self.is_open(now) => ShowStatus::OnSale,
+            _ => ShowStatus::Scheduled,
+        }
+    }
+
+    /// A tier by its code.
+    #[must_use]
+    pub fn tier(&self, code: &TierCode) -> Option<&TierOnSale> {
+        self.tiers.iter().find(|tier| tier.tier == *code)
+    }
+}
+
+/// Every show, as of a moment ago.
+#[derive(Clone, Debug)]
+pub struct Board {
+    sales: HashMap<ShowId, Arc<Sale>>,
+    read_at: DateTime<Utc>,
+    read: Instant,
+}
+
+impl Board {
+    /// The show, where there is one.
+    #[must_use]
+    pub fn sale(&self, show: ShowId) -> Option<Arc<Sale>> {
+        self.sales.get(&show).cloned()
+    }
+
+    /// Every show on the board.
+    pub fn sales(&self) -> impl Iterator<Item = &Arc<Sale>> {
+        self.sales.values()
+    }
+
+    /// Postgres's clock now, as well as it is known here.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.read_at + self.read.elapsed()
+    }
+
+    /// How old the board is. Past a few seconds Postgres must be taken for unreachable.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.read.elapsed()
+    }
+}
+
+/// Reads the board once, then keeps it fresh until the shutdown begins. While the database is
+/// away the last board stays, and ages.
+pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Receiver<Arc<Board>>> {
+    let (set, board) = watch::channel(Arc::new(read(&pool).await?));
+    let stop = shutdown.clone();
+    shutdown.spawn_vital("board", async move {
+        while stop.sleep(REFRESH).await {
+            match read(&pool).await {
+                Ok(board) => _ = set.send_replace(Arc::new(board)),
+                Err(error) => {
+                    metrics::counter!("usher_board_read_failed_total").increment(1);
+                    warn!("the board cannot be read: {:#}", anyhow::Error::from(error));
+                    stop.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    });
+    Ok(board)
+}
+
+/// Reads the board.
+pub async fn read(pool: &PgPool) -> StoreResult<Board> {
+    let rows = sqlx::query!(
+        r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
+               s.starts_at, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
+               s.max_seats_per_user, s.hold_seconds, s.order_seconds,
+               s.room_mode::text as "room_mode!", s.room_rate_per_second, s.room_burst,
+               s.room_max_active, s.room_paused,
+               p.tier, p.name, p.price, p.general_admission, p.capacity, p.available, p.version,
+               p.queue_ready_at is not null as "ready!",
+               clock_timestamp() as "now!"
+           from (select * from shows
+                 where retired_at is null and starts_at > clock_timestamp() - interval '1 day'
+                 order by starts_at, show_id limit $1) s
+           join partitions p using (show_id)
+           order by s.show_id, p.tier"#,
+        SHOWS_MAX
+    )
+    .fetch_all(pool)
+    .await?;
+    let read_at = match rows.first() {
+        Some(row) => row.now,
+        None => {
+            sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?
+        }
+    };
+    let mut sales: HashMap<ShowId, Sale> = HashMap::new();
+    for row in rows {
+        let show = ShowId(row.show_id);
+        let tier = TierOnSale {
+            tier: readable(&row.tier)?,
+            name: row.name,
+            price: row.price,
+            general_admission: row.general_admission,
+            capacity: row.capacity,
+            available: row.available,
+            version: row.version,
+            ready: row.ready,
+        };
+        if let Some(sale) = sales.get_mut(&show) {
+            sale.tiers.push(tier);
+            continue;
+        }
+        let sale = Sale {
+            show,
+            movie: MovieId(row.movie_id),
+            theatre: TheatreId(row.theatre_id),
+            screen: ScreenId(row.screen_id),
+            state: sale_state(&row.state)?,
+            starts_at: row.starts_at,
+            prequeue_opens_at: row.prequeue_opens_at,
+            sale_opens_at: row.sale_opens_at,
+            sale_closes_at: row.sale_closes_at,
+            currency: row.currency,
+            max_seats_per_user: row.max_seats_per_user,
+            hold_seconds: row.hold_seconds,
+            order_seconds: row.order_seconds,
+            room: WaitingRoom {
+                mode: room_mode(&row.room_mode)?,
+                rate_per_second: row.room_rate_per_second,
+                burst: row.room_burst,
+                max_active: row.room_max_active,
+                paused: row.room_paused,
+            },
+            tiers: vec![tier],
+        };
+        sales.insert(show, sale);
+    }
+    let sales = sales.into_iter().map(|(show, sale)| (show, Arc::new(sale))).collect();
+    // The clock was read a little before this moment, so `now` runs late by less than the query.
+    Ok(Board { sales, read_at, read: Instant::now() })
+}
+
+fn sale_state(word: &str) -> StoreResult<SaleState> {
+    Ok(match word {
+        "SCHEDULED" => SaleState::Scheduled,
+        "ON_SALE" => SaleState::OnSale,
+        "CLOSED" => SaleState::Closed,
+        "CANCELLED" => SaleState::Cancelled,
+        other => return Err(StoreError::Unreadable(format!("sale state {other}"))),
+    })
+}
+
+/// Reads a mode as it is stored.
+pub(crate) fn room_mode(word: &str) -> StoreResult<RoomMode> {
+    Ok(match word {
+        "OFF" => RoomMode::Off,
+        "FIFO" => RoomMode::Fifo,
+        "LOTTERY" => RoomMode::Lottery,
+        "REJECT" => RoomMode::Reject,
+        other => return Err(StoreError::Unreadable(format!("room mode {other}"))),
+    })
+}

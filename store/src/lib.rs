@@ -1,0 +1,26 @@
+//! What the system remembers: every SQL statement, by aggregate, and the seat locks in Redis.
+//!
+//! Order of locks in every transaction: partition → account quotas (sorted) → bookings →
+//! seat claims → orders → outbox. A transaction that changes a tier's availability begins with
+//! [`partitions`].
+
+pub mod pool;
+pub mod error;
+pub mod accounts;
+pub mod keys;
+pub mod idempotency;
+pub mod catalogue;
+pub mod board;
+pub mod partitions;
+pub mod bookings;
+pub mod lapse;
+pub mod orders;
+pub mod outbox;
+pub mod seat_locks;
+pub mod allocators;
+pub mod line;
+pub mod audit;
+
+pub use error::{StoreError, StoreResult};
+pub use pool::{MIGRATIONS, connect, detached};
+pub use sqlx::{PgConnection, PgPool};

@@ -1,0 +1,55 @@
+//! The connection pool, with sqlx's trap closed, and migrations.
+
+use std::{future::Future, str::FromStr as _, time::Duration};
+
+use anyhow::Context as _;
+use contract::deadline::STATEMENT_MAX;
+use sqlx::{
+    Executor as _, PgPool,
+    migrate::Migrator,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// Every change of the schema, embedded.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
+
+/// Opens a pool. Nothing is connected before it is used, so a database that is away delays
+/// nobody's start.
+pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<PgPool> {
+    let statement_ms = STATEMENT_MAX.as_millis().to_string();
+    let options = PgConnectOptions::from_str(url)
+        .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?
+        .application_name(name)
+        .options([
+            ("statement_timeout", statement_ms.as_str()),
+            ("lock_timeout", "3000"),
+            ("idle_in_transaction_session_timeout", statement_ms.as_str()),
+            ("tcp_user_timeout", "10000"),
+            ("client_connection_check_interval", "1000"),
+        ]);
+    Ok(PgPoolOptions::new()
+        .max_connections(connections_max)
+        .acquire_timeout(ACQUIRE_WAIT)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // A `begin` that was cancelled leaves its transaction open in the pool, and the
+                // next user's writes would be lost with it.
+                connection.execute("rollback").await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options))
+}
+
+/// Runs database work to its end, even when the request that wanted it goes away: a future that
+/// is dropped half way through a transaction leaves its connection in doubt.
+pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    #[expect(clippy::disallowed_methods, reason = "bounded by the statement timeout")]
+    let task = tokio::spawn(work);
+    match task.await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
