@@ -14,5 +14,5 @@ pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
 pub use topology::{
     declare_base, declare_channel_queue, declare_live_queue, declare_requests, delete_requests,
-    unbind_requests,
+    is_drained, unbind_requests,
 };

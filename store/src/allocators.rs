@@ -1,1 +1,39 @@
-//! allocators
+//! Which allocators are alive, by their heartbeats on the database's clock.
+
+use contract::deadline::ALLOCATOR_DEAD_AFTER;
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::StoreResult;
+
+/// Says that this allocator is alive, and returns all that are, itself included.
+pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>> {
+    sqlx::query!(
+        "insert into allocators (allocator_id, name) values ($1, $2)
+         on conflict (allocator_id) do update set heartbeat_at = clock_timestamp()",
+        me,
+        name,
+    )
+    .execute(pool)
+    .await?;
+    let live = sqlx::query_scalar!(
+        "select allocator_id from allocators
+         where heartbeat_at > clock_timestamp() - make_interval(secs => $1)",
+        ALLOCATOR_DEAD_AFTER.as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(live)
+}
+
+/// Leaves at once, and removes those that have been silent for an hour.
+pub async fn leave(pool: &PgPool, me: Uuid) -> StoreResult<()> {
+    sqlx::query!(
+        "delete from allocators
+         where allocator_id = $1 or heartbeat_at < clock_timestamp() - interval '1 hour'",
+        me
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

@@ -231,7 +231,8 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     Ok(Board { sales, read_at, read: Instant::now() })
 }
 
-fn sale_state(word: &str) -> StoreResult<SaleState> {
+/// Reads a state as it is stored.
+pub(crate) fn sale_state(word: &str) -> StoreResult<SaleState> {
     Ok(match word {
         "SCHEDULED" => SaleState::Scheduled,
         "ON_SALE" => SaleState::OnSale,

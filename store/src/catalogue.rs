@@ -1,1 +1,8 @@
-//! catalogue
+//! What is shown, where, and when. Retired things keep their rows and leave every answer.
+
+pub mod movies;
+pub mod theatres;
+pub mod screens;
+pub mod seats;
+pub mod shows;
+pub mod seat_map;

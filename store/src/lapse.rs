@@ -1,1 +1,41 @@
-//! lapse
+//! The sweep: bookings whose time is over end in the tables, too.
+
+use contract::{ShowId, topology::Partition};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{
+    StoreResult,
+    bookings::{self, Ended, Ending},
+    error::readable,
+    partitions,
+};
+
+/// Partitions that have bookings whose time is over.
+pub async fn partitions_with_due(pool: &PgPool) -> StoreResult<Vec<Partition>> {
+    let rows = sqlx::query!(
+        "select distinct show_id, tier
+         from (select show_id, tier from bookings
+               where state in ('HELD', 'PAYMENT_PENDING') and expires_at <= clock_timestamp()
+               limit 10000) as due"
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok(Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? }))
+        .collect()
+}
+
+/// Ends what is due in a partition that the caller has locked.
+pub async fn lapse_due(tx: &mut PgConnection, partition: &Partition) -> StoreResult<Vec<Ended>> {
+    let due = bookings::due(tx, partition).await?;
+    bookings::end(tx, partition, &due, Ending::Lapsed).await
+}
+
+/// Ends what is due in a partition, in a transaction of its own.
+pub async fn sweep(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<Ended>> {
+    let mut tx = pool.begin().await?;
+    partitions::lock(&mut tx, partition, None).await?;
+    let ended = lapse_due(&mut tx, partition).await?;
+    tx.commit().await?;
+    Ok(ended)
+}

@@ -1,1 +1,170 @@
-//! line
+//! What of the line must survive the loss of Redis: how far its numbers may have gone, its epoch,
+//! and who was let in.
+
+use chrono::{DateTime, Utc};
+use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{StoreError, StoreResult};
+
+/// A line, as Postgres remembers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineMark {
+    /// Counts the losses of Redis, from 1.
+    pub epoch: u32,
+    /// No number above it was ever handed out.
+    pub high_water: u64,
+}
+
+/// Somebody who was let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admission {
+    pub ticket: TicketId,
+    pub account: AccountId,
+    /// Postgres's clock.
+    pub admitted_at: DateTime<Utc>,
+}
+
+/// The line's mark; a line that was never opened starts with epoch 1. Also says whether it is new.
+pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<(LineMark, bool)> {
+    let new = sqlx::query!(
+        "insert into lines (show_id) values ($1) on conflict do nothing returning epoch, high_water",
+        show.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    if let Some(row) = new {
+        return Ok((mark(row.epoch, row.high_water)?, true));
+    }
+    let row = sqlx::query!("select epoch, high_water from lines where show_id = $1", show.0)
+        .fetch_one(pool)
+        .await?;
+    Ok((mark(row.epoch, row.high_water)?, false))
+}
+
+/// Reserves the next `count` numbers of this epoch and returns the last of them; `None` where the
+/// line has a newer epoch.
+pub async fn reserve_numbers(
+    pool: &PgPool,
+    show: ShowId,
+    epoch: u32,
+    count: u32,
+) -> StoreResult<Option<u64>> {
+    let high_water = sqlx::query_scalar!(
+        "update lines set high_water = high_water + $3
+         where show_id = $1 and epoch = $2
+         returning high_water",
+        show.0,
+        epoch.cast_signed(),
+        i64::from(count),
+    )
+    .fetch_optional(pool)
+    .await?;
+    high_water.map(number).transpose()
+}
+
+/// Begins the epoch after `epoch`, unless somebody else did; `None` then. Its numbers start above
+/// everything that may have been handed out, so no number is used twice.
+pub async fn begin_epoch_after(
+    pool: &PgPool,
+    show: ShowId,
+    epoch: u32,
+) -> StoreResult<Option<LineMark>> {
+    let row = sqlx::query!(
+        "update lines set epoch = epoch + 1 where show_id = $1 and epoch = $2
+         returning epoch, high_water",
+        show.0,
+        epoch.cast_signed(),
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| mark(row.epoch, row.high_water)).transpose()
+}
+
+/// Lines of sales that are not over, or were not a minute ago.
+pub async fn open_lines(pool: &PgPool) -> StoreResult<Vec<ShowId>> {
+    let shows = sqlx::query_scalar!(
+        "select l.show_id from lines l join shows s using (show_id)
+         where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
+             and s.sale_closes_at > clock_timestamp() - interval '1 minute'
+         limit 10000"
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(shows.into_iter().map(ShowId).collect())
+}
+
+/// Appends admissions to the log, and returns them as they stand there: somebody who was in it
+/// already keeps the first time. One that another transaction is just writing may be missing from
+/// the answer; append it again.
+pub async fn append_admissions(
+    pool: &PgPool,
+    show: ShowId,
+    places: &[Place],
+) -> StoreResult<Vec<Admission>> {
+    let tickets: Vec<Uuid> = places.iter().map(|place| place.ticket.0).collect();
+    let accounts: Vec<Uuid> = places.iter().map(|place| place.account.0).collect();
+    let lanes: Vec<i16> = places.iter().map(|place| i16::from(place.lane)).collect();
+    let epochs: Vec<i32> = places.iter().map(|place| place.epoch.cast_signed()).collect();
+    let numbers: Vec<i64> = places.iter().map(|place| place.number.cast_signed()).collect();
+    let rows = sqlx::query!(
+        r#"with added as (
+               insert into admissions (show_id, ticket_id, account_id, lane, epoch, number)
+               select $1, * from unnest($2::uuid[], $3::uuid[], $4::smallint[], $5::integer[], $6::bigint[])
+               on conflict do nothing
+               returning ticket_id, account_id, admitted_at)
+           select ticket_id as "ticket_id!", account_id as "account_id!", admitted_at as "admitted_at!"
+           from added
+           union all
+           select ticket_id, account_id, admitted_at from admissions
+           where show_id = $1 and ticket_id = any ($2)"#,
+        show.0,
+        &tickets,
+        &accounts,
+        &lanes,
+        &epochs,
+        &numbers,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| admission(row.ticket_id, row.account_id, row.admitted_at))
+        .collect())
+}
+
+/// Those of the tickets that were let in.
+pub async fn admissions_of(
+    pool: &PgPool,
+    show: ShowId,
+    tickets: &[TicketId],
+) -> StoreResult<Vec<Admission>> {
+    let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
+    let rows = sqlx::query!(
+        "select ticket_id, account_id, admitted_at from admissions
+         where show_id = $1 and ticket_id = any ($2)",
+        show.0,
+        &tickets,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| admission(row.ticket_id, row.account_id, row.admitted_at))
+        .collect())
+}
+
+fn admission(ticket: Uuid, account: Uuid, admitted_at: DateTime<Utc>) -> Admission {
+    Admission { ticket: TicketId(ticket), account: AccountId(account), admitted_at }
+}
+
+fn mark(epoch: i32, high_water: i64) -> StoreResult<LineMark> {
+    let epoch = u32::try_from(epoch)
+        .map_err(|_| StoreError::Unreadable(format!("epoch {epoch} of a line")))?;
+    Ok(LineMark { epoch, high_water: number(high_water)? })
+}
+
+fn number(stored: i64) -> StoreResult<u64> {
+    u64::try_from(stored).map_err(|_| StoreError::Unreadable(format!("number {stored} of a line")))
+}

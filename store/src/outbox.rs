@@ -1,1 +1,103 @@
-//! outbox
+//! Events on their way to the broker, written with what they tell.
+
+use contract::{EventId, message::BookingEvent, topology::Partition};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{StoreError, StoreResult};
+
+/// An event that waits for the broker.
+pub struct Unpublished {
+    pub outbox_id: i64,
+    pub event: EventId,
+    pub routing_key: String,
+    pub body: Vec<u8>,
+}
+
+/// Appends events to the transaction that makes them true.
+pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResult<()> {
+    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
+    let shows: Vec<Uuid> = events.iter().map(|event| event.show_id.0).collect();
+    let bookings: Vec<Uuid> = events.iter().map(|event| event.booking_id.0).collect();
+    let seqs: Vec<i32> = events.iter().map(|event| event.seq).collect();
+    let keys: Vec<String> = events
+        .iter()
+        .map(|event| Partition { show: event.show_id, tier: event.tier.clone() }.routing_key())
+        .collect();
+    let bodies = events
+        .iter()
+        .map(|event| serde_json::to_value(event))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    sqlx::query!(
+        "insert into outbox (event_id, show_id, booking_id, seq, routing_key, body)
+         select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[],
+                              $6::jsonb[])",
+        &ids,
+        &shows,
+        &bookings,
+        &seqs,
+        &keys,
+        &bodies,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes the oldest unpublished events, leaving those that another relay has taken.
+///
+/// By a status column, never by "id above the last seen": a transaction that commits late has
+/// smaller ids than one that was read already.
+pub async fn take(tx: &mut PgConnection, at_most: i64) -> StoreResult<Vec<Unpublished>> {
+    let rows = sqlx::query!(
+        r#"select outbox_id, event_id, routing_key, body::text as "body!" from outbox
+           where published_at is null
+           order by outbox_id limit $1
+           for update skip locked"#,
+        at_most
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Unpublished {
+            outbox_id: row.outbox_id,
+            event: EventId(row.event_id),
+            routing_key: row.routing_key,
+            body: row.body.into_bytes(),
+        })
+        .collect())
+}
+
+/// Notes that the broker has confirmed these.
+pub async fn mark_published(tx: &mut PgConnection, outbox_ids: &[i64]) -> StoreResult<()> {
+    sqlx::query!(
+        "update outbox set published_at = clock_timestamp() where outbox_id = any($1)",
+        outbox_ids
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// Deletes events published more than a day ago. Returns how many.
+pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
+    let deleted = sqlx::query!(
+        "delete from outbox where outbox_id in
+             (select outbox_id from outbox
+              where published_at < clock_timestamp() - interval '1 day' limit 10000)"
+    )
+    .execute(pool)
+    .await?;
+    Ok(deleted.rows_affected())
+}
+
+/// How many events wait.
+pub async fn waiting(pool: &PgPool) -> StoreResult<i64> {
+    let waiting =
+        sqlx::query_scalar!(r#"select count(*) as "n!" from outbox where published_at is null"#)
+            .fetch_one(pool)
+            .await?;
+    Ok(waiting)
+}

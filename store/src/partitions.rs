@@ -1,1 +1,278 @@
-//! partitions
+//! Partitions: the row that orders every change of a tier's availability, and the fence that
+//! keeps displaced allocators out.
+
+use chrono::{DateTime, Utc};
+use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
+use sqlx::{PgConnection, PgPool};
+
+use crate::{StoreError, StoreResult, error::readable};
+
+/// A partition whose row this transaction holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Locked {
+    pub version: i64,
+    /// Postgres's clock, read after the row was ours.
+    pub now: DateTime<Utc>,
+}
+
+/// What changed under one version.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub version: i64,
+    pub claimed: Vec<SeatLabel>,
+    pub freed: Vec<SeatLabel>,
+}
+
+/// A partition that has, or should have, a queue.
+#[derive(Clone, Debug)]
+pub struct Queued {
+    pub partition: Partition,
+    pub ready: bool,
+    /// The sale has closed: its queue is drained and then deleted.
+    pub closed_for: Option<chrono::Duration>,
+}
+
+/// Takes the partition's row. Comes first in every transaction that changes its availability.
+///
+/// With an epoch, fails with [`StoreError::StaleEpoch`] where a newer session exists.
+pub async fn lock(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    epoch: Option<i64>,
+) -> StoreResult<Locked> {
+    let row = sqlx::query!(
+        r#"with locked as (
+               select version, epoch from partitions
+               where show_id = $1 and tier = $2
+               for no key update)
+           select version, epoch, clock_timestamp() as "now!" from locked"#,
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_optional(tx)
+    .await?
+    .ok_or_else(|| StoreError::Unreadable(format!("partition {partition} does not exist")))?;
+    if epoch.is_some_and(|epoch| epoch != row.epoch) {
+        return Err(StoreError::StaleEpoch);
+    }
+    Ok(Locked { version: row.version, now: row.now })
+}
+
+/// Writes what changed under the next version, and returns that version. The row must be locked.
+pub async fn record_change(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    claimed: &[SeatLabel],
+    freed: &[SeatLabel],
+) -> StoreResult<i64> {
+    let text =
+        |seats: &[SeatLabel]| seats.iter().map(|s| s.as_str().to_owned()).collect::<Vec<_>>();
+    let (claimed, freed) = (text(claimed), text(freed));
+    let version = sqlx::query_scalar!(
+        "with advanced as (
+             update partitions
+             set version = version + 1,
+                 available = available - cardinality($3::text[]) + cardinality($4::text[])
+             where show_id = $1 and tier = $2
+             returning version)
+         insert into tier_changes (show_id, tier, version, claimed, freed)
+         select $1, $2, version, $3, $4 from advanced
+         returning version",
+        partition.show.0,
+        partition.tier.as_str(),
+        &claimed,
+        &freed,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(version)
+}
+
+/// Changes after this version, oldest first.
+pub async fn changes_after(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    version: i64,
+) -> StoreResult<Vec<Change>> {
+    let rows = sqlx::query!(
+        "select version, claimed, freed from tier_changes
+         where show_id = $1 and tier = $2 and version > $3
+         order by version",
+        partition.show.0,
+        partition.tier.as_str(),
+        version,
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Change {
+                version: row.version,
+                claimed: labels(&row.claimed)?,
+                freed: labels(&row.freed)?,
+            })
+        })
+        .collect()
+}
+
+/// Begins a session: whoever consumed before can no longer commit. Returns the new epoch.
+pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) -> StoreResult<i64> {
+    let epoch = sqlx::query_scalar!(
+        "update partitions set epoch = epoch + 1, owner = $3
+         where show_id = $1 and tier = $2
+         returning epoch",
+        partition.show.0,
+        partition.tier.as_str(),
+        owner,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(epoch)
+}
+
+/// Every partition that has a queue or should have one.
+pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
+    let rows = sqlx::query!(
+        r#"select p.show_id, p.tier, p.queue_ready_at is not null as "ready!",
+               case when s.sale_state in ('CLOSED', 'CANCELLED') then
+                   extract(epoch from clock_timestamp() - coalesce(s.closed_at, s.sale_closes_at))::bigint
+               end as closed_seconds
+           from partitions p join shows s using (show_id)
+           where s.sale_state = 'ON_SALE' or p.queue_ready_at is not null"#
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+            let closed_for = row.closed_seconds.map(chrono::Duration::seconds);
+            Ok(Queued { partition, ready: row.ready, closed_for })
+        })
+        .collect()
+}
+
+/// Notes that the partition's queue takes requests.
+pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
+    sqlx::query!(
+        "update partitions set queue_ready_at = clock_timestamp()
+         where show_id = $1 and tier = $2 and queue_ready_at is null",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Notes that the partition's queue is deleted.
+pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
+    sqlx::query!(
+        "update partitions set queue_ready_at = null where show_id = $1 and tier = $2",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Closes sales whose time has come. Returns how many.
+pub async fn close_ended_sales(pool: &PgPool) -> StoreResult<u64> {
+    let closed = sqlx::query!(
+        "update shows set sale_state = 'CLOSED', closed_at = clock_timestamp()
+         where sale_state = 'ON_SALE' and sale_closes_at <= clock_timestamp()"
+    )
+    .execute(pool)
+    .await?;
+    Ok(closed.rows_affected())
+}
+
+pub(crate) fn labels(texts: &[String]) -> StoreResult<Vec<SeatLabel>> {
+    texts.iter().map(|text| readable(text)).collect()
+}
+
+/// What an allocator needs to know of a partition when it begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub version: i64,
+    pub terms: Terms,
+    /// Every sellable seat; `true` where a live claim is on it.
+    pub seats: Vec<(SeatRow, bool)>,
+}
+
+/// What every booking of a partition is subject to.
+#[derive(Clone, Debug)]
+pub struct Terms {
+    pub tier_name: String,
+    pub price: i64,
+    pub currency: String,
+    pub general_admission: bool,
+    pub max_seats_per_user: i32,
+    pub hold_seconds: i32,
+    pub order_seconds: i32,
+}
+
+/// A seat and its place in the hall.
+#[derive(Clone, Debug)]
+pub struct SeatRow {
+    pub label: SeatLabel,
+    pub row: i32,
+    pub seat: i32,
+}
+
+/// Reads a partition's seats and claims, as of one version.
+pub async fn open(pool: &PgPool, partition: &Partition) -> StoreResult<Opening> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("set transaction isolation level repeatable read, read only")
+        .execute(&mut *tx)
+        .await?;
+    let row = sqlx::query!(
+        "select p.version, p.name, p.price, p.general_admission, s.currency,
+             s.max_seats_per_user, s.hold_seconds, s.order_seconds
+         from partitions p join shows s using (show_id)
+         where p.show_id = $1 and p.tier = $2",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let seats = sqlx::query!(
+        r#"select seat_id, row_index, seat_index,
+               exists (select from seat_claims c
+                       where c.show_id = s.show_id and c.seat_id = s.seat_id
+                         and c.state in ('HELD', 'SOLD')) as "claimed!"
+           from show_seats s
+           where show_id = $1 and tier = $2
+           order by row_index, seat_index, seat_id"#,
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    let seats = seats
+        .into_iter()
+        .map(|s| {
+            let label = readable(&s.seat_id)?;
+            Ok((SeatRow { label, row: s.row_index, seat: s.seat_index }, s.claimed))
+        })
+        .collect::<StoreResult<_>>()?;
+    let terms = Terms {
+        tier_name: row.name,
+        price: row.price,
+        currency: row.currency,
+        general_admission: row.general_admission,
+        max_seats_per_user: row.max_seats_per_user,
+        hold_seconds: row.hold_seconds,
+        order_seconds: row.order_seconds,
+    };
+    Ok(Opening { version: row.version, terms, seats })
+}
+
+/// Which tier each seat of a show belongs to. Does not change while the show exists.
+pub async fn seats_of(pool: &PgPool, show: ShowId) -> StoreResult<Vec<(SeatLabel, TierCode)>> {
+    let rows = sqlx::query!("select seat_id, tier from show_seats where show_id = $1", show.0)
+        .fetch_all(pool)
+        .await?;
+    rows.iter().map(|row| Ok((readable(&row.seat_id)?, readable(&row.tier)?))).collect()
+}

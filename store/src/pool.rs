@@ -53,3 +53,9 @@ pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }
+
+/// Whether the database answers, for `/readyz`.
+pub async fn check(pool: PgPool) -> Result<(), String> {
+    let answer = sqlx::query!("select 1 as one").fetch_one(&pool).await;
+    answer.map(|_| ()).map_err(|error| error.to_string())
+}

@@ -6,6 +6,36 @@ use utoipa::ToSchema;
 
 use crate::{MovieId, ScreenId, SeatLabel, ShowId, TheatreId, TierCode};
 
+/// What an organiser writes, as two types of the same fields: `$details` is part of answers,
+/// `$new` is a body and refuses unknown fields. (serde cannot refuse them in a flattened struct.)
+macro_rules! written {
+    (
+        $(#[$doc:meta])* $details:ident, $new:ident {
+            $($(#[$attribute:meta])* pub $field:ident: $type:ty,)+
+        }
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "camelCase")]
+        pub struct $details {
+            $($(#[$attribute])* pub $field: $type,)+
+        }
+
+        $(#[$doc])*
+        #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $new {
+            $($(#[$attribute])* pub $field: $type,)+
+        }
+
+        impl From<$new> for $details {
+            fn from(new: $new) -> Self {
+                Self { $($field: new.$field,)+ }
+            }
+        }
+    };
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Movie {
@@ -14,20 +44,20 @@ pub struct Movie {
     pub details: MovieDetails,
 }
 
-/// A movie as an organiser writes it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct MovieDetails {
-    pub title: String,
-    pub description: String,
-    pub genres: Vec<String>,
-    /// Age rating as printed, such as `UA 13+`.
-    pub rating: String,
-    pub duration_minutes: i32,
-    pub release_date: NaiveDate,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub poster_url: Option<String>,
-    pub language: String,
+written! {
+    /// A movie as an organiser writes it.
+    MovieDetails, NewMovie {
+        pub title: String,
+        pub description: String,
+        pub genres: Vec<String>,
+        /// Age rating as printed, such as `UA 13+`.
+        pub rating: String,
+        pub duration_minutes: i32,
+        pub release_date: NaiveDate,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub poster_url: Option<String>,
+        pub language: String,
+    }
 }
 
 /// A movie with its upcoming shows.
@@ -55,15 +85,15 @@ pub struct Theatre {
     pub screens: Vec<ScreenName>,
 }
 
-/// A theatre as an organiser writes it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TheatreDetails {
-    pub name: String,
-    pub address: String,
-    pub city: String,
-    pub latitude: f64,
-    pub longitude: f64,
+written! {
+    /// A theatre as an organiser writes it.
+    TheatreDetails, NewTheatre {
+        pub name: String,
+        pub address: String,
+        pub city: String,
+        pub latitude: f64,
+        pub longitude: f64,
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -81,14 +111,14 @@ pub struct Screen {
     pub details: ScreenDetails,
 }
 
-/// A screen as an organiser writes it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ScreenDetails {
-    pub theatre_id: TheatreId,
-    pub name: String,
-    pub tiers: Vec<ScreenTier>,
-    pub layout: Layout,
+written! {
+    /// A screen as an organiser writes it.
+    ScreenDetails, NewScreen {
+        pub theatre_id: TheatreId,
+        pub name: String,
+        pub tiers: Vec<ScreenTier>,
+        pub layout: Layout,
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -98,7 +128,8 @@ pub struct ScreenTier {
     pub name: String,
     /// Whether places of this tier have no seat numbers.
     pub general_admission: bool,
-    /// Places of a general-admission tier; the number of sellable seats otherwise.
+    /// Places of a general-admission tier. Otherwise the sellable seats, counted by us.
+    #[serde(default)]
     pub capacity: i32,
 }
 
@@ -166,27 +197,27 @@ pub struct Show {
     pub details: ShowDetails,
 }
 
-/// A show as an organiser writes it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ShowDetails {
-    pub movie_id: MovieId,
-    pub theatre_id: TheatreId,
-    pub screen_id: ScreenId,
-    pub starts_at: DateTime<Utc>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prequeue_opens_at: Option<DateTime<Utc>>,
-    pub sale_opens_at: DateTime<Utc>,
-    pub sale_closes_at: DateTime<Utc>,
-    pub prices: Vec<Price>,
-    /// Seats one account may hold or own, over all tiers.
-    pub max_seats_per_user: i32,
-    #[serde(default = "hold_seconds")]
-    pub hold_seconds: i32,
-    #[serde(default = "order_seconds")]
-    pub order_seconds: i32,
-    #[serde(default)]
-    pub waiting_room: WaitingRoom,
+written! {
+    /// A show as an organiser writes it.
+    ShowDetails, NewShow {
+        pub movie_id: MovieId,
+        pub theatre_id: TheatreId,
+        pub screen_id: ScreenId,
+        pub starts_at: DateTime<Utc>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub prequeue_opens_at: Option<DateTime<Utc>>,
+        pub sale_opens_at: DateTime<Utc>,
+        pub sale_closes_at: DateTime<Utc>,
+        pub prices: Vec<Price>,
+        /// Seats one account may hold or own, over all tiers.
+        pub max_seats_per_user: i32,
+        #[serde(default = "hold_seconds")]
+        pub hold_seconds: i32,
+        #[serde(default = "order_seconds")]
+        pub order_seconds: i32,
+        #[serde(default)]
+        pub waiting_room: WaitingRoom,
+    }
 }
 
 fn hold_seconds() -> i32 {

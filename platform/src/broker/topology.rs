@@ -142,3 +142,11 @@ pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
         .await?;
     Ok(name)
 }
+
+/// Whether a partition's queue has no ready message and ours is its only consumer at most.
+pub async fn is_drained(channel: &Channel, partition: &Partition) -> lapin::Result<bool> {
+    let look = QueueDeclareOptions { passive: true, ..DURABLE_QUEUE };
+    let queue = partition.queue();
+    let seen = channel.queue_declare(queue.as_str().into(), look, FieldTable::default()).await?;
+    Ok(seen.message_count() == 0)
+}

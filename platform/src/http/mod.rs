@@ -5,7 +5,9 @@ mod problem;
 mod extract;
 mod origin;
 
-pub use extract::{ADMIN_BODY_BYTES_MAX, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId, SignedIn};
+pub use extract::{
+    ADMIN_BODY_BYTES_MAX, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId, SignedIn,
+};
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
 pub use serve::{serve, serve_admin};

@@ -1,0 +1,331 @@
+//! One batch, one transaction.
+//!
+//! Decide on the map in memory, lock the winners' seats in Redis, then begin: take the partition's
+//! row under our epoch, catch up with what others changed, end what has lapsed, read the facts,
+//! decide for good, write, commit. Running it again after an unknown commit changes nothing.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use chrono::DateTime;
+use contract::{
+    AccountId, BookingId, SeatLabel, booking::Reason, deadline::SEAT_LOCK_UNDECIDED,
+    message::BookingRequested, topology::Partition,
+};
+use store::{
+    PgConnection, StoreError, StoreResult,
+    bookings::{self, Decided, Outcome},
+    lapse,
+    partitions::{self, Locked, Terms},
+    seat_locks,
+};
+use tracing::debug;
+
+use crate::{
+    Office,
+    decide::{Facts, Round, decide},
+    seat_map::SeatMap,
+};
+
+/// A partition as one session knows it.
+pub(crate) struct Ledger {
+    pub(crate) partition: Partition,
+    pub(crate) epoch: i64,
+    pub(crate) terms: Terms,
+    map: SeatMap,
+    version: i64,
+}
+
+type Locks = Vec<(SeatLabel, BookingId)>;
+
+impl Ledger {
+    /// Reads the partition as it is now.
+    pub(crate) async fn open(
+        office: &Office,
+        partition: Partition,
+        epoch: i64,
+    ) -> StoreResult<Self> {
+        let opening = partitions::open(&office.pool, &partition).await?;
+        Ok(Self {
+            partition,
+            epoch,
+            terms: opening.terms,
+            map: SeatMap::new(opening.seats),
+            version: opening.version,
+        })
+    }
+
+    /// Reads the map again: it does not agree with the database.
+    pub(crate) async fn reload(&mut self, office: &Office) -> StoreResult<()> {
+        let opening = partitions::open(&office.pool, &self.partition).await?;
+        self.map = SeatMap::new(opening.seats);
+        self.version = opening.version;
+        Ok(())
+    }
+
+    /// Decides these requests and makes it so. Afterwards the commit is known to have happened.
+    pub(crate) async fn settle(
+        &mut self,
+        office: &Office,
+        requests: &[BookingRequested],
+    ) -> StoreResult<()> {
+        let (locked, holders) = self.lock_seats(office, requests).await;
+        let decided = match self.transact(office, requests, &holders).await {
+            Ok(decided) => decided,
+            Err(error) => {
+                release(office, &self.partition, &locked).await;
+                return Err(error);
+            }
+        };
+        office.events.notify_one();
+        count(&self.partition, &decided);
+        self.settle_locks(office, locked, &decided).await;
+        Ok(())
+    }
+
+    /// Locks the seats of those who would win, as far as Redis is there.
+    async fn lock_seats(
+        &self,
+        office: &Office,
+        requests: &[BookingRequested],
+    ) -> (Locks, HashMap<SeatLabel, BookingId>) {
+        let guess = Facts {
+            now: DateTime::UNIX_EPOCH,
+            max_seats_per_user: i32::MAX,
+            decided: HashSet::new(),
+            keys_used: HashSet::new(),
+            quotas: HashMap::new(),
+            passes_used: HashSet::new(),
+            blocked: HashSet::new(),
+        };
+        let round = decide(requests, &mut self.map.clone(), &guess);
+        let wanted = won(&round.decided);
+        if wanted.is_empty() {
+            return (wanted, HashMap::new());
+        }
+        let show = self.partition.show;
+        match seat_locks::lock(&office.cache, show, &wanted, SEAT_LOCK_UNDECIDED).await {
+            Ok(holders) => (wanted, holders),
+            Err(error) => {
+                metrics::counter!("usher_seat_locks_failed_total").increment(1);
+                debug!(%show, "deciding without seat locks: {error}");
+                (wanted, HashMap::new())
+            }
+        }
+    }
+
+    async fn transact(
+        &mut self,
+        office: &Office,
+        requests: &[BookingRequested],
+        holders: &HashMap<SeatLabel, BookingId>,
+    ) -> StoreResult<Vec<Decided>> {
+        let mut tx = office.pool.begin().await?;
+        let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
+        self.catch_up(&mut tx, locked.version).await?;
+        let mut map = self.map.clone();
+        let lapsed = lapse::lapse_due(&mut tx, &self.partition).await?;
+        for ended in &lapsed {
+            map.free(&ended.seats);
+        }
+        let decided = self.decide(&mut tx, &mut map, requests, holders, locked).await?;
+        let version = bookings::commit_outcomes(
+            &mut tx,
+            &self.partition,
+            self.epoch,
+            &self.terms,
+            &decided,
+            locked.now,
+        )
+        .await?;
+        tx.commit().await?;
+        // Only now: a commit that failed must leave the map where the database is.
+        self.map = map;
+        self.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
+        let freed: Locks =
+            lapsed.iter().flat_map(|e| e.seats.iter().map(|s| (s.clone(), e.booking))).collect();
+        release(office, &self.partition, &freed).await;
+        Ok(decided)
+    }
+
+    /// Takes over what the sweep, cancellations and others changed since our last batch.
+    async fn catch_up(&mut self, tx: &mut PgConnection, version: i64) -> StoreResult<()> {
+        if version == self.version {
+            return Ok(());
+        }
+        for change in partitions::changes_after(tx, &self.partition, self.version).await? {
+            self.map.free(&change.freed);
+            self.map.claim(&change.claimed);
+        }
+        self.version = version;
+        Ok(())
+    }
+
+    async fn decide(
+        &self,
+        tx: &mut PgConnection,
+        map: &mut SeatMap,
+        requests: &[BookingRequested],
+        holders: &HashMap<SeatLabel, BookingId>,
+        locked: Locked,
+    ) -> StoreResult<Vec<Decided>> {
+        let mut facts = self.facts(tx, requests, holders, locked).await?;
+        let before = map.clone();
+        loop {
+            *map = before.clone();
+            let Round { decided, unknown } = decide(requests, map, &facts);
+            if unknown.is_empty() {
+                return Ok(decided);
+            }
+            self.ask_about(tx, requests, &unknown, &mut facts).await?;
+        }
+    }
+
+    async fn facts(
+        &self,
+        tx: &mut PgConnection,
+        requests: &[BookingRequested],
+        holders: &HashMap<SeatLabel, BookingId>,
+        locked: Locked,
+    ) -> StoreResult<Facts> {
+        let show = self.partition.show;
+        let mut ids: Vec<BookingId> = requests.iter().map(|r| r.booking_id).collect();
+        ids.extend(holders.values());
+        let decided = bookings::decided(tx, show, &ids).await?;
+        let keys: Vec<(AccountId, String)> = requests
+            .iter()
+            .filter(|r| !decided.contains(&r.booking_id))
+            .filter_map(|r| Some((r.account_id, r.idempotency_key.clone()?)))
+            .collect();
+        let keys_used = bookings::keys_used(tx, show, &keys).await?;
+        let ours: HashSet<BookingId> = requests.iter().map(|r| r.booking_id).collect();
+        // The lock of a decided booking says nothing that its claims do not say better.
+        let blocked = holders
+            .iter()
+            .filter(|(_, holder)| !decided.contains(holder) && !ours.contains(holder))
+            .map(|(seat, _)| seat.clone())
+            .collect();
+        Ok(Facts {
+            now: locked.now,
+            max_seats_per_user: self.terms.max_seats_per_user,
+            decided,
+            keys_used,
+            quotas: HashMap::new(),
+            passes_used: HashSet::new(),
+            blocked,
+        })
+    }
+
+    /// Locks the quotas of would-be winners, and looks whether their passes were used.
+    async fn ask_about(
+        &self,
+        tx: &mut PgConnection,
+        requests: &[BookingRequested],
+        accounts: &[AccountId],
+        facts: &mut Facts,
+    ) -> StoreResult<()> {
+        let show = self.partition.show;
+        let quotas = bookings::lock_quotas(tx, show, accounts).await?;
+        for account in accounts {
+            facts.quotas.insert(*account, quotas.get(account).copied());
+        }
+        let asked: HashSet<AccountId> = accounts.iter().copied().collect();
+        let tickets: Vec<_> = requests
+            .iter()
+            .filter(|r| asked.contains(&r.account_id))
+            .filter_map(|r| r.ticket_id)
+            .collect();
+        facts.passes_used.extend(bookings::passes_used(tx, show, &tickets).await?);
+        Ok(())
+    }
+
+    /// Winners keep their locks as long as they may need them; the others give theirs back.
+    async fn settle_locks(&self, office: &Office, locked: Locks, decided: &[Decided]) {
+        let won = won(decided);
+        let kept: HashSet<&(SeatLabel, BookingId)> = won.iter().collect();
+        let lost: Locks = locked.iter().filter(|lock| !kept.contains(lock)).cloned().collect();
+        let longest = self.terms.hold_seconds.max(self.terms.order_seconds);
+        let ttl = Duration::from_secs(u64::try_from(longest).unwrap_or(600));
+        let kept = seat_locks::keep(&office.cache, self.partition.show, &won, ttl).await;
+        if kept.is_err() {
+            metrics::counter!("usher_seat_locks_failed_total").increment(1);
+        }
+        release(office, &self.partition, &lost).await;
+    }
+}
+
+fn won(decided: &[Decided]) -> Locks {
+    let seats = decided.iter().filter_map(|d| match &d.outcome {
+        Outcome::Allocated { seats } => Some(seats.iter().map(|seat| (seat.clone(), d.booking))),
+        Outcome::Rejected { .. } => None,
+    });
+    seats.flatten().collect()
+}
+
+/// Gives seats back in Redis. A failure is harmless: the locks end by themselves.
+pub(crate) async fn release(office: &Office, partition: &Partition, freed: &Locks) {
+    if freed.is_empty() {
+        return;
+    }
+    if let Err(error) = seat_locks::release(&office.cache, partition.show, freed).await {
+        metrics::counter!("usher_seat_locks_failed_total").increment(1);
+        debug!(show = %partition.show, "seat locks stay until they end: {error}");
+    }
+}
+
+fn count(partition: &Partition, decided: &[Decided]) {
+    let mut reasons: HashMap<Option<Reason>, u64> = HashMap::new();
+    for d in decided {
+        let reason = match &d.outcome {
+            Outcome::Allocated { .. } => None,
+            Outcome::Rejected { reason, .. } => Some(*reason),
+        };
+        *reasons.entry(reason).or_default() += 1;
+    }
+    for (reason, n) in reasons {
+        let outcome = reason.map_or("ALLOCATED", Reason::as_str);
+        metrics::counter!("usher_decided_total",
+            "show" => partition.show.to_string(), "tier" => partition.tier.to_string(),
+            "outcome" => outcome)
+        .increment(n);
+    }
+    metrics::histogram!("usher_batch_bookings")
+        .record(f64::from(u32::try_from(decided.len()).unwrap_or(u32::MAX)));
+}
+
+/// What to do about a batch that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Run it again at once.
+    Again,
+    /// Run it again when the database is back.
+    Wait,
+    /// The map was wrong: read it again first.
+    Reload,
+    /// Another session has the partition: nothing of ours counts any more.
+    Displaced,
+    /// Something in the batch breaks it: find it.
+    Poisoned,
+}
+
+/// Classifies a failure of [`Ledger::settle`].
+pub(crate) fn failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Contended(_) => Failure::Again,
+        StoreError::Unavailable(_) => Failure::Wait,
+        StoreError::StaleEpoch => Failure::Displaced,
+        // Another writer of outcomes, or of the same pass or key, came between: look again.
+        StoreError::Constraint { constraint, .. }
+            if constraint.starts_with("bookings_")
+                || constraint.starts_with("seat_claims_")
+                || constraint.starts_with("partitions_") =>
+        {
+            Failure::Reload
+        }
+        StoreError::Constraint { .. } | StoreError::Unreadable(_) | StoreError::Other(_) => {
+            Failure::Poisoned
+        }
+    }
+}

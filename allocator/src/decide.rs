@@ -1,0 +1,314 @@
+//! Decides a batch: which request gets which seats, or why none. Pure: the same requests, map and
+//! facts give the same outcomes.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, BookingId, SeatLabel, TicketId,
+    booking::{Reason, Wish},
+    message::BookingRequested,
+};
+use store::bookings::{Decided, Outcome};
+
+use crate::seat_map::SeatMap;
+
+/// What the database knows that bears on a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) max_seats_per_user: i32,
+    /// Requests that have an outcome already.
+    pub(crate) decided: HashSet<BookingId>,
+    /// Keys of decided bookings; whoever comes with one of them again had another body.
+    pub(crate) keys_used: HashSet<(AccountId, String)>,
+    /// Seats each account has, as far as asked. `None` for an account that does not exist.
+    pub(crate) quotas: HashMap<AccountId, Option<i32>>,
+    /// Places whose pass has bought something, as far as asked.
+    pub(crate) passes_used: HashSet<TicketId>,
+    /// Seats that another undecided booking has locked.
+    pub(crate) blocked: HashSet<SeatLabel>,
+}
+
+/// What came of a round.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) decided: Vec<Decided>,
+    /// Accounts that would win and whose quota was not among the facts: ask and decide again.
+    pub(crate) unknown: Vec<AccountId>,
+}
+
+/// Decides the requests in their order. `map` is left as it is after the winners' claims.
+pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &Facts) -> Round {
+    let mut desk = Desk {
+        quotas: facts.quotas.clone(),
+        keys: facts.keys_used.clone(),
+        passes: facts.passes_used.clone(),
+        seen: facts.decided.clone(),
+        unknown: Vec::new(),
+        facts,
+        map,
+    };
+    let mut decided = Vec::with_capacity(requests.len());
+    for request in requests {
+        if !desk.seen.insert(request.booking_id) {
+            metrics::counter!("usher_redelivered_total").increment(1);
+            continue;
+        }
+        let (outcome, idempotency_key) = desk.weigh(request);
+        decided.push(Decided {
+            booking: request.booking_id,
+            account: request.account_id,
+            kind: request.kind,
+            ticket: request.ticket_id,
+            idempotency_key,
+            outcome,
+        });
+    }
+    Round { decided, unknown: desk.unknown }
+}
+
+struct Desk<'a> {
+    facts: &'a Facts,
+    map: &'a mut SeatMap,
+    quotas: HashMap<AccountId, Option<i32>>,
+    keys: HashSet<(AccountId, String)>,
+    passes: HashSet<TicketId>,
+    seen: HashSet<BookingId>,
+    unknown: Vec<AccountId>,
+}
+
+impl Desk<'_> {
+    fn weigh(&mut self, request: &BookingRequested) -> (Outcome, Option<String>) {
+        let key = request.idempotency_key.clone();
+        if let Some(key) = &key
+            && !self.keys.insert((request.account_id, key.clone()))
+        {
+            return (Outcome::rejected(Reason::IdempotencyKeyReused), None);
+        }
+        let outcome = match self.choose(request) {
+            Ok(seats) => {
+                self.map.claim(&seats);
+                Outcome::Allocated { seats }
+            }
+            Err(rejected) => rejected,
+        };
+        (outcome, key)
+    }
+
+    fn choose(&mut self, request: &BookingRequested) -> Result<Vec<SeatLabel>, Outcome> {
+        if request.deadline <= self.facts.now {
+            return Err(Outcome::rejected(Reason::Expired));
+        }
+        if request.ticket_id.is_some_and(|ticket| self.passes.contains(&ticket)) {
+            return Err(Outcome::rejected(Reason::PassUsed));
+        }
+        let seats = self.pick(&request.wish)?;
+        self.charge(request, seats.len())?;
+        if let Some(ticket) = request.ticket_id {
+            self.passes.insert(ticket);
+        }
+        Ok(seats)
+    }
+
+    fn pick(&self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
+        let offer = |n: usize| self.map.best(n).unwrap_or_default();
+        match wish {
+            Wish::BestAvailable(n) => {
+                self.map.best(usize::from(*n)).ok_or(Outcome::rejected(Reason::SoldOut))
+            }
+            Wish::Seats(seats) => {
+                if !seats.iter().all(|seat| self.map.knows(seat)) {
+                    return Err(Outcome::rejected(Reason::Internal));
+                }
+                let taken: Vec<SeatLabel> =
+                    seats.iter().filter(|seat| !self.is_open(seat)).cloned().collect();
+                if taken.is_empty() {
+                    return Ok(seats.clone());
+                }
+                let alternatives = offer(seats.len());
+                Err(Outcome::Rejected { reason: Reason::SeatTaken, taken, alternatives })
+            }
+        }
+    }
+
+    fn is_open(&self, seat: &SeatLabel) -> bool {
+        self.map.is_free(seat) && !self.facts.blocked.contains(seat)
+    }
+
+    /// Counts the seats against the account's limit.
+    fn charge(&mut self, request: &BookingRequested, n: usize) -> Result<(), Outcome> {
+        let n = i32::try_from(n).unwrap_or(i32::MAX);
+        match self.quotas.get_mut(&request.account_id) {
+            Some(Some(live)) => {
+                if live.saturating_add(n) > self.facts.max_seats_per_user {
+                    return Err(Outcome::rejected(Reason::LimitExceeded));
+                }
+                *live += n;
+                Ok(())
+            }
+            // A token outlived its account, or somebody wrote to the queue by hand.
+            Some(None) => Err(Outcome::rejected(Reason::Internal)),
+            None => {
+                self.unknown.push(request.account_id);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::booking::Kind;
+    use proptest::prelude::*;
+    use store::partitions::SeatRow;
+
+    use super::*;
+
+    fn map(n: i32) -> SeatMap {
+        let seat = |i: i32| SeatRow { label: format!("A{i}").parse().unwrap(), row: 0, seat: i };
+        SeatMap::new((1..=n).map(|i| (seat(i), false)).collect())
+    }
+
+    fn request(account: AccountId, wish: Wish) -> BookingRequested {
+        BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: account,
+            kind: Kind::Order,
+            wish,
+            idempotency_key: None,
+            ticket_id: None,
+            deadline: DateTime::UNIX_EPOCH + std::time::Duration::from_secs(60),
+            traceparent: None,
+            attempt: 0,
+        }
+    }
+
+    fn facts(requests: &[BookingRequested]) -> Facts {
+        Facts {
+            now: DateTime::UNIX_EPOCH,
+            max_seats_per_user: 4,
+            decided: HashSet::new(),
+            keys_used: HashSet::new(),
+            quotas: requests.iter().map(|r| (r.account_id, Some(0))).collect(),
+            passes_used: HashSet::new(),
+            blocked: HashSet::new(),
+        }
+    }
+
+    fn seats(labels: &[&str]) -> Vec<SeatLabel> {
+        labels.iter().map(|label| label.parse().unwrap()).collect()
+    }
+
+    fn reasons(round: &Round) -> Vec<Option<Reason>> {
+        let reason = |d: &Decided| match &d.outcome {
+            Outcome::Allocated { .. } => None,
+            Outcome::Rejected { reason, .. } => Some(*reason),
+        };
+        round.decided.iter().map(reason).collect()
+    }
+
+    #[test]
+    fn the_second_to_want_a_seat_is_told_which_was_taken_and_what_is_free() {
+        let wish = || Wish::Seats(seats(&["A1", "A2"]));
+        let requests = [request(AccountId::new(), wish()), request(AccountId::new(), wish())];
+        let round = decide(&requests, &mut map(4), &facts(&requests));
+        assert_eq!(reasons(&round), [None, Some(Reason::SeatTaken)]);
+        assert_eq!(
+            round.decided[1].outcome,
+            Outcome::Rejected {
+                reason: Reason::SeatTaken,
+                taken: seats(&["A1", "A2"]),
+                alternatives: seats(&["A3", "A4"]),
+            }
+        );
+    }
+
+    #[test]
+    fn limits_passes_keys_deadlines_and_repetitions_are_weighed() {
+        let account = AccountId::new();
+        let best = |n| request(account, Wish::BestAvailable(n));
+        let late = BookingRequested { deadline: DateTime::UNIX_EPOCH, ..best(1) };
+        let ticket = Some(TicketId::new());
+        let other = AccountId::new();
+        let pass =
+            |n| BookingRequested { ticket_id: ticket, ..request(other, Wish::BestAvailable(n)) };
+        let keyed = |n| BookingRequested { idempotency_key: Some("k".into()), ..best(n) };
+        let first = keyed(1);
+        let requests = [best(3), best(2), late, pass(1), pass(1), first.clone(), keyed(1), first];
+        let round = decide(&requests, &mut map(20), &facts(&requests));
+        assert_eq!(
+            reasons(&round),
+            [
+                None,
+                Some(Reason::LimitExceeded),
+                Some(Reason::Expired),
+                None,
+                Some(Reason::PassUsed),
+                None,
+                Some(Reason::IdempotencyKeyReused),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_unknown_quota_is_asked_for_and_an_unknown_account_refused() {
+        let requests = [request(AccountId::new(), Wish::BestAvailable(1))];
+        let mut facts = facts(&requests);
+        facts.quotas.clear();
+        let round = decide(&requests, &mut map(2), &facts);
+        assert_eq!(round.unknown, [requests[0].account_id]);
+        facts.quotas.insert(requests[0].account_id, None);
+        let round = decide(&requests, &mut map(2), &facts);
+        assert_eq!(reasons(&round), [Some(Reason::Internal)]);
+    }
+
+    #[test]
+    fn a_seat_that_an_undecided_booking_has_locked_is_taken() {
+        let requests = [request(AccountId::new(), Wish::Seats(seats(&["A1"])))];
+        let mut facts = facts(&requests);
+        facts.blocked.extend(seats(&["A1"]));
+        assert_eq!(reasons(&decide(&requests, &mut map(2), &facts)), [Some(Reason::SeatTaken)]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_seat_is_given_twice_and_losers_had_reason_to_lose(
+            wishes in proptest::collection::vec((0usize..6, 1u16..4, 0i32..8), 1..40)
+        ) {
+            let accounts: Vec<AccountId> = (0..6).map(|_| AccountId::new()).collect();
+            let requests: Vec<BookingRequested> = wishes
+                .into_iter()
+                .map(|(who, n, at)| {
+                    let wish = if at < 4 {
+                        Wish::BestAvailable(n)
+                    } else {
+                        Wish::Seats(seats(&[&format!("A{at}")]))
+                    };
+                    request(accounts[who], wish)
+                })
+                .collect();
+            let facts = facts(&requests);
+            let mut map = map(10);
+            let round = decide(&requests, &mut map, &facts);
+            let mut given = HashSet::new();
+            let mut live: HashMap<AccountId, usize> = HashMap::new();
+            for d in &round.decided {
+                match &d.outcome {
+                    Outcome::Allocated { seats } => {
+                        for seat in seats {
+                            prop_assert!(given.insert(seat.clone()), "{} twice", seat);
+                        }
+                        *live.entry(d.account).or_default() += seats.len();
+                    }
+                    Outcome::Rejected { reason: Reason::SeatTaken, taken, .. } => {
+                        prop_assert!(taken.iter().all(|seat| given.contains(seat)));
+                    }
+                    Outcome::Rejected { .. } => {}
+                }
+            }
+            prop_assert!(live.values().all(|&n| n <= 4));
+            prop_assert_eq!(map.n_free(), 10 - given.len());
+        }
+    }
+}

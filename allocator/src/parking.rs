@@ -1,0 +1,133 @@
+//! The two queues nobody wants to see used: parked bookings are tried again, each alone, and then
+//! refused; what found no queue is refused where its sale is over, and sent again where it is not.
+
+use contract::{
+    booking::Reason,
+    message::{BookingRequested, Envelope},
+    topology::{PARKED, Partition, REQUESTS, UNROUTED},
+};
+use platform::broker::{self, Consumption, Delivery, Publisher};
+use store::{
+    PgPool, StoreResult,
+    bookings::{self, Refusal},
+    partitions,
+};
+use tracing::warn;
+
+use crate::{Office, poison};
+
+/// How often a parked booking goes back to its queue before it is refused.
+const ATTEMPTS_MAX: u8 = 4;
+const PREFETCH: u16 = 16;
+
+/// Consumes the parking queue until the shutdown begins.
+pub(crate) async fn run_parked(office: Office) {
+    consume(office, PARKED, async |office, partition, request| {
+        if request.attempt < ATTEMPTS_MAX {
+            let attempt = request.attempt + 1;
+            return again(&office.publisher, partition, BookingRequested { attempt, ..request })
+                .await;
+        }
+        refuse(office, partition, &request, Reason::Internal).await
+    })
+    .await;
+}
+
+/// Consumes what no queue was bound for until the shutdown begins.
+pub(crate) async fn run_unrouted(office: Office) {
+    consume(office, UNROUTED, async |office, partition, request| {
+        match is_open(&office.pool, &partition).await {
+            Ok(true) => again(&office.publisher, partition, request).await,
+            Ok(false) => refuse(office, partition, &request, Reason::SaleClosed).await,
+            Err(error) => {
+                warn!("cannot tell whether a sale is open: {:#}", anyhow::Error::from(error));
+                Consumption::Retry
+            }
+        }
+    })
+    .await;
+}
+
+async fn consume<H>(office: Office, queue: &'static str, handle: H)
+where
+    H: AsyncFn(&Office, Partition, BookingRequested) -> Consumption,
+{
+    let (broker, shutdown) = (office.consuming.clone(), office.shutdown.clone());
+    let prepare = |channel| async move {
+        broker::declare_base(&channel).await?;
+        Ok(queue.to_owned())
+    };
+    let (office, handle) = (&office, &handle);
+    let each = |delivery| one(office, queue, delivery, handle);
+    broker.consume(PREFETCH, shutdown, prepare, each).await;
+}
+
+async fn one<H>(office: &Office, queue: &str, delivery: Delivery, handle: &H) -> Consumption
+where
+    H: AsyncFn(&Office, Partition, BookingRequested) -> Consumption,
+{
+    metrics::counter!("usher_set_aside_total", "queue" => queue.to_owned()).increment(1);
+    let routing_key = delivery.routing_key.as_str();
+    let envelope = match Envelope::decode(&delivery.data) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            poison::park_unreadable(office, routing_key, &delivery.data, &error.to_string()).await;
+            return Consumption::Ack;
+        }
+    };
+    let partition = Partition { show: envelope.show_id, tier: envelope.tier };
+    for request in envelope.bookings {
+        // Repeating those before it is harmless: each is decided once.
+        match handle(office, partition.clone(), request).await {
+            Consumption::Ack => {}
+            other => return other,
+        }
+    }
+    Consumption::Ack
+}
+
+async fn again(
+    publisher: &Publisher,
+    partition: Partition,
+    request: BookingRequested,
+) -> Consumption {
+    let key = partition.routing_key();
+    let envelope =
+        Envelope { v: 1, show_id: partition.show, tier: partition.tier, bookings: vec![request] };
+    match publisher.publish(REQUESTS, &key, &envelope.encode()).await {
+        Ok(()) => Consumption::Ack,
+        Err(_) => Consumption::Retry,
+    }
+}
+
+async fn refuse(
+    office: &Office,
+    partition: Partition,
+    request: &BookingRequested,
+    reason: Reason,
+) -> Consumption {
+    let refusal = Refusal {
+        partition,
+        booking: request.booking_id,
+        account: request.account_id,
+        kind: request.kind,
+        reason,
+    };
+    match bookings::refuse(&office.pool, &refusal).await {
+        Ok(_) => {
+            office.events.notify_one();
+            Consumption::Ack
+        }
+        Err(error) => {
+            warn!(booking = %request.booking_id, "cannot be refused yet: {:#}", anyhow::Error::from(error));
+            Consumption::Retry
+        }
+    }
+}
+
+/// Whether the partition's queue should be bound: then the booking only came too early or too
+/// late for a binding, and belongs there.
+async fn is_open(pool: &PgPool, partition: &Partition) -> StoreResult<bool> {
+    let queued = partitions::queued(pool).await?;
+    Ok(queued.iter().any(|q| q.partition == *partition && q.ready && q.closed_for.is_none()))
+}

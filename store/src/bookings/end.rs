@@ -1,0 +1,195 @@
+//! How live bookings end before they are used: lapsed, released, cancelled, not paid. Whole
+//! bookings always: state, claims, quota, order, event, and the tier's version.
+
+use contract::{
+    AccountId, BookingId, EventId, OrderId, SeatLabel, booking::State, message::BookingEvent,
+    topology::Partition,
+};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use super::facts::lock_quotas;
+use crate::{StoreResult, outbox, partitions};
+
+/// Why a live booking ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its time is over. Ends only what is past `expires_at` on the database's clock.
+    Lapsed,
+    /// Its owner gave the hold back.
+    Released,
+    /// Its owner cancelled the order.
+    Cancelled,
+    /// The payment was refused.
+    PaymentFailed,
+}
+
+impl Ending {
+    fn state(self) -> State {
+        match self {
+            Self::Lapsed => State::Expired,
+            Self::Released => State::Released,
+            Self::Cancelled => State::Cancelled,
+            Self::PaymentFailed => State::Failed,
+        }
+    }
+
+    /// The states it can end.
+    fn from(self) -> &'static [&'static str] {
+        match self {
+            Self::Lapsed => &["HELD", "PAYMENT_PENDING"],
+            Self::Released => &["HELD"],
+            Self::Cancelled => &["PAYMENT_PENDING", "CONFIRMED"],
+            Self::PaymentFailed => &["PAYMENT_PENDING"],
+        }
+    }
+}
+
+/// A booking that ended, and the seats that came free with it.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub booking: BookingId,
+    pub account: AccountId,
+    pub seats: Vec<SeatLabel>,
+}
+
+/// Live bookings of a partition whose time is over.
+pub async fn due(
+    tx: &mut PgConnection,
+    partition: &Partition,
+) -> StoreResult<Vec<(BookingId, AccountId)>> {
+    let rows = sqlx::query!(
+        "select booking_id, account_id from bookings
+         where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
+           and expires_at <= clock_timestamp()
+         limit 1000",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
+}
+
+/// Ends these bookings as far as they can be ended this way. The partition is locked.
+pub async fn end(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    candidates: &[(BookingId, AccountId)],
+    ending: Ending,
+) -> StoreResult<Vec<Ended>> {
+    if candidates.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts: Vec<AccountId> = candidates.iter().map(|(_, account)| *account).collect();
+    lock_quotas(tx, partition.show, &accounts).await?;
+    let ids: Vec<Uuid> = candidates.iter().map(|(booking, _)| booking.0).collect();
+    let from: Vec<String> = ending.from().iter().map(|&state| state.to_owned()).collect();
+    let rows = sqlx::query!(
+        r#"update bookings b set state = $3::text::booking_state, seq = seq + 1
+           from (select booking_id from bookings
+                 where show_id = $1 and booking_id = any($2)
+                 order by booking_id for no key update) as locked
+           where b.show_id = $1 and b.booking_id = locked.booking_id
+             and b.state::text = any($4)
+             and case when $5 then b.expires_at <= clock_timestamp()
+                      else b.state = 'CONFIRMED' or b.expires_at > clock_timestamp() end
+           returning b.booking_id, b.account_id, b.seat_ids as "seat_ids!", b.seq,
+               clock_timestamp() as "now!",
+               (select order_id from orders o
+                where o.show_id = b.show_id and o.booking_id = b.booking_id) as order_id"#,
+        partition.show.0,
+        &ids,
+        ending.state().as_str(),
+        &from,
+        ending == Ending::Lapsed,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let mut ended = Vec::with_capacity(rows.len());
+    let mut events = Vec::with_capacity(rows.len());
+    for row in rows {
+        let seats = partitions::labels(&row.seat_ids)?;
+        let (booking, account) = (BookingId(row.booking_id), AccountId(row.account_id));
+        events.push(BookingEvent {
+            event_id: EventId::new(),
+            booking_id: booking,
+            seq: row.seq,
+            show_id: partition.show,
+            tier: partition.tier.clone(),
+            account_id: account,
+            at: row.now,
+            state: Some(ending.state()),
+            reason: None,
+            order_id: row.order_id.map(OrderId),
+            seat_ids: seats.clone(),
+        });
+        ended.push(Ended { booking, account, seats });
+    }
+    if !ended.is_empty() {
+        free(tx, partition, &ended, ending).await?;
+        outbox::append(tx, &events).await?;
+    }
+    Ok(ended)
+}
+
+async fn free(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    ended: &[Ended],
+    ending: Ending,
+) -> StoreResult<()> {
+    let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
+    let accounts: Vec<Uuid> = ended.iter().map(|e| e.account.0).collect();
+    let n_seats: Vec<i32> =
+        ended.iter().map(|e| i32::try_from(e.seats.len()).unwrap_or(i32::MAX)).collect();
+    sqlx::query!(
+        "update account_quotas q set live = q.live - e.n
+         from (select account_id, sum(n)::integer as n
+               from unnest($2::uuid[], $3::integer[]) as e (account_id, n)
+               group by account_id) as e
+         where q.show_id = $1 and q.account_id = e.account_id",
+        partition.show.0,
+        &accounts,
+        &n_seats,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
+         where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
+        partition.show.0,
+        &ids,
+    )
+    .execute(&mut *tx)
+    .await?;
+    if ending != Ending::Released {
+        sqlx::query!(
+            "update orders set status = $3::text::order_status
+             where show_id = $1 and booking_id = any($2)",
+            partition.show.0,
+            &ids,
+            ending.state().as_str(),
+        )
+        .execute(&mut *tx)
+        .await?;
+    }
+    let freed: Vec<SeatLabel> = ended.iter().flat_map(|e| e.seats.iter().cloned()).collect();
+    partitions::record_change(tx, partition, &[], &freed).await?;
+    Ok(())
+}
+
+/// Ends one booking in a transaction of its own. `None` where it can't be ended this way.
+pub async fn end_one(
+    pool: &PgPool,
+    partition: &Partition,
+    booking: BookingId,
+    account: AccountId,
+    ending: Ending,
+) -> StoreResult<Option<Ended>> {
+    let mut tx = pool.begin().await?;
+    partitions::lock(&mut tx, partition, None).await?;
+    let mut ended = end(&mut tx, partition, &[(booking, account)], ending).await?;
+    tx.commit().await?;
+    Ok(ended.pop())
+}

@@ -1,0 +1,102 @@
+//! What a batch must know before it decides. Read inside its transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use contract::{AccountId, BookingId, ShowId, TicketId};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::StoreResult;
+
+/// Which of these bookings have been decided.
+pub async fn decided(
+    tx: &mut PgConnection,
+    show: ShowId,
+    bookings: &[BookingId],
+) -> StoreResult<HashSet<BookingId>> {
+    let ids: Vec<Uuid> = bookings.iter().map(|id| id.0).collect();
+    let rows = sqlx::query_scalar!(
+        "select booking_id from bookings where show_id = $1 and booking_id = any($2)",
+        show.0,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(BookingId).collect())
+}
+
+/// Which of these idempotency keys belong to a decided booking of their account.
+pub async fn keys_used(
+    tx: &mut PgConnection,
+    show: ShowId,
+    keys: &[(AccountId, String)],
+) -> StoreResult<HashSet<(AccountId, String)>> {
+    if keys.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let accounts: Vec<Uuid> = keys.iter().map(|(account, _)| account.0).collect();
+    let texts: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
+    let rows = sqlx::query!(
+        r#"select b.account_id, b.idempotency_key as "key!"
+           from unnest($2::uuid[], $3::text[]) as k (account_id, key)
+           join bookings b on b.show_id = $1 and b.account_id = k.account_id
+               and b.idempotency_key = k.key"#,
+        show.0,
+        &accounts,
+        &texts,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.key)).collect())
+}
+
+/// Takes the quota rows of these accounts, in order, making them where they are missing.
+/// Returns how many seats each holds; an account that does not exist is absent.
+pub async fn lock_quotas(
+    tx: &mut PgConnection,
+    show: ShowId,
+    accounts: &[AccountId],
+) -> StoreResult<HashMap<AccountId, i32>> {
+    if accounts.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut ids: Vec<Uuid> = accounts.iter().map(|account| account.0).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let rows = sqlx::query!(
+        "insert into account_quotas (show_id, account_id, live)
+         select $1, account_id, 0
+         from (select account_id from accounts where account_id = any($2)
+               order by account_id) as known
+         on conflict (show_id, account_id) do update set live = account_quotas.live
+         returning account_id, live",
+        show.0,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.live)).collect())
+}
+
+/// Which of these places have bought a live booking. Call it after [`lock_quotas`] of their
+/// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
+pub async fn passes_used(
+    tx: &mut PgConnection,
+    show: ShowId,
+    tickets: &[TicketId],
+) -> StoreResult<HashSet<TicketId>> {
+    if tickets.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let ids: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
+    let rows = sqlx::query_scalar!(
+        r#"select ticket_id as "ticket_id!" from bookings
+           where show_id = $1 and ticket_id = any($2)
+             and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')"#,
+        show.0,
+        &ids,
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(TicketId).collect())
+}

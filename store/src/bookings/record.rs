@@ -1,0 +1,391 @@
+//! Writing outcomes: winners with their claims, quotas, orders and events; losers as a row and an
+//! event.
+
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId, TierCode,
+    api::bookings::{LineKind, OrderLine},
+    booking::{Kind, Reason, State},
+    message::BookingEvent,
+    topology::Partition,
+};
+use sqlx::{PgConnection, PgPool};
+use uuid::Uuid;
+
+use crate::{
+    StoreError, StoreResult, orders, outbox,
+    partitions::{self, Terms},
+};
+
+/// A request and what was decided of it.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    pub booking: BookingId,
+    pub account: AccountId,
+    pub kind: Kind,
+    pub ticket: Option<TicketId>,
+    /// `None` where the key is another booking's.
+    pub idempotency_key: Option<String>,
+    pub outcome: Outcome,
+}
+
+/// How a request ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Allocated { seats: Vec<SeatLabel> },
+    Rejected { reason: Reason, taken: Vec<SeatLabel>, alternatives: Vec<SeatLabel> },
+}
+
+impl Outcome {
+    /// A rejection without seats to name.
+    #[must_use]
+    pub fn rejected(reason: Reason) -> Self {
+        Self::Rejected { reason, taken: Vec::new(), alternatives: Vec::new() }
+    }
+}
+
+/// Seats of a batch's winners that turned out to have a live claim. The map in memory is wrong.
+const CLAIM_CONFLICT: &str = "seat_claims_one_live";
+
+/// Writes a batch's outcomes in the order of locks. The partition is locked, the quotas of all
+/// winners are. Returns the partition's version afterwards, where seats were claimed.
+pub async fn commit_outcomes(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    epoch: i64,
+    terms: &Terms,
+    decided: &[Decided],
+    now: DateTime<Utc>,
+) -> StoreResult<Option<i64>> {
+    let winners: Vec<(&Decided, &[SeatLabel])> = decided
+        .iter()
+        .filter_map(|d| match &d.outcome {
+            Outcome::Allocated { seats } => Some((d, seats.as_slice())),
+            Outcome::Rejected { .. } => None,
+        })
+        .collect();
+    insert_outcomes(tx, partition.show, &partition.tier, Some((epoch, terms)), decided).await?;
+    let mut version = None;
+    if !winners.is_empty() {
+        insert_claims(tx, partition.show, &winners).await?;
+        raise_quotas(tx, partition.show, &winners).await?;
+        let claimed: Vec<SeatLabel> =
+            winners.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
+        version = Some(partitions::record_change(tx, partition, &claimed, &[]).await?);
+    }
+    let order_ids = insert_orders(tx, partition, terms, &winners).await?;
+    let events: Vec<BookingEvent> =
+        decided.iter().map(|d| event(partition, d, now, &order_ids)).collect();
+    outbox::append(tx, &events).await?;
+    Ok(version)
+}
+
+fn event(
+    partition: &Partition,
+    decided: &Decided,
+    now: DateTime<Utc>,
+    orders: &std::collections::HashMap<BookingId, OrderId>,
+) -> BookingEvent {
+    let (state, reason, seat_ids) = match &decided.outcome {
+        Outcome::Allocated { seats } => (Some(first_state(decided.kind)), None, seats.clone()),
+        Outcome::Rejected { reason, .. } => (None, Some(*reason), Vec::new()),
+    };
+    BookingEvent {
+        event_id: EventId::new(),
+        booking_id: decided.booking,
+        seq: 1,
+        show_id: partition.show,
+        tier: partition.tier.clone(),
+        account_id: decided.account,
+        at: now,
+        state,
+        reason,
+        order_id: orders.get(&decided.booking).copied(),
+        seat_ids,
+    }
+}
+
+fn first_state(kind: Kind) -> State {
+    match kind {
+        Kind::Hold => State::Held,
+        Kind::Order => State::PaymentPending,
+    }
+}
+
+/// Seats as one text: a label has no space in it.
+fn joined(seats: &[SeatLabel]) -> Option<String> {
+    let texts: Vec<&str> = seats.iter().map(SeatLabel::as_str).collect();
+    (!texts.is_empty()).then(|| texts.join(" "))
+}
+
+async fn insert_outcomes(
+    tx: &mut PgConnection,
+    show: ShowId,
+    tier: &TierCode,
+    session: Option<(i64, &Terms)>,
+    decided: &[Decided],
+) -> StoreResult<()> {
+    let n = decided.len();
+    let mut ids: Vec<Uuid> = Vec::with_capacity(n);
+    let mut accounts: Vec<Uuid> = Vec::with_capacity(n);
+    let mut kinds: Vec<String> = Vec::with_capacity(n);
+    let mut states: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut reasons: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut taken: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut alternatives: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut seats: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut tickets: Vec<Option<Uuid>> = Vec::with_capacity(n);
+    let mut keys: Vec<Option<String>> = Vec::with_capacity(n);
+    for d in decided {
+        ids.push(d.booking.0);
+        accounts.push(d.account.0);
+        kinds.push(d.kind.as_str().to_owned());
+        tickets.push(d.ticket.map(|ticket| ticket.0));
+        keys.push(d.idempotency_key.clone());
+        match &d.outcome {
+            Outcome::Allocated { seats: won } => {
+                states.push(Some(first_state(d.kind).as_str().to_owned()));
+                reasons.push(None);
+                taken.push(None);
+                alternatives.push(None);
+                seats.push(joined(won));
+            }
+            Outcome::Rejected { reason, taken: lost, alternatives: offered } => {
+                states.push(None);
+                reasons.push(Some(reason.as_str().to_owned()));
+                taken.push(joined(lost));
+                alternatives.push(joined(offered));
+                seats.push(None);
+            }
+        }
+    }
+    let epoch = session.map(|(epoch, _)| epoch);
+    let (hold_s, order_s) = session.map_or((0, 0), |(_, t)| (t.hold_seconds, t.order_seconds));
+    sqlx::query!(
+        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
+             taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch, state,
+             expires_at)
+         select $1, booking_id, account_id, $2, kind::booking_kind,
+             case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
+             reason::rejection, string_to_array(taken, ' '), string_to_array(alternatives, ' '),
+             string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
+             state::booking_state,
+             case state when 'HELD' then clock_timestamp() + make_interval(secs => $4)
+                        when 'PAYMENT_PENDING' then clock_timestamp() + make_interval(secs => $5)
+             end
+         from unnest($6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[],
+                     $12::text[], $13::text[], $14::uuid[], $15::text[])
+             as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
+                   ticket_id, idempotency_key)",
+        show.0,
+        tier.as_str(),
+        epoch,
+        f64::from(hold_s),
+        f64::from(order_s),
+        &ids,
+        &accounts,
+        &kinds,
+        &states as &[Option<String>],
+        &reasons as &[Option<String>],
+        &taken as &[Option<String>],
+        &alternatives as &[Option<String>],
+        &seats as &[Option<String>],
+        &tickets as &[Option<Uuid>],
+        &keys as &[Option<String>],
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_claims(
+    tx: &mut PgConnection,
+    show: ShowId,
+    winners: &[(&Decided, &[SeatLabel])],
+) -> StoreResult<()> {
+    let mut claims: Vec<(String, Uuid)> = winners
+        .iter()
+        .flat_map(|(d, seats)| seats.iter().map(|seat| (seat.as_str().to_owned(), d.booking.0)))
+        .collect();
+    // Sorted, so that two batches that meet wait for each other in the same order.
+    claims.sort_unstable();
+    let wanted = claims.len();
+    let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
+    let inserted = sqlx::query!(
+        "insert into seat_claims (show_id, seat_id, booking_id, state)
+         select $1, seat_id, booking_id, 'HELD'
+         from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)
+         on conflict (show_id, seat_id) where state in ('HELD', 'SOLD') do nothing",
+        show.0,
+        &seats,
+        &bookings,
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    if usize::try_from(inserted) == Ok(wanted) {
+        return Ok(());
+    }
+    Err(StoreError::Constraint {
+        constraint: CLAIM_CONFLICT.into(),
+        source: sqlx::Error::RowNotFound,
+    })
+}
+
+async fn raise_quotas(
+    tx: &mut PgConnection,
+    show: ShowId,
+    winners: &[(&Decided, &[SeatLabel])],
+) -> StoreResult<()> {
+    let accounts: Vec<Uuid> = winners.iter().map(|(d, _)| d.account.0).collect();
+    let seats: Vec<i32> = winners
+        .iter()
+        .map(|(_, seats)| i32::try_from(seats.len()).expect("a request has at most 20 seats"))
+        .collect();
+    sqlx::query!(
+        "update account_quotas q set live = q.live + w.n
+         from (select account_id, sum(n)::integer as n
+               from unnest($2::uuid[], $3::integer[]) as w (account_id, n)
+               group by account_id) as w
+         where q.show_id = $1 and q.account_id = w.account_id",
+        show.0,
+        &accounts,
+        &seats,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+async fn insert_orders(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    terms: &Terms,
+    winners: &[(&Decided, &[SeatLabel])],
+) -> StoreResult<std::collections::HashMap<BookingId, OrderId>> {
+    let orders: Vec<(OrderId, &Decided, &[SeatLabel])> = winners
+        .iter()
+        .filter(|(d, _)| d.kind == Kind::Order)
+        .map(|(d, seats)| (OrderId::new(), *d, *seats))
+        .collect();
+    if orders.is_empty() {
+        return Ok(std::collections::HashMap::new());
+    }
+    let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
+    let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
+    let references: Vec<String> = orders.iter().map(|_| orders::new_reference()).collect();
+    let lines: Vec<serde_json::Value> =
+        orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
+    let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
+    sqlx::query!(
+        "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
+             lines, amount, currency, customer, expires_at)
+         select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
+             o.lines, o.amount, $2,
+             jsonb_strip_nulls(jsonb_build_object(
+                 'name', a.name, 'email', a.email, 'phone', a.phone)),
+             b.expires_at
+         from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
+             as o (order_id, booking_id, reference, lines, amount)
+         join bookings b on b.show_id = $1 and b.booking_id = o.booking_id
+         join accounts a on a.account_id = b.account_id",
+        partition.show.0,
+        terms.currency,
+        &ids,
+        &bookings,
+        &references,
+        &lines,
+        &amounts,
+    )
+    .execute(tx)
+    .await?;
+    Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
+}
+
+/// The lines of an order for these seats, as they are stored.
+pub(crate) fn lines_json(terms: &Terms, seats: &[SeatLabel]) -> serde_json::Value {
+    let lines: Vec<OrderLine> = seats
+        .iter()
+        .map(|seat| OrderLine {
+            kind: LineKind::Seat,
+            label: if terms.general_admission {
+                terms.tier_name.clone()
+            } else {
+                format!("{} {seat}", terms.tier_name)
+            },
+            amount: terms.price,
+        })
+        .collect();
+    serde_json::to_value(lines).expect("lines are plain JSON")
+}
+
+/// What these seats cost, in minor units.
+pub(crate) fn amount(terms: &Terms, seats: &[SeatLabel]) -> i64 {
+    terms.price * i64::try_from(seats.len()).expect("a request has at most 20 seats")
+}
+
+/// A request that ends without having been weighed against the seats.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub partition: Partition,
+    pub booking: BookingId,
+    pub account: AccountId,
+    pub kind: Kind,
+    pub reason: Reason,
+}
+
+/// Writes REJECTED where there is no outcome yet. Needs no epoch: a refusal touches no seat.
+pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
+    let mut tx = pool.begin().await?;
+    let row = sqlx::query!(
+        r#"insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason)
+           select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED', $6::text::rejection
+           where exists (select from shows where show_id = $1)
+           on conflict do nothing
+           returning decided_at"#,
+        refusal.partition.show.0,
+        refusal.booking.0,
+        refusal.account.0,
+        refusal.partition.tier.as_str(),
+        refusal.kind.as_str(),
+        refusal.reason.as_str(),
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    if let Some(row) = &row {
+        let event = BookingEvent {
+            event_id: EventId::new(),
+            booking_id: refusal.booking,
+            seq: 1,
+            show_id: refusal.partition.show,
+            tier: refusal.partition.tier.clone(),
+            account_id: refusal.account,
+            at: row.decided_at,
+            state: None,
+            reason: Some(refusal.reason),
+            order_id: None,
+            seat_ids: Vec::new(),
+        };
+        outbox::append(&mut tx, &[event]).await?;
+    }
+    tx.commit().await?;
+    Ok(row.is_some())
+}
+
+/// Keeps a message that cannot be understood, for a person to read.
+pub async fn keep_parked(
+    pool: &PgPool,
+    routing_key: &str,
+    body: &[u8],
+    why: &str,
+) -> StoreResult<()> {
+    sqlx::query!(
+        "insert into parked_messages (routing_key, body, why) values ($1, $2, $3)",
+        routing_key,
+        body,
+        why,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,145 @@
+//! Screens and their layouts.
+
+use contract::{
+    ScreenId, TheatreId,
+    api::catalogue::{Layout, Screen, ScreenDetails, ScreenTier},
+};
+use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
+use uuid::Uuid;
+
+use crate::StoreResult;
+
+/// Finds a screen.
+pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResult<Option<Screen>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select screen_id, theatre_id, name, tiers as "tiers: Json<Vec<ScreenTier>>",
+               layout as "layout: Json<Layout>"
+           from screens where screen_id = $1 and retired_at is null"#,
+        screen.0
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(Screen::from))
+}
+
+/// Finds a screen, and keeps it as it is until the transaction ends.
+pub async fn locked(tx: &mut PgConnection, screen: ScreenId) -> StoreResult<Option<Screen>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"select screen_id, theatre_id, name, tiers as "tiers: Json<Vec<ScreenTier>>",
+               layout as "layout: Json<Layout>"
+           from screens where screen_id = $1 and retired_at is null for share"#,
+        screen.0
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Screen::from))
+}
+
+/// Adds a screen.
+pub async fn insert(
+    tx: &mut PgConnection,
+    screen: ScreenId,
+    details: &ScreenDetails,
+) -> StoreResult<()> {
+    sqlx::query!(
+        "insert into screens (screen_id, theatre_id, name, tiers, layout)
+         values ($1, $2, $3, $4, $5)",
+        screen.0,
+        details.theatre_id.0,
+        details.name,
+        Json(&details.tiers) as _,
+        Json(&details.layout) as _,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// How a change of a screen ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Done,
+    NotFound,
+    /// Shows to come are sold by this layout, so that only the name may change.
+    InUse,
+}
+
+/// Replaces a screen's name, tiers and layout.
+pub async fn change(
+    pool: &PgPool,
+    screen: ScreenId,
+    details: &ScreenDetails,
+) -> StoreResult<Change> {
+    let mut tx = pool.begin().await?;
+    let known = sqlx::query!(
+        r#"select theatre_id = $2 and tiers = $3 and layout = $4 as "same!"
+           from screens where screen_id = $1 and retired_at is null for update"#,
+        screen.0,
+        details.theatre_id.0,
+        Json(&details.tiers) as _,
+        Json(&details.layout) as _,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(known) = known else { return Ok(Change::NotFound) };
+    if !known.same {
+        let used = sqlx::query_scalar!(
+            r#"select exists (select from shows
+                   where screen_id = $1 and retired_at is null
+                       and starts_at > clock_timestamp()) as "used!""#,
+            screen.0
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if used {
+            return Ok(Change::InUse);
+        }
+    }
+    sqlx::query!(
+        "update screens set theatre_id = $2, name = $3, tiers = $4, layout = $5
+         where screen_id = $1",
+        screen.0,
+        details.theatre_id.0,
+        details.name,
+        Json(&details.tiers) as _,
+        Json(&details.layout) as _,
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Change::Done)
+}
+
+/// Takes a screen off the lists. Returns whether it was there.
+pub async fn retire(pool: &PgPool, screen: ScreenId) -> StoreResult<bool> {
+    let retired = sqlx::query!(
+        "update screens set retired_at = clock_timestamp()
+         where screen_id = $1 and retired_at is null",
+        screen.0
+    )
+    .execute(pool)
+    .await?;
+    Ok(retired.rows_affected() == 1)
+}
+
+struct Row {
+    screen_id: Uuid,
+    theatre_id: Uuid,
+    name: String,
+    tiers: Json<Vec<ScreenTier>>,
+    layout: Json<Layout>,
+}
+
+impl From<Row> for Screen {
+    fn from(row: Row) -> Self {
+        let details = ScreenDetails {
+            theatre_id: TheatreId(row.theatre_id),
+            name: row.name,
+            tiers: row.tiers.0,
+            layout: row.layout.0,
+        };
+        Self { screen_id: ScreenId(row.screen_id), details }
+    }
+}

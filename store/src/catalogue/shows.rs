@@ -1,0 +1,200 @@
+//! Shows, as sales and as clients see them.
+
+mod write;
+
+pub use write::{
+    close, insert, locked_state, locked_waiting_room, open, replace, retire, set_waiting_room,
+};
+
+use chrono::{DateTime, NaiveDate, Utc};
+use contract::{
+    MovieId, ScreenId, ShowId, TheatreId,
+    api::catalogue::{Price, Show, ShowDetails, TierAvailable, WaitingRoom},
+};
+use sqlx::{PgExecutor, PgPool};
+use uuid::Uuid;
+
+use crate::{
+    StoreResult,
+    board::{Sale, TierOnSale, room_mode, sale_state},
+    error::readable,
+};
+
+/// Which shows are wanted: always those still to come and not called off.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub movie: Option<MovieId>,
+    pub theatre: Option<TheatreId>,
+    /// A day in UTC.
+    pub date: Option<NaiveDate>,
+    /// Those after this one, in the order of the list.
+    pub after: Option<(DateTime<Utc>, ShowId)>,
+    /// At most so many.
+    pub limit: i64,
+}
+
+/// Shows by start.
+pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Vec<Sale>> {
+    let (after_start, after_id) = filter.after.unzip();
+    let ids = sqlx::query_scalar!(
+        "select show_id from shows
+         where retired_at is null and starts_at > clock_timestamp()
+             and sale_state <> 'CANCELLED'
+             and ($1::uuid is null or movie_id = $1)
+             and ($2::uuid is null or theatre_id = $2)
+             and ($3::date is null
+                 or starts_at >= ($3::date)::timestamp at time zone 'UTC'
+                     and starts_at < ($3::date + 1)::timestamp at time zone 'UTC')
+             and ($4::timestamptz is null or (starts_at, show_id) > ($4, $5))
+         order by starts_at, show_id
+         limit $6",
+        filter.movie.map(|movie| movie.0),
+        filter.theatre.map(|theatre| theatre.0),
+        filter.date,
+        after_start,
+        after_id.map(|show| show.0),
+        filter.limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    read(pool, &ids).await
+}
+
+/// Finds a show.
+pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<Option<Sale>> {
+    Ok(read(executor, &[show.0]).await?.pop())
+}
+
+/// Reads these shows, by start; those that are retired or have no tier are left out.
+async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Vec<Sale>> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
+               s.starts_at, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
+               s.max_seats_per_user, s.hold_seconds, s.order_seconds,
+               s.room_mode::text as "room_mode!", s.room_rate_per_second, s.room_burst,
+               s.room_max_active, s.room_paused,
+               p.tier, p.name, p.price, p.general_admission, p.capacity, p.available, p.version,
+               p.queue_ready_at is not null as "ready!"
+           from shows s join partitions p using (show_id)
+           where s.show_id = any($1) and s.retired_at is null
+           order by s.starts_at, s.show_id, p.tier"#,
+        ids
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut sales: Vec<Sale> = Vec::with_capacity(ids.len());
+    for row in rows {
+        match sales.last_mut() {
+            Some(sale) if sale.show.0 == row.show_id => sale.tiers.push(row.tier()?),
+            _ => sales.push(row.sale()?),
+        }
+    }
+    Ok(sales)
+}
+
+/// A show as clients see it.
+#[must_use]
+pub fn as_seen(sale: &Sale, now: DateTime<Utc>) -> Show {
+    let available = sale.tiers.iter();
+    Show {
+        show_id: sale.show,
+        status: sale.status(now),
+        available: available
+            .map(|tier| TierAvailable { tier: tier.tier.clone(), seats: tier.available })
+            .collect(),
+        details: ShowDetails {
+            movie_id: sale.movie,
+            theatre_id: sale.theatre,
+            screen_id: sale.screen,
+            starts_at: sale.starts_at,
+            prequeue_opens_at: sale.prequeue_opens_at,
+            sale_opens_at: sale.sale_opens_at,
+            sale_closes_at: sale.sale_closes_at,
+            prices: prices(sale),
+            max_seats_per_user: sale.max_seats_per_user,
+            hold_seconds: sale.hold_seconds,
+            order_seconds: sale.order_seconds,
+            waiting_room: sale.room.clone(),
+        },
+    }
+}
+
+fn prices(sale: &Sale) -> Vec<Price> {
+    let price = |tier: &TierOnSale| Price {
+        tier: tier.tier.clone(),
+        amount: tier.price,
+        currency: sale.currency.clone(),
+    };
+    sale.tiers.iter().map(price).collect()
+}
+
+struct Row {
+    show_id: Uuid,
+    movie_id: Uuid,
+    theatre_id: Uuid,
+    screen_id: Uuid,
+    state: String,
+    starts_at: DateTime<Utc>,
+    prequeue_opens_at: Option<DateTime<Utc>>,
+    sale_opens_at: DateTime<Utc>,
+    sale_closes_at: DateTime<Utc>,
+    currency: String,
+    max_seats_per_user: i32,
+    hold_seconds: i32,
+    order_seconds: i32,
+    room_mode: String,
+    room_rate_per_second: f64,
+    room_burst: i32,
+    room_max_active: Option<i32>,
+    room_paused: bool,
+    tier: String,
+    name: String,
+    price: i64,
+    general_admission: bool,
+    capacity: i32,
+    available: i32,
+    version: i64,
+    ready: bool,
+}
+
+impl Row {
+    fn tier(self) -> StoreResult<TierOnSale> {
+        Ok(TierOnSale {
+            tier: readable(&self.tier)?,
+            name: self.name,
+            price: self.price,
+            general_admission: self.general_admission,
+            capacity: self.capacity,
+            available: self.available,
+            version: self.version,
+            ready: self.ready,
+        })
+    }
+
+    fn sale(mut self) -> StoreResult<Sale> {
+        Ok(Sale {
+            show: ShowId(self.show_id),
+            movie: MovieId(self.movie_id),
+            theatre: TheatreId(self.theatre_id),
+            screen: ScreenId(self.screen_id),
+            state: sale_state(&self.state)?,
+            starts_at: self.starts_at,
+            prequeue_opens_at: self.prequeue_opens_at,
+            sale_opens_at: self.sale_opens_at,
+            sale_closes_at: self.sale_closes_at,
+            currency: std::mem::take(&mut self.currency),
+            max_seats_per_user: self.max_seats_per_user,
+            hold_seconds: self.hold_seconds,
+            order_seconds: self.order_seconds,
+            room: WaitingRoom {
+                mode: room_mode(&self.room_mode)?,
+                rate_per_second: self.room_rate_per_second,
+                burst: self.room_burst,
+                max_active: self.room_max_active,
+                paused: self.room_paused,
+            },
+            tiers: vec![self.tier()?],
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! Paying: a conditional transition on the database's clock. The loser of the race with the
+//! sweep learns so.
+
+use contract::{
+    AccountId, BookingId, EventId, OrderId, ShowId, api::bookings::Order, booking::State,
+    message::BookingEvent,
+};
+use sqlx::PgPool;
+
+use super::{new_ticket_code, read::by_id};
+use crate::{StoreResult, error::readable, outbox, partitions::labels};
+
+/// What came of a payment.
+#[derive(Debug)]
+pub enum Payment {
+    /// Confirmed now, or before.
+    Confirmed(Box<Order>),
+    /// It is past its time, or ended in another way; its status says which.
+    TooLate(Box<Order>),
+    NoSuchOrder,
+}
+
+/// Codes that were taken before a free one is found: 32^6 codes, so one retry is rare already.
+const CODE_ATTEMPTS_MAX: usize = 8;
+
+/// Confirms the order and makes its ticket code. Twice is once.
+pub async fn confirm(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreResult<Payment> {
+    for attempt in 1.. {
+        match confirm_with(pool, order, owner, &new_ticket_code()).await {
+            Err(error)
+                if error.is_constraint("orders_ticket_code_key") && attempt < CODE_ATTEMPTS_MAX => {
+            }
+            Err(error) => return Err(error),
+            Ok(()) => break,
+        }
+    }
+    Ok(match by_id(pool, order, owner).await? {
+        None => Payment::NoSuchOrder,
+        Some(order)
+            if order.ticket_code.is_some()
+                && order.status == contract::booking::OrderStatus::Confirmed =>
+        {
+            Payment::Confirmed(Box::new(order))
+        }
+        Some(order) => Payment::TooLate(Box::new(order)),
+    })
+}
+
+async fn confirm_with(
+    pool: &PgPool,
+    order: OrderId,
+    owner: AccountId,
+    code: &str,
+) -> StoreResult<()> {
+    let mut tx = pool.begin().await?;
+    let row = sqlx::query!(
+        r#"update bookings b set state = 'CONFIRMED', seq = seq + 1, expires_at = null
+           from orders o
+           where o.order_id = $1 and o.account_id = $2
+             and b.show_id = o.show_id and b.booking_id = o.booking_id
+             and b.state = 'PAYMENT_PENDING' and b.expires_at > clock_timestamp()
+           returning b.show_id, b.booking_id, b.tier, b.seat_ids as "seat_ids!", b.seq,
+               clock_timestamp() as "now!""#,
+        order.0,
+        owner.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(()) };
+    sqlx::query!(
+        "update seat_claims set state = 'SOLD'
+         where show_id = $1 and booking_id = $2 and state = 'HELD'",
+        row.show_id,
+        row.booking_id,
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update orders set status = 'CONFIRMED', confirmed_at = $3, ticket_code = $4
+         where show_id = $1 and order_id = $2",
+        row.show_id,
+        order.0,
+        row.now,
+        code,
+    )
+    .execute(&mut *tx)
+    .await?;
+    let event = BookingEvent {
+        event_id: EventId::new(),
+        booking_id: BookingId(row.booking_id),
+        seq: row.seq,
+        show_id: ShowId(row.show_id),
+        tier: readable(&row.tier)?,
+        account_id: owner,
+        at: row.now,
+        state: Some(State::Confirmed),
+        reason: None,
+        order_id: Some(order),
+        seat_ids: labels(&row.seat_ids)?,
+    };
+    outbox::append(&mut tx, &[event]).await?;
+    tx.commit().await?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Reading orders. A lapsed one is shown as EXPIRED at once.
+
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, BookingId, Money, OrderId, ShowId,
+    api::bookings::{Order, Ticket},
+    booking::OrderStatus,
+};
+use sqlx::PgPool;
+use uuid::Uuid;
+
+use crate::{StoreError, StoreResult, error::readable, partitions::labels};
+
+struct Row {
+    show_id: Uuid,
+    order_id: Uuid,
+    booking_id: Uuid,
+    reference: String,
+    tier: String,
+    seat_ids: Vec<String>,
+    lines: serde_json::Value,
+    amount: i64,
+    currency: String,
+    status: String,
+    customer: serde_json::Value,
+    created_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    confirmed_at: Option<DateTime<Utc>>,
+    ticket_code: Option<String>,
+}
+
+fn read(row: Row) -> StoreResult<Order> {
+    let unreadable = |error: serde_json::Error| StoreError::Unreadable(error.to_string());
+    Ok(Order {
+        order_id: OrderId(row.order_id),
+        reference: row.reference,
+        booking_id: BookingId(row.booking_id),
+        show_id: ShowId(row.show_id),
+        tier: readable(&row.tier)?,
+        seat_ids: labels(&row.seat_ids)?,
+        lines: serde_json::from_value(row.lines).map_err(unreadable)?,
+        amount: Money { amount: row.amount, currency: row.currency },
+        status: OrderStatus::from_word(&row.status)
+            .ok_or_else(|| StoreError::Unreadable(format!("order status {}", row.status)))?,
+        created_at: row.created_at,
+        expires_at: row.expires_at,
+        confirmed_at: row.confirmed_at,
+        ticket_code: row.ticket_code,
+        customer: serde_json::from_value(row.customer).map_err(unreadable)?,
+    })
+}
+
+/// Orders by one of four keys; those that are null do not restrict. Newest first.
+async fn find(
+    pool: &PgPool,
+    order: Option<OrderId>,
+    booking: Option<(ShowId, BookingId)>,
+    reference: Option<&str>,
+    account: Option<(AccountId, Option<(DateTime<Utc>, OrderId)>, i64)>,
+) -> StoreResult<Vec<Order>> {
+    let (owner, after, limit) = match account {
+        Some((owner, after, limit)) => (Some(owner.0), after, limit),
+        None => (None, None, 1),
+    };
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select show_id, order_id, booking_id, reference, tier, seat_ids, lines, amount,
+               currency, customer, created_at, expires_at, confirmed_at, ticket_code,
+               case when status = 'PAYMENT_PENDING' and expires_at <= clock_timestamp()
+                    then 'EXPIRED' else status::text end as "status!"
+           from orders
+           where ($1::uuid is null or order_id = $1)
+             and ($2::uuid is null or show_id = $2)
+             and ($3::uuid is null or booking_id = $3)
+             and ($4::text is null or reference = $4)
+             and ($5::uuid is null or account_id = $5)
+             and ($6::timestamptz is null or (created_at, order_id) < ($6, $7))
+           order by created_at desc, order_id desc
+           limit $8"#,
+        order.map(|order| order.0),
+        booking.map(|(show, _)| show.0),
+        booking.map(|(_, booking)| booking.0),
+        reference,
+        owner,
+        after.map(|(at, _)| at),
+        after.map(|(_, order)| order.0),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(read).collect()
+}
+
+/// The order of a booking.
+pub async fn of_booking(
+    pool: &PgPool,
+    show: ShowId,
+    booking: BookingId,
+) -> StoreResult<Option<Order>> {
+    Ok(find(pool, None, Some((show, booking)), None, None).await?.pop())
+}
+
+/// The order with this id, if it is this account's.
+pub async fn by_id(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreResult<Option<Order>> {
+    Ok(find(pool, Some(order), None, None, Some((owner, None, 1))).await?.pop())
+}
+
+/// The order with this reference, if it is this account's.
+pub async fn by_reference(
+    pool: &PgPool,
+    reference: &str,
+    owner: AccountId,
+) -> StoreResult<Option<Order>> {
+    Ok(find(pool, None, None, Some(reference), Some((owner, None, 1))).await?.pop())
+}
+
+/// The account's orders, newest first, after this one.
+pub async fn of_account(
+    pool: &PgPool,
+    owner: AccountId,
+    after: Option<(DateTime<Utc>, OrderId)>,
+    limit: i64,
+) -> StoreResult<Vec<Order>> {
+    find(pool, None, None, None, Some((owner, after, limit))).await
+}
+
+/// The ticket of a confirmed order of this account.
+pub async fn ticket(
+    pool: &PgPool,
+    order: OrderId,
+    owner: AccountId,
+) -> StoreResult<Option<Ticket>> {
+    let row = sqlx::query!(
+        r#"select o.show_id, o.reference, o.tier, o.seat_ids, o.ticket_code as "ticket_code!",
+               m.title, t.name as theatre_name, sc.name as screen_name, s.starts_at
+           from orders o
+           join shows s using (show_id)
+           join movies m using (movie_id)
+           join theatres t on t.theatre_id = s.theatre_id
+           join screens sc on sc.screen_id = s.screen_id
+           where o.order_id = $1 and o.account_id = $2 and o.status = 'CONFIRMED'"#,
+        order.0,
+        owner.0,
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        Ok(Ticket {
+            ticket_code: row.ticket_code,
+            reference: row.reference,
+            order_id: order,
+            show_id: ShowId(row.show_id),
+            movie_title: row.title,
+            theatre_name: row.theatre_name,
+            screen_name: row.screen_name,
+            starts_at: row.starts_at,
+            tier: readable(&row.tier)?,
+            seat_ids: labels(&row.seat_ids)?,
+        })
+    })
+    .transpose()
+}
