@@ -11,6 +11,7 @@ TEST_VHOSTS=(usher_test_0 usher_test_1 usher_test_2 usher_test_3)
 # Starts what is not set in the environment and exports the addresses of all.
 backends() {
     { mkdir -p "$RUN" "$LOG" && [[ -w $STATE ]]; } 2>/dev/null || die "$STATE cannot be written: it belongs to another user (chown it, or delete it)"
+    refuse_copied_state
     raise_open_files
     load_settings
     local name missing=()
@@ -22,12 +23,13 @@ backends() {
         if [[ ${#missing[@]} == 0 ]] || apt_install "${missing[@]}"; then
             find_programs
             start_private
-        elif docker info >/dev/null 2>&1; then
+        elif docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
             start_compose
         else
             die "missing: ${missing[*]}" "install them, or run 'sudo ./dev services' once, or start a Docker engine, or set DATABASE_URL, REDIS_URL and AMQP_URL"
         fi
     fi
+    for name in $NEEDED; do grep -qsxF -- "$(own_url "$name")" "$STATE/own-urls" || own_url "$name"; done | append_private "$STATE/own-urls"
     export DATABASE_URL=${DATABASE_URL:-$(own_url postgres)} REDIS_URL=${REDIS_URL:-$(own_url redis)} AMQP_URL=${AMQP_URL:-$(own_url rabbitmq)}
     export USHER_MASTER_KEY=${USHER_MASTER_KEY:-$MASTER_KEY}
     for name in DATABASE_URL REDIS_URL AMQP_URL USHER_MASTER_KEY; do printf 'export %s=%q\n' "$name" "${!name}"; done | write_private "$STATE/env"
@@ -35,11 +37,12 @@ backends() {
 
 is_needed() { [[ " $NEEDED " == *" $1 "* ]]; }
 
-# Whether the environment names a server that is not ours (our own address may come from `. .dev/env`).
+# Whether the environment names a server that is not ours. Our own address, now or on an earlier port, may be there
+# from `. .dev/env`.
 is_given() {
     local variable
     case $1 in postgres) variable=DATABASE_URL ;; redis) variable=REDIS_URL ;; rabbitmq) variable=AMQP_URL ;; esac
-    if [[ ${!variable:-} == "$(own_url "$1")" ]]; then unset "$variable"; fi
+    if grep -qsxF -- "${!variable:-}" "$STATE/own-urls"; then unset "$variable"; fi
     [[ -n ${!variable:-} ]]
 }
 
@@ -51,21 +54,28 @@ own_url() {
     esac
 }
 
+# The state of another clone, copied along, names that clone's servers and data.
+refuse_copied_state() {
+    if [[ -f $STATE/settings ]] && ! grep -qx "CLONE=$CLONE" "$STATE/settings"; then
+        die "$STATE came with a copied or moved clone: delete the folder, the next start makes a new one"
+    fi
+}
+
 # Ports and secrets of this clone, made once.
 load_settings() {
     PG_PASSWORD=$(random) AMQP_PASSWORD=$(random) ERLANG_COOKIE=$(random) MASTER_KEY=$(head -c 32 /dev/urandom | base64)
     # shellcheck source=/dev/null
     if [[ -f $STATE/settings ]]; then . "$STATE/settings"; fi
-    [[ ${MADE_FOR:=$CLONE} == "$CLONE" ]] || die "$STATE came with a copied or moved clone: delete it, the next start makes a new one"
     save_settings
 }
 save_settings() {
     local name
-    for name in MADE_FOR PG_PORT REDIS_PORT AMQP_PORT DIST_PORT EPMD_PORT PG_PASSWORD AMQP_PASSWORD ERLANG_COOKIE MASTER_KEY; do
+    for name in CLONE PG_PORT REDIS_PORT AMQP_PORT DIST_PORT EPMD_PORT PG_PASSWORD AMQP_PASSWORD ERLANG_COOKIE MASTER_KEY; do
         printf '%s=%s\n' "$name" "${!name}"
     done | write_private "$STATE/settings"
 }
 random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
+append_private() { (umask 077 && cat >>"$1"); }
 write_private() { (umask 077 && cat >"$1.new" && mv "$1.new" "$1"); }
 
 # Descriptors for tens of thousands of sockets; not "unlimited", for which programs reserve tables.
@@ -91,7 +101,7 @@ free_port() {
 }
 
 start_private() {
-    local name started=''
+    local name port started=''
     servers_user
     # One clone at a time, so that two do not choose the same port.
     exec 9>"${TMPDIR:-/tmp}/usher-dev-$EUID.lock"
@@ -100,6 +110,8 @@ start_private() {
         is_needed "$name" || continue
         alive "$name" && continue
         "prepare_$name"
+        port=$(own_url "$name") port=${port##*:}
+        say "$name" "starting on port ${port%/*}"
         "start_$name"
         started+=" $name"
     done
@@ -110,6 +122,7 @@ start_private() {
 
 stop_backends() {
     local name running=''
+    refuse_copied_state
     if [[ -f $STATE/compose.env ]]; then compose stop; fi
     for name in "${BACKENDS[@]}"; do
         alive "$name" || continue

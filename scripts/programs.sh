@@ -5,7 +5,7 @@ find_programs() {
     REDIS_SERVER=$(type -P redis-server || true) RABBIT_BIN='' PG_BIN=''
     local program version
     if [[ $(uname) != Linux ]]; then return 0; fi
-    program=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1)
+    program=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1 || true)
     version=$(cat "$DATA/postgres/PG_VERSION" 2>/dev/null || true) # only that version reads the data
     if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then program=/usr/lib/postgresql/$version/bin/postgres; fi
     program=${program:-$(type -P postgres || true)}
@@ -29,6 +29,7 @@ apt_install() {
     say install "$*"
     mkdir -p "$LOG"
     (
+        exec 8>"${TMPDIR:-/tmp}/usher-dev-install.lock" && flock 8 || exit
         trap allow_service_starts EXIT
         trap 'exit 130' INT TERM HUP
         deny_service_starts || exit

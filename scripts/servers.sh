@@ -71,12 +71,13 @@ await_end() {
 }
 
 await_ready() {
-    local tenths starts=1
+    local tenths
     for ((tenths = 0; tenths < 1200; tenths++)); do
         if ! alive "$1"; then
-            # One that was killed may not be quite gone: PostgreSQL waits for its last child, for example.
-            ((starts++ < 3)) || break
+            # Its predecessor, killed, may not be quite gone: PostgreSQL starts only after that one's last child.
+            ((tenths < 60)) || break
             sleep 1
+            ((tenths += 10))
             "start_$1"
         fi
         "ready_$1" >/dev/null 2>&1 && return
@@ -124,10 +125,7 @@ timezone = 'UTC'
 log_timezone = 'UTC'
 CONF
 }
-start_postgres() {
-    say postgres "starting on port $PG_PORT"
-    launch postgres "$PG_BIN/postgres" -D "$DATA/postgres"
-}
+start_postgres() { launch postgres "$PG_BIN/postgres" -D "$DATA/postgres"; }
 ready_postgres() { "$PG_BIN/pg_isready" -q -h 127.0.0.1 -p "$PG_PORT"; }
 
 # ---- Redis
@@ -141,10 +139,7 @@ prepare_redis() {
         if "$REDIS_SERVER" --version | grep -qv 'v=[456]\.'; then echo 'enable-debug-command local'; fi
     } | write_as_server "$DATA/redis/redis.conf"
 }
-start_redis() {
-    say redis "starting on port $REDIS_PORT"
-    launch redis "$REDIS_SERVER" "$DATA/redis/redis.conf"
-}
+start_redis() { launch redis "$REDIS_SERVER" "$DATA/redis/redis.conf"; }
 ready_redis() { answers "$REDIS_PORT" 'PING\r\nQUIT\r\n' +PONG; }
 
 # ---- RabbitMQ
@@ -195,7 +190,6 @@ rabbit_environment() {
 start_rabbitmq() {
     rabbit_environment
     alive epmd || launch epmd env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address 127.0.0.1
-    say rabbitmq "starting on port $AMQP_PORT"
     launch rabbitmq env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmq-server"
 }
 ready_rabbitmq() { answers "$AMQP_PORT" 'AMQP\x00\x00\x09\x01' capabilities; }
