@@ -33,11 +33,7 @@ use tokio::sync::Notify;
 #[derive(Args, Clone)]
 pub struct Config {
     /// Where health and readiness are answered.
-    #[arg(
-        long = "allocator-listen",
-        env = "USHER_ALLOCATOR_LISTEN",
-        default_value = "127.0.0.1:8083"
-    )]
+    #[arg(long, env = "USHER_ALLOCATOR_LISTEN", default_value = "127.0.0.1:8083")]
     pub listen: SocketAddr,
     /// Most bookings decided in one transaction.
     #[arg(long, env = "USHER_BATCH_BOOKINGS_MAX", default_value_t = 512)]

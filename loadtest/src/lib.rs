@@ -1,1 +1,24 @@
-//! loadtest
+//! The client side: a crowd of visitors that can do only what a client can.
+//!
+//! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`], to the [`seats`],
+//! to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures them, the
+//! [`journal`] keeps what they were promised, and the [`report`] says how it went.
+
+pub mod client;
+pub mod socket;
+pub mod plan;
+pub mod line;
+pub mod seats;
+pub mod outcome;
+pub mod visitor;
+pub mod crowd;
+pub mod tally;
+pub mod journal;
+pub mod report;
+pub mod progress;
+
+pub use client::{CallError, Client};
+pub use crowd::Crowd;
+pub use journal::Journal;
+pub use report::Report;
+pub use tally::Tally;

@@ -1,1 +1,74 @@
-//! notifier
+//! The notifier: what became of a booking, told to its owner over WebSocket as it happens.
+//!
+//! It hears every event of every booking on a queue of its own, finds out who is listening, and
+//! sends the booking as it stands in the database. It decides nothing and remembers nothing.
+
+mod hub;
+mod live;
+mod socket;
+
+use std::net::SocketAddr;
+
+use axum::{Router, routing::get};
+use clap::Args;
+use contract::{api::BASE, booking_id::BookingIds};
+use platform::{
+    Service, Shutdown,
+    broker::Broker,
+    config::{Backends, Http},
+    http::{Door, with_door},
+};
+use store::PgPool;
+
+use hub::Hub;
+
+/// Settings of the notifier.
+#[derive(Args, Clone)]
+pub struct Config {
+    /// Where sockets are answered.
+    #[arg(long, env = "USHER_NOTIFIER_LISTEN", default_value = "127.0.0.1:8084")]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub backends: Backends,
+    #[command(flatten)]
+    pub http: Http,
+}
+
+/// What every socket works with.
+#[derive(Clone)]
+struct Ears {
+    pool: PgPool,
+    ids: BookingIds,
+    hub: Hub,
+    shutdown: Shutdown,
+}
+
+/// Starts the notifier; its ear for events belongs to the shutdown.
+pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    let backends = &config.backends;
+    let pool =
+        store::connect(&backends.database_url, "notifier", backends.database_connections_max)?;
+    let broker = Broker::connect(&backends.amqp_url, "notifier", shutdown)?;
+    let hub = Hub::default();
+    shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
+    let ears = Ears {
+        pool: pool.clone(),
+        ids: BookingIds::new(&backends.master_key),
+        hub,
+        shutdown: shutdown.clone(),
+    };
+    let api = Router::new()
+        .route("/bookings/{id}/live", get(live::of_booking))
+        .route("/live", get(live::of_account))
+        .with_state(ears);
+    let door = Door::new(&backends.master_key, &config.http);
+    Ok(Service::new(with_door(Router::new().nest(BASE, api), door))
+        .needs("postgres", move || store::pool::check(pool.clone()))
+        .needs("rabbitmq", move || std::future::ready(broker.check())))
+}
+
+/// What the calls look like.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    <live::Document as utoipa::OpenApi>::openapi()
+}

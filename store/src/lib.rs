@@ -20,6 +20,8 @@ pub mod seat_locks;
 pub mod allocators;
 pub mod line;
 pub mod audit;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use error::{StoreError, StoreResult};
 pub use pool::{MIGRATIONS, connect, detached};

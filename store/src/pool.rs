@@ -25,6 +25,8 @@ pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pg
         .options([
             ("statement_timeout", statement_ms.as_str()),
             ("lock_timeout", "3000"),
+            // The rollback below mostly finds nothing to roll back; that is no news.
+            ("client_min_messages", "error"),
             ("idle_in_transaction_session_timeout", statement_ms.as_str()),
             ("tcp_user_timeout", "10000"),
             ("client_connection_check_interval", "1000"),

@@ -1,1 +1,10 @@
-//! usher
+//! One binary: every service in one process on one port, and what an operator needs beside it.
+
+pub mod settings;
+pub mod up;
+pub mod openapi;
+pub mod migrate;
+pub mod seed;
+pub mod demo;
+pub mod audit;
+pub mod healthcheck;

@@ -1,1 +1,114 @@
-//! waiting-room
+//! The line: join, watch, be admitted.
+//!
+//! Redis holds the line, in Lua scripts that any node may run; Postgres holds what must survive
+//! its loss; each node holds in memory what those who watch it need. A visitor's way through it:
+//! [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back through
+//! [`follow`] into the [`line`] and to each [`watch`]. [`tend`] lets visitors in.
+
+mod config;
+mod error;
+mod gate;
+mod routes;
+mod room;
+mod limits;
+mod places;
+mod spot;
+mod scripts;
+mod tend;
+mod recover;
+mod passes;
+mod follow;
+mod change;
+mod line;
+mod index;
+mod estimate;
+mod cadence;
+mod watch;
+mod sockets;
+
+use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
+
+use contract::place_ticket::PlaceKeys;
+use platform::{
+    Service, Shutdown,
+    cache::Cache,
+    http::{Door, with_door},
+};
+use tracing::warn;
+use utoipa::OpenApi as _;
+
+pub use config::{Config, LineSettings};
+pub(crate) use error::LineError;
+
+use room::Room;
+
+/// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
+pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
+/// How often a node looks for lines that others opened.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts the waiting room: its routes, and its work in the background.
+pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    let backends = &config.backends;
+    let pool = store::connect(
+        &backends.database_url,
+        "usher waiting-room",
+        backends.database_connections_max,
+    )?;
+    let cache = Cache::new(&backends.redis_url)?;
+    let master = &backends.master_key;
+    let lifetime = config.line.pass_lifetime();
+    let room = Arc::new(Room {
+        settings: config.line.clone(),
+        store: scripts::LineStore { cache: cache.clone() },
+        board: store::board::watch(pool.clone(), shutdown).await?,
+        place_keys: PlaceKeys::new(master),
+        passes: passes::Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
+        limits: limits::Limits::new(config.line.limit_joins_per_second),
+        sockets: sockets::Sockets::new(config.line.sockets_per_account_max),
+        lot: master.derive("lot"),
+        shutdown: shutdown.clone(),
+        lines: Mutex::new(HashMap::new()),
+        pool: pool.clone(),
+    });
+    shutdown.spawn_vital("line follower", follow::follow(Arc::clone(&room)));
+    shutdown.spawn_vital("line finder", find_lines(Arc::clone(&room)));
+    let board = room.board.clone();
+    let router = with_door(routes::router(room), Door::new(master, &config.http));
+    Ok(Service::new(router)
+        .needs("postgres", move || {
+            let age = board.borrow().age();
+            async move {
+                let fresh = age < Duration::from_secs(5);
+                fresh.then_some(()).ok_or_else(|| format!("no answer for {} s", age.as_secs()))
+            }
+        })
+        .needs("redis", move || {
+            let cache = cache.clone();
+            async move { cache.ping().await }
+        }))
+}
+
+/// What the waiting room adds to the OpenAPI document.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    routes::Api::openapi()
+}
+
+/// Tends the lines that other nodes have opened, too.
+async fn find_lines(room: Arc<Room>) {
+    while room.shutdown.sleep(LOOK_EVERY).await {
+        match store::line::open_lines(&room.pool).await {
+            Ok(shows) => {
+                for show in shows {
+                    if let Some((sale, _)) = room.sale(show) {
+                        room.line(&sale);
+                    }
+                }
+            }
+            Err(error) => {
+                warn!("open lines cannot be read: {:#}", anyhow::Error::from(error));
+            }
+        }
+    }
+}

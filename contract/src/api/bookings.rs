@@ -56,6 +56,22 @@ pub struct Booking {
     pub order: Option<Order>,
 }
 
+impl Booking {
+    /// A booking that nobody has decided yet.
+    #[must_use]
+    pub fn queued(booking_id: BookingId) -> Self {
+        Self {
+            booking_id,
+            status: Status::Queued,
+            reason: None,
+            taken_seats: None,
+            alternatives: None,
+            hold: None,
+            order: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {

@@ -26,7 +26,8 @@ pub struct ApiError {
     detail: String,
     errors: Vec<FieldError>,
     more: Map<String, Value>,
-    headers: HeaderMap,
+    // Boxed, to keep results small.
+    headers: Box<HeaderMap>,
     source: Option<Arc<anyhow::Error>>,
 }
 
@@ -40,7 +41,7 @@ impl ApiError {
             detail: detail.into(),
             errors: Vec::new(),
             more: Map::new(),
-            headers: HeaderMap::new(),
+            headers: Box::default(),
             source: None,
         }
     }
@@ -149,7 +150,7 @@ impl ApiError {
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response.headers_mut().extend(self.headers);
+        response.headers_mut().extend(*self.headers);
         response
     }
 }

@@ -66,13 +66,12 @@ pub enum Change {
     InUse,
 }
 
-/// Replaces a screen's name, tiers and layout.
+/// Replaces what is known of a screen.
 pub async fn change(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     screen: ScreenId,
     details: &ScreenDetails,
 ) -> StoreResult<Change> {
-    let mut tx = pool.begin().await?;
     let known = sqlx::query!(
         r#"select theatre_id = $2 and tiers = $3 and layout = $4 as "same!"
            from screens where screen_id = $1 and retired_at is null for update"#,
@@ -108,7 +107,6 @@ pub async fn change(
     )
     .execute(&mut *tx)
     .await?;
-    tx.commit().await?;
     Ok(Change::Done)
 }
 

@@ -35,8 +35,9 @@ pub struct PlacedSeat {
 pub fn sold(screen: &ScreenDetails, prices: &[Price]) -> Vec<SoldTier> {
     let mut prefixes = Prefixes::of(screen);
     let price = |tier: &ScreenTier| prices.iter().find(|price| price.tier == tier.tier);
-    let priced = screen.tiers.iter().enumerate().filter_map(|(n, tier)| Some((n, tier, price(tier)?)));
-    priced
+    let with_price =
+        screen.tiers.iter().enumerate().filter_map(|(n, tier)| Some((n, tier, price(tier)?)));
+    with_price
         .map(|(n, tier, price)| SoldTier {
             tier: tier.tier.clone(),
             name: tier.name.clone(),

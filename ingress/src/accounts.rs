@@ -1,0 +1,137 @@
+//! Sign-up, login, profile.
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    middleware,
+    routing::{get, post},
+};
+use contract::{
+    AccountId,
+    access::Caller,
+    api::{
+        accounts::{Login, ProfileChange, SignedIn, Signup, User},
+        problem::Problem,
+    },
+};
+use platform::{
+    clock,
+    http::{self, ApiError, ApiResult, Body},
+};
+use store::accounts::{self, EMAIL_KEY, NewAccount};
+use utoipa::OpenApi;
+
+use crate::{check, errors::database, limits, state::State};
+
+const NAME_CHARS_MAX: usize = 100;
+
+#[derive(OpenApi)]
+#[openapi(
+    paths(sign_up, log_in, profile, change_profile),
+    tags((name = "accounts", description = "Who is calling."))
+)]
+pub(crate) struct Docs;
+
+pub(crate) fn router(state: &State) -> Router<State> {
+    let doors = Router::new()
+        .route("/auth/signup", post(sign_up))
+        .route("/auth/login", post(log_in))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::auth));
+    let own = Router::new()
+        .route("/auth/profile", get(profile).put(change_profile))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::reads));
+    doors.merge(own)
+}
+
+/// Make an account
+#[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup, responses(
+    (status = 201, body = SignedIn),
+    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+    (status = 409, body = Problem, description = "EMAIL_TAKEN"),
+    (status = 429, body = Problem, description = "RATE_LIMITED"),
+))]
+async fn sign_up(
+    state: State,
+    Body(signup): Body<Signup>,
+) -> ApiResult<(StatusCode, Json<SignedIn>)> {
+    check::line("/name", &signup.name, NAME_CHARS_MAX)?;
+    let email = check::email("/email", &signup.email)?;
+    check::within("/password", signup.password.chars().count(), 8..=128)
+        .map_err(|_| ApiError::invalid("/password", "is not 8 to 128 characters long"))?;
+    check::phone("/phone", signup.phone.as_deref())?;
+    let hash = state.passwords.hash(signup.password).await?;
+    let new = NewAccount { id: AccountId::new(), name: signup.name, email, phone: signup.phone };
+    let user = accounts::create(&state.pool, new, &hash).await.map_err(|error| {
+        if error.is_constraint(EMAIL_KEY) {
+            return ApiError::conflict("EMAIL_TAKEN", "there is an account with this address");
+        }
+        database(error)
+    })?;
+    metrics::counter!("usher_accounts_created_total").increment(1);
+    Ok((StatusCode::CREATED, Json(signed_in(&state, user))))
+}
+
+/// Sign in
+#[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
+    (status = 200, body = SignedIn),
+    (status = 401, body = Problem, description = "BAD_CREDENTIALS"),
+    (status = 429, body = Problem, description = "RATE_LIMITED"),
+))]
+async fn log_in(state: State, Body(login): Body<Login>) -> ApiResult<Json<SignedIn>> {
+    // What is no address has no account, and is answered after the same time.
+    let known = match check::email("/email", &login.email) {
+        Ok(email) => accounts::by_email(&state.pool, &email).await.map_err(database)?,
+        Err(_) => None,
+    };
+    let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
+    let matches = state.passwords.matches(login.password, hash).await?;
+    match user {
+        Some(user) if matches => Ok(Json(signed_in(&state, user))),
+        _ => {
+            metrics::counter!("usher_logins_refused_total").increment(1);
+            Err(ApiError::new(
+                StatusCode::UNAUTHORIZED,
+                "BAD_CREDENTIALS",
+                "address and password do not belong together",
+            ))
+        }
+    }
+}
+
+/// The caller's account
+#[utoipa::path(get, path = "/auth/profile", tag = "accounts", security(("bearer" = [])), responses(
+    (status = 200, body = User),
+    (status = 401, body = Problem, description = "UNAUTHENTICATED"),
+))]
+async fn profile(state: State, caller: http::SignedIn) -> ApiResult<Json<User>> {
+    let user = accounts::by_id(&state.pool, caller.0.account).await.map_err(database)?;
+    user.map(Json).ok_or_else(ApiError::unauthenticated)
+}
+
+/// Change the caller's name and phone number
+#[utoipa::path(put, path = "/auth/profile", tag = "accounts", security(("bearer" = [])),
+    request_body = ProfileChange, responses(
+        (status = 200, body = User),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED"),
+    )
+)]
+async fn change_profile(
+    state: State,
+    caller: Result<http::SignedIn, ApiError>,
+    Body(change): Body<ProfileChange>,
+) -> ApiResult<Json<User>> {
+    check::line("/name", &change.name, NAME_CHARS_MAX)?;
+    check::phone("/phone", change.phone.as_deref())?;
+    let account = caller?.0.account;
+    let (name, phone) = (change.name.as_str(), change.phone.as_deref());
+    let user =
+        accounts::change_profile(&state.pool, account, name, phone).await.map_err(database)?;
+    user.map(Json).ok_or_else(ApiError::unauthenticated)
+}
+
+fn signed_in(state: &State, user: User) -> SignedIn {
+    let expires_at = clock::now() + state.access_token;
+    let caller = Caller { account: user.user_id, role: user.role };
+    SignedIn { access_token: state.access.issue(caller, expires_at), user, expires_at }
+}

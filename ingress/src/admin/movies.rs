@@ -1,0 +1,106 @@
+//! Movies, as organisers write them.
+
+use axum::{Json, http::StatusCode};
+use contract::{
+    MovieId,
+    api::{
+        catalogue::{Movie, MovieDetails, NewMovie},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiError, ApiResult, Body, PathId};
+use store::catalogue::movies;
+
+use super::{Admin, AdminBody, Created, created};
+use crate::{
+    check,
+    errors::{database, no_movie},
+    idempotency::Write,
+    state::State,
+};
+
+/// Add a movie
+#[utoipa::path(post, path = "/movies", tag = "administration", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = NewMovie, responses(
+        (status = 201, body = Movie),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
+    )
+)]
+pub(super) async fn create(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    Body(new): AdminBody<NewMovie>,
+) -> ApiResult<Created<Movie>> {
+    let details = MovieDetails::from(new.clone());
+    checked(&details)?;
+    let movie = write
+        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+            Box::pin(async move {
+                let movie = Movie { movie_id: MovieId::new(), details };
+                movies::insert(tx, &movie).await.map_err(database)?;
+                Ok(movie)
+            })
+        })
+        .await?;
+    Ok(created("movies", movie.movie_id, movie))
+}
+
+/// Replace what is known of a movie
+#[utoipa::path(put, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = MovieId, Path)), request_body = NewMovie, responses(
+        (status = 200, body = Movie),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+    )
+)]
+pub(super) async fn change(
+    state: State,
+    _: Admin,
+    PathId(movie_id): PathId<MovieId>,
+    Body(new): AdminBody<NewMovie>,
+) -> ApiResult<Json<Movie>> {
+    let movie = Movie { movie_id, details: new.into() };
+    checked(&movie.details)?;
+    let changed = movies::change(&state.pool, &movie).await.map_err(database)?;
+    if changed { Ok(Json(movie)) } else { Err(no_movie()) }
+}
+
+/// Take a movie off the lists; its shows stay
+#[utoipa::path(delete, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = MovieId, Path)), responses(
+        (status = 204),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+    )
+)]
+pub(super) async fn retire(
+    state: State,
+    _: Admin,
+    PathId(movie): PathId<MovieId>,
+) -> ApiResult<StatusCode> {
+    let retired = movies::retire(&state.pool, movie).await.map_err(database)?;
+    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_movie()) }
+}
+
+fn checked(movie: &MovieDetails) -> ApiResult<()> {
+    check::line("/title", &movie.title, 200)?;
+    check::prose("/description", &movie.description, 5_000)?;
+    check::within("/genres", movie.genres.len(), 0..=10)?;
+    for (n, genre) in movie.genres.iter().enumerate() {
+        check::line(&format!("/genres/{n}"), genre, 40)?;
+    }
+    check::line("/rating", &movie.rating, 20)?;
+    check::within("/durationMinutes", movie.duration_minutes, 1..=1_000)?;
+    check::date("/releaseDate", movie.release_date)?;
+    if let Some(url) = &movie.poster_url {
+        let web = url.starts_with("https://") || url.starts_with("http://");
+        if !web || url.len() > 2_000 || !url.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(ApiError::invalid("/posterUrl", "is not a web address"));
+        }
+    }
+    check::line("/language", &movie.language, 40)
+}

@@ -1,0 +1,152 @@
+//! The life of a sale: open, steer its waiting room, close.
+
+use std::time::Duration;
+
+use axum::{Json, http::StatusCode};
+use contract::{
+    ShowId,
+    api::{
+        catalogue::{Show, WaitingRoom, WaitingRoomChange},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiError, ApiResult, Body, PathId};
+use store::{
+    board::{Sale, SaleState},
+    catalogue::shows,
+};
+
+use super::{
+    Admin,
+    shows::{checked_room, read_back},
+};
+use crate::{
+    errors::{database, no_show, transaction},
+    idempotency::Write,
+    state::State,
+};
+
+/// How long opening waits for the queues before it answers 202.
+const QUEUES_WAIT: Duration = Duration::from_secs(5);
+
+/// Put a show on sale
+///
+/// 202 where its queues take longer; ask again, or watch the show's status. The sale itself
+/// begins at `saleOpensAt`.
+#[utoipa::path(post, path = "/shows/{id}/open", tag = "administration", security(("bearer" = [])),
+    params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
+        (status = 200, body = Show),
+        (status = 202, body = Show, description = "its queues are not ready yet"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SALE_CLOSED"),
+    )
+)]
+pub(super) async fn open(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    PathId(show): PathId<ShowId>,
+) -> ApiResult<(StatusCode, Json<Show>)> {
+    let opening = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
+        Box::pin(async move {
+            match shows::locked_state(tx, show).await.map_err(database)? {
+                None => Err(no_show()),
+                Some(SaleState::Scheduled) => shows::open(tx, show).await.map_err(database),
+                Some(SaleState::OnSale) => Ok(()),
+                Some(SaleState::Closed | SaleState::Cancelled) => {
+                    Err(ApiError::conflict("SALE_CLOSED", "the sale is over for good"))
+                }
+            }
+        })
+    });
+    opening.await?;
+    let mut board = state.board.clone();
+    let ready = board.wait_for(|board| board.sale(show).is_some_and(|sale| is_ready(&sale)));
+    _ = tokio::time::timeout(QUEUES_WAIT, ready).await;
+    let sale = state.show(show).await?;
+    let status = if is_ready(&sale) { StatusCode::OK } else { StatusCode::ACCEPTED };
+    Ok((status, Json(state.as_seen(&sale))))
+}
+
+/// Whether nothing but the clock stands between visitors and the sale, or it is over already.
+fn is_ready(sale: &Sale) -> bool {
+    sale.state != SaleState::Scheduled && sale.tiers.iter().all(|tier| tier.ready)
+}
+
+/// End a sale for good
+#[utoipa::path(post, path = "/shows/{id}/close", tag = "administration", security(("bearer" = [])),
+    params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
+        (status = 200, body = Show),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SHOW_NOT_ON_SALE"),
+    )
+)]
+pub(super) async fn close(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    PathId(show): PathId<ShowId>,
+) -> ApiResult<Json<Show>> {
+    let node = state.clone();
+    let closing = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
+        Box::pin(async move {
+            match shows::locked_state(tx, show).await.map_err(database)? {
+                None => return Err(no_show()),
+                Some(SaleState::OnSale) => shows::close(tx, show).await.map_err(database)?,
+                Some(SaleState::Closed) => {}
+                Some(SaleState::Scheduled | SaleState::Cancelled) => {
+                    return Err(ApiError::conflict("SHOW_NOT_ON_SALE", "there is no sale to end"));
+                }
+            }
+            read_back(&node, tx, show).await
+        })
+    });
+    let closed = closing.await?;
+    state.board_caught_up().await;
+    Ok(Json(closed))
+}
+
+/// Change how visitors are let in; what is absent stays
+///
+/// Every node acts on it within a second.
+#[utoipa::path(patch, path = "/shows/{id}/waiting-room", tag = "administration",
+    security(("bearer" = [])), params(("id" = ShowId, Path)), request_body = WaitingRoomChange,
+    responses(
+        (status = 200, body = WaitingRoom),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+    )
+)]
+pub(super) async fn change_waiting_room(
+    state: State,
+    _: Admin,
+    PathId(show): PathId<ShowId>,
+    Body(change): Body<WaitingRoomChange>,
+) -> ApiResult<Json<WaitingRoom>> {
+    let pool = state.pool.clone();
+    let room = store::detached(async move {
+        let mut tx = pool.begin().await.map_err(transaction)?;
+        let before = shows::locked_waiting_room(&mut tx, show).await.map_err(database)?;
+        let room = changed(&before.ok_or_else(no_show)?, &change);
+        checked_room("", &room)?;
+        shows::set_waiting_room(&mut tx, show, &room).await.map_err(database)?;
+        tx.commit().await.map_err(transaction)?;
+        Ok::<_, ApiError>(room)
+    })
+    .await?;
+    state.board_caught_up().await;
+    Ok(Json(room))
+}
+
+fn changed(room: &WaitingRoom, change: &WaitingRoomChange) -> WaitingRoom {
+    WaitingRoom {
+        mode: change.mode.unwrap_or(room.mode),
+        rate_per_second: change.rate_per_second.unwrap_or(room.rate_per_second),
+        burst: change.burst.unwrap_or(room.burst),
+        max_active: change.max_active.unwrap_or(room.max_active),
+        paused: change.paused.unwrap_or(room.paused),
+    }
+}

@@ -1,0 +1,176 @@
+//! Screens and their layouts, as organisers write them.
+
+use std::collections::HashSet;
+
+use axum::{Json, http::StatusCode};
+use contract::{
+    ScreenId, TierCode,
+    api::{
+        catalogue::{NewScreen, Screen, ScreenDetails},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiError, ApiResult, Body, PathId};
+use store::{
+    PgConnection,
+    catalogue::{
+        screens::{self, Change},
+        theatres,
+    },
+};
+
+use super::{Admin, AdminBody, Created, created};
+use crate::{
+    check,
+    errors::{database, no_screen, transaction},
+    idempotency::Write,
+    state::State,
+};
+
+const TIERS_MAX: usize = 20;
+const ROWS_MAX: usize = 200;
+const SEATS_IN_ROW_MAX: usize = 200;
+const GENERAL_ADMISSION_MAX: i32 = 100_000;
+
+/// Add a screen
+///
+/// The capacity of a tier with seats is counted from the layout.
+#[utoipa::path(post, path = "/screens", tag = "administration", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = NewScreen, responses(
+        (status = 201, body = Screen),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
+    )
+)]
+pub(super) async fn create(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    Body(new): AdminBody<NewScreen>,
+) -> ApiResult<Created<Screen>> {
+    let details = checked(new.clone().into())?;
+    let screen = write
+        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+            Box::pin(async move {
+                stands_in_a_theatre(tx, &details).await?;
+                let screen_id = ScreenId::new();
+                screens::insert(tx, screen_id, &details).await.map_err(database)?;
+                Ok(Screen { screen_id, details })
+            })
+        })
+        .await?;
+    Ok(created("screens", screen.screen_id, screen))
+}
+
+/// Replace what is known of a screen
+///
+/// While shows to come are sold by its layout, only the name may change.
+#[utoipa::path(put, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = ScreenId, Path)), request_body = NewScreen, responses(
+        (status = 200, body = Screen),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SCREEN_IN_USE"),
+    )
+)]
+pub(super) async fn change(
+    state: State,
+    _: Admin,
+    PathId(screen_id): PathId<ScreenId>,
+    Body(new): AdminBody<NewScreen>,
+) -> ApiResult<Json<Screen>> {
+    let details = checked(new.into())?;
+    let pool = state.pool.clone();
+    store::detached(async move {
+        let mut tx = pool.begin().await.map_err(transaction)?;
+        let change = screens::change(&mut tx, screen_id, &details).await.map_err(database)?;
+        match change {
+            Change::NotFound => return Err(no_screen()),
+            Change::InUse => {
+                return Err(ApiError::conflict(
+                    "SCREEN_IN_USE",
+                    "shows to come are sold by this layout: only the name can change",
+                ));
+            }
+            Change::Done => {}
+        }
+        stands_in_a_theatre(&mut tx, &details).await?;
+        tx.commit().await.map_err(transaction)?;
+        Ok(Json(Screen { screen_id, details }))
+    })
+    .await
+}
+
+/// Take a screen off the lists; its shows stay
+#[utoipa::path(delete, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = ScreenId, Path)), responses(
+        (status = 204),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
+    )
+)]
+pub(super) async fn retire(
+    state: State,
+    _: Admin,
+    PathId(screen): PathId<ScreenId>,
+) -> ApiResult<StatusCode> {
+    let retired = screens::retire(&state.pool, screen).await.map_err(database)?;
+    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_screen()) }
+}
+
+async fn stands_in_a_theatre(tx: &mut PgConnection, screen: &ScreenDetails) -> ApiResult<()> {
+    if theatres::exists(tx, screen.theatre_id).await.map_err(database)? {
+        return Ok(());
+    }
+    Err(ApiError::invalid("/theatreId", "is no theatre"))
+}
+
+/// The screen, once its tiers and layout agree; capacities of tiers with seats are counted here.
+fn checked(mut screen: ScreenDetails) -> ApiResult<ScreenDetails> {
+    check::line("/name", &screen.name, 100)?;
+    check::within("/tiers", screen.tiers.len(), 1..=TIERS_MAX)?;
+    checked_layout(&screen)?;
+    let mut known = HashSet::new();
+    for (n, tier) in screen.tiers.iter_mut().enumerate() {
+        let at = |field: &str| format!("/tiers/{n}/{field}");
+        check::line(&at("name"), &tier.name, 100)?;
+        if !known.insert(tier.tier.clone()) {
+            return Err(ApiError::invalid(at("tier"), "stands there twice"));
+        }
+        if tier.general_admission {
+            check::within(&at("capacity"), tier.capacity, 1..=GENERAL_ADMISSION_MAX)?;
+            continue;
+        }
+        let seats = screen.layout.rows.iter().flat_map(|row| &row.seats);
+        let sold = seats.filter(|seat| seat.tier == tier.tier && seat.kind.is_sellable()).count();
+        if sold == 0 {
+            return Err(ApiError::invalid(at("tier"), "has no seat in the layout"));
+        }
+        tier.capacity = i32::try_from(sold).map_err(ApiError::internal)?;
+    }
+    Ok(screen)
+}
+
+fn checked_layout(screen: &ScreenDetails) -> ApiResult<()> {
+    let with_seats: HashSet<&TierCode> =
+        screen.tiers.iter().filter(|tier| !tier.general_admission).map(|tier| &tier.tier).collect();
+    check::within("/layout/rows", screen.layout.rows.len(), 0..=ROWS_MAX)?;
+    let mut labels = HashSet::new();
+    for (r, row) in screen.layout.rows.iter().enumerate() {
+        check::line(&format!("/layout/rows/{r}/row"), &row.row, 10)?;
+        let at = format!("/layout/rows/{r}/seats");
+        check::within(&at, row.seats.len(), 0..=SEATS_IN_ROW_MAX)?;
+        for (s, seat) in row.seats.iter().enumerate() {
+            if !with_seats.contains(&seat.tier) {
+                let pointer = format!("{at}/{s}/tier");
+                return Err(ApiError::invalid(pointer, "is no tier with seats of this screen"));
+            }
+            if !labels.insert(&seat.seat_id) {
+                return Err(ApiError::invalid(format!("{at}/{s}/seatId"), "stands there twice"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,227 @@
+//! Shows, as organisers write them.
+
+use std::collections::HashSet;
+
+use axum::{Json, http::StatusCode};
+use chrono::Days;
+use contract::{
+    ShowId,
+    api::{
+        catalogue::{NewShow, ScreenDetails, Show, ShowDetails, WaitingRoom},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiError, ApiResult, Body, PathId};
+use store::{
+    PgConnection,
+    board::SaleState,
+    catalogue::{movies, screens, shows, theatres},
+};
+
+use super::{Admin, AdminBody, Created, created};
+use crate::{
+    check,
+    errors::{database, no_show, transaction},
+    idempotency::Write,
+    state::State,
+};
+
+/// Minor units; far from where sums overflow.
+const PRICE_MAX: i64 = 1_000_000_000_000;
+
+/// Add a show
+///
+/// Its seats are copied from the screen. Tiers of the screen without a price are not sold.
+#[utoipa::path(post, path = "/shows", tag = "administration", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = NewShow, responses(
+        (status = 201, body = Show),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
+    )
+)]
+pub(super) async fn create(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    Body(new): AdminBody<NewShow>,
+) -> ApiResult<Created<Show>> {
+    let details = ShowDetails::from(new.clone());
+    checked(&details)?;
+    let node = state.clone();
+    let show = write
+        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+            Box::pin(async move {
+                let screen = screen_of(tx, &details).await?;
+                let show = ShowId::new();
+                shows::insert(tx, show, &details, &screen).await.map_err(database)?;
+                read_back(&node, tx, show).await
+            })
+        })
+        .await?;
+    state.board_caught_up().await;
+    Ok(created("shows", show.show_id, show))
+}
+
+/// Replace a show that is SCHEDULED
+#[utoipa::path(put, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = ShowId, Path)), request_body = NewShow, responses(
+        (status = 200, body = Show),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SHOW_NOT_SCHEDULED"),
+    )
+)]
+pub(super) async fn change(
+    state: State,
+    _: Admin,
+    PathId(show): PathId<ShowId>,
+    Body(new): AdminBody<NewShow>,
+) -> ApiResult<Json<Show>> {
+    let details = ShowDetails::from(new);
+    checked(&details)?;
+    let node = state.clone();
+    let changed = store::detached(async move {
+        let mut tx = node.pool.begin().await.map_err(transaction)?;
+        match shows::locked_state(&mut tx, show).await.map_err(database)? {
+            None => return Err(no_show()),
+            Some(SaleState::Scheduled) => {}
+            Some(_) => {
+                return Err(ApiError::conflict(
+                    "SHOW_NOT_SCHEDULED",
+                    "the sale has begun or is over: the show can no longer change",
+                ));
+            }
+        }
+        let screen = screen_of(&mut tx, &details).await?;
+        shows::replace(&mut tx, show, &details, &screen).await.map_err(database)?;
+        let changed = read_back(&node, &mut tx, show).await?;
+        tx.commit().await.map_err(transaction)?;
+        Ok(changed)
+    })
+    .await?;
+    state.board_caught_up().await;
+    Ok(Json(changed))
+}
+
+/// Take a show off the lists
+#[utoipa::path(delete, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = ShowId, Path)), responses(
+        (status = 204),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SHOW_ON_SALE"),
+    )
+)]
+pub(super) async fn retire(
+    state: State,
+    _: Admin,
+    PathId(show): PathId<ShowId>,
+) -> ApiResult<StatusCode> {
+    let pool = state.pool.clone();
+    store::detached(async move {
+        let mut tx = pool.begin().await.map_err(transaction)?;
+        match shows::locked_state(&mut tx, show).await.map_err(database)? {
+            None => return Err(no_show()),
+            Some(SaleState::OnSale) => {
+                return Err(ApiError::conflict("SHOW_ON_SALE", "close the sale first"));
+            }
+            Some(_) => {}
+        }
+        shows::retire(&mut tx, show).await.map_err(database)?;
+        tx.commit().await.map_err(transaction)
+    })
+    .await?;
+    state.board_caught_up().await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A show as the transaction sees it.
+pub(super) async fn read_back(
+    state: &State,
+    tx: &mut PgConnection,
+    show: ShowId,
+) -> ApiResult<Show> {
+    let sale = shows::by_id(tx, show).await.map_err(database)?.ok_or_else(no_show)?;
+    Ok(state.as_seen(&sale))
+}
+
+/// The show's screen, once everything the show refers to is there.
+async fn screen_of(tx: &mut PgConnection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
+    if movies::by_id(&mut *tx, show.movie_id).await.map_err(database)?.is_none() {
+        return Err(ApiError::invalid("/movieId", "is no movie"));
+    }
+    if !theatres::exists(tx, show.theatre_id).await.map_err(database)? {
+        return Err(ApiError::invalid("/theatreId", "is no theatre"));
+    }
+    let screen = screens::locked(tx, show.screen_id).await.map_err(database)?;
+    let screen = screen.filter(|screen| screen.details.theatre_id == show.theatre_id);
+    let screen = screen
+        .ok_or_else(|| ApiError::invalid("/screenId", "is no screen of this theatre"))?
+        .details;
+    for (n, price) in show.prices.iter().enumerate() {
+        if !screen.tiers.iter().any(|tier| tier.tier == price.tier) {
+            let pointer = format!("/prices/{n}/tier");
+            return Err(ApiError::invalid(pointer, "is no tier of the screen"));
+        }
+    }
+    Ok(screen)
+}
+
+fn checked(show: &ShowDetails) -> ApiResult<()> {
+    check::time("/startsAt", show.starts_at)?;
+    check::time("/saleOpensAt", show.sale_opens_at)?;
+    check::time("/saleClosesAt", show.sale_closes_at)?;
+    if show.sale_opens_at >= show.sale_closes_at {
+        return Err(ApiError::invalid("/saleClosesAt", "is not after saleOpensAt"));
+    }
+    if show.sale_opens_at >= show.starts_at {
+        return Err(ApiError::invalid("/saleOpensAt", "is not before startsAt"));
+    }
+    // Nodes lose sight of a show a day after its start.
+    if show.sale_closes_at > show.starts_at + Days::new(1) {
+        return Err(ApiError::invalid("/saleClosesAt", "is more than a day after startsAt"));
+    }
+    if let Some(prequeue_opens_at) = show.prequeue_opens_at {
+        check::time("/prequeueOpensAt", prequeue_opens_at)?;
+        if prequeue_opens_at > show.sale_opens_at {
+            return Err(ApiError::invalid("/prequeueOpensAt", "is after saleOpensAt"));
+        }
+    }
+    checked_prices(show)?;
+    check::within("/maxSeatsPerUser", show.max_seats_per_user, 1..=20)?;
+    check::within("/holdSeconds", show.hold_seconds, 1..=86_400)?;
+    check::within("/orderSeconds", show.order_seconds, 1..=86_400)?;
+    checked_room("/waitingRoom", &show.waiting_room)
+}
+
+fn checked_prices(show: &ShowDetails) -> ApiResult<()> {
+    let Some(first) = show.prices.first() else {
+        return Err(ApiError::invalid("/prices", "is empty"));
+    };
+    let mut known = HashSet::new();
+    for (n, price) in show.prices.iter().enumerate() {
+        let at = |field: &str| format!("/prices/{n}/{field}");
+        let letters = price.currency.bytes().all(|b| b.is_ascii_uppercase());
+        if price.currency.len() != 3 || !letters {
+            return Err(ApiError::invalid(at("currency"), "is not three capital letters"));
+        }
+        if price.currency != first.currency {
+            return Err(ApiError::invalid(at("currency"), "is not that of the other prices"));
+        }
+        check::within(&at("amount"), price.amount, 0..=PRICE_MAX)?;
+        if !known.insert(&price.tier) {
+            return Err(ApiError::invalid(at("tier"), "stands there twice"));
+        }
+    }
+    Ok(())
+}
+
+/// The settings of a waiting room, at this pointer.
+pub(super) fn checked_room(pointer: &str, room: &WaitingRoom) -> ApiResult<()> {
+    let at = |field: &str| format!("{pointer}/{field}");
+    check::within(&at("ratePerSecond"), room.rate_per_second, 0.01..=100_000.0)?;
+    check::within(&at("burst"), room.burst, 1..=100_000)?;
+    check::within(&at("maxActive"), room.max_active.unwrap_or(1), 1..=10_000_000)
+}

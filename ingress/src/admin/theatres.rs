@@ -1,0 +1,98 @@
+//! Theatres, as organisers write them.
+
+use axum::{Json, http::StatusCode};
+use contract::{
+    TheatreId,
+    api::{
+        catalogue::{NewTheatre, Theatre, TheatreDetails},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiResult, Body, PathId};
+use store::catalogue::theatres;
+
+use super::{Admin, AdminBody, Created, created};
+use crate::{
+    check,
+    errors::{database, no_theatre},
+    idempotency::Write,
+    state::State,
+};
+
+/// Add a theatre
+#[utoipa::path(post, path = "/theatres", tag = "administration", security(("bearer" = [])),
+    params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTheatre, responses(
+        (status = 201, body = Theatre),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
+    )
+)]
+pub(super) async fn create(
+    state: State,
+    Admin(admin): Admin,
+    write: Write,
+    Body(new): AdminBody<NewTheatre>,
+) -> ApiResult<Created<Theatre>> {
+    let details = TheatreDetails::from(new.clone());
+    checked(&details)?;
+    let theatre = write
+        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+            Box::pin(async move {
+                let theatre_id = TheatreId::new();
+                theatres::insert(tx, theatre_id, &details).await.map_err(database)?;
+                Ok(Theatre { theatre_id, details, screens: Vec::new() })
+            })
+        })
+        .await?;
+    Ok(created("theatres", theatre.theatre_id, theatre))
+}
+
+/// Replace what is known of a theatre
+#[utoipa::path(put, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = TheatreId, Path)), request_body = NewTheatre, responses(
+        (status = 200, body = Theatre),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+    )
+)]
+pub(super) async fn change(
+    state: State,
+    _: Admin,
+    PathId(theatre): PathId<TheatreId>,
+    Body(new): AdminBody<NewTheatre>,
+) -> ApiResult<Json<Theatre>> {
+    let details = TheatreDetails::from(new);
+    checked(&details)?;
+    if !theatres::change(&state.pool, theatre, &details).await.map_err(database)? {
+        return Err(no_theatre());
+    }
+    let changed = theatres::by_id(&state.pool, theatre).await.map_err(database)?;
+    changed.map(Json).ok_or_else(no_theatre)
+}
+
+/// Take a theatre off the lists; its shows stay
+#[utoipa::path(delete, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
+    params(("id" = TheatreId, Path)), responses(
+        (status = 204),
+        (status = 403, body = Problem, description = "FORBIDDEN"),
+        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+    )
+)]
+pub(super) async fn retire(
+    state: State,
+    _: Admin,
+    PathId(theatre): PathId<TheatreId>,
+) -> ApiResult<StatusCode> {
+    let retired = theatres::retire(&state.pool, theatre).await.map_err(database)?;
+    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_theatre()) }
+}
+
+fn checked(theatre: &TheatreDetails) -> ApiResult<()> {
+    check::line("/name", &theatre.name, 100)?;
+    check::line("/address", &theatre.address, 300)?;
+    check::line("/city", &theatre.city, 100)?;
+    check::within("/latitude", theatre.latitude, -90.0..=90.0)?;
+    check::within("/longitude", theatre.longitude, -180.0..=180.0)
+}

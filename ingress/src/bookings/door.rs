@@ -1,0 +1,239 @@
+//! The checks before a request is taken in, in the order that clients may rely on: form, account,
+//! show, repetition, sale, pass, limits, seats.
+
+use axum::http::{HeaderMap, StatusCode, header};
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, SeatLabel, ShowId, TicketId, TierCode,
+    api::{bookings::NewBooking, catalogue::RoomMode},
+    booking::{SEATS_PER_REQUEST_MAX, Wish},
+    deadline::PREFER_WAIT_MAX,
+};
+use platform::{
+    clock,
+    http::{ApiError, ApiResult},
+};
+use std::time::Duration;
+use store::board::{Sale, TierOnSale};
+
+use super::Desk;
+use crate::errors::database;
+
+/// A request of correct form.
+pub(crate) struct Asked {
+    pub(crate) show: ShowId,
+    pub(crate) tier: TierCode,
+    pub(crate) wish: Wish,
+}
+
+impl TryFrom<NewBooking> for Asked {
+    type Error = ApiError;
+
+    fn try_from(body: NewBooking) -> ApiResult<Self> {
+        let wish = match (body.seats, body.quantity) {
+            (Some(_), Some(_)) => {
+                return Err(ApiError::invalid("/quantity", "cannot come with seats"));
+            }
+            (None, None) => return Err(ApiError::invalid("/seats", "or quantity is needed")),
+            (Some(seats), None) => Wish::Seats(sorted(seats)?),
+            (None, Some(n)) if (1..=SEATS_PER_REQUEST_MAX).contains(&usize::from(n)) => {
+                Wish::BestAvailable(n)
+            }
+            (None, Some(_)) => {
+                let detail = format!("must be 1 to {SEATS_PER_REQUEST_MAX}");
+                return Err(ApiError::invalid("/quantity", detail));
+            }
+        };
+        Ok(Self { show: body.show_id, tier: body.tier, wish })
+    }
+}
+
+fn sorted(mut seats: Vec<SeatLabel>) -> ApiResult<Vec<SeatLabel>> {
+    if !(1..=SEATS_PER_REQUEST_MAX).contains(&seats.len()) {
+        let detail = format!("must name 1 to {SEATS_PER_REQUEST_MAX} seats");
+        return Err(ApiError::invalid("/seats", detail));
+    }
+    seats.sort_unstable();
+    if seats.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(ApiError::invalid("/seats", "names a seat twice"));
+    }
+    Ok(seats)
+}
+
+/// The Idempotency-Key, if one was sent: 1 to 64 visible ASCII characters.
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = value.to_str().unwrap_or_default();
+    if (1..=64).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(Some(key.to_owned()));
+    }
+    Err(ApiError::invalid("Idempotency-Key", "must be 1 to 64 visible ASCII characters"))
+}
+
+/// How long the client would wait: `Prefer: wait=<seconds>`, at most 30.
+pub(crate) fn prefer_wait(headers: &HeaderMap) -> ApiResult<Option<Duration>> {
+    let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
+    let wait = preferences
+        .flat_map(|value| value.split([',', ';']))
+        .find_map(|part| part.trim().strip_prefix("wait="));
+    let Some(wait) = wait else { return Ok(None) };
+    let seconds: u64 = wait
+        .trim_matches('"')
+        .parse()
+        .map_err(|_| ApiError::invalid("Prefer", "wait must be a whole number of seconds"))?;
+    Ok(Some(Duration::from_secs(seconds).min(PREFER_WAIT_MAX)))
+}
+
+/// The W3C trace context of the request, if it has a plausible one.
+pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("traceparent")?.to_str().ok()?;
+    (value.len() == 55 && value.is_ascii()).then(|| value.to_owned())
+}
+
+/// Lets the request in, or says why not. Returns the place whose pass it came with.
+pub(crate) async fn pass_through(
+    desk: &Desk,
+    sale: &Sale,
+    now: DateTime<Utc>,
+    account: AccountId,
+    asked: &Asked,
+    headers: &HeaderMap,
+) -> ApiResult<Option<TicketId>> {
+    let tier = sale.tier(&asked.tier);
+    sale_is_open(sale, tier, now)?;
+    let ticket = pass(desk, sale, account, headers)?;
+    desk.state.limits.bookings.check(account)?;
+    within_limit(sale, &asked.wish)?;
+    seats_exist(desk, sale, tier, asked).await?;
+    Ok(ticket)
+}
+
+fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> ApiResult<()> {
+    if sale.is_over(now) {
+        return Err(ApiError::conflict("SALE_CLOSED", "the sale of this show has ended"));
+    }
+    if !sale.is_open(now) {
+        let error = ApiError::conflict("SALE_NOT_OPEN", "the sale of this show has not begun");
+        let wait = (sale.sale_opens_at - now).num_seconds().clamp(1, 3600).to_string();
+        let at = serde_json::to_value(sale.sale_opens_at).unwrap_or_default();
+        return Err(error.header(header::RETRY_AFTER, &wait).with("saleOpensAt", at));
+    }
+    if tier.is_some_and(|tier| tier.available == 0) {
+        let detail = "every seat of this tier is taken; some may come back as holds lapse";
+        return Err(ApiError::conflict("SOLD_OUT", detail));
+    }
+    Ok(())
+}
+
+fn pass(
+    desk: &Desk,
+    sale: &Sale,
+    account: AccountId,
+    headers: &HeaderMap,
+) -> ApiResult<Option<TicketId>> {
+    if sale.room.mode == RoomMode::Off {
+        return Ok(None);
+    }
+    let Some(token) = headers.get("admission-pass") else {
+        let detail = "this show has a waiting room: join its line and send the pass it gives you";
+        let room = format!("/api/v1/shows/{}/queue", sale.show);
+        return Err(
+            ApiError::new(StatusCode::FORBIDDEN, "PASS_REQUIRED", detail).with("waitingRoom", room)
+        );
+    };
+    let keys = desk.state.pass_keys.borrow().clone();
+    let verified =
+        keys.verify(token.to_str().unwrap_or_default(), sale.show, account, clock::now());
+    match verified {
+        Ok(pass) => Ok(Some(pass.ticket)),
+        Err(why) => {
+            metrics::counter!("usher_pass_refused_total", "why" => format!("{why:?}")).increment(1);
+            let detail = format!("the pass cannot be used: {why}");
+            Err(ApiError::new(StatusCode::FORBIDDEN, "PASS_INVALID", detail))
+        }
+    }
+}
+
+fn within_limit(sale: &Sale, wish: &Wish) -> ApiResult<()> {
+    let most = usize::try_from(sale.max_seats_per_user).unwrap_or(0);
+    if wish.n_seats() <= most {
+        return Ok(());
+    }
+    let detail = format!("one account may have at most {most} seats of this show");
+    Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", detail))
+}
+
+async fn seats_exist(
+    desk: &Desk,
+    sale: &Sale,
+    tier: Option<&TierOnSale>,
+    asked: &Asked,
+) -> ApiResult<()> {
+    let unknown =
+        |detail: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEAT_UNKNOWN", detail);
+    let Some(tier) = tier else {
+        return Err(unknown(format!("this show sells no tier {}", asked.tier)));
+    };
+    let Wish::Seats(seats) = &asked.wish else { return Ok(()) };
+    if tier.general_admission {
+        return Err(unknown(format!("{} has no seat numbers: ask for a quantity", tier.tier)));
+    }
+    let hall = desk.halls.of(sale.show).await.map_err(database)?;
+    let strangers: Vec<&str> = seats
+        .iter()
+        .filter(|seat| hall.get(*seat) != Some(&tier.tier))
+        .map(SeatLabel::as_str)
+        .collect();
+    if strangers.is_empty() {
+        return Ok(());
+    }
+    Err(unknown(format!("not seats of {}: {}", tier.tier, strangers.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn headers_are_read_or_refused() {
+        assert_eq!(
+            prefer_wait(&headers("prefer", "respond-async, wait=7")).unwrap(),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(prefer_wait(&headers("prefer", "wait=999")).unwrap(), Some(PREFER_WAIT_MAX));
+        assert!(prefer_wait(&headers("prefer", "wait=soon")).is_err());
+        assert!(idempotency_key(&headers("idempotency-key", "a b")).is_err());
+        assert!(idempotency_key(&headers("idempotency-key", "")).is_err());
+        assert_eq!(
+            idempotency_key(&headers("idempotency-key", "k")).unwrap().as_deref(),
+            Some("k")
+        );
+    }
+
+    #[test]
+    fn a_request_names_seats_or_a_number_once() {
+        let asked = |json: &str| serde_json::from_str::<NewBooking>(json).ok().map(Asked::try_from);
+        let show = ShowId::new();
+        let with = |rest: &str| asked(&format!(r#"{{"showId":"{show}","tier":"A",{rest}}}"#));
+        assert!(with(r#""quantity":2"#).unwrap().is_ok());
+        assert!(with(r#""seats":["B2","A1"]"#).unwrap().is_ok());
+        for refused in [
+            r#""quantity":0"#,
+            r#""quantity":21"#,
+            r#""seats":[]"#,
+            r#""seats":["A1","A1"]"#,
+            r#""seats":["A1"],"quantity":1"#,
+        ] {
+            assert!(with(refused).unwrap().is_err(), "{refused}");
+        }
+        for unreadable in
+            [r#""quantity":"2""#, r#""quantity":-1"#, r#""quantity":1.5"#, r#""quantity":1,"x":1"#]
+        {
+            assert!(with(unreadable).is_none(), "{unreadable}");
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Holds: seats kept for a while, through the same queue as a booking.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use contract::{
+    BookingId,
+    api::{
+        BASE,
+        bookings::{Accepted, Hold, NewBooking},
+    },
+    booking::{Kind, Reason, State as BookingState},
+    deadline::HOLD_WAIT_DEFAULT,
+};
+use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
+use store::bookings::{self, Ending, Seen};
+
+use super::{
+    Desk,
+    door::{self, Asked},
+    submit::{self, Taken},
+};
+use crate::errors::database;
+
+/// Holds seats, all or none.
+#[utoipa::path(post, path = "/api/v1/holds", tag = "bookings", request_body = NewBooking,
+    params(
+        ("Admission-Pass" = Option<String>, Header, description = "where the show's waiting room is on"),
+        ("Idempotency-Key" = Option<String>, Header),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30; 5 by default")),
+    responses(
+        (status = 201, description = "held", body = Hold),
+        (status = 202, description = "stored, and decided later than the wait", body = Accepted),
+        (status = 409, description = "SEAT_TAKEN with takenSeats and alternatives, SOLD_OUT, SALE_NOT_OPEN, SALE_CLOSED, PASS_USED, EXPIRED"),
+        (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED")),
+    security(("bearer" = [])))]
+pub(crate) async fn hold(
+    State(desk): State<Desk>,
+    caller: Result<SignedIn, ApiError>,
+    headers: HeaderMap,
+    Body(body): Body<NewBooking>,
+) -> ApiResult<Response> {
+    let asked = Asked::try_from(body)?;
+    let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
+    match submit::take_in(&desk, caller, &headers, asked, Kind::Hold, wait).await? {
+        Taken { booking, decided: None } => Ok(submit::accepted(booking)),
+        Taken { decided: Some(seen), .. } => decided(seen),
+    }
+}
+
+fn decided(seen: Seen) -> ApiResult<Response> {
+    if let Some(hold) = seen.booking.hold {
+        let location = format!("{BASE}/holds/{}", hold.hold_id);
+        return Ok(
+            (StatusCode::CREATED, [(header::LOCATION, location)], Json(hold)).into_response()
+        );
+    }
+    let reason = seen.booking.reason.unwrap_or(Reason::Internal);
+    let (status, detail) = match reason {
+        Reason::SeatTaken => (StatusCode::CONFLICT, "at least one of these seats is taken"),
+        Reason::SoldOut => (StatusCode::CONFLICT, "there are not so many free seats"),
+        Reason::LimitExceeded => {
+            (StatusCode::UNPROCESSABLE_ENTITY, "the account would have too many seats of this show")
+        }
+        Reason::SaleClosed => (StatusCode::CONFLICT, "the sale of this show has ended"),
+        Reason::PassUsed => (StatusCode::CONFLICT, "this pass has bought something already"),
+        Reason::Expired => (StatusCode::CONFLICT, "the request waited too long; send it again"),
+        Reason::IdempotencyKeyReused => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "this Idempotency-Key came with another body before: use a fresh one",
+        ),
+        Reason::Internal => (StatusCode::CONFLICT, "it could not be decided; nothing was held"),
+    };
+    let mut error = ApiError::new(status, reason.as_str(), detail);
+    if reason == Reason::SeatTaken {
+        let labels = |seats| serde_json::to_value(seats).unwrap_or_default();
+        error = error
+            .with("takenSeats", labels(seen.booking.taken_seats.unwrap_or_default()))
+            .with("alternatives", labels(seen.booking.alternatives.unwrap_or_default()));
+    }
+    Err(error)
+}
+
+/// A hold of the caller.
+#[utoipa::path(get, path = "/api/v1/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Hold), (status = 404, description = "HOLD_NOT_FOUND")),
+    security(("bearer" = [])))]
+pub(crate) async fn read(
+    State(desk): State<Desk>,
+    id: Result<PathId<BookingId>, ApiError>,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Hold>> {
+    let (PathId(id), SignedIn(caller)) = (id?, caller?);
+    let found =
+        bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let (_, hold) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
+    Ok(Json(hold))
+}
+
+/// Gives the seats of a hold back. Giving back what is over already is no error.
+#[utoipa::path(delete, path = "/api/v1/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+    responses((status = 204, description = "free"), (status = 404, description = "HOLD_NOT_FOUND"),
+        (status = 409, description = "HOLD_ORDERED: cancel the order instead")),
+    security(("bearer" = [])))]
+pub(crate) async fn release(
+    State(desk): State<Desk>,
+    id: Result<PathId<BookingId>, ApiError>,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<StatusCode> {
+    let (PathId(id), SignedIn(caller)) = (id?, caller?);
+    let found =
+        bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let (seen, _) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
+    if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
+        return Err(ApiError::conflict(
+            "HOLD_ORDERED",
+            "an order was made of it: cancel the order",
+        ));
+    }
+    let ended = store::detached(async move {
+        let ended = bookings::end_one(
+            &desk.state.pool,
+            &seen.partition,
+            id,
+            caller.account,
+            Ending::Released,
+        )
+        .await;
+        if let Ok(Some(ended)) = &ended {
+            super::orders::unlock(&desk.state.cache, seen.partition.show, ended).await;
+        }
+        ended
+    });
+    ended.await.map_err(database)?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,169 @@
+//! The way to the queue, with a group commit: requests of one partition that come while a publish
+//! of it is on its way go out together as one envelope. When nothing is on its way, a request
+//! goes alone and at once.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use contract::{
+    message::{BookingRequested, ENVELOPE_BOOKINGS_MAX, ENVELOPE_BYTES_MAX, Envelope},
+    topology::{Partition, REQUESTS},
+};
+use platform::{
+    Shutdown,
+    broker::{PublishError, Publisher},
+};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// Envelopes of one partition on their way at once: one travels while the next fills.
+const ENVELOPES_IN_FLIGHT: usize = 2;
+/// Requests of one partition that wait for the broker here; more are refused with 503.
+const WAITING_MAX: usize = 4096;
+/// A partition that is not asked for this long gives its place up.
+const IDLE: Duration = Duration::from_secs(60);
+
+struct Waiting {
+    request: BookingRequested,
+    answer: oneshot::Sender<Result<(), PublishError>>,
+}
+
+/// Publishes requests. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Intake {
+    publisher: Publisher,
+    shutdown: Shutdown,
+    lines: Arc<Mutex<HashMap<Partition, mpsc::Sender<Waiting>>>>,
+}
+
+impl Intake {
+    /// An intake that publishes with this publisher.
+    pub(crate) fn new(publisher: Publisher, shutdown: Shutdown) -> Self {
+        Self { publisher, shutdown, lines: Arc::default() }
+    }
+
+    /// Publishes one request; returns once the broker has confirmed the envelope it went with.
+    /// A caller that goes away changes nothing: what was taken in is published.
+    pub(crate) async fn submit(
+        &self,
+        partition: &Partition,
+        request: BookingRequested,
+    ) -> Result<(), PublishError> {
+        let (answer, told) = oneshot::channel();
+        let full = PublishError::Refused("too many requests wait for it");
+        if self.line(partition).try_send(Waiting { request, answer }).is_err() {
+            metrics::counter!("usher_intake_full_total").increment(1);
+            return Err(full);
+        }
+        told.await.unwrap_or(Err(PublishError::Unknown("this node is stopping")))
+    }
+
+    fn line(&self, partition: &Partition) -> mpsc::Sender<Waiting> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(line) = lines.get(partition).filter(|line| !line.is_closed()) {
+            return line.clone();
+        }
+        let (line, waiting) = mpsc::channel(WAITING_MAX);
+        lines.retain(|_, line| !line.is_closed());
+        lines.insert(partition.clone(), line.clone());
+        self.shutdown.spawn(run(
+            self.publisher.clone(),
+            partition.clone(),
+            waiting,
+            self.shutdown.clone(),
+        ));
+        line
+    }
+}
+
+async fn run(
+    publisher: Publisher,
+    partition: Partition,
+    mut waiting: mpsc::Receiver<Waiting>,
+    shutdown: Shutdown,
+) {
+    let in_flight = Arc::new(Semaphore::new(ENVELOPES_IN_FLIGHT));
+    loop {
+        // Waiting for a place in flight comes first: what arrives meanwhile shares the envelope.
+        let permit = Arc::clone(&in_flight).acquire_owned().await.expect("never closed");
+        let mut batch = Vec::new();
+        tokio::select! {
+            taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
+            () = tokio::time::sleep(IDLE) => waiting.close(),
+            () = shutdown.begun() => waiting.close(),
+        }
+        if batch.is_empty() {
+            // Closed: nothing new comes, and what is left is taken in the next rounds.
+            continue;
+        }
+        metrics::histogram!("usher_envelope_bookings")
+            .record(f64::from(u32::try_from(batch.len()).unwrap_or(0)));
+        let (publisher, partition) = (publisher.clone(), partition.clone());
+        shutdown.spawn(async move {
+            publish(&publisher, &partition, batch).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waiting>) {
+    let (bookings, answers): (Vec<_>, Vec<_>) =
+        batch.into_iter().map(|waiting| (waiting.request, waiting.answer)).unzip();
+    let envelope =
+        Envelope { v: 1, show_id: partition.show, tier: partition.tier.clone(), bookings };
+    let body = envelope.encode();
+    debug_assert!(body.len() <= ENVELOPE_BYTES_MAX, "64 of the longest requests fit");
+    let published = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
+    for answer in answers {
+        // A client that went away is not told; its booking is decided all the same.
+        let _ = answer.send(published.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use contract::{
+        AccountId, BookingId, ShowId, TicketId,
+        booking::{Kind, SEATS_PER_REQUEST_MAX, Wish},
+    };
+
+    use super::*;
+
+    #[test]
+    fn an_envelope_of_the_longest_requests_is_within_the_brokers_limit() {
+        let longest = BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: AccountId::new(),
+            kind: Kind::Order,
+            wish: Wish::Seats(vec![
+                "\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"\"".parse().unwrap();
+                SEATS_PER_REQUEST_MAX
+            ]),
+            idempotency_key: Some("\"".repeat(64)),
+            ticket_id: Some(TicketId::new()),
+            deadline: DateTime::from_timestamp(1_800_000_000, 123_456_789).unwrap(),
+            traceparent: Some("0".repeat(55)),
+            attempt: 255,
+        };
+        let envelope = |bookings| Envelope {
+            v: 1,
+            show_id: ShowId::new(),
+            tier: "A23456789_123456789_123456789_12".parse().unwrap(),
+            bookings,
+        };
+        // Labels of nothing but quotes double in JSON; 40 such requests still fit, and 64 of
+        // any labels a hall would have.
+        let plain = BookingRequested {
+            wish: Wish::Seats(vec!["ABCDEFGH12345678".parse().unwrap(); SEATS_PER_REQUEST_MAX]),
+            idempotency_key: Some("k".repeat(64)),
+            ..longest.clone()
+        };
+        let bytes = envelope(vec![plain; ENVELOPE_BOOKINGS_MAX]).encode().len();
+        assert!(bytes <= ENVELOPE_BYTES_MAX, "{bytes}");
+        let bytes = envelope(vec![longest; 40]).encode().len();
+        assert!(bytes <= ENVELOPE_BYTES_MAX, "{bytes}");
+    }
+}

@@ -1,0 +1,309 @@
+//! Orders: placed, paid, cancelled, shown, and their tickets.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, OrderId, ShowId,
+    api::{
+        BASE, Page,
+        bookings::{ConfirmPayment, Customer, NewOrder, Order, Ticket},
+    },
+    booking::OrderStatus,
+    topology::Partition,
+};
+use platform::{
+    cache::Cache,
+    http::{ApiError, ApiResult, Body, Params, PathId, SignedIn},
+};
+use serde::Deserialize;
+use store::{
+    bookings::{self, Ended, Ending},
+    orders::{self, Payment, Placement},
+    seat_locks,
+};
+
+use super::{Desk, door};
+use crate::errors::database;
+
+/// A sold seat stays locked until its show is long over.
+const SOLD_LOCK_AFTER_START: chrono::Duration = chrono::Duration::hours(6);
+
+/// Makes an order from a hold. The same hold gives the same order.
+#[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = NewOrder,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
+        (status = 409, description = "HOLD_EXPIRED")),
+    security(("bearer" = [])))]
+pub(crate) async fn place(
+    State(desk): State<Desk>,
+    caller: Result<SignedIn, ApiError>,
+    headers: HeaderMap,
+    Body(body): Body<NewOrder>,
+) -> ApiResult<Response> {
+    check_customer(&body.customer)?;
+    door::idempotency_key(&headers)?;
+    let SignedIn(caller) = caller?;
+    let placed = store::detached(async move {
+        orders::place(&desk.state.pool, body.hold_id, caller.account, &body.customer).await
+    });
+    match placed.await.map_err(database)? {
+        Placement::Placed(order) => {
+            let location = format!("{BASE}/orders/{}", order.order_id);
+            Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(order)).into_response())
+        }
+        Placement::HoldExpired => {
+            Err(ApiError::conflict("HOLD_EXPIRED", "the hold is over and its seats are free again"))
+        }
+        Placement::NoSuchHold => Err(ApiError::not_found("HOLD_NOT_FOUND")),
+    }
+}
+
+fn check_customer(customer: &Customer) -> ApiResult<()> {
+    let printable = |text: &str| !text.chars().any(char::is_control);
+    if !(1..=100).contains(&customer.name.chars().count()) || !printable(&customer.name) {
+        return Err(ApiError::invalid("/customer/name", "must be 1 to 100 printable characters"));
+    }
+    let email = &customer.email;
+    let parts = email.split_once('@');
+    let plausible = parts.is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
+    if !plausible || email.len() > 254 || !printable(email) || email.contains(' ') {
+        return Err(ApiError::invalid("/customer/email", "must be an e-mail address"));
+    }
+    if customer.phone.as_deref().is_some_and(|phone| phone.len() > 32 || !printable(phone)) {
+        return Err(ApiError::invalid("/customer/phone", "must be at most 32 characters"));
+    }
+    Ok(())
+}
+
+/// An order of the caller.
+#[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
+    security(("bearer" = [])))]
+pub(crate) async fn read(
+    State(desk): State<Desk>,
+    id: Result<PathId<OrderId>, ApiError>,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Order>> {
+    let (PathId(id), SignedIn(caller)) = (id?, caller?);
+    find(&desk, id, caller.account).await.map(Json)
+}
+
+async fn find(desk: &Desk, id: OrderId, owner: AccountId) -> ApiResult<Order> {
+    let order = orders::by_id(&desk.state.pool, id, owner).await.map_err(database)?;
+    order.ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
+}
+
+/// The caller's order with this booking reference.
+#[utoipa::path(get, path = "/api/v1/bookings/reference/{reference}", tag = "orders",
+    params(("reference" = String, Path)),
+    responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
+    security(("bearer" = [])))]
+pub(crate) async fn by_reference(
+    State(desk): State<Desk>,
+    Path(reference): Path<String>,
+    caller: SignedIn,
+) -> ApiResult<Json<Order>> {
+    let owner = caller.0.account;
+    // Postgres takes no NUL in a text, and no reference has one.
+    let found = match reference.contains('\0') {
+        true => None,
+        false => {
+            orders::by_reference(&desk.state.pool, &reference, owner).await.map_err(database)?
+        }
+    };
+    found.map(Json).ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
+}
+
+/// Pays with the mock provider: `mock` is accepted, `mock-decline` refused. Twice is once.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/confirm-payment", tag = "orders",
+    request_body = ConfirmPayment,
+    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Order), (status = 402, description = "PAYMENT_FAILED"),
+        (status = 404, description = "ORDER_NOT_FOUND"),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED")),
+    security(("bearer" = [])))]
+pub(crate) async fn confirm_payment(
+    State(desk): State<Desk>,
+    id: Result<PathId<OrderId>, ApiError>,
+    caller: Result<SignedIn, ApiError>,
+    headers: HeaderMap,
+    Body(body): Body<ConfirmPayment>,
+) -> ApiResult<Json<Order>> {
+    let PathId(id) = id?;
+    door::idempotency_key(&headers)?;
+    let accepted = match body.method.as_str() {
+        "mock" => true,
+        "mock-decline" => false,
+        _ => return Err(ApiError::invalid("/method", "must be mock or mock-decline")),
+    };
+    let SignedIn(caller) = caller?;
+    let owner = caller.account;
+    if !accepted {
+        let order = find(&desk, id, owner).await?;
+        if order.status == OrderStatus::PaymentPending {
+            end(&desk, &order, owner, Ending::PaymentFailed).await?;
+        }
+        let detail = "the payment was declined and the seats are free again";
+        return Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail));
+    }
+    let paying = desk.clone();
+    let paid = store::detached(async move { orders::confirm(&paying.state.pool, id, owner).await });
+    match paid.await.map_err(database)? {
+        Payment::Confirmed(order) => {
+            keep_sold(&desk, &order).await;
+            Ok(Json(*order))
+        }
+        Payment::TooLate(order) => Err(over(order.status)),
+        Payment::NoSuchOrder => Err(ApiError::not_found("ORDER_NOT_FOUND")),
+    }
+}
+
+/// Cancels an order and frees its seats. Twice is once.
+#[utoipa::path(post, path = "/api/v1/orders/{id}/cancel", tag = "orders",
+    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED")),
+    security(("bearer" = [])))]
+pub(crate) async fn cancel(
+    State(desk): State<Desk>,
+    id: Result<PathId<OrderId>, ApiError>,
+    headers: HeaderMap,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Order>> {
+    let PathId(id) = id?;
+    door::idempotency_key(&headers)?;
+    let SignedIn(caller) = caller?;
+    let order = find(&desk, id, caller.account).await?;
+    let board = desk.state.board.borrow().clone();
+    if board.sale(order.show_id).is_some_and(|sale| sale.starts_at <= board.now()) {
+        return Err(ApiError::conflict("SHOW_STARTED", "the show has started"));
+    }
+    end(&desk, &order, caller.account, Ending::Cancelled).await?;
+    let order = find(&desk, id, caller.account).await?;
+    match order.status {
+        OrderStatus::Cancelled => Ok(Json(order)),
+        other => Err(over(other)),
+    }
+}
+
+async fn end(desk: &Desk, order: &Order, owner: AccountId, ending: Ending) -> ApiResult<()> {
+    let partition = Partition { show: order.show_id, tier: order.tier.clone() };
+    let (desk, booking) = (desk.clone(), order.booking_id);
+    let ended = store::detached(async move {
+        let ended = bookings::end_one(&desk.state.pool, &partition, booking, owner, ending).await;
+        if let Ok(Some(ended)) = &ended {
+            unlock(&desk.state.cache, partition.show, ended).await;
+        }
+        ended
+    });
+    ended.await.map_err(database)?;
+    Ok(())
+}
+
+fn over(status: OrderStatus) -> ApiError {
+    let (code, detail) = match status {
+        OrderStatus::Cancelled => ("ORDER_CANCELLED", "the order was cancelled"),
+        OrderStatus::Failed => ("ORDER_FAILED", "the payment had failed and the seats are free"),
+        _ => ("ORDER_EXPIRED", "the time to pay is over and the seats are free again"),
+    };
+    ApiError::conflict(code, detail)
+}
+
+/// Gives seats back in Redis; a failure is harmless, the locks end by themselves.
+pub(super) async fn unlock(cache: &Cache, show: ShowId, ended: &Ended) {
+    let freed: Vec<_> = ended.seats.iter().map(|seat| (seat.clone(), ended.booking)).collect();
+    if seat_locks::release(cache, show, &freed).await.is_err() {
+        metrics::counter!("usher_seat_locks_failed_total").increment(1);
+    }
+}
+
+/// Keeps the locks of sold seats until the show is over.
+async fn keep_sold(desk: &Desk, order: &Order) {
+    let board = desk.state.board.borrow().clone();
+    let Some(sale) = board.sale(order.show_id) else { return };
+    let left = (sale.starts_at + SOLD_LOCK_AFTER_START - board.now()).to_std();
+    let ttl = left.unwrap_or(Duration::from_secs(60));
+    let sold: Vec<_> = order.seat_ids.iter().map(|seat| (seat.clone(), order.booking_id)).collect();
+    if seat_locks::keep(&desk.state.cache, order.show_id, &sold, ttl).await.is_err() {
+        metrics::counter!("usher_seat_locks_failed_total").increment(1);
+    }
+}
+
+/// The ticket of a confirmed order, as JSON.
+#[utoipa::path(get, path = "/api/v1/orders/{id}/ticket", tag = "orders", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Ticket), (status = 404, description = "ORDER_NOT_FOUND"),
+        (status = 406, description = "NOT_ACCEPTABLE"),
+        (status = 409, description = "ORDER_NOT_CONFIRMED")),
+    security(("bearer" = [])))]
+pub(crate) async fn ticket(
+    State(desk): State<Desk>,
+    id: Result<PathId<OrderId>, ApiError>,
+    headers: HeaderMap,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Ticket>> {
+    let PathId(id) = id?;
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
+    if !["*/*", "application/*", "application/json"].iter().any(|kind| accept.contains(kind)) {
+        let detail = "tickets are given as application/json";
+        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", detail));
+    }
+    let SignedIn(caller) = caller?;
+    find(&desk, id, caller.account).await?;
+    let ticket = orders::ticket(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let not_yet = || ApiError::conflict("ORDER_NOT_CONFIRMED", "only a paid order has a ticket");
+    ticket.map(Json).ok_or_else(not_yet)
+}
+
+/// A page of a list.
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageParams {
+    /// 1 to 100, 20 by default.
+    limit: Option<i64>,
+    cursor: Option<String>,
+}
+
+/// The caller's orders, newest first.
+#[utoipa::path(get, path = "/api/v1/auth/bookings", tag = "orders", params(PageParams),
+    responses((status = 200, body = Page<Order>)), security(("bearer" = [])))]
+pub(crate) async fn of_caller(
+    State(desk): State<Desk>,
+    params: Result<Params<PageParams>, ApiError>,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Page<Order>>> {
+    let Params(params) = params?;
+    let limit = params.limit.unwrap_or(20);
+    if !(1..=100).contains(&limit) {
+        return Err(ApiError::invalid("limit", "must be 1 to 100"));
+    }
+    let after = params.cursor.as_deref().map(read_cursor).transpose()?;
+    let SignedIn(caller) = caller?;
+    let owned = orders::of_account(&desk.state.pool, caller.account, after, limit).await;
+    let items = owned.map_err(database)?;
+    let full = i64::try_from(items.len()) == Ok(limit);
+    let next_cursor = items.last().filter(|_| full).map(write_cursor);
+    Ok(Json(Page { items, next_cursor }))
+}
+
+fn write_cursor(last: &Order) -> String {
+    let text = format!("{}/{}", last.created_at.timestamp_micros(), last.order_id);
+    BASE64_URL_SAFE_NO_PAD.encode(text)
+}
+
+fn read_cursor(cursor: &str) -> ApiResult<(DateTime<Utc>, OrderId)> {
+    let read = || {
+        let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let (at, order) = text.split_once('/')?;
+        Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, order.parse().ok()?))
+    };
+    read().ok_or_else(|| ApiError::invalid("cursor", "is not one that a list gave"))
+}

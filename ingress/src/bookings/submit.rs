@@ -1,0 +1,245 @@
+//! `POST /bookings` and `GET /bookings/{id}`.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use contract::{
+    AccountId, BookingId, ShowId,
+    api::{
+        BASE,
+        bookings::{Accepted, Booking, Links, NewBooking},
+    },
+    booking::{Kind, Status},
+    booking_id::Asked as Identity,
+    deadline::BOOKING_DEADLINE,
+    keys,
+    message::BookingRequested,
+    topology::Partition,
+};
+use platform::{
+    broker::PublishError,
+    cache::Cache,
+    http::{ApiError, ApiResult, Body, PathId, SignedIn},
+};
+use store::bookings::{self, Seen};
+use uuid::Uuid;
+
+use super::{
+    Desk,
+    door::{self, Asked},
+};
+use crate::errors::database;
+
+/// How long a key is remembered here; past it, the database still knows decided ones.
+const KEY_REMEMBERED: Duration = Duration::from_hours(24);
+
+/// Takes a booking in: 202 means that it is stored and will be decided.
+#[utoipa::path(post, path = "/api/v1/bookings", tag = "bookings", request_body = NewBooking,
+    params(
+        ("Admission-Pass" = Option<String>, Header, description = "where the show's waiting room is on"),
+        ("Idempotency-Key" = Option<String>, Header, description = "the same key gives the same booking"),
+        ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30, to wait for the outcome")),
+    responses(
+        (status = 202, description = "stored, and decided soon", body = Accepted),
+        (status = 200, description = "decided within the wait", body = Booking),
+        (status = 403, description = "PASS_REQUIRED, PASS_INVALID"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SALE_NOT_OPEN, SALE_CLOSED, SOLD_OUT"),
+        (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
+        (status = 429, description = "RATE_LIMITED"),
+        (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
+    security(("bearer" = [])))]
+pub(crate) async fn book(
+    State(desk): State<Desk>,
+    caller: Result<SignedIn, ApiError>,
+    headers: HeaderMap,
+    Body(body): Body<NewBooking>,
+) -> ApiResult<Response> {
+    let asked = Asked::try_from(body)?;
+    let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
+    let taken = take_in(&desk, caller, &headers, asked, Kind::Order, wait).await?;
+    Ok(match taken {
+        Taken { decided: Some(seen), .. } => Json(seen.booking).into_response(),
+        Taken { booking, decided: None } => accepted(booking),
+    })
+}
+
+/// A booking of the caller: queued, or how it was decided.
+#[utoipa::path(get, path = "/api/v1/bookings/{id}", tag = "bookings",
+    params(("id" = Uuid, Path), ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30")),
+    responses((status = 200, body = Booking), (status = 404, description = "BOOKING_NOT_FOUND")),
+    security(("bearer" = [])))]
+pub(crate) async fn read(
+    State(desk): State<Desk>,
+    id: Result<PathId<BookingId>, ApiError>,
+    headers: HeaderMap,
+    caller: Result<SignedIn, ApiError>,
+) -> ApiResult<Json<Booking>> {
+    let PathId(id) = id?;
+    let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
+    let SignedIn(caller) = caller?;
+    if !desk.ids.belongs_to(id, caller.account) {
+        return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
+    }
+    let waiter = desk.outcomes.register(id);
+    match waiter.outcome(&desk.state.pool, wait).await.map_err(database)? {
+        Some(seen) if seen.owner == caller.account => Ok(Json(seen.booking)),
+        Some(_) => Err(ApiError::not_found("BOOKING_NOT_FOUND")),
+        None => Ok(Json(Booking::queued(id))),
+    }
+}
+
+/// A request that is on the queue, and its outcome where that came within the wait.
+pub(crate) struct Taken {
+    pub(crate) booking: BookingId,
+    pub(crate) decided: Option<Seen>,
+}
+
+/// The answer 202.
+pub(crate) fn accepted(booking: BookingId) -> Response {
+    let this = format!("{BASE}/bookings/{booking}");
+    let links = Links { live: format!("{this}/live"), this: this.clone() };
+    let body = Accepted { booking_id: booking, status: Status::Queued, links };
+    (StatusCode::ACCEPTED, [(header::LOCATION, this)], Json(body)).into_response()
+}
+
+/// Checks a request and puts it on its queue; waits for the outcome as long as asked.
+pub(crate) async fn take_in(
+    desk: &Desk,
+    caller: Result<SignedIn, ApiError>,
+    headers: &HeaderMap,
+    asked: Asked,
+    kind: Kind,
+    wait: Duration,
+) -> ApiResult<Taken> {
+    let key = door::idempotency_key(headers)?;
+    let SignedIn(caller) = caller?;
+    let board = desk.state.board.borrow().clone();
+    let sale = board.sale(asked.show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    let nonce = || Uuid::from_bytes(keys::random()).to_string();
+    let booking = desk.ids.derive(&Identity {
+        account: caller.account,
+        show: asked.show,
+        tier: &asked.tier,
+        kind,
+        wish: &asked.wish,
+        key: &key.clone().unwrap_or_else(nonce),
+    });
+    let waiter = desk.outcomes.register(booking);
+    if let Some(key) = &key
+        && repeats(&desk.state.cache, asked.show, caller.account, key, booking).await?
+    {
+        let decided = waiter.outcome(&desk.state.pool, wait).await.map_err(database)?;
+        return Ok(Taken { booking, decided });
+    }
+    let now = board.now();
+    let ticket = match door::pass_through(desk, &sale, now, caller.account, &asked, headers).await {
+        Ok(ticket) => ticket,
+        Err(refusal) => return replay(desk, key.is_some(), booking, refusal).await,
+    };
+    let partition = Partition { show: asked.show, tier: asked.tier };
+    let request = BookingRequested {
+        booking_id: booking,
+        account_id: caller.account,
+        kind,
+        wish: asked.wish,
+        idempotency_key: key.clone(),
+        ticket_id: ticket,
+        deadline: now + BOOKING_DEADLINE,
+        traceparent: door::traceparent(headers),
+        attempt: 0,
+    };
+    let published = desk.intake.submit(&partition, request).await;
+    published.map_err(|error| not_published(&error, key.is_some(), booking))?;
+    metrics::counter!("usher_accepted_total",
+        "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
+    .increment(1);
+    if let Some(key) = &key {
+        remember(&desk.state.cache, asked.show, caller.account, key, booking).await;
+    }
+    let decided = match wait {
+        Duration::ZERO => None,
+        wait => waiter.outcome(&desk.state.pool, wait).await.map_err(database)?,
+    };
+    Ok(Taken { booking, decided })
+}
+
+/// A keyed request that would be refused now may have been accepted before: then it is again.
+async fn replay(
+    desk: &Desk,
+    keyed: bool,
+    booking: BookingId,
+    refusal: ApiError,
+) -> ApiResult<Taken> {
+    if !keyed {
+        return Err(refusal);
+    }
+    match bookings::seen(&desk.state.pool, booking).await {
+        Ok(Some(seen)) => Ok(Taken { booking, decided: Some(seen) }),
+        _ => Err(refusal),
+    }
+}
+
+fn not_published(error: &PublishError, keyed: bool, booking: BookingId) -> ApiError {
+    metrics::counter!("usher_not_accepted_total").increment(1);
+    match error {
+        PublishError::Refused(why) => ApiError::unavailable(
+            "QUEUE_UNAVAILABLE",
+            format!("the booking was not accepted ({why}); send it again"),
+            1,
+        ),
+        PublishError::Unknown(why) => {
+            let next = if keyed {
+                "send it again with the same Idempotency-Key"
+            } else {
+                "look at the bookingId for a while before you send another"
+            };
+            let detail =
+                format!("it is not known whether the booking was accepted ({why}); {next}");
+            ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1)
+                .with("bookingId", booking.to_string())
+        }
+    }
+}
+
+fn key_of(show: ShowId, account: AccountId, key: &str) -> String {
+    format!("idempotency:{{{show}}}:{account}:{key}")
+}
+
+/// Whether this key was accepted for this very booking. Redis only makes the answer quick: what
+/// it does not know is found by the allocator.
+async fn repeats(
+    cache: &Cache,
+    show: ShowId,
+    account: AccountId,
+    key: &str,
+    booking: BookingId,
+) -> ApiResult<bool> {
+    let known = async {
+        let mut connection = cache.connection()?;
+        let get = redis::cmd("GET").arg(key_of(show, account, key)).to_owned();
+        cache.observe(get.query_async::<Option<String>>(&mut connection).await)
+    };
+    match known.await {
+        Ok(Some(known)) if known == booking.to_string() => Ok(true),
+        Ok(Some(_)) => Err(ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "IDEMPOTENCY_KEY_REUSED",
+            "this Idempotency-Key came with another body before: use a fresh one",
+        )),
+        Ok(None) | Err(_) => Ok(false),
+    }
+}
+
+async fn remember(cache: &Cache, show: ShowId, account: AccountId, key: &str, booking: BookingId) {
+    let Ok(mut connection) = cache.connection() else { return };
+    let mut set = redis::cmd("SET");
+    set.arg(key_of(show, account, key)).arg(booking.to_string());
+    set.arg("EX").arg(KEY_REMEMBERED.as_secs());
+    let _ = cache.observe(set.query_async::<()>(&mut connection).await);
+}

@@ -1,0 +1,52 @@
+//! Shows.
+
+use axum::Json;
+use chrono::{DateTime, Utc};
+use contract::{
+    ShowId,
+    api::{Page, catalogue::Show, problem::Problem},
+};
+use platform::http::{ApiResult, Params, PathId};
+use serde::Deserialize;
+use store::catalogue::shows;
+use utoipa::IntoParams;
+
+use crate::{errors::database, page::Window, state::State};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UpcomingWanted {
+    /// 1 to 100; 20 where it is absent.
+    limit: Option<u16>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Shows to come, the soonest first
+#[utoipa::path(get, path = "/shows/upcoming", tag = "catalogue", params(UpcomingWanted), responses(
+    (status = 200, body = Page<Show>),
+    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+))]
+pub(super) async fn upcoming(
+    state: State,
+    Params(wanted): Params<UpcomingWanted>,
+) -> ApiResult<Json<Page<Show>>> {
+    let window = Window::<(DateTime<Utc>, ShowId)>::new(wanted.limit, wanted.cursor.as_deref())?;
+    let filter = shows::Filter { after: window.after, limit: window.read(), ..Default::default() };
+    let sales = shows::list(&state.read_pool, filter).await.map_err(database)?;
+    let shows = sales.iter().map(|sale| state.as_seen(sale)).collect();
+    Ok(Json(window.page(shows, |show: &Show| (show.details.starts_at, show.show_id))))
+}
+
+/// A show
+#[utoipa::path(get, path = "/shows/{id}", tag = "catalogue", params(("id" = ShowId, Path)),
+    responses(
+        (status = 200, body = Show),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+    )
+)]
+pub(super) async fn one(state: State, PathId(show): PathId<ShowId>) -> ApiResult<Json<Show>> {
+    let sale = state.show(show).await?;
+    Ok(Json(state.as_seen(&sale)))
+}

@@ -1,0 +1,76 @@
+//! Theatres and screens.
+
+use axum::Json;
+use contract::{
+    ScreenId, TheatreId,
+    api::{
+        Page,
+        catalogue::{Screen, Theatre},
+        problem::Problem,
+    },
+};
+use platform::http::{ApiResult, Params, PathId};
+use serde::Deserialize;
+use store::catalogue::{screens, theatres};
+use utoipa::IntoParams;
+
+use crate::{
+    errors::{database, no_screen, no_theatre},
+    page::Window,
+    state::State,
+};
+
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TheatresWanted {
+    /// 1 to 100; 20 where it is absent.
+    limit: Option<u16>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Theatres by name
+#[utoipa::path(get, path = "/theatres", tag = "catalogue", params(TheatresWanted), responses(
+    (status = 200, body = Page<Theatre>),
+    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+))]
+pub(super) async fn list(
+    state: State,
+    Params(wanted): Params<TheatresWanted>,
+) -> ApiResult<Json<Page<Theatre>>> {
+    let window = Window::<(String, TheatreId)>::new(wanted.limit, wanted.cursor.as_deref())?;
+    let after = window.after.as_ref().map(|(name, theatre)| (name.as_str(), *theatre));
+    let found = theatres::list(&state.read_pool, after, window.read()).await.map_err(database)?;
+    Ok(Json(window.page(found, |theatre| (theatre.details.name.clone(), theatre.theatre_id))))
+}
+
+/// A theatre with its screens
+#[utoipa::path(get, path = "/theatres/{id}", tag = "catalogue", params(("id" = TheatreId, Path)),
+    responses(
+        (status = 200, body = Theatre),
+        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+    )
+)]
+pub(super) async fn one(
+    state: State,
+    PathId(theatre): PathId<TheatreId>,
+) -> ApiResult<Json<Theatre>> {
+    let found = theatres::by_id(&state.read_pool, theatre).await.map_err(database)?;
+    found.map(Json).ok_or_else(no_theatre)
+}
+
+/// A screen with its layout
+#[utoipa::path(get, path = "/screens/{id}", tag = "catalogue", params(("id" = ScreenId, Path)),
+    responses(
+        (status = 200, body = Screen),
+        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
+    )
+)]
+pub(super) async fn screen(
+    state: State,
+    PathId(screen): PathId<ScreenId>,
+) -> ApiResult<Json<Screen>> {
+    let found = screens::by_id(&state.read_pool, screen).await.map_err(database)?;
+    found.map(Json).ok_or_else(no_screen)
+}

@@ -1,0 +1,42 @@
+//! Errors that several calls answer.
+
+use platform::http::ApiError;
+use store::StoreError;
+
+/// A database that is away is 503, anything else our fault.
+pub(crate) fn database(error: StoreError) -> ApiError {
+    match error {
+        StoreError::Unavailable(_) | StoreError::Contended(_) => ApiError::unavailable(
+            "DATABASE_UNAVAILABLE",
+            "the database does not answer just now; try again",
+            1,
+        )
+        .caused_by(error),
+        other => ApiError::internal(other),
+    }
+}
+
+/// The database's own error, where a transaction begins or commits.
+pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
+    database(error.into())
+}
+
+/// 404 for a show.
+pub(crate) fn no_show() -> ApiError {
+    ApiError::not_found("SHOW_NOT_FOUND")
+}
+
+/// 404 for a movie.
+pub(crate) fn no_movie() -> ApiError {
+    ApiError::not_found("MOVIE_NOT_FOUND")
+}
+
+/// 404 for a theatre.
+pub(crate) fn no_theatre() -> ApiError {
+    ApiError::not_found("THEATRE_NOT_FOUND")
+}
+
+/// 404 for a screen.
+pub(crate) fn no_screen() -> ApiError {
+    ApiError::not_found("SCREEN_NOT_FOUND")
+}

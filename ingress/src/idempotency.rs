@@ -1,0 +1,133 @@
+//! Writes that a client may send again under one `Idempotency-Key`.
+
+use aws_lc_rs::digest::{Context, SHA256};
+use axum::{
+    extract::FromRequestParts,
+    http::{StatusCode, request::Parts},
+};
+use contract::AccountId;
+use futures_util::future::BoxFuture;
+use platform::http::{ApiError, ApiResult};
+use serde::{Serialize, de::DeserializeOwned};
+use store::{PgConnection, idempotency::Attempt};
+
+use crate::{
+    errors::{database, transaction},
+    state::State,
+};
+
+const HEADER: &str = "idempotency-key";
+
+/// The `Idempotency-Key`, where one was sent: 1 to 64 visible ASCII characters.
+#[derive(Clone, Debug)]
+pub(crate) struct IdempotencyKey(pub(crate) Option<String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(HEADER).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let key = value.as_bytes();
+        let good = (1..=64).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+        match value.to_str() {
+            Ok(text) if good && values.next().is_none() => Ok(Self(Some(text.to_owned()))),
+            _ => Err(ApiError::invalid("Idempotency-Key", "is not 1 to 64 visible characters")),
+        }
+    }
+}
+
+/// A write as it was asked for: which key, which call.
+#[derive(Debug)]
+pub(crate) struct Write {
+    key: IdempotencyKey,
+    call: String,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Write {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let key = IdempotencyKey::from_request_parts(parts, state).await?;
+        Ok(Self { key, call: format!("{} {}", parts.method, parts.uri.path()) })
+    }
+}
+
+impl Write {
+    /// Does the work once, in a transaction that also keeps the answer. The same key with the
+    /// same call and body gets that answer again, with other ones 422; without a key every
+    /// request is its own. Work that fails leaves no trace, so its key may be used again.
+    ///
+    /// It runs to its end even when the client goes away.
+    pub(crate) async fn once<T, W>(
+        self,
+        state: &State,
+        account: AccountId,
+        body: &impl Serialize,
+        status: StatusCode,
+        work: W,
+    ) -> ApiResult<T>
+    where
+        T: Serialize + DeserializeOwned + Send + 'static,
+        W: for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
+    {
+        let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
+        let fingerprint = fingerprint(&self.call, &body);
+        let pool = state.pool.clone();
+        store::detached(async move {
+            let mut tx = pool.begin().await.map_err(transaction)?;
+            let Some(key) = self.key.0 else {
+                let answer = work(&mut tx).await?;
+                tx.commit().await.map_err(transaction)?;
+                return Ok(answer);
+            };
+            match store::idempotency::begin(&mut tx, account, &key, &fingerprint).await {
+                Ok(Attempt::First) => {}
+                Ok(Attempt::Repeated(answer)) => {
+                    return serde_json::from_value(answer).map_err(ApiError::internal);
+                }
+                Ok(Attempt::KeyReused) => return Err(key_reused()),
+                Err(error) => return Err(database(error)),
+            }
+            let answer = work(&mut tx).await?;
+            let kept = serde_json::to_value(&answer).map_err(ApiError::internal)?;
+            store::idempotency::finish(&mut tx, account, &key, status.as_u16(), &kept)
+                .await
+                .map_err(database)?;
+            tx.commit().await.map_err(transaction)?;
+            Ok(answer)
+        })
+        .await
+    }
+}
+
+/// SHA-256 over the call and its body.
+fn fingerprint(call: &str, body: &[u8]) -> Vec<u8> {
+    let mut context = Context::new(&SHA256);
+    context.update(&(call.len() as u64).to_be_bytes());
+    context.update(call.as_bytes());
+    context.update(body);
+    context.finish().as_ref().to_vec()
+}
+
+/// 422 for a key that came with another request.
+pub(crate) fn key_reused() -> ApiError {
+    ApiError::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "IDEMPOTENCY_KEY_REUSED",
+        "this Idempotency-Key was sent with another request before; choose a new one",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_call_or_body_has_another_fingerprint() {
+        let print = fingerprint("POST /movies", b"{}");
+        assert_eq!(print, fingerprint("POST /movies", b"{}"));
+        assert_ne!(print, fingerprint("POST /movies", b"[]"));
+        assert_ne!(print, fingerprint("POST /movies{", b"}"));
+    }
+}

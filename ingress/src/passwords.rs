@@ -1,0 +1,107 @@
+//! Passwords: hashed with argon2id, a few at a time, away from the threads that answer requests.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::anyhow;
+use argon2::{
+    Algorithm, Argon2, Params, Version,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use platform::http::{ApiError, ApiResult};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+/// OWASP's second choice: 19 MiB, two passes, one lane.
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+/// How long a request waits for its turn before it is sent away.
+const TURN_WAIT: Duration = Duration::from_secs(5);
+
+/// Hashes and checks passwords. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Passwords {
+    argon: Argon2<'static>,
+    turns: Arc<Semaphore>,
+    /// The hash of nobody's password, checked where there is no account, so that the time an
+    /// answer takes does not tell whether there is one.
+    nobodys: Arc<str>,
+}
+
+impl Passwords {
+    /// At most `at_once` hashes run at the same time.
+    pub(crate) fn new(at_once: usize) -> anyhow::Result<Self> {
+        let params = Params::new(MEMORY_KIB, PASSES, LANES, None)
+            .map_err(|error| anyhow!("argon2 refuses its parameters: {error}"))?;
+        let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let nobodys = hash(&argon, &contract::keys::random::<32>())?;
+        Ok(Self { argon, turns: Arc::new(Semaphore::new(at_once.max(1))), nobodys: nobodys.into() })
+    }
+
+    /// The hash to store, as a PHC string.
+    pub(crate) async fn hash(&self, password: String) -> ApiResult<String> {
+        let argon = self.argon.clone();
+        self.in_turn(move || hash(&argon, password.as_bytes())).await?.map_err(ApiError::internal)
+    }
+
+    /// Whether the password has this hash; without a hash, no, after the same time.
+    pub(crate) async fn matches(&self, password: String, hash: Option<String>) -> ApiResult<bool> {
+        let (argon, nobodys) = (self.argon.clone(), Arc::clone(&self.nobodys));
+        self.in_turn(move || {
+            let known = hash.as_deref().and_then(|hash| PasswordHash::new(hash).ok());
+            let nobody = PasswordHash::new(&nobodys);
+            match (known, nobody) {
+                (Some(known), _) => argon.verify_password(password.as_bytes(), &known).is_ok(),
+                (None, Ok(nobody)) => {
+                    _ = argon.verify_password(password.as_bytes(), &nobody);
+                    false
+                }
+                (None, Err(_)) => false,
+            }
+        })
+        .await
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> ApiResult<T> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        let Ok(Ok(turn)) = timeout(TURN_WAIT, turn).await else {
+            metrics::counter!("usher_password_turns_refused_total").increment(1);
+            return Err(ApiError::unavailable(
+                "SIGN_IN_BUSY",
+                "too many people sign in just now; try again",
+                5,
+            ));
+        };
+        let done = spawn_blocking(move || {
+            let result = work();
+            // Held by the work, not by the request: a client that goes away ends no hash.
+            drop(turn);
+            result
+        });
+        done.await.map_err(ApiError::internal)
+    }
+}
+
+fn hash(argon: &Argon2<'_>, password: &[u8]) -> anyhow::Result<String> {
+    let hash = argon.hash_password(password).map_err(|error| anyhow!("argon2 failed: {error}"))?;
+    Ok(hash.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_password_matches_its_own_hash_alone() {
+        let passwords = Passwords::new(1).unwrap();
+        let hash = passwords.hash("correct horse".into()).await.unwrap();
+        assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+        let matches = |text: &str, hash| passwords.matches(text.into(), hash);
+        assert!(matches("correct horse", Some(hash.clone())).await.unwrap());
+        assert!(!matches("battery staple", Some(hash)).await.unwrap());
+        assert!(!matches("", None).await.unwrap());
+        assert!(!matches("!", Some(store::accounts::NO_PASSWORD.into())).await.unwrap());
+    }
+}

@@ -1,0 +1,165 @@
+//! What every handler works with.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+use contract::{ShowId, access::AccessKeys, api::catalogue::Show, keys::MasterKey, pass::PassKeys};
+use platform::{Shutdown, cache::Cache, http::ApiResult};
+use store::{
+    PgPool,
+    board::{self, Board, Sale},
+    catalogue::shows,
+};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::{
+    Config,
+    catalogue::seat_maps::SeatMaps,
+    errors::{self, database},
+    limits::Limits,
+    passwords::Passwords,
+};
+
+/// How often the keys of passes are read again.
+const KEYS_REFRESH: Duration = Duration::from_secs(30);
+/// How often old idempotent answers are forgotten, and how many at once.
+const FORGET_EVERY: Duration = Duration::from_mins(1);
+const FORGET_MAX: i64 = 10_000;
+/// A board older than this says that Postgres cannot be reached.
+const BOARD_AGE_MAX: Duration = Duration::from_secs(3);
+/// How long a change waits to be seen on this node's board before it is answered anyway.
+const BOARD_WAIT: Duration = Duration::from_secs(2);
+
+/// The service's state; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct State(Arc<Shared>);
+
+/// What [`State`] holds.
+pub(crate) struct Shared {
+    pub(crate) pool: PgPool,
+    /// The replica, where there is one. It may lag; never read from it what was just written.
+    pub(crate) read_pool: PgPool,
+    pub(crate) cache: Cache,
+    pub(crate) board: watch::Receiver<Arc<Board>>,
+    pub(crate) pass_keys: watch::Receiver<PassKeys>,
+    pub(crate) access: AccessKeys,
+    pub(crate) access_token: Duration,
+    pub(crate) passwords: Passwords,
+    pub(crate) limits: Limits,
+    pub(crate) seat_maps: SeatMaps,
+}
+
+impl State {
+    /// Connects to what the service needs, and starts what keeps it fresh.
+    pub(crate) async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let backends = &config.backends;
+        let connections_max = backends.database_connections_max;
+        let pool = store::connect(&backends.database_url, "ingress", connections_max)?;
+        let read_pool = match &backends.database_replica_url {
+            Some(url) => store::connect(url, "ingress", connections_max)?,
+            None => pool.clone(),
+        };
+        store::keys::ensure(&pool, &backends.master_key).await?;
+        let pass_keys = watch_keys(pool.clone(), backends.master_key.clone(), shutdown).await?;
+        forget_old_answers(pool.clone(), shutdown);
+        Ok(Self(Arc::new(Shared {
+            board: board::watch(pool.clone(), shutdown).await?,
+            pass_keys,
+            seat_maps: SeatMaps::new(read_pool.clone()),
+            pool,
+            read_pool,
+            cache: Cache::new(&backends.redis_url)?,
+            access: AccessKeys::new(&backends.master_key),
+            access_token: Duration::from_secs(config.sign_in.access_token_seconds.into()),
+            passwords: Passwords::new(config.sign_in.password_hashes_max)?,
+            limits: Limits::start(&config.limits, shutdown),
+        })))
+    }
+
+    /// A show, from the board where it is there, else from the tables.
+    pub(crate) async fn show(&self, show: ShowId) -> ApiResult<Arc<Sale>> {
+        if let Some(sale) = self.board.borrow().sale(show) {
+            return Ok(sale);
+        }
+        let found = shows::by_id(&self.pool, show).await.map_err(database)?;
+        found.map(Arc::new).ok_or_else(errors::no_show)
+    }
+
+    /// A show as clients see it now.
+    pub(crate) fn as_seen(&self, sale: &Sale) -> Show {
+        shows::as_seen(sale, self.board.borrow().now())
+    }
+
+    /// Waits until this node's board shows what has just been committed.
+    pub(crate) async fn board_caught_up(&self) {
+        let mut board = self.board.clone();
+        // A reading that was on its way may be older than the commit; the one after it is not.
+        let two_readings = async {
+            for _ in 0..2 {
+                board.mark_unchanged();
+                if board.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(BOARD_WAIT, two_readings).await.is_err() {
+            warn!("the board did not show a change in {BOARD_WAIT:?}");
+        }
+    }
+}
+
+impl Deref for State {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl FromRequestParts<State> for State {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(_: &mut Parts, state: &State) -> Result<Self, Self::Rejection> {
+        Ok(state.clone())
+    }
+}
+
+/// Whether a board of this age says that Postgres answers.
+pub(crate) fn fresh_enough(age: Duration) -> Result<(), String> {
+    if age < BOARD_AGE_MAX {
+        return Ok(());
+    }
+    Err(format!("has not answered for {} s", age.as_secs()))
+}
+
+async fn watch_keys(
+    pool: PgPool,
+    master: MasterKey,
+    shutdown: &Shutdown,
+) -> anyhow::Result<watch::Receiver<PassKeys>> {
+    let (set, keys) = watch::channel(store::keys::load(&pool, &master).await?.verify);
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        while stop.sleep(KEYS_REFRESH).await {
+            match store::keys::load(&pool, &master).await {
+                Ok(keys) => _ = set.send_replace(keys.verify),
+                Err(error) => {
+                    warn!("the keys cannot be read: {:#}", anyhow::Error::from(error));
+                }
+            }
+        }
+    });
+    Ok(keys)
+}
+
+fn forget_old_answers(pool: PgPool, shutdown: &Shutdown) {
+    let stop = shutdown.clone();
+    shutdown.spawn(async move {
+        while stop.sleep(FORGET_EVERY).await {
+            if let Err(error) = store::idempotency::forget_old(&pool, FORGET_MAX).await {
+                warn!("old answers cannot be forgotten: {:#}", anyhow::Error::from(error));
+            }
+        }
+    });
+}

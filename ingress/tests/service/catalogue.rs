@@ -1,0 +1,226 @@
+use contract::access::Role;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::running::{Ingress, Programme, movie, screen, send, theatre};
+
+#[tokio::test]
+async fn what_an_organiser_adds_is_what_visitors_find() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let programme = Programme::make(&ingress, &admin).await;
+    let made = ingress.post("/shows", &admin, &programme.show()).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let show = made.id("showId");
+    assert_eq!(made.headers["location"], format!("/api/v1/shows/{show}").as_str());
+    assert_eq!(made.body["status"], "SCHEDULED");
+    let available = json!([{"tier": "FLOOR", "seats": 50}, {"tier": "STANDARD", "seats": 3}]);
+    assert_eq!(made.body["available"], available);
+    assert_eq!(made.body["holdSeconds"], 600);
+    assert_eq!(made.body["waitingRoom"]["ratePerSecond"], 100.0);
+
+    assert_eq!(ingress.get(&format!("/shows/{show}")).await.body, made.body);
+    assert_eq!(ingress.get("/shows/upcoming").await.body["items"], json!([made.body]));
+    let found = ingress.get(&format!("/movies/{}", programme.movie)).await;
+    assert_eq!(found.body["title"], "Monsoon Express");
+    assert_eq!(found.body["shows"], json!([made.body]));
+    let day = &made.id("startsAt")[..10];
+    let days = ingress.get(&format!("/movies/{}/availability", programme.movie)).await;
+    assert_eq!(days.body, json!({"dates": [day]}));
+    let shows_of = |query: String| format!("/movies/{}/shows?{query}", programme.movie);
+    let of_day = ingress.get(&shows_of(format!("date={day}"))).await;
+    assert_eq!(of_day.body["items"], json!([made.body]));
+    for none in ["date=2026-01-01".into(), format!("theatreId={}", programme.movie)] {
+        assert_eq!(ingress.get(&shows_of(none)).await.body["items"], json!([]));
+    }
+    let theatre = ingress.get(&format!("/theatres/{}", programme.theatre)).await;
+    assert_eq!(theatre.body["screens"][0]["screenId"], programme.screen.as_str());
+    assert_eq!(ingress.get("/theatres").await.body["items"], json!([theatre.body]));
+    let screen = ingress.get(&format!("/screens/{}", programme.screen)).await;
+    assert_eq!(screen.body["tiers"][0]["capacity"], 3);
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn a_seat_map_tells_layout_prices_and_what_is_not_for_sale() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let programme = Programme::make(&ingress, &admin).await;
+    let show = ingress.post("/shows", &admin, &programme.show()).await.id("showId");
+    let map = ingress.get(&format!("/shows/{show}/seatmap")).await;
+    assert_eq!(map.status, 200);
+    assert_eq!(map.body["showId"], show.as_str());
+    let rows = map.body["layout"]["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 2);
+    assert_eq!(
+        rows[0]["seats"][2],
+        json!({"seatId": "A2", "tier": "STANDARD", "kind": "wheelchair"})
+    );
+    // An aisle, a broken seat, and a tier without a price.
+    assert_eq!(map.body["unavailableSeatIds"], json!(["A-", "B2", "B3"]));
+    assert_eq!(map.body["heldSeatIds"], json!([]));
+    assert_eq!(map.body["prices"][0]["tier"], "FLOOR");
+    assert_eq!(map.body["version"], 0);
+
+    hold_and_sell(&ingress, &show, "A1", "A2", "B1").await;
+    let path = format!("/shows/{show}/seatmap");
+    let changed = store::testing::eventually(
+        "the kept map is read again",
+        std::time::Duration::from_secs(2),
+        || async {
+            let map = ingress.get(&path).await.body;
+            (map["heldSeatIds"] == json!(["A1"])).then_some(map)
+        },
+    );
+    // The hold of B1 has lapsed, and nobody has swept it up yet.
+    assert_eq!(changed.await["unavailableSeatIds"], json!(["A-", "B2", "B3", "A2"]));
+    ingress.stop().await;
+}
+
+/// What an allocator would have written: a hold, a sold seat, a hold that lapsed.
+async fn hold_and_sell(ingress: &Ingress, show: &str, held: &str, sold: &str, lapsed: &str) {
+    for (seat, claim, state, lapses) in [
+        (held, "HELD", "HELD", "1 hour"),
+        (sold, "SOLD", "CONFIRMED", "1 hour"),
+        (lapsed, "HELD", "HELD", "-1 second"),
+    ] {
+        sqlx::query(
+            "with booking as (
+                 insert into bookings (show_id, booking_id, account_id, tier, kind, status,
+                     seat_ids, state, expires_at)
+                 values ($1::uuid, gen_random_uuid(), gen_random_uuid(), 'STANDARD', 'HOLD',
+                     'ALLOCATED', array[$2], $4::booking_state,
+                     clock_timestamp() + $5::interval)
+                 returning show_id, booking_id)
+             insert into seat_claims (show_id, seat_id, booking_id, state)
+             select show_id, $2, booking_id, $3::claim_state from booking",
+        )
+        .bind(show.parse::<contract::ShowId>().unwrap().0)
+        .bind(seat)
+        .bind(claim)
+        .bind(state)
+        .bind(lapses)
+        .execute(&ingress.pool)
+        .await
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn lists_come_in_pages_and_can_be_searched() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    for title in ["Ember", "100% Love", "Dune Song", "ábaco", "Car_nage"] {
+        assert_eq!(ingress.post("/movies", &admin, &movie(title)).await.status, 201);
+    }
+    let mut titles = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = ingress.get(&format!("/movies?limit=2{cursor}")).await.body;
+        let items = page["items"].as_array().unwrap();
+        titles.extend(items.iter().map(|movie| movie["title"].as_str().unwrap().to_owned()));
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(titles, ["100% Love", "Car_nage", "Dune Song", "Ember", "ábaco"]);
+    for (query, found) in [
+        ("q=dune", vec!["Dune Song"]),
+        ("q=%25", vec!["100% Love"]),
+        ("q=_", vec!["Car_nage"]),
+        ("q=%5C", vec![]),
+        ("q=e&genre=drama&limit=1", vec!["100% Love"]),
+        ("genre=Western", vec![]),
+    ] {
+        let page = ingress.get(&format!("/movies?{query}")).await.body;
+        let titles = page["items"].as_array().unwrap().iter().map(|movie| &movie["title"]);
+        assert_eq!(titles.collect::<Vec<&Value>>(), found, "{query}");
+    }
+    for bad in ["limit=0", "limit=101", "limit=x", "cursor=%00", "cursor=bm8", "q=%00", "Q=x"] {
+        let refused = ingress.get(&format!("/movies?{bad}")).await;
+        assert_eq!(refused.problem(), (400, "VALIDATION_FAILED"), "{bad}");
+    }
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_changed_is_changed_and_what_is_retired_is_gone() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let programme = Programme::make(&ingress, &admin).await;
+    let show = ingress.post("/shows", &admin, &programme.show()).await.id("showId");
+    let mut changed = programme.show();
+    changed["prices"] = json!([{"tier": "RECLINER", "amount": 90_000, "currency": "INR"}]);
+    let path = format!("/shows/{show}");
+    let answer = ingress.send(Method::PUT, &path, Some(&admin), &changed).await;
+    assert_eq!(answer.body["available"], json!([{"tier": "RECLINER", "seats": 1}]), "{answer:?}");
+    assert_eq!(ingress.get(&path).await.body, answer.body);
+
+    let renamed = json!({"name": "Regal", "address": "2 Marine Drive", "city": "Mumbai",
+        "latitude": 18.94, "longitude": 72.82});
+    let things = [
+        (path, programme.show(), "SHOW_NOT_FOUND"),
+        (format!("/screens/{}", programme.screen), screen(&programme.theatre), "SCREEN_NOT_FOUND"),
+        (format!("/theatres/{}", programme.theatre), renamed, "THEATRE_NOT_FOUND"),
+        (format!("/movies/{}", programme.movie), movie("Monsoon"), "MOVIE_NOT_FOUND"),
+    ];
+    for (path, body, code) in things {
+        let put = ingress.send(Method::PUT, &path, Some(&admin), &body).await;
+        assert_eq!(put.status, 200, "{path}: {put:?}");
+        let delete = || send(ingress.call(Method::DELETE, &path).bearer_auth(&admin));
+        assert_eq!(delete().await.status, 204, "{path}");
+        assert_eq!(delete().await.problem(), (404, code));
+        assert_eq!(ingress.get(&path).await.problem(), (404, code));
+        let put = ingress.send(Method::PUT, &path, Some(&admin), &body).await;
+        assert!([(404, code), (400, "VALIDATION_FAILED")].contains(&put.problem()), "{put:?}");
+    }
+    let refused = ingress.post("/shows", &admin, &programme.show()).await;
+    assert_eq!((refused.problem(), refused.pointer()), ((400, "VALIDATION_FAILED"), "/movieId"));
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn a_layout_that_is_sold_does_not_change() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let programme = Programme::make(&ingress, &admin).await;
+    ingress.post("/shows", &admin, &programme.show()).await;
+    let path = format!("/screens/{}", programme.screen);
+    let mut changed = screen(&programme.theatre);
+    changed["name"] = json!("The big one");
+    let renamed = ingress.send(Method::PUT, &path, Some(&admin), &changed).await;
+    assert_eq!(renamed.body["name"], "The big one", "{renamed:?}");
+    changed["layout"]["rows"][0]["seats"][0]["seatId"] = json!("Z9");
+    let refused = ingress.send(Method::PUT, &path, Some(&admin), &changed).await;
+    assert_eq!(refused.problem(), (409, "SCREEN_IN_USE"));
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn a_keyed_write_is_done_once() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let add = |key: &'static str, name: &'static str| {
+        let call = ingress.call(Method::POST, "/theatres").bearer_auth(&admin);
+        send(call.header("Idempotency-Key", key).json(&theatre(name)))
+    };
+    let (first, second, third) =
+        tokio::join!(add("k1", "Regal"), add("k1", "Regal"), add("k1", "Regal"));
+    assert_eq!(first.status, 201);
+    for repeated in [second, third] {
+        assert_eq!(repeated.status, 201);
+        assert_eq!(repeated.body, first.body);
+        assert_eq!(repeated.headers["location"], first.headers["location"]);
+    }
+    assert_eq!(add("k1", "Plaza").await.problem(), (422, "IDEMPOTENCY_KEY_REUSED"));
+    assert_ne!(add("k2", "Regal").await.body, first.body);
+    let theatres = ingress.get("/theatres").await.body;
+    assert_eq!(theatres["items"].as_array().unwrap().len(), 2);
+    for bad in ["", "a b", &"x".repeat(65)] {
+        let call = ingress.call(Method::POST, "/theatres").bearer_auth(&admin);
+        let refused = send(call.header("Idempotency-Key", bad).json(&theatre("Regal"))).await;
+        assert_eq!(refused.problem(), (400, "VALIDATION_FAILED"), "{bad}");
+    }
+    ingress.stop().await;
+}

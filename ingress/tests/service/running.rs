@@ -1,0 +1,220 @@
+//! A running ingress on backends of its own, and a client for it.
+
+use std::net::SocketAddr;
+
+use clap::{Args as _, Command, FromArgMatches as _};
+use contract::{
+    AccountId,
+    access::{AccessKeys, Caller, Role},
+};
+use ingress::Config;
+use platform::{Shutdown, clock, http, service::bind};
+use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use serde_json::{Value, json};
+use store::{PgPool, accounts::NewAccount, testing::Slot};
+
+/// An ingress in this process, on a port of its own.
+pub(crate) struct Ingress {
+    pub(crate) pool: PgPool,
+    pub(crate) http: reqwest::Client,
+    address: SocketAddr,
+    access: AccessKeys,
+    shutdown: Shutdown,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// Status and code of a problem, after a look at the rest of its shape.
+    pub(crate) fn problem(&self) -> (u16, &str) {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
+        for member in ["type", "title", "detail", "requestId"] {
+            assert!(self.body[member].is_string(), "{member} is missing: {self:?}");
+        }
+        (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default())
+    }
+
+    /// The pointer of the field that was refused.
+    pub(crate) fn pointer(&self) -> &str {
+        self.body["errors"][0]["pointer"].as_str().unwrap_or_default()
+    }
+
+    /// The id the answer speaks of.
+    pub(crate) fn id(&self, name: &str) -> String {
+        self.body[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
+    }
+}
+
+impl Ingress {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts with these arguments besides the backends.
+    pub(crate) async fn start_with(arguments: &[&str]) -> Self {
+        let slot = Slot::take().await;
+        let config = config(&slot, arguments);
+        let shutdown = Shutdown::default();
+        let service = ingress::start(&config, &shutdown).await.unwrap();
+        let listener = bind(config.listen).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (http, stop) = (config.http.clone(), shutdown.clone());
+        shutdown.spawn(async move { http::serve(listener, service, &http, &stop).await });
+        Self {
+            pool: slot.pool(),
+            http: reqwest::Client::new(),
+            address,
+            access: AccessKeys::new(&slot.master_key()),
+            shutdown,
+        }
+    }
+
+    /// A token of an account of this role that exists.
+    pub(crate) async fn token(&self, role: Role) -> String {
+        let id = AccountId::new();
+        let new = NewAccount {
+            id,
+            name: "Somebody".into(),
+            email: format!("{id}@example.org"),
+            phone: None,
+        };
+        store::accounts::create_many(&self.pool, &[new]).await.unwrap();
+        assert!(store::accounts::set_role(&self.pool, id, role).await.unwrap());
+        let expires_at = clock::now() + std::time::Duration::from_mins(10);
+        self.access.issue(Caller { account: id, role }, expires_at)
+    }
+
+    /// A call under the base path, or at the root where the path says so.
+    pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
+        let base = if path.starts_with("//") { "" } else { contract::api::BASE };
+        let path = path.trim_start_matches('/');
+        self.http.request(method, format!("http://{}{base}/{path}", self.address))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        send(self.call(Method::GET, path)).await
+    }
+
+    /// Sends JSON as the owner of the token, if any.
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: &Value,
+    ) -> Answer {
+        let call = self.call(method, path).json(body);
+        send(match token {
+            Some(token) => call.bearer_auth(token),
+            None => call,
+        })
+        .await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, Some(token), body).await
+    }
+
+    /// Stops, and waits until everything has stopped.
+    pub(crate) async fn stop(self) {
+        self.pool.close().await;
+        assert!(self.shutdown.finish(std::time::Duration::from_secs(5)).await);
+    }
+}
+
+/// Sends a call and reads the answer; what is no JSON is null.
+pub(crate) async fn send(call: RequestBuilder) -> Answer {
+    let response = call.send().await.unwrap();
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = response.bytes().await.unwrap();
+    Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+}
+
+fn config(slot: &Slot, arguments: &[&str]) -> Config {
+    let given = [
+        ("--listen", "127.0.0.1:0"),
+        ("--database-url", &slot.database_url),
+        ("--redis-url", &slot.redis_url),
+        ("--amqp-url", &slot.amqp_url),
+        ("--master-key", &slot.master_key_text),
+    ];
+    let command = Config::augment_args(Command::new("test").no_binary_name(true));
+    let given = given.iter().flat_map(|(name, value)| [*name, *value]);
+    let matches = command.get_matches_from(given.chain(arguments.iter().copied()));
+    Config::from_arg_matches(&matches).unwrap()
+}
+
+/// Movie, theatre and screen, and a show not yet made from them.
+pub(crate) struct Programme {
+    pub(crate) movie: String,
+    pub(crate) theatre: String,
+    pub(crate) screen: String,
+}
+
+impl Programme {
+    pub(crate) async fn make(ingress: &Ingress, admin: &str) -> Self {
+        let movie = ingress.post("/movies", admin, &movie("Monsoon Express")).await;
+        let theatre = ingress.post("/theatres", admin, &theatre("Regal")).await;
+        let (movie, theatre) = (movie.id("movieId"), theatre.id("theatreId"));
+        let screen = ingress.post("/screens", admin, &screen(&theatre)).await;
+        Self { movie, theatre, screen: screen.id("screenId") }
+    }
+
+    /// A show two days ahead, on sale for a day from now on.
+    pub(crate) fn show(&self) -> Value {
+        let hours = |n: u64| clock::now() + std::time::Duration::from_hours(n);
+        json!({
+            "movieId": self.movie, "theatreId": self.theatre, "screenId": self.screen,
+            "startsAt": hours(48), "saleOpensAt": hours(0), "saleClosesAt": hours(24),
+            "prices": [
+                {"tier": "STANDARD", "amount": 30_000, "currency": "INR"},
+                {"tier": "FLOOR", "amount": 10_000, "currency": "INR"},
+            ],
+            "maxSeatsPerUser": 4,
+        })
+    }
+}
+
+pub(crate) fn movie(title: &str) -> Value {
+    json!({
+        "title": title, "description": "A train.\nA storm.", "genres": ["Drama", "Thriller"],
+        "rating": "UA 13+", "durationMinutes": 128, "releaseDate": "2026-11-20",
+        "language": "Hindi",
+    })
+}
+
+pub(crate) fn theatre(name: &str) -> Value {
+    json!({
+        "name": name, "address": "1 Marine Drive", "city": "Mumbai",
+        "latitude": 18.94, "longitude": 72.82,
+    })
+}
+
+/// Two rows of STANDARD, one RECLINER, 50 places on the FLOOR; an aisle and a broken seat.
+pub(crate) fn screen(theatre: &str) -> Value {
+    let seat = |id: &str, kind: &str| json!({"seatId": id, "tier": "STANDARD", "kind": kind});
+    json!({
+        "theatreId": theatre, "name": "Screen 1",
+        "tiers": [
+            {"tier": "STANDARD", "name": "Standard", "generalAdmission": false},
+            {"tier": "RECLINER", "name": "Recliner", "generalAdmission": false},
+            {"tier": "FLOOR", "name": "Floor", "generalAdmission": true, "capacity": 50},
+        ],
+        "layout": {"rows": [
+            {"row": "A", "seats": [
+                seat("A1", "seat"), seat("A-", "aisle"), seat("A2", "wheelchair"),
+            ]},
+            {"row": "B", "seats": [
+                seat("B1", "seat"), seat("B2", "unavailable"),
+                {"seatId": "B3", "tier": "RECLINER"},
+            ]},
+        ]},
+    })
+}

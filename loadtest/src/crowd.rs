@@ -1,0 +1,123 @@
+//! Many visitors at once: who they are, when they arrive, how many are let loose together.
+
+use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+
+use contract::{ShowId, api::accounts::Signup};
+use fastrand::Rng;
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout},
+};
+use uuid::Uuid;
+
+use crate::{Client, Journal, Tally, plan::Plan, tally::Ending, visitor::Visitor};
+
+/// A visitor that has not come to an end by then is stuck.
+const PATIENCE: Duration = Duration::from_mins(30);
+
+/// A crowd and what it is after.
+#[derive(Clone)]
+pub struct Crowd {
+    pub show: ShowId,
+    pub visitors: usize,
+    /// All of them arrive within this time.
+    pub ramp: Duration,
+    /// Most visitors on the way at once; others arrive later.
+    pub at_once_max: usize,
+    /// The same seed draws the same visitors.
+    pub seed: u64,
+    /// Access tokens of accounts that exist already; who has none signs up.
+    pub tokens: Vec<String>,
+}
+
+impl Crowd {
+    /// Sends the crowd and waits until the last visitor has come to an end.
+    pub async fn send(&self, client: &Client, tally: &Arc<Tally>, journal: &Arc<Journal>) {
+        let mut rng = Rng::with_seed(self.seed);
+        let room = Arc::new(Semaphore::new(self.at_once_max));
+        let started = Instant::now();
+        let mut visits = JoinSet::new();
+        for n in 0..self.visitors {
+            let plan = Plan::draw(&mut rng);
+            sleep_until(started + self.arrival(n)).await;
+            let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
+            let client = client.at(address(n));
+            let visitor = Visitor {
+                signs_up: self.tokens.get(n).is_none().then(|| signup(n)),
+                client: self.tokens.get(n).map_or(client.clone(), |token| client.signed_in(token)),
+                show: self.show,
+                plan,
+                tally: Arc::clone(tally),
+                journal: Arc::clone(journal),
+            };
+            let tallies = Arc::clone(tally);
+            visits.spawn(async move {
+                let visit = timeout(PATIENCE, visitor.visit()).await;
+                let stuck = Ending::Failed(format!("no end after {PATIENCE:?}"));
+                tallies.end(visit.unwrap_or(stuck));
+                drop(permit);
+            });
+            while let Some(ended) = visits.try_join_next() {
+                note_panic(tally, &ended);
+            }
+        }
+        while let Some(ended) = visits.join_next().await {
+            note_panic(tally, &ended);
+        }
+    }
+
+    fn arrival(&self, n: usize) -> Duration {
+        let share = f64::from(u32::try_from(n).unwrap_or(u32::MAX))
+            / f64::from(u32::try_from(self.visitors.max(1)).unwrap_or(u32::MAX));
+        self.ramp.mul_f64(share)
+    }
+}
+
+fn note_panic(tally: &Tally, ended: &Result<(), tokio::task::JoinError>) {
+    if ended.is_err() {
+        tally.end(Ending::Failed("the visitor itself panicked".into()));
+    }
+}
+
+/// An address of its own for each visitor, within 10.0.0.0/8.
+fn address(n: usize) -> Ipv4Addr {
+    let [_, a, b, c] =
+        u32::try_from(n % 0x00ff_ffff).unwrap_or_default().saturating_add(1).to_be_bytes();
+    Ipv4Addr::new(10, a, b, c)
+}
+
+fn signup(n: usize) -> Signup {
+    Signup {
+        name: format!("Visitor {n}"),
+        email: format!("visitor.{}@example.com", Uuid::new_v4().simple()),
+        password: Uuid::new_v4().to_string(),
+        phone: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_visitor_has_an_address_of_its_own() {
+        assert_eq!(address(0), Ipv4Addr::new(10, 0, 0, 1));
+        assert_eq!(address(255), Ipv4Addr::new(10, 0, 1, 0));
+        assert_eq!(address(99_999), Ipv4Addr::new(10, 1, 134, 160));
+    }
+
+    #[test]
+    fn a_crowd_arrives_evenly_over_its_ramp() {
+        let crowd = Crowd {
+            show: ShowId::new(),
+            visitors: 100,
+            ramp: Duration::from_secs(10),
+            at_once_max: 10,
+            seed: 1,
+            tokens: Vec::new(),
+        };
+        assert_eq!(crowd.arrival(0), Duration::ZERO);
+        assert_eq!(crowd.arrival(50), Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,119 @@
+//! What the crowd was promised: every accepted booking, and the answer its owner was given.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use contract::{
+    BookingId,
+    booking::{Reason, Status},
+};
+use futures_util::{StreamExt as _, stream};
+
+use crate::{CallError, Client};
+
+/// Questions asked at once when the journal is checked.
+const ASKED_AT_ONCE: usize = 32;
+
+/// A final answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub status: Status,
+    pub reason: Option<Reason>,
+}
+
+struct Entry {
+    owner: Client,
+    told: Option<Told>,
+}
+
+/// Every accepted booking of a crowd; as many entries as bookings it sends.
+#[derive(Default)]
+pub struct Journal(Mutex<HashMap<BookingId, Entry>>);
+
+/// What asking again for every accepted booking showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recheck {
+    /// No visitor had heard the outcome before.
+    pub late: u64,
+    /// Still QUEUED, or not known to the server at all.
+    pub lost: u64,
+    /// Another outcome than its owner was told before.
+    pub changed: u64,
+    /// The server could not be asked.
+    pub unasked: u64,
+}
+
+impl Journal {
+    /// Notes an accepted booking. Whether it is new.
+    pub fn accepted(&self, id: BookingId, owner: &Client) -> bool {
+        let mut entries = self.entries();
+        let known = entries.contains_key(&id);
+        entries.entry(id).or_insert_with(|| Entry { owner: owner.clone(), told: None });
+        !known
+    }
+
+    /// Notes what the owner of a booking was told.
+    pub fn told(&self, id: BookingId, told: Told) {
+        if let Some(entry) = self.entries().get_mut(&id) {
+            entry.told = Some(told);
+        }
+    }
+
+    /// The ids of all accepted bookings.
+    pub fn ids(&self) -> Vec<BookingId> {
+        self.entries().keys().copied().collect()
+    }
+
+    /// How many bookings were told this outcome; `None` counts those without an answer.
+    pub fn outcomes(&self) -> BTreeMap<Option<&'static str>, u64> {
+        let mut counts = BTreeMap::new();
+        for entry in self.entries().values() {
+            let word = entry.told.map(|told| match (told.status, told.reason) {
+                (Status::Rejected, Some(reason)) => reason.as_str(),
+                (Status::Rejected, None) => "without a reason",
+                (Status::Allocated, _) => "ALLOCATED",
+                (Status::Queued, _) => "QUEUED",
+            });
+            *counts.entry(word).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Asks again for every accepted booking: an outcome must be there and must not have changed.
+    pub async fn recheck(&self) -> Recheck {
+        let asked: Vec<(BookingId, Client, Option<Told>)> = self
+            .entries()
+            .iter()
+            .map(|(id, entry)| (*id, entry.owner.clone(), entry.told))
+            .collect();
+        let answers = stream::iter(asked)
+            .map(|(id, owner, told)| async move { (id, told, owner.booking(id, 10).await) });
+        let mut seen = Recheck::default();
+        let mut answers = std::pin::pin!(answers.buffer_unordered(ASKED_AT_ONCE));
+        while let Some((id, told, answer)) = answers.next().await {
+            match answer {
+                Ok(now) if now.status == Status::Queued => seen.lost += 1,
+                Ok(now) => {
+                    let now = Told { status: now.status, reason: now.reason };
+                    match told {
+                        None => seen.late += 1,
+                        Some(before) if before != now => seen.changed += 1,
+                        Some(_) => {}
+                    }
+                    if told.is_none() {
+                        self.told(id, now);
+                    }
+                }
+                Err(CallError::Refused(problem)) if problem.status == 404 => seen.lost += 1,
+                Err(_) => seen.unasked += 1,
+            }
+        }
+        seen
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<BookingId, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,212 @@
+//! The line, as a visitor lives it: join, watch, come back after a lost connection, leave.
+
+use std::time::Duration;
+
+use contract::{
+    ShowId,
+    api::line::{LineFrame, PLACE_TICKET_PROTOCOL, PlaceState, PlaceStatus, VisitorFrame},
+};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    CallError, Client, Tally,
+    plan::{Plan, Watches},
+    socket::Socket,
+    tally::Step,
+};
+
+mod stream;
+
+use stream::Events;
+
+/// Connections of one visitor to the line before it gives up.
+const CONNECTIONS_MAX: usize = 50;
+const POLL_EVERY: Duration = Duration::from_secs(1);
+
+/// How the line ended for a visitor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Let in; without a pass where the room is off.
+    Admitted(Option<String>),
+    Left,
+    SoldOut,
+    Closed,
+}
+
+/// Joins the line and waits for the turn.
+pub async fn wait(
+    client: &Client,
+    show: ShowId,
+    plan: &Plan,
+    tally: &Tally,
+) -> Result<Turn, CallError> {
+    let asked = Instant::now();
+    let place = client.join(show).await?;
+    tally.took(Step::Join, asked);
+    let joined = Instant::now();
+    let _counted = tally.waiting.present();
+    let mut visitor = InLine {
+        client,
+        show,
+        plan,
+        tally,
+        leaves_at: plan.leaves_after.map(|after| joined + after),
+        drops_at: plan.drops_after.map(|after| joined + after),
+        last_position: None,
+    };
+    let turn = visitor.watch(place).await?;
+    if matches!(turn, Turn::Admitted(Some(_))) {
+        tally.took(Step::Line, joined);
+        tally.let_in();
+    }
+    Ok(turn)
+}
+
+struct InLine<'a> {
+    client: &'a Client,
+    show: ShowId,
+    plan: &'a Plan,
+    tally: &'a Tally,
+    leaves_at: Option<Instant>,
+    drops_at: Option<Instant>,
+    last_position: Option<u64>,
+}
+
+/// What one connection came to.
+enum Watched {
+    Turn(Turn),
+    /// The connection is gone, the place is not.
+    Lost,
+}
+
+impl InLine<'_> {
+    async fn watch(&mut self, mut place: PlaceStatus) -> Result<Turn, CallError> {
+        for _ in 0..CONNECTIONS_MAX {
+            if let Some(turn) = self.turn_of(&place)? {
+                return Ok(turn);
+            }
+            let watched = match self.plan.watches {
+                Watches::Socket => self.over_socket(&place).await,
+                Watches::Stream => self.over_stream(&place).await,
+                Watches::Poll => self.by_polling(&place).await,
+            };
+            match watched {
+                Ok(Watched::Turn(turn)) => return Ok(turn),
+                Ok(Watched::Lost) | Err(CallError::Socket(_) | CallError::Unreachable(_)) => {}
+                Err(error) => return Err(error),
+            }
+            self.tally.reconnects.up();
+            sleep(Duration::from_millis(fastrand::u64(200..1000))).await;
+            // As after a reload of the page: the account has a place, and gets the same again.
+            place = self.client.join(self.show).await?;
+        }
+        Err(CallError::Unexpected(format!("lost the line {CONNECTIONS_MAX} times")))
+    }
+
+    async fn over_socket(&mut self, place: &PlaceStatus) -> Result<Watched, CallError> {
+        let credential = format!("{PLACE_TICKET_PROTOCOL}{}", place.place_ticket);
+        let mut socket = Socket::open(self.client, &place.live_url, &credential).await?;
+        loop {
+            let frame = tokio::select! {
+                frame = socket.next::<LineFrame>() => frame?,
+                () = at(self.leaves_at) => {
+                    socket.tell(&VisitorFrame::Leave).await?;
+                    socket.close().await;
+                    return Ok(Watched::Turn(Turn::Left));
+                }
+                () = at(self.drops_at) => {
+                    self.drops_at = None;
+                    return Ok(Watched::Lost);
+                }
+            };
+            let Some(frame) = frame else { return Ok(Watched::Lost) };
+            if let Some(turn) = self.turn_in(frame) {
+                socket.close().await;
+                return Ok(Watched::Turn(turn));
+            }
+        }
+    }
+
+    async fn over_stream(&mut self, place: &PlaceStatus) -> Result<Watched, CallError> {
+        let answer = self.client.place_stream(self.show, place.ticket_id).await?;
+        let mut events = Events::new(answer);
+        loop {
+            let frame = tokio::select! {
+                frame = events.next::<LineFrame>() => frame?,
+                () = at(self.leaves_at) => return self.leave(place).await,
+                () = at(self.drops_at) => {
+                    self.drops_at = None;
+                    return Ok(Watched::Lost);
+                }
+            };
+            let Some(frame) = frame else { return Ok(Watched::Lost) };
+            if let Some(turn) = self.turn_in(frame) {
+                return Ok(Watched::Turn(turn));
+            }
+        }
+    }
+
+    async fn by_polling(&mut self, place: &PlaceStatus) -> Result<Watched, CallError> {
+        loop {
+            tokio::select! {
+                () = sleep(POLL_EVERY) => {}
+                () = at(self.leaves_at) => return self.leave(place).await,
+            }
+            let now = self.client.place(self.show, place.ticket_id).await?;
+            if let Some(turn) = self.turn_of(&now)? {
+                return Ok(Watched::Turn(turn));
+            }
+        }
+    }
+
+    async fn leave(&self, place: &PlaceStatus) -> Result<Watched, CallError> {
+        self.client.leave(self.show, place.ticket_id).await?;
+        Ok(Watched::Turn(Turn::Left))
+    }
+
+    fn turn_in(&mut self, frame: LineFrame) -> Option<Turn> {
+        match frame {
+            LineFrame::Position { position, .. } => {
+                self.moved_to(position);
+                None
+            }
+            LineFrame::Paused { .. } | LineFrame::Resumed => None,
+            LineFrame::Admitted { pass, .. } => Some(Turn::Admitted(pass)),
+            LineFrame::SoldOut => Some(Turn::SoldOut),
+            LineFrame::Closed { .. } => Some(Turn::Closed),
+        }
+    }
+
+    fn turn_of(&mut self, place: &PlaceStatus) -> Result<Option<Turn>, CallError> {
+        Ok(match place.state {
+            PlaceState::Prequeue | PlaceState::Waiting => {
+                self.moved_to(place.position);
+                None
+            }
+            PlaceState::Admitted => Some(Turn::Admitted(place.pass.clone())),
+            PlaceState::Left => Some(Turn::Left),
+            PlaceState::SoldOut => Some(Turn::SoldOut),
+            PlaceState::Closed => Some(Turn::Closed),
+            PlaceState::Expired => {
+                return Err(CallError::Unexpected("the place expired while it was watched".into()));
+            }
+        })
+    }
+
+    fn moved_to(&mut self, position: Option<u64>) {
+        if let (Some(now), Some(before)) = (position, self.last_position)
+            && now > before
+        {
+            self.tally.went_up.up();
+        }
+        self.last_position = position.or(self.last_position);
+    }
+}
+
+/// Resolves at the moment; never, where there is none.
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,72 @@
+//! Server-sent events, as far as the line uses them: one JSON frame per event.
+
+use reqwest::Response;
+use serde::de::DeserializeOwned;
+
+use crate::CallError;
+
+/// Most bytes one event may have.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// An open stream of events.
+pub(super) struct Events {
+    answer: Response,
+    buffer: Vec<u8>,
+}
+
+impl Events {
+    pub(super) fn new(answer: Response) -> Self {
+        Self { answer, buffer: Vec::new() }
+    }
+
+    /// The next frame; `None` once the stream has ended. May be cancelled and called again.
+    pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
+        loop {
+            while let Some(event) = cut_event(&mut self.buffer) {
+                if let Some(data) = data_of(&event) {
+                    return serde_json::from_str(&data)
+                        .map(Some)
+                        .map_err(|error| CallError::Unexpected(format!("an event: {error}")));
+                }
+            }
+            if self.buffer.len() > EVENT_BYTES_MAX {
+                return Err(CallError::Unexpected("an event without an end".into()));
+            }
+            match self.answer.chunk().await? {
+                Some(bytes) => self.buffer.extend(bytes.iter().filter(|byte| **byte != b'\r')),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// Takes the first whole event out of the buffer.
+fn cut_event(buffer: &mut Vec<u8>) -> Option<String> {
+    let end = buffer.windows(2).position(|pair| pair == b"\n\n")?;
+    let event = buffer.drain(..end + 2).collect::<Vec<u8>>();
+    Some(String::from_utf8_lossy(&event).into_owned())
+}
+
+/// The data lines of an event; `None` for a comment that keeps the connection alive.
+fn data_of(event: &str) -> Option<String> {
+    let lines: Vec<&str> =
+        event.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim_start).collect();
+    (!lines.is_empty()).then(|| lines.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_cut_where_they_end_and_comments_carry_nothing() {
+        let mut buffer =
+            b": keep alive\n\nevent: position\ndata: {\"a\":\ndata: 1}\n\ndata: {".to_vec();
+        let comment = cut_event(&mut buffer).unwrap();
+        assert_eq!(data_of(&comment), None);
+        let event = cut_event(&mut buffer).unwrap();
+        assert_eq!(data_of(&event).as_deref(), Some("{\"a\":\n1}"));
+        assert_eq!(cut_event(&mut buffer), None);
+        assert_eq!(buffer, b"data: {");
+    }
+}

@@ -1,0 +1,75 @@
+//! Sends a crowd to a running system: `loadtest --show <id> --visitors 3000 --tokens tokens.txt`.
+
+use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use clap::Parser;
+use contract::ShowId;
+use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
+
+/// Sends a crowd of visitors through the public API and reports how it fared.
+#[derive(Parser)]
+struct Settings {
+    /// Where the system is.
+    #[arg(long, env = "USHER_URL", default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// The show everybody wants; it must be on sale.
+    #[arg(long)]
+    show: ShowId,
+    #[arg(long, default_value_t = 1000)]
+    visitors: usize,
+    /// Seconds within which all of them arrive.
+    #[arg(long, default_value_t = 10)]
+    ramp_seconds: u64,
+    /// Most visitors on the way at once.
+    #[arg(long, default_value_t = 9000)]
+    at_once_max: usize,
+    /// The same seed sends the same visitors.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Access tokens, one a line, as `usher seed accounts` writes them. Who has none signs up.
+    #[arg(long)]
+    tokens: Option<PathBuf>,
+    /// Where to write the ids of all accepted bookings, for `usher audit --accepted`.
+    #[arg(long)]
+    accepted: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let settings = Settings::parse();
+    let tokens = match &settings.tokens {
+        None => Vec::new(),
+        Some(path) => std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    };
+    let client = Client::new(&settings.url)?;
+    let crowd = Crowd {
+        show: settings.show,
+        visitors: settings.visitors,
+        ramp: Duration::from_secs(settings.ramp_seconds),
+        at_once_max: settings.at_once_max,
+        seed: settings.seed,
+        tokens,
+    };
+    let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));
+    tokio::select! {
+        () = crowd.send(&client, &tally, &journal) => progress::end(),
+        () = progress::print(&tally, &client, settings.show) => {}
+    }
+    let mut report = Report::new(&tally, &journal, client.repeats());
+    report.recheck = Some(journal.recheck().await);
+    report.outcomes = journal.outcomes();
+    report.room = client.show(settings.show).await.ok().map(|show| show.details.waiting_room);
+    print!("{report}");
+    if let Some(path) = settings.accepted {
+        let ids: Vec<String> = journal.ids().iter().map(ToString::to_string).collect();
+        std::fs::write(&path, ids.join("\n") + "\n")
+            .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let kept = report.broken_promises() == 0;
+    Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,251 @@
+//! How a crowd fared, from what its visitors saw and nothing else.
+
+use std::{collections::BTreeMap, fmt, time::Duration};
+
+use contract::api::catalogue::WaitingRoom;
+
+use crate::{
+    Journal, Tally,
+    journal::Recheck,
+    tally::{Ending, Step},
+};
+
+/// The result of a crowd's run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub took: Duration,
+    pub visitors: u64,
+    pub endings: BTreeMap<Ending, u64>,
+    pub accepted: u64,
+    /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
+    pub outcomes: BTreeMap<Option<&'static str>, u64>,
+    pub latencies: Vec<(Step, Latency)>,
+    pub admission: Option<Admission>,
+    /// How the line was configured, to compare with.
+    pub room: Option<WaitingRoom>,
+    pub went_up: u64,
+    pub reconnects: u64,
+    pub repeats: u64,
+    pub lapses_seen: u64,
+    /// What asking again showed, where that was done.
+    pub recheck: Option<Recheck>,
+}
+
+/// Times of one step. Percentiles are exact: of all samples, nearest rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Latency {
+    pub n: usize,
+    pub p50: Duration,
+    pub p95: Duration,
+    pub p99: Duration,
+    pub max: Duration,
+}
+
+impl Latency {
+    /// Of samples in microseconds; `None` without any.
+    #[must_use]
+    pub fn of(mut micros: Vec<u32>) -> Option<Self> {
+        micros.sort_unstable();
+        let rank = |percent: usize| {
+            let at = (micros.len() * percent).div_ceil(100).max(1) - 1;
+            micros.get(at).map(|sample| Duration::from_micros(u64::from(*sample)))
+        };
+        Some(Self {
+            n: micros.len(),
+            p50: rank(50)?,
+            p95: rank(95)?,
+            p99: rank(99)?,
+            max: rank(100)?,
+        })
+    }
+}
+
+/// The pace at which visitors were let in, by the moments they heard of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Admission {
+    pub admitted: usize,
+    /// The longest stretch without a pause above [`PAUSE_MIN`], which holds `admitted_steadily`.
+    pub steady_for: Duration,
+    pub admitted_steadily: usize,
+    /// Most visitors let in within any one second.
+    pub busiest_second: usize,
+}
+
+/// A gap this long means that the line stood still: no stock, nobody waiting, a pause.
+const PAUSE_MIN: Duration = Duration::from_millis(1500);
+
+impl Admission {
+    /// Of the moments of admission; `None` without any.
+    #[must_use]
+    pub fn of(mut moments: Vec<Duration>) -> Option<Self> {
+        moments.sort_unstable();
+        let stretches = moments.chunk_by(|a, b| b.saturating_sub(*a) < PAUSE_MIN);
+        let steady = stretches.max_by_key(|stretch| stretch.len())?;
+        let busiest = moments.iter().enumerate().map(|(n, moment)| {
+            moments[n..]
+                .partition_point(|later| later.saturating_sub(*moment) < Duration::from_secs(1))
+        });
+        Some(Self {
+            admitted: moments.len(),
+            steady_for: steady[steady.len() - 1].saturating_sub(steady[0]),
+            admitted_steadily: steady.len(),
+            busiest_second: busiest.max().unwrap_or_default(),
+        })
+    }
+
+    /// Admissions per second over the steady stretch; `None` where it is too short to say.
+    #[must_use]
+    pub fn per_second(&self) -> Option<f64> {
+        let intervals = u32::try_from(self.admitted_steadily.saturating_sub(1)).ok()?;
+        (self.steady_for >= Duration::from_secs(1))
+            .then(|| f64::from(intervals) / self.steady_for.as_secs_f64())
+    }
+}
+
+impl Report {
+    /// Sums up what was counted.
+    #[must_use]
+    pub fn new(tally: &Tally, journal: &Journal, repeats: u64) -> Self {
+        let latencies = tally
+            .samples()
+            .into_iter()
+            .filter_map(|(step, samples)| Some((step, Latency::of(samples)?)))
+            .collect();
+        Self {
+            took: tally.elapsed(),
+            visitors: tally.arrived.get(),
+            endings: tally.endings(),
+            accepted: tally.accepted.get(),
+            outcomes: journal.outcomes(),
+            latencies,
+            admission: Admission::of(tally.admissions()),
+            room: None,
+            went_up: tally.went_up.get(),
+            reconnects: tally.reconnects.get(),
+            repeats,
+            lapses_seen: tally.lapses_seen.get(),
+            recheck: None,
+        }
+    }
+
+    /// Promises that were not kept: answers lost or changed, positions that went up.
+    #[must_use]
+    pub fn broken_promises(&self) -> u64 {
+        let recheck = self.recheck.clone().unwrap_or_default();
+        recheck.lost + recheck.changed + self.went_up
+    }
+}
+
+/// The report as text, in blocks of aligned lines.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "Visitors: {} in {:.1} s", self.visitors, self.took.as_secs_f64())?;
+        let mut endings: Vec<_> = self.endings.iter().collect();
+        endings.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+        for (ending, n) in endings {
+            row(f, &ending.label(), *n)?;
+        }
+        row(f, "connections to the line made anew", self.reconnects)?;
+        row(f, "calls sent again after 429, 503 or no answer", self.repeats)?;
+        row(f, "lapses that read EXPIRED in time", self.lapses_seen)?;
+        row(f, "positions that went up", self.went_up)?;
+        self.write_admission(f)?;
+        writeln!(f, "\nBookings accepted: {}", self.accepted)?;
+        for (word, n) in &self.outcomes {
+            row(f, word.unwrap_or("outcome not heard"), *n)?;
+        }
+        if let Some(recheck) = &self.recheck {
+            writeln!(f, "\nEvery accepted booking, asked again")?;
+            row(f, "lost", recheck.lost)?;
+            row(f, "told otherwise than before", recheck.changed)?;
+            row(f, "heard only now", recheck.late)?;
+            row(f, "could not be asked", recheck.unasked)?;
+        }
+        self.write_latencies(f)
+    }
+}
+
+impl Report {
+    fn write_admission(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(admission) = &self.admission else { return Ok(()) };
+        writeln!(f, "\nAdmitted: {}", admission.admitted)?;
+        if let Some(room) = &self.room {
+            row(f, "per second, configured", format!("{:.1}", room.rate_per_second))?;
+        }
+        match admission.per_second() {
+            Some(pace) => row(f, "per second, measured", format!("{pace:.1}"))?,
+            None => row(f, "per second, measured", "too short")?,
+        }
+        let steady = format!("{:.1} s", admission.steady_for.as_secs_f64());
+        row(f, "over a steady stretch of", steady)?;
+        row(f, "in the busiest second", admission.busiest_second)?;
+        if let Some(room) = &self.room {
+            let most = room.rate_per_second + f64::from(room.burst);
+            row(f, "most in one second, rate and burst", format!("{most:.0}"))?;
+        }
+        Ok(())
+    }
+
+    fn write_latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "\n{:<22}{:>8}{:>11}{:>11}{:>11}{:>11}",
+            "Latency, as seen", "count", "p50", "p95", "p99", "max"
+        )?;
+        for (step, latency) in &self.latencies {
+            let Latency { n, p50, p95, p99, max } = latency;
+            let [p50, p95, p99, max] = [p50, p95, p99, max].map(|time| short(*time));
+            writeln!(f, "  {:<20}{n:>8}{p50:>11}{p95:>11}{p99:>11}{max:>11}", step.label())?;
+        }
+        Ok(())
+    }
+}
+
+/// One line of a table: a name and a number.
+pub fn row(f: &mut impl fmt::Write, name: &str, n: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {name:<48}{n:>10}")
+}
+
+/// A duration with three digits.
+fn short(time: Duration) -> String {
+    let millis = time.as_secs_f64() * 1000.0;
+    match millis {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms => format!("{:.1} s", ms / 1000.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_samples_at_their_nearest_rank() {
+        let latency = Latency::of((1..=1000).rev().collect()).unwrap();
+        let micros = |time: Duration| time.as_micros();
+        assert_eq!(latency.n, 1000);
+        assert_eq!(micros(latency.p50), 500);
+        assert_eq!(micros(latency.p95), 950);
+        assert_eq!(micros(latency.p99), 990);
+        assert_eq!(micros(latency.max), 1000);
+        let one = Latency::of(vec![7]).unwrap();
+        assert_eq!((micros(one.p50), micros(one.max)), (7, 7));
+        assert_eq!(Latency::of(Vec::new()), None);
+    }
+
+    #[test]
+    fn the_pace_is_measured_over_the_longest_stretch_without_a_pause() {
+        let ms = |n| Duration::from_millis(n);
+        // 50 a second for four seconds, a pause, ten more.
+        let moments: Vec<Duration> =
+            (0..=200).map(|n| ms(n * 20)).chain((0..10).map(|n| ms(20_000 + n * 500))).collect();
+        let admission = Admission::of(moments).unwrap();
+        assert_eq!(admission.admitted, 211);
+        assert_eq!(admission.admitted_steadily, 201);
+        assert_eq!(admission.busiest_second, 50);
+        assert!((admission.per_second().unwrap() - 50.0).abs() < 0.01);
+        assert_eq!(Admission::of(vec![ms(5)]).unwrap().per_second(), None);
+        assert_eq!(Admission::of(Vec::new()), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Sockets as a client opens them: the subprotocol, the credential beside it, JSON frames.
+
+use std::time::Duration;
+
+use contract::api::line::SUBPROTOCOL;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    tungstenite::{
+        Message, client::IntoClientRequest as _, http::HeaderValue, protocol::WebSocketConfig,
+    },
+};
+
+use crate::{CallError, Client};
+
+const OPEN_WAIT: Duration = Duration::from_secs(15);
+/// A crowd holds thousands of sockets in one process.
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+
+/// An open socket that speaks `usher.v1`.
+pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Socket {
+    /// Opens the socket at a path or URL the server named; `credential` is offered as a
+    /// subprotocol.
+    pub async fn open(client: &Client, at: &str, credential: &str) -> Result<Self, CallError> {
+        let refused = |error: &dyn std::fmt::Display| CallError::Socket(error.to_string());
+        let url = client.socket_url(at);
+        let mut request = url.into_client_request().map_err(|error| refused(&error))?;
+        let offered = format!("{SUBPROTOCOL}, {credential}");
+        let headers = request.headers_mut();
+        for (name, value) in
+            [("sec-websocket-protocol", offered), ("x-forwarded-for", client.address().to_string())]
+        {
+            headers.insert(name, HeaderValue::from_str(&value).map_err(|error| refused(&error))?);
+        }
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER_BYTES)
+            .write_buffer_size(0)
+            .max_message_size(Some(64 * 1024));
+        let opening = connect_async_with_config(request, Some(config), true);
+        match timeout(OPEN_WAIT, opening).await {
+            Ok(Ok((socket, _))) => Ok(Self(socket)),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_) => Err(CallError::Socket(format!("not open after {OPEN_WAIT:?}"))),
+        }
+    }
+
+    /// The next frame; `None` once the socket is closed or lost.
+    pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    return serde_json::from_str(&text)
+                        .map(Some)
+                        .map_err(|error| CallError::Unexpected(format!("a frame: {error}")));
+                }
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(None),
+                Some(Ok(other)) => {
+                    return Err(CallError::Unexpected(format!("a frame {other:?}")));
+                }
+            }
+        }
+    }
+
+    /// Sends a frame.
+    pub async fn tell(&mut self, frame: &impl Serialize) -> Result<(), CallError> {
+        let text = serde_json::to_string(frame).expect("a frame is plain JSON");
+        let sent = self.0.send(Message::text(text)).await;
+        sent.map_err(|error| CallError::Socket(error.to_string()))
+    }
+
+    /// Closes it; an error means that it was closed already.
+    pub async fn close(mut self) {
+        let _ = timeout(Duration::from_secs(2), self.0.close(None)).await;
+    }
+}

@@ -1,0 +1,215 @@
+//! What a crowd does, counted while it happens. Only what a client sees is in here.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// A part of the journey that is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    SignUp,
+    Join,
+    /// From the place to the pass.
+    Line,
+    SeatMap,
+    /// From `POST /bookings` to the 202.
+    Accept,
+    /// From the 202 to the outcome.
+    Decide,
+    /// `POST /holds`, which waits for its outcome.
+    Hold,
+    Order,
+    Pay,
+    Ticket,
+}
+
+impl Step {
+    /// As the report names it.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::SignUp => "sign up and log in",
+            Self::Join => "join the line",
+            Self::Line => "wait in the line",
+            Self::SeatMap => "seat map",
+            Self::Accept => "booking to 202",
+            Self::Decide => "202 to outcome",
+            Self::Hold => "hold, decided",
+            Self::Order => "order from a hold",
+            Self::Pay => "pay",
+            Self::Ticket => "ticket",
+        }
+    }
+}
+
+/// How a visit ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Ending {
+    Ticket,
+    Cancelled,
+    HoldLapsed,
+    OrderLapsed,
+    LeftTheLine,
+    SoldOut,
+    /// Lost the seats each time it tried.
+    Outrun,
+    /// Refused with this code.
+    Refused(String),
+    /// Could not go on; what happened.
+    Failed(String),
+}
+
+impl Ending {
+    /// As the report names it.
+    #[must_use]
+    pub fn label(&self) -> String {
+        match self {
+            Self::Ticket => "holds a paid ticket".into(),
+            Self::Cancelled => "cancelled".into(),
+            Self::HoldLapsed => "let the hold lapse".into(),
+            Self::OrderLapsed => "never paid, order lapsed".into(),
+            Self::LeftTheLine => "left the line".into(),
+            Self::SoldOut => "told: sold out".into(),
+            Self::Outrun => "outrun for every choice of seats".into(),
+            Self::Refused(code) => format!("refused: {code}"),
+            Self::Failed(what) => format!("FAILED: {what}"),
+        }
+    }
+}
+
+/// Different texts of [`Ending::Failed`] and [`Ending::Refused`] that are kept apart.
+const ENDINGS_MAX: usize = 50;
+
+/// Counts of a running crowd. Shared by all visitors.
+#[derive(Debug)]
+pub struct Tally {
+    started: Instant,
+    pub arrived: Count,
+    pub waiting: Count,
+    pub admitted: Count,
+    pub accepted: Count,
+    pub allocated: Count,
+    pub rejected: Count,
+    pub tickets: Count,
+    pub ended: Count,
+    /// Sockets and streams of the line that were opened again.
+    pub reconnects: Count,
+    /// Displayed positions that were larger than the one before.
+    pub went_up: Count,
+    /// Lapsed holds and orders that the API then called EXPIRED.
+    pub lapses_seen: Count,
+    samples: Mutex<BTreeMap<Step, Vec<u32>>>,
+    admissions: Mutex<Vec<Duration>>,
+    endings: Mutex<BTreeMap<Ending, u64>>,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            arrived: Count::default(),
+            waiting: Count::default(),
+            admitted: Count::default(),
+            accepted: Count::default(),
+            allocated: Count::default(),
+            rejected: Count::default(),
+            tickets: Count::default(),
+            ended: Count::default(),
+            reconnects: Count::default(),
+            went_up: Count::default(),
+            lapses_seen: Count::default(),
+            samples: Mutex::default(),
+            admissions: Mutex::default(),
+            endings: Mutex::default(),
+        }
+    }
+}
+
+impl Tally {
+    /// Time since the crowd set out.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Notes how long a step took since `from`.
+    pub fn took(&self, step: Step, from: Instant) {
+        let micros = u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX);
+        lock(&self.samples).entry(step).or_default().push(micros);
+    }
+
+    /// Notes that a visitor was let in just now.
+    pub fn let_in(&self) {
+        self.admitted.up();
+        lock(&self.admissions).push(self.elapsed());
+    }
+
+    /// Notes how a visit ended.
+    pub fn end(&self, ending: Ending) {
+        self.ended.up();
+        let mut endings = lock(&self.endings);
+        if endings.len() >= ENDINGS_MAX && !endings.contains_key(&ending) {
+            *endings.entry(Ending::Failed("in other ways".into())).or_default() += 1;
+        } else {
+            *endings.entry(ending).or_default() += 1;
+        }
+    }
+
+    /// Every step's times so far, in microseconds.
+    pub fn samples(&self) -> BTreeMap<Step, Vec<u32>> {
+        lock(&self.samples).clone()
+    }
+
+    /// When visitors were let in, since the crowd set out.
+    pub fn admissions(&self) -> Vec<Duration> {
+        lock(&self.admissions).clone()
+    }
+
+    /// How visits ended so far.
+    pub fn endings(&self) -> BTreeMap<Ending, u64> {
+        lock(&self.endings).clone()
+    }
+}
+
+/// A number that many visitors change.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn up(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more for as long as the answer lives.
+    #[must_use]
+    pub fn present(&self) -> Present<'_> {
+        self.up();
+        Present(self)
+    }
+
+    /// The number now.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Somebody who is counted; dropped, they are no longer.
+pub struct Present<'a>(&'a Count);
+
+impl Drop for Present<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,176 @@
+//! One customer's journey, from the line to the ticket, as its plan has it.
+
+use std::{sync::Arc, time::Duration};
+
+use contract::{
+    BookingId, OrderId, ShowId,
+    api::{
+        accounts::{Login, Signup},
+        bookings::{Customer, Hold, Order},
+    },
+    booking::{HoldStatus, OrderStatus},
+};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    CallError, Client, Journal, Tally,
+    line::{self, Turn},
+    plan::{Fate, Plan},
+    tally::{Ending, Step},
+};
+
+mod booking;
+
+use booking::Bought;
+
+/// A lapse longer off than this is not waited for.
+const LAPSE_WAIT_MAX: Duration = Duration::from_mins(1);
+/// A lapsed hold or order must read EXPIRED at once; between two clocks, within this.
+const LAPSE_LEEWAY: Duration = Duration::from_secs(5);
+
+/// A visitor on the way.
+pub struct Visitor {
+    pub client: Client,
+    pub show: ShowId,
+    pub plan: Plan,
+    /// Makes an account first; otherwise the client is signed in already.
+    pub signs_up: Option<Signup>,
+    pub tally: Arc<Tally>,
+    pub journal: Arc<Journal>,
+}
+
+/// What a visitor walks away from.
+#[derive(Clone, Copy)]
+enum Lapsing {
+    Hold(BookingId),
+    Order(OrderId),
+}
+
+impl Visitor {
+    /// Makes the whole journey.
+    pub async fn visit(mut self) -> Ending {
+        match self.journey().await {
+            Ok(ending) => ending,
+            Err(CallError::Refused(problem)) => match problem.code.as_str() {
+                "SOLD_OUT" => Ending::SoldOut,
+                code if problem.status < 500 => Ending::Refused(code.to_owned()),
+                code => Ending::Failed(code.to_owned()),
+            },
+            Err(error) => Ending::Failed(error.to_string()),
+        }
+    }
+
+    async fn journey(&mut self) -> Result<Ending, CallError> {
+        self.tally.arrived.up();
+        if let Some(signup) = self.signs_up.take() {
+            self.sign_up(signup).await?;
+        }
+        let turn = line::wait(&self.client, self.show, &self.plan, &self.tally).await?;
+        let pass = match turn {
+            Turn::Admitted(pass) => pass,
+            Turn::Left => return Ok(Ending::LeftTheLine),
+            Turn::SoldOut => return Ok(Ending::SoldOut),
+            Turn::Closed => return Ok(Ending::Refused("SALE_CLOSED".into())),
+        };
+        match self.choose_and_book(pass.as_deref()).await? {
+            Bought::Hold(hold) => self.after_hold(hold).await,
+            Bought::Order(order) => self.after_order(order).await,
+            Bought::Taken(_) => Ok(Ending::Outrun),
+            Bought::End(ending) => Ok(ending),
+        }
+    }
+
+    async fn sign_up(&mut self, signup: Signup) -> Result<(), CallError> {
+        let from = Instant::now();
+        let login = Login { email: signup.email.clone(), password: signup.password.clone() };
+        self.client.sign_up(&signup).await?;
+        let signed_in = self.client.log_in(&login).await?;
+        self.tally.took(Step::SignUp, from);
+        self.client = self.client.signed_in(&signed_in.access_token);
+        Ok(())
+    }
+
+    async fn after_hold(&self, hold: Hold) -> Result<Ending, CallError> {
+        if self.plan.fate == Fate::LetsHoldLapse {
+            let lifetime = hold.expires_at - hold.created_at;
+            return self.wait_for_lapse(lifetime, Lapsing::Hold(hold.hold_id)).await;
+        }
+        sleep(self.plan.thinks).await;
+        let customer = Customer {
+            name: "A Visitor".into(),
+            email: format!("visitor.{}@example.com", self.client.address()),
+            phone: None,
+        };
+        let from = Instant::now();
+        let order = match self.client.order(hold.hold_id, customer).await {
+            Err(error) if error.code() == Some("HOLD_EXPIRED") => return Ok(Ending::HoldLapsed),
+            other => other?,
+        };
+        self.tally.took(Step::Order, from);
+        self.after_order(order).await
+    }
+
+    async fn after_order(&self, order: Order) -> Result<Ending, CallError> {
+        if self.plan.fate == Fate::NeverPays {
+            let lifetime = order.expires_at - order.created_at;
+            return self.wait_for_lapse(lifetime, Lapsing::Order(order.order_id)).await;
+        }
+        sleep(self.plan.thinks).await;
+        if self.plan.fate == Fate::Cancels {
+            let order = self.client.cancel(order.order_id).await?;
+            return match order.status {
+                OrderStatus::Cancelled => Ok(Ending::Cancelled),
+                other => Err(CallError::Unexpected(format!("cancelled, but {other:?}"))),
+            };
+        }
+        let from = Instant::now();
+        let paid = match self.client.pay(order.order_id).await {
+            Err(error) if error.code() == Some("ORDER_EXPIRED") => return Ok(Ending::OrderLapsed),
+            other => other?,
+        };
+        self.tally.took(Step::Pay, from);
+        let from = Instant::now();
+        let ticket = self.client.ticket(order.order_id).await?;
+        self.tally.took(Step::Ticket, from);
+        if paid.ticket_code.as_deref() != Some(ticket.ticket_code.as_str())
+            || ticket.seat_ids != order.seat_ids
+        {
+            return Err(CallError::Unexpected("the ticket is not what was paid for".into()));
+        }
+        self.tally.tickets.up();
+        Ok(Ending::Ticket)
+    }
+
+    /// Walks away, and looks once more when the time is up.
+    async fn wait_for_lapse(
+        &self,
+        lifetime: chrono::TimeDelta,
+        what: Lapsing,
+    ) -> Result<Ending, CallError> {
+        let lifetime = lifetime.to_std().unwrap_or_default();
+        let ending = match what {
+            Lapsing::Hold(_) => Ending::HoldLapsed,
+            Lapsing::Order(_) => Ending::OrderLapsed,
+        };
+        if lifetime > LAPSE_WAIT_MAX {
+            return Ok(ending);
+        }
+        sleep(lifetime).await;
+        let until = Instant::now() + LAPSE_LEEWAY;
+        while !self.has_lapsed(what).await? {
+            if Instant::now() > until {
+                return Err(CallError::Unexpected("a lapse that did not come".into()));
+            }
+            sleep(Duration::from_millis(200)).await;
+        }
+        self.tally.lapses_seen.up();
+        Ok(ending)
+    }
+
+    async fn has_lapsed(&self, what: Lapsing) -> Result<bool, CallError> {
+        Ok(match what {
+            Lapsing::Hold(id) => self.client.hold_now(id).await?.status == HoldStatus::Expired,
+            Lapsing::Order(id) => self.client.order_now(id).await?.status == OrderStatus::Expired,
+        })
+    }
+}

@@ -1,0 +1,114 @@
+//! Who is listening on this node.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use contract::{AccountId, BookingId, message::BookingEvent};
+use platform::{
+    Shutdown,
+    broker::{self, Broker, Consumption, Delivery},
+};
+use tokio::sync::mpsc;
+
+/// Events a socket may lag behind before it is closed as too slow.
+const LAG_MAX: usize = 64;
+/// Sockets one account may have open on a node; the next closes the oldest.
+const SOCKETS_PER_ACCOUNT_MAX: usize = 10;
+const PREFETCH: u16 = 500;
+
+struct Listener {
+    id: u64,
+    changed: mpsc::Sender<BookingId>,
+}
+
+/// The open sockets, by account. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Hub {
+    listeners: Arc<Mutex<HashMap<AccountId, Vec<Listener>>>>,
+    next: Arc<std::sync::atomic::AtomicU64>,
+}
+
+/// A socket's ear; deaf once dropped. The channel closes when the socket is too slow or replaced.
+pub(crate) struct Ear {
+    account: AccountId,
+    id: u64,
+    hub: Hub,
+    pub(crate) changed: mpsc::Receiver<BookingId>,
+}
+
+impl Hub {
+    /// Listens for what happens to the account's bookings.
+    pub(crate) fn join(&self, account: AccountId) -> Ear {
+        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let (sender, changed) = mpsc::channel(LAG_MAX);
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = listeners.entry(account).or_default();
+        if mine.len() >= SOCKETS_PER_ACCOUNT_MAX {
+            mine.remove(0);
+        }
+        mine.push(Listener { id, changed: sender });
+        metrics::gauge!("usher_live_sockets").increment(1.0);
+        Ear { account, id, hub: self.clone(), changed }
+    }
+
+    /// Hears events until the shutdown begins.
+    pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
+        let prepare = |channel| async move {
+            broker::declare_base(&channel).await?;
+            Ok(broker::declare_live_queue(&channel).await?)
+        };
+        let each = |delivery: Delivery| {
+            if let Ok(event) = serde_json::from_slice::<BookingEvent>(&delivery.data) {
+                self.tell(event.account_id, event.booking_id);
+            }
+            std::future::ready(Consumption::Ack)
+        };
+        broker.consume(PREFETCH, shutdown, prepare, each).await;
+    }
+
+    fn tell(&self, account: AccountId, booking: BookingId) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = listeners.get_mut(&account) {
+            // Whoever is full is dropped: its socket sees the channel end and closes.
+            mine.retain(|listener| listener.changed.try_send(booking).is_ok());
+        }
+    }
+}
+
+impl Drop for Ear {
+    fn drop(&mut self) {
+        let mut listeners = self.hub.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(mine) = listeners.get_mut(&self.account) {
+            mine.retain(|listener| listener.id != self.id);
+            if mine.is_empty() {
+                listeners.remove(&self.account);
+            }
+        }
+        metrics::gauge!("usher_live_sockets").decrement(1.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_listener_that_does_not_read_is_dropped_and_the_others_hear_on() {
+        let hub = Hub::default();
+        let account = AccountId::new();
+        let (mut slow, mut quick) = (hub.join(account), hub.join(account));
+        let booking = BookingId::new();
+        for _ in 0..=LAG_MAX {
+            hub.tell(account, booking);
+            assert_eq!(quick.changed.recv().await, Some(booking));
+        }
+        for _ in 0..LAG_MAX {
+            assert_eq!(slow.changed.recv().await, Some(booking));
+        }
+        assert_eq!(slow.changed.recv().await, None);
+        drop((slow, quick));
+        assert!(hub.listeners.lock().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,125 @@
+//! One listener's socket, from its first frame to its close.
+
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use contract::{
+    AccountId, BookingId,
+    api::{
+        bookings::{Booking, BookingFrame},
+        line::close,
+    },
+};
+use serde_json::to_string;
+use store::bookings;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::debug;
+
+use crate::Ears;
+
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Without a sign of life for this long, the client is gone.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SEND_WAIT: Duration = Duration::from_secs(5);
+
+/// Why a socket ends: a code and a reason, or nothing where the client is gone already.
+type End = Option<(u16, &'static str)>;
+
+/// Tells the account of one booking, or of all, until either side has enough.
+pub(crate) async fn tell(
+    mut socket: WebSocket,
+    ears: Ears,
+    account: AccountId,
+    only: Option<BookingId>,
+) {
+    if let Some((code, reason)) = converse(&mut socket, &ears, account, only).await {
+        debug!(code, reason, "a live socket is closed");
+        metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
+        let frame = CloseFrame { code, reason: reason.into() };
+        let _ = timeout(SEND_WAIT, socket.send(Message::Close(Some(frame)))).await;
+    }
+}
+
+async fn converse(
+    socket: &mut WebSocket,
+    ears: &Ears,
+    account: AccountId,
+    only: Option<BookingId>,
+) -> End {
+    // Joined before the first look: a change between the two is heard.
+    let mut ear = ears.hub.join(account);
+    if let Some(booking) = only
+        && let Err(end) = show(socket, ears, account, booking).await
+    {
+        return end;
+    }
+    let mut ping = interval(PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut heard = Instant::now();
+    loop {
+        let told = tokio::select! {
+            () = ears.shutdown.begun() => return Some((close::DRAIN, "this node is stopping; connect again")),
+            changed = ear.changed.recv() => match changed {
+                None => return Some((close::TOO_SLOW, "frames were not read in time; connect again")),
+                Some(booking) if only.is_none_or(|only| only == booking) => {
+                    show(socket, ears, account, booking).await
+                }
+                Some(_) => Ok(()),
+            },
+            _ = ping.tick() => {
+                if heard.elapsed() > SILENCE_MAX {
+                    return None;
+                }
+                send(socket, Message::Ping(axum::body::Bytes::new())).await
+            }
+            frame = socket.recv() => match frame {
+                Some(Ok(Message::Pong(_) | Message::Ping(_))) => {
+                    heard = Instant::now();
+                    Ok(())
+                }
+                Some(Ok(Message::Text(_) | Message::Binary(_))) => {
+                    return Some((close::POLICY, "this socket takes no frames"));
+                }
+                Some(Err(error)) if is_too_big(&error) => {
+                    return Some((close::TOO_BIG, "a frame has at most 4 KiB"));
+                }
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+            },
+        };
+        if let Err(end) = told {
+            return end;
+        }
+    }
+}
+
+/// Sends the booking as it stands.
+async fn show(
+    socket: &mut WebSocket,
+    ears: &Ears,
+    account: AccountId,
+    booking: BookingId,
+) -> Result<(), End> {
+    let booking = match bookings::seen(&ears.pool, booking).await {
+        Ok(Some(seen)) if seen.owner == account => seen.booking,
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => Booking::queued(booking),
+        Err(_) => {
+            return Err(Some((close::TRY_LATER, "the database does not answer; connect again")));
+        }
+    };
+    let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
+    send(socket, Message::text(text)).await
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
+    match timeout(SEND_WAIT, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(None),
+        Err(_) => Err(Some((close::TOO_SLOW, "frames were not read in time; connect again"))),
+    }
+}
+
+/// axum hides the kind of the error behind its source.
+fn is_too_big(error: &axum::Error) -> bool {
+    format!("{error:?}").contains("MessageTooLong")
+}

@@ -1,0 +1,133 @@
+//! What tests share: backends of their own, and waiting for something to come true.
+//!
+//! Tests that run at the same time take different slots; a slot's database is made anew for each
+//! test, its virtual host is shared with the tests before it, so queues are kept apart by fresh
+//! shows.
+
+use std::{future::Future, time::Duration};
+
+use contract::keys::MasterKey;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use tokio::time::Instant;
+
+use crate::{MIGRATIONS, PgPool};
+
+/// Virtual hosts that `./dev` makes; more tests at once than this would share them.
+const SLOTS: u32 = 4;
+/// Redis databases below this are for running systems.
+const REDIS_DATABASES_FROM: u32 = 20;
+
+/// Backends that no other test uses.
+#[derive(Clone)]
+pub struct Slot {
+    pub number: u32,
+    pub database_url: String,
+    pub redis_url: String,
+    pub amqp_url: String,
+    pub master_key_text: String,
+}
+
+impl Slot {
+    /// The slot of this test, with an empty, migrated database and an empty Redis database.
+    ///
+    /// # Panics
+    /// Where the backends are not there: `./dev test` starts them.
+    pub async fn take() -> Self {
+        let number = slot_number();
+        let name = format!("usher_test_{number}");
+        let slot = Self {
+            number,
+            database_url: with_last_segment(&setting("DATABASE_URL"), &name),
+            redis_url: with_last_segment(
+                &format!("{}/0", setting("REDIS_URL").trim_end_matches("/0").trim_end_matches('/')),
+                &(REDIS_DATABASES_FROM + number).to_string(),
+            ),
+            amqp_url: with_last_segment(&setting("AMQP_URL"), &name),
+            master_key_text: setting("USHER_MASTER_KEY"),
+        };
+        make_database(&setting("DATABASE_URL"), &name).await;
+        let pool = slot.pool();
+        MIGRATIONS.run(&pool).await.expect("the migrations fit an empty database");
+        pool.close().await;
+        let client = redis::Client::open(slot.redis_url.as_str()).expect("REDIS_URL is readable");
+        let mut connection =
+            client.get_multiplexed_async_connection().await.expect("redis answers");
+        let () = redis::cmd("FLUSHDB").query_async(&mut connection).await.expect("redis answers");
+        slot
+    }
+
+    /// A pool on the slot's database.
+    ///
+    /// # Panics
+    /// Where the URL cannot be read.
+    #[must_use]
+    pub fn pool(&self) -> PgPool {
+        crate::connect(&self.database_url, "test", 8).expect("DATABASE_URL is readable")
+    }
+
+    /// The installation's key.
+    ///
+    /// # Panics
+    /// Where it is malformed.
+    #[must_use]
+    pub fn master_key(&self) -> MasterKey {
+        MasterKey::parse(&self.master_key_text).expect("USHER_MASTER_KEY is 32 bytes in base64")
+    }
+
+    /// The slot's addresses as environment variables, for processes that a test starts.
+    #[must_use]
+    pub fn environment(&self) -> [(&'static str, String); 4] {
+        [
+            ("DATABASE_URL", self.database_url.clone()),
+            ("REDIS_URL", self.redis_url.clone()),
+            ("AMQP_URL", self.amqp_url.clone()),
+            ("USHER_MASTER_KEY", self.master_key_text.clone()),
+        ]
+    }
+}
+
+/// Looks again and again until there is something, at most so long.
+///
+/// # Panics
+/// When the time is over.
+pub async fn eventually<T, F, Fut>(what: &str, at_most: Duration, look: F) -> T
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + at_most;
+    loop {
+        if let Some(found) = look().await {
+            return found;
+        }
+        assert!(Instant::now() < end, "not within {at_most:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
+fn setting(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
+}
+
+/// nextest numbers the tests that run at the same time; other runners run one after another.
+#[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
+fn slot_number() -> u32 {
+    let number = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok();
+    number.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0) % SLOTS
+}
+
+fn with_last_segment(url: &str, segment: &str) -> String {
+    let (head, _) = url.rsplit_once('/').expect("a URL has a path");
+    format!("{head}/{segment}")
+}
+
+async fn make_database(admin_url: &str, name: &str) {
+    let mut admin = PgConnection::connect(admin_url).await.expect("postgres answers");
+    // The name is made of digits and our own words; statements like these take no parameters.
+    let statements =
+        [format!("drop database if exists {name} with (force)"), format!("create database {name}")];
+    for statement in statements {
+        admin.execute(AssertSqlSafe(statement)).await.expect("the role may create databases");
+    }
+}

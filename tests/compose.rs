@@ -1,0 +1,1 @@
+//! docker-compose.yml and .env.example say what the code reads, and nothing else.

@@ -1,0 +1,227 @@
+//! A running system on backends of its own, and a client that knows its answers' shapes.
+
+use std::{net::SocketAddr, time::Duration};
+
+use clap::{Args as _, Command, FromArgMatches as _};
+use contract::{AccountId, ShowId, access::{AccessKeys, Caller, Role}};
+use platform::{Shutdown, clock};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use store::{PgPool, testing::Slot};
+use usher::{settings::Settings, up::{self, Allocation}};
+use uuid::Uuid;
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// Every service in this process, on a port of its own.
+pub(crate) struct System {
+    pub(crate) slot: Slot,
+    pub(crate) pool: PgPool,
+    pub(crate) address: SocketAddr,
+    pub(crate) http: reqwest::Client,
+    shutdown: Shutdown,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    /// The problem's code, or nothing.
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+}
+
+/// A show to try things on: rows A to D of STANDARD with ten seats each, room off.
+pub(crate) struct Plan {
+    pub(crate) rows: u8,
+    pub(crate) seats: u32,
+    pub(crate) room: &'static str,
+    pub(crate) per_user: u32,
+    pub(crate) hold_seconds: u32,
+    pub(crate) order_seconds: u32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self { rows: 4, seats: 10, room: "OFF", per_user: 10, hold_seconds: 600, order_seconds: 300 }
+    }
+}
+
+impl System {
+    /// Everything in this process.
+    pub(crate) async fn start() -> Self {
+        Self::start_with(Allocation::Here).await
+    }
+
+    /// Everything, or everything but the allocator.
+    pub(crate) async fn start_with(allocation: Allocation) -> Self {
+        let slot = Slot::take().await;
+        let command = Settings::augment_args(Command::new("usher"));
+        let arguments = [
+            "usher".to_owned(),
+            format!("--database-url={}", slot.database_url),
+            format!("--redis-url={}", slot.redis_url),
+            format!("--amqp-url={}", slot.amqp_url),
+            format!("--master-key={}", slot.master_key_text),
+            "--trusted-proxies=127.0.0.1".to_owned(),
+        ];
+        let settings = Settings::from_arg_matches(&command.get_matches_from(arguments))
+            .expect("the settings have defaults");
+        let shutdown = Shutdown::default();
+        let service = up::start(&settings, &shutdown, allocation).await.expect("it starts");
+        let listener = platform::service::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (http, stop) = (settings.own.http.clone(), shutdown.clone());
+        shutdown.spawn(async move { platform::http::serve(listener, service, &http, &stop).await });
+        let system =
+            Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown };
+        store::testing::eventually("the system is ready", SOON, async || {
+            (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
+        })
+        .await;
+        system
+    }
+
+    /// Stops it in good order.
+    pub(crate) async fn stop(self) {
+        assert!(self.shutdown.finish(SOON).await, "it stops when asked");
+    }
+
+    /// A signed-in account that went through no password hashing.
+    pub(crate) async fn account(&self, role: Role) -> (AccountId, String) {
+        let id = AccountId::new();
+        let role_word = if role == Role::Admin { "admin" } else { "user" };
+        sqlx::query(
+            "insert into accounts (account_id, name, email, password_hash, role)
+             values ($1, 'Asha Rao', $2, 'x', $3::text::account_role)",
+        )
+        .bind(id.0)
+        .bind(format!("{id}@visitor.example"))
+        .bind(role_word)
+        .execute(&self.pool)
+        .await
+        .expect("a fresh account");
+        let keys = AccessKeys::new(&self.slot.master_key());
+        let expires_at = clock::now() + Duration::from_hours(1);
+        (id, keys.issue(Caller { account: id, role }, expires_at))
+    }
+
+    /// A visitor's token.
+    pub(crate) async fn visitor(&self) -> String {
+        self.account(Role::User).await.1
+    }
+
+    /// One call of the API; paths that start with `/api` or `/` alone are taken as they are.
+    pub(crate) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        headers: &[(&str, &str)],
+        body: Option<Value>,
+    ) -> Answer {
+        let mut request = self.http.request(method, format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the system answers");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap_or_default();
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+    }
+
+    pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Answer {
+        self.call(Method::GET, path, token, &[], None).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+        self.call(Method::POST, path, Some(token), &[], Some(body)).await
+    }
+
+    /// Makes a show through the admin API and opens its sale.
+    pub(crate) async fn show(&self, plan: Plan) -> ShowId {
+        let show = self.scheduled_show(plan).await;
+        let (_, admin) = self.account(Role::Admin).await;
+        let opened = self.post(&format!("/api/v1/shows/{show}/open"), &admin, json!({})).await;
+        assert!(opened.status.is_success(), "{opened:?}");
+        store::testing::eventually("the sale opens", SOON, async || {
+            let show = self.get(&format!("/api/v1/shows/{show}"), None).await;
+            (show.body["status"] == "ON_SALE").then_some(())
+        })
+        .await;
+        show
+    }
+
+    /// Makes a show through the admin API.
+    pub(crate) async fn scheduled_show(&self, plan: Plan) -> ShowId {
+        let (_, admin) = self.account(Role::Admin).await;
+        let movie = self.created("/api/v1/movies", &admin, "movieId", json!({
+            "title": "The Long Monsoon", "description": "It rains.", "genres": ["Drama"],
+            "rating": "U", "durationMinutes": 121, "releaseDate": "2026-01-15", "language": "Hindi",
+        })).await;
+        let theatre = self.created("/api/v1/theatres", &admin, "theatreId", json!({
+            "name": "Regal", "address": "1 Station Road", "city": "Pune",
+            "latitude": 18.52, "longitude": 73.85,
+        })).await;
+        let row = |r: u8| {
+            let name = char::from(b'A' + r);
+            let seats: Vec<Value> = (1..=plan.seats)
+                .map(|s| json!({"seatId": format!("{name}{s}"), "tier": "STANDARD"}))
+                .collect();
+            json!({"row": name.to_string(), "seats": seats})
+        };
+        let rows: Vec<Value> = (0..plan.rows).map(row).collect();
+        let screen = self.created("/api/v1/screens", &admin, "screenId", json!({
+            "theatreId": theatre, "name": "Screen 1",
+            "tiers": [{"tier": "STANDARD", "name": "Standard", "generalAdmission": false,
+                       "capacity": u32::from(plan.rows) * plan.seats}],
+            "layout": {"rows": rows},
+        })).await;
+        let now = clock::now();
+        let hours = |n: u64| Duration::from_hours(n);
+        let show = self.created("/api/v1/shows", &admin, "showId", json!({
+            "movieId": movie, "theatreId": theatre, "screenId": screen,
+            "startsAt": now + hours(48), "saleOpensAt": now - hours(1),
+            "saleClosesAt": now + hours(24),
+            "prices": [{"tier": "STANDARD", "amount": 25_000, "currency": "INR"}],
+            "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
+            "orderSeconds": plan.order_seconds,
+            "waitingRoom": {"mode": plan.room, "ratePerSecond": 100.0, "burst": 10},
+        })).await;
+        show.parse().unwrap()
+    }
+
+    async fn created(&self, path: &str, admin: &str, id: &str, body: Value) -> String {
+        let answer = self.post(path, admin, body).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
+        answer.body[id].as_str().expect("a created thing has an id").to_owned()
+    }
+
+    /// Submits a booking and waits for its outcome.
+    pub(crate) async fn book(&self, token: &str, body: Value) -> Answer {
+        let headers = [("prefer", "wait=10")];
+        self.call(Method::POST, "/api/v1/bookings", Some(token), &headers, Some(body)).await
+    }
+
+    /// The audit of everything in this system's database.
+    pub(crate) async fn audit(&self, accepted: &[contract::BookingId]) -> store::audit::Audit {
+        store::audit::audit(&self.pool, None, accepted).await.expect("the audit runs")
+    }
+}
+
+/// A key nobody used.
+pub(crate) fn fresh_key() -> String {
+    Uuid::new_v4().to_string()
+}

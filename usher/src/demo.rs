@@ -1,0 +1,186 @@
+//! A flash sale from end to end: services, catalogue, a premiere, a crowd, the proof.
+
+mod premiere;
+mod proof;
+mod invitation;
+
+use std::{
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
+use platform::{Shutdown, config::admin_address};
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    migrate,
+    seed::{self, Admin, hall},
+    settings::{DemoSettings, Settings},
+    up::{self, Allocation},
+};
+use premiere::Premiere;
+
+/// Visitors that sign up and log in by themselves; hashing everybody's password would only show
+/// how slow argon2id is meant to be.
+const SIGN_UPS_MAX: usize = 50;
+/// All visitors arrive within this.
+const RAMP: Duration = Duration::from_secs(10);
+/// Each visitor is two sockets in this process, one at each end.
+const AT_ONCE_MAX: usize = 8_000;
+/// The services must be ready within this.
+const READY_WAIT: Duration = Duration::from_mins(1);
+
+/// Runs a flash sale in this process.
+#[derive(Args)]
+pub struct Demo {
+    /// How many visitors come.
+    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    visitors: u32,
+    /// Seats of the premiere.
+    #[arg(long, default_value_t = hall::PREMIERE_SEATS, value_parser = hall::seats)]
+    seats: usize,
+    /// Visitors admitted per second; by default such that the sale lasts a minute or so.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    rate: Option<u32>,
+    /// The same seed sends the same visitors.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// End after the proof instead of staying up.
+    #[arg(long)]
+    exit: bool,
+    /// Decide no bookings here: allocator processes run beside this one.
+    #[arg(long)]
+    external_allocator: bool,
+    #[command(flatten)]
+    settings: DemoSettings,
+}
+
+impl Demo {
+    /// Runs the sale. Exits 0 when every promise was kept.
+    pub async fn run(self) -> ExitCode {
+        let settings = self.settings.0.clone();
+        let own = settings.own.clone();
+        up::allow_many_files();
+        // Nothing but the end of the sale itself makes it a success.
+        let result = Arc::new(Mutex::new(ExitCode::FAILURE));
+        let sale = Arc::clone(&result);
+        let ran = platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
+            say("schema: bringing it up to date");
+            migrate::run(&own.backends.database_url).await?;
+            let allocation =
+                if self.external_allocator { Allocation::Elsewhere } else { Allocation::Here };
+            say("services: starting, all in this process");
+            let service = up::start(&settings, &shutdown, allocation).await?;
+            let stop = shutdown.clone();
+            shutdown.spawn(async move {
+                let ended = self.follow(&settings, &stop).await;
+                let code = ended.unwrap_or_else(|error| {
+                    eprintln!("error: {error:#}");
+                    ExitCode::FAILURE
+                });
+                *sale.lock().unwrap_or_else(PoisonError::into_inner) = code;
+                stop.begin();
+            });
+            Ok(service)
+        })
+        .await;
+        let sold = *result.lock().unwrap_or_else(PoisonError::into_inner);
+        if ran == ExitCode::SUCCESS { sold } else { ran }
+    }
+
+    /// The sale and what follows it, unless the process is told to stop.
+    async fn follow(&self, settings: &Settings, shutdown: &Shutdown) -> anyhow::Result<ExitCode> {
+        let sale = async {
+            let (code, invitation) = self.sell(settings).await?;
+            if !self.exit {
+                println!("{invitation}");
+                shutdown.begun().await;
+            }
+            Ok(code)
+        };
+        tokio::select! {
+            // What has just ended must not be taken for interrupted.
+            biased;
+            ended = sale => ended,
+            () = shutdown.begun() => bail!("stopped before the sale was over"),
+        }
+    }
+
+    async fn sell(&self, settings: &Settings) -> anyhow::Result<(ExitCode, String)> {
+        let own = &settings.own;
+        let origin = format!("http://{}", own.listen);
+        let client = Client::new(&origin)?;
+        ready(&origin).await?;
+        let pool = store::connect(&own.backends.database_url, "demo", 2)?;
+        let admin = Admin::ensure(&pool, &own.backends.master_key, &client).await?;
+        let catalogue = seed::catalogue(&admin.client, self.seats).await?;
+        say(&catalogue.to_string());
+        let n = usize::try_from(self.visitors).unwrap_or(usize::MAX);
+        let with_tokens = n.saturating_sub(SIGN_UPS_MAX);
+        let tokens = seed::tokens(&pool, &own.backends.master_key, with_tokens).await?;
+        let rate = self.rate.unwrap_or_else(|| (self.visitors / 60).clamp(10, 100));
+        let premiere = Premiere::open(&admin.client, &catalogue, rate).await?;
+        say(&format!(
+            "sale: {} seats, {n} visitors, {rate} admitted a second, seed {}",
+            self.seats, self.seed
+        ));
+        let report = self.send(&client, &premiere, tokens.clone()).await?;
+        let code = proof::print(&pool, &premiere, &report.0, &report.1).await?;
+        let token = tokens.first().context("a demonstration has visitors")?;
+        let invitation = invitation::text(&invitation::Invitation {
+            origin: &origin,
+            metrics: admin_address(own.listen),
+            show: catalogue.walk_in,
+            token,
+            admin_password: &admin.password,
+        });
+        Ok((code, invitation))
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        premiere: &Premiere,
+        tokens: Vec<String>,
+    ) -> anyhow::Result<(Report, Journal)> {
+        let crowd = Crowd {
+            show: premiere.show,
+            visitors: usize::try_from(self.visitors).unwrap_or(usize::MAX),
+            ramp: RAMP,
+            at_once_max: AT_ONCE_MAX,
+            seed: self.seed,
+            tokens,
+        };
+        let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));
+        tokio::select! {
+            () = crowd.send(client, &tally, &journal) => progress::end(),
+            () = progress::print(&tally, client, premiere.show) => {}
+        }
+        let report = Report::new(&tally, &journal, client.repeats());
+        Ok((report, Arc::into_inner(journal).context("every visitor has come to an end")?))
+    }
+}
+
+/// Waits until every service can serve; the error says what is missing.
+async fn ready(origin: &str) -> anyhow::Result<()> {
+    let until = Instant::now() + READY_WAIT;
+    loop {
+        let missing = match reqwest::get(format!("{origin}/readyz")).await {
+            Ok(answer) if answer.status() == 200 => return Ok(()),
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => error.to_string(),
+        };
+        if Instant::now() > until {
+            bail!("not ready after {} s: {missing}", READY_WAIT.as_secs());
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+fn say(text: &str) {
+    println!("{text}");
+}

@@ -1,0 +1,40 @@
+//! How to try the system that a demonstration leaves running.
+
+use std::net::SocketAddr;
+
+use contract::ShowId;
+
+use crate::seed::ADMIN_EMAIL;
+
+/// What a reader needs to try it.
+pub(super) struct Invitation<'a> {
+    pub(super) origin: &'a str,
+    pub(super) metrics: SocketAddr,
+    /// On sale without a line.
+    pub(super) show: ShowId,
+    /// Of an account without orders for this show.
+    pub(super) token: &'a str,
+    pub(super) admin_password: &'a str,
+}
+
+/// Lines to paste into a shell.
+pub(super) fn text(invitation: &Invitation<'_>) -> String {
+    let Invitation { origin, metrics, show, token, admin_password } = invitation;
+    format!(
+        r#"Usher stays up at {origin} until Ctrl-C.
+  API to read   {origin}/docs
+  metrics       http://{metrics}/metrics
+  admin         {ADMIN_EMAIL}  password {admin_password}
+
+Try it:
+  API={origin}/api/v1
+  TOKEN={token}
+  curl -s "$API/shows/upcoming?limit=3"
+  curl -s "$API/shows/{show}"
+  curl -s -X POST "$API/bookings" -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" -H "Prefer: wait=5" -d '{{"showId":"{show}","tier":"LAWN","quantity":2}}'
+  curl -s "$API/auth/bookings" -H "Authorization: Bearer $TOKEN"
+  curl -s -X POST "$API/orders/<orderId>/confirm-payment" -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" -d '{{"method":"mock"}}'
+  curl -s "$API/orders/<orderId>/ticket" -H "Authorization: Bearer $TOKEN"
+"#
+    )
+}

@@ -1,0 +1,46 @@
+//! `usher`: the command line. Each command is a module of the library.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use usher::{audit, demo, healthcheck, migrate, seed, up};
+
+/// Sells seats when everybody comes at once.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run every service in this process, on one port.
+    Up(Box<up::Up>),
+    /// Bring the database's schema up to date.
+    Migrate(migrate::Migrate),
+    /// Fill a running system with a believable catalogue, or with accounts for a load test.
+    Seed(seed::Seed),
+    /// Run a flash sale from end to end in this process, and prove its result.
+    Demo(Box<demo::Demo>),
+    /// Count what must never be; exit 1 unless all of it is zero.
+    Audit(audit::Audit),
+    /// Ask a URL; exit 0 when it answers 200.
+    Healthcheck(healthcheck::Healthcheck),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let ran = match Cli::parse().command {
+        Command::Up(up) => Ok(up.run().await),
+        Command::Migrate(migrate) => migrate.run().await,
+        Command::Seed(seed) => seed.run().await,
+        Command::Demo(demo) => Ok(demo.run().await),
+        Command::Audit(audit) => audit.run().await,
+        Command::Healthcheck(healthcheck) => Ok(healthcheck.run().await),
+    };
+    ran.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

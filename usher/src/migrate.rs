@@ -1,0 +1,36 @@
+//! The schema, brought up to date.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Args;
+
+/// Brings the schema up to date.
+#[derive(Args)]
+pub struct Migrate {
+    /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+}
+
+impl Migrate {
+    /// Migrates and says which version the schema has.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        run(&self.database_url).await?;
+        for migration in store::MIGRATIONS.iter() {
+            println!("  {:04} {}", migration.version, migration.description);
+        }
+        println!("the schema is up to date");
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Applies the migrations that are missing; of several processes that try, one does it.
+pub async fn run(database_url: &str) -> anyhow::Result<()> {
+    let pool = store::connect(database_url, "migrate", 1)?;
+    store::MIGRATIONS.run(&pool).await.context(
+        "the schema cannot be brought up to date: is PostgreSQL running, and DATABASE_URL right?",
+    )?;
+    pool.close().await;
+    Ok(())
+}

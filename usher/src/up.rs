@@ -1,0 +1,63 @@
+//! Every service in one process.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use platform::{Service, Shutdown, config::admin_address};
+
+use crate::{migrate, openapi, settings::Settings};
+
+/// Runs every service in this process.
+#[derive(Args)]
+pub struct Up {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Up {
+    /// Migrates, starts and serves until the process is told to stop.
+    pub async fn run(self) -> ExitCode {
+        let settings = self.settings;
+        let own = settings.own.clone();
+        allow_many_files();
+        platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
+            migrate::run(&own.backends.database_url).await?;
+            let service = start(&settings, &shutdown, Allocation::Here).await?;
+            println!("usher is at http://{}", own.listen);
+            println!("  API        http://{}/docs", own.listen);
+            println!("  metrics    http://{}/metrics", admin_address(own.listen));
+            Ok(service)
+        })
+        .await
+    }
+}
+
+/// Who decides bookings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocation {
+    /// This process.
+    Here,
+    /// Allocators that run beside it.
+    Elsewhere,
+}
+
+/// Starts the services as one. Their background tasks belong to the shutdown.
+pub async fn start(
+    settings: &Settings,
+    shutdown: &Shutdown,
+    allocation: Allocation,
+) -> anyhow::Result<Service> {
+    let mut service = ingress::start_with(&settings.ingress, shutdown, openapi::whole()).await?;
+    service = service.and(waiting_room::start(&settings.waiting_room, shutdown).await?);
+    if allocation == Allocation::Here {
+        service = service.and(allocator::start(&settings.allocator, shutdown).await?);
+    }
+    Ok(service.and(notifier::start(&settings.notifier, shutdown).await?))
+}
+
+/// Raises the limit of open files as far as the system lets us: every socket is one.
+pub(crate) fn allow_many_files() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        eprintln!("the limit of open files stays as it is: {error}");
+    }
+}

@@ -1,0 +1,76 @@
+//! Settings of the waiting room.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use clap::Args;
+use platform::config::{Backends, Http};
+
+use crate::{ABSENT_AFTER, scripts::Patience};
+
+/// An admission that is not settled after this is done again, by any node.
+const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
+
+/// Everything the waiting room is told from outside.
+#[derive(Args, Clone)]
+#[group(id = "waiting_room")]
+pub struct Config {
+    /// Address the waiting room listens on.
+    #[arg(
+        long = "waiting-room-listen",
+        env = "USHER_WAITING_ROOM_LISTEN",
+        default_value = "127.0.0.1:8082"
+    )]
+    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub backends: Backends,
+    #[command(flatten)]
+    pub http: Http,
+    #[command(flatten)]
+    pub line: LineSettings,
+}
+
+/// Times and limits of the line.
+#[derive(Args, Clone, Debug)]
+pub struct LineSettings {
+    /// Seconds an admission pass is valid; renewed while its visitor is there, up to three times
+    /// as long.
+    #[arg(long, env = "USHER_PASS_SECONDS", default_value_t = 300,
+          value_parser = clap::value_parser!(u32).range(10..=86_400))]
+    pub pass_seconds: u32,
+    /// Seconds an absent visitor keeps the place.
+    #[arg(long, env = "USHER_GRACE_SECONDS", default_value_t = 120,
+          value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub grace_seconds: u32,
+    /// Seconds admission waits for visitors to come back, after Redis has lost the line.
+    #[arg(long, env = "USHER_REBUILD_SECONDS", default_value_t = 10,
+          value_parser = clap::value_parser!(u32).range(0..=60))]
+    pub rebuild_seconds: u32,
+    /// Most sockets and streams one account has open; the oldest gives way.
+    #[arg(long, env = "USHER_SOCKETS_PER_ACCOUNT_MAX", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub sockets_per_account_max: u32,
+    /// Joins per second and client address (IPv6: per /64), with a burst of five seconds' worth.
+    #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "20")]
+    pub limit_joins_per_second: NonZeroU32,
+}
+
+impl LineSettings {
+    pub(crate) fn pass_lifetime(&self) -> Duration {
+        Duration::from_secs(self.pass_seconds.into())
+    }
+
+    pub(crate) fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_seconds.into())
+    }
+
+    pub(crate) fn rebuild_ms(&self) -> u64 {
+        u64::from(self.rebuild_seconds) * 1000
+    }
+
+    /// When somebody counts as absent, and when the place is lost. A grace that is shorter than
+    /// the silence of a visitor who is there begins with that silence.
+    pub(crate) fn patience(&self) -> Patience {
+        let grace = self.grace().max(ABSENT_AFTER);
+        Patience { absent: ABSENT_AFTER, grace, retry: RETRY_ADMISSION_AFTER }
+    }
+}

@@ -1,0 +1,154 @@
+//! Reading the stream of changes: one connection per node, whatever it watches.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{
+    AsyncConnectionConfig, RedisResult,
+    aio::MultiplexedConnection,
+    streams::{StreamRangeReply, StreamReadReply},
+};
+use tracing::warn;
+
+use crate::{
+    change::{Change, Snapshot},
+    index::Index,
+    line::{Applied, Line, Progress},
+    room::Room,
+};
+
+/// A read waits so long for changes; a line that is new to this node is read after that at most.
+const BLOCK: Duration = Duration::from_millis(100);
+/// Entries per read and line.
+const ENTRIES_MAX: usize = 2_000;
+/// Members of the line per read, when the picture is loaded.
+const PAGE: usize = 5_000;
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Keeps every line of this node up to date until the shutdown begins.
+pub(crate) async fn follow(room: Arc<Room>) {
+    let mut connection = None;
+    while !room.shutdown.has_begun() {
+        let followed = match &mut connection {
+            Some(connection) => round(&room, connection).await,
+            None => connect(&room).await.map(|made| connection = Some(made)),
+        };
+        if let Err(error) = followed {
+            metrics::counter!("usher_line_follow_failed_total").increment(1);
+            warn!("the changes of the line cannot be read: {error}");
+            connection = None;
+            room.shutdown.sleep(RETRY).await;
+        }
+    }
+}
+
+async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(Duration::from_secs(1)))
+        .set_response_timeout(Some(BLOCK + Duration::from_secs(1)));
+    room.store.cache.client().get_multiplexed_async_connection_with_config(&config).await
+}
+
+async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let lines = room.lines();
+    let mut read = Vec::new();
+    for line in &lines {
+        if line.read_from().is_none()
+            && let Some(snapshot) = load(line, connection).await?
+        {
+            line.install(snapshot);
+        }
+        if let Some(id) = line.read_from() {
+            read.push((line, id));
+        }
+    }
+    if read.is_empty() {
+        room.shutdown.sleep(BLOCK / 4).await;
+        return Ok(());
+    }
+    let mut command = redis::cmd("XREAD");
+    command.arg("COUNT").arg(ENTRIES_MAX).arg("BLOCK").arg(BLOCK.as_millis() as usize);
+    command.arg("STREAMS");
+    for (line, _) in &read {
+        command.arg(line.keys.changes());
+    }
+    for (_, id) in &read {
+        command.arg(id);
+    }
+    let reply: Option<StreamReadReply> = command.query_async(connection).await?;
+    for stream in reply.into_iter().flat_map(|reply| reply.keys) {
+        let Some((line, _)) = read.iter().find(|(line, _)| line.keys.changes() == stream.key)
+        else {
+            continue;
+        };
+        for entry in stream.ids {
+            let applied = Change::read(&entry).map(|change| line.apply(&entry.id, change));
+            if applied != Some(Applied::Yes) {
+                line.mark_stale();
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Loads the picture of a line; `None` where the store does not have it. Changes made while it is
+/// read are applied again afterwards, which changes nothing.
+async fn load(
+    line: &Line,
+    connection: &mut MultiplexedConnection,
+) -> RedisResult<Option<Snapshot>> {
+    let keys = &line.keys;
+    let (mark, last, (seconds, micros)): (Vec<Option<String>>, StreamRangeReply, (u64, u64)) =
+        redis::pipe()
+            .atomic()
+            .cmd("HMGET")
+            .arg(keys.head())
+            .arg(["epoch", "seq", "held_until", "counter"].as_slice())
+            .cmd("XREVRANGE")
+            .arg(keys.changes())
+            .arg(["+", "-", "COUNT", "1"].as_slice())
+            .cmd("TIME")
+            .query_async(connection)
+            .await?;
+    let field = |at: usize| mark.get(at).and_then(|field| field.as_deref()?.parse::<u64>().ok());
+    let (Some(epoch), Some(seq), Some(_counter)) = (field(0), field(1), field(3)) else {
+        return Ok(None);
+    };
+    let mut index = Index::default();
+    let mut from = "-inf".to_owned();
+    loop {
+        let page: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(keys.line())
+            .arg(&from)
+            .arg(["+inf", "BYSCORE", "LIMIT", "0"].as_slice())
+            .arg(PAGE)
+            .arg("WITHSCORES")
+            .query_async(connection)
+            .await?;
+        for (_, rank) in &page {
+            index.insert(rank_of(*rank));
+        }
+        match page.last() {
+            Some((_, rank)) if page.len() == PAGE => from = format!("({rank}"),
+            _ => break,
+        }
+    }
+    metrics::counter!("usher_line_loaded_total").increment(1);
+    let now_ms = seconds * 1000 + micros / 1000;
+    let held_ms = field(2).unwrap_or(0).saturating_sub(now_ms).min(60_000);
+    Ok(Some(Snapshot {
+        seen: Progress { epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq },
+        last_id: last.ids.into_iter().next().map_or_else(|| "0-0".to_owned(), |entry| entry.id),
+        index,
+        settles_in: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+    }))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the scripts write whole ranks below 2^53"
+)]
+fn rank_of(score: f64) -> u64 {
+    score as u64
+}

@@ -1,0 +1,363 @@
+//! One line as this node knows it: who stands where, who watches from here, how it stands. Fed by
+//! the stream of changes; read by every watcher without asking the store.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use contract::{
+    ShowId, TicketId,
+    api::line::{Interval, PlaceState},
+    place_ticket::Place,
+};
+use store::line::Admission;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    LineError,
+    change::{Change, Snapshot},
+    estimate::{self, Outflow},
+    gate::Gate,
+    index::Index,
+    scripts::Keys,
+    spot::Spot,
+};
+
+/// Visitors without a socket whose last number a node remembers. Past that, it forgets: they
+/// might see the number a stale node told them rise.
+const POLLERS_MAX: usize = 200_000;
+/// Longest wait for this node to hear of a change that it made itself.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
+/// A line, in the memory of this node.
+pub(crate) struct Line {
+    pub show: ShowId,
+    pub keys: Keys,
+    /// How it stands.
+    pub gate: watch::Sender<Gate>,
+    /// Held by the one who reserves numbers.
+    pub reserving: Semaphore,
+    progress: watch::Sender<Progress>,
+    memory: Mutex<Memory>,
+}
+
+/// Which change was the last this node has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Progress {
+    pub epoch: u32,
+    pub seq: u64,
+}
+
+/// What a watcher must know of its own place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Waiting,
+    Admitted(Admission),
+    Ended(PlaceState),
+}
+
+/// What a visitor is told of the place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// `None` while it is not drawn.
+    pub ahead: Option<u64>,
+    pub waiting: u64,
+    pub eta: Option<Interval>,
+}
+
+/// What a join, a touch or a change found to be wrong with this node's picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Applied {
+    Yes,
+    /// A change is missing, or the line began anew.
+    Gap,
+}
+
+struct Memory {
+    /// Whether the picture is whole; where it is not, it is loaded again.
+    loaded: bool,
+    seen: Progress,
+    /// The last id read from the stream.
+    last_id: String,
+    index: Index,
+    outflow: Outflow,
+    /// Until then visitors come back after a loss, and numbers stay as they were.
+    settles_at: Option<Instant>,
+    /// The epoch under which this node's watchers are known to the store.
+    registered_epoch: Option<u32>,
+    heard_at: Instant,
+    visitors: HashMap<TicketId, Visitor>,
+}
+
+struct Visitor {
+    spot: Spot,
+    /// The smallest number told so far.
+    ahead_told: Option<u64>,
+    sockets: u32,
+    /// When it last polled, or closed a socket.
+    polled_at: Instant,
+    signal: watch::Sender<Signal>,
+}
+
+impl Line {
+    pub(crate) fn new(show: ShowId, gate: Gate) -> Self {
+        Self {
+            show,
+            keys: Keys::of(show),
+            gate: watch::Sender::new(gate),
+            reserving: Semaphore::new(1),
+            progress: watch::Sender::new(Progress::default()),
+            memory: Mutex::new(Memory {
+                loaded: false,
+                seen: Progress::default(),
+                last_id: "0-0".into(),
+                index: Index::default(),
+                outflow: Outflow::default(),
+                settles_at: None,
+                registered_epoch: None,
+                heard_at: Instant::now(),
+                visitors: HashMap::new(),
+            }),
+        }
+    }
+
+    /// Waits until this node has seen the change `seq` of the epoch.
+    pub(crate) async fn caught_up(&self, epoch: u32, seq: u64) -> Result<(), LineError> {
+        let mut progress = self.progress.subscribe();
+        let seen = progress.wait_for(|seen| (seen.epoch, seen.seq) >= (epoch, seq));
+        match timeout(CATCH_UP_MAX, seen).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(LineError::NotReady),
+        }
+    }
+
+    /// The number of somebody, which never rises, and the wait. `rate` is what the room is set
+    /// to, per second.
+    pub(crate) fn standing(
+        &self,
+        spot: &Spot,
+        gate: Gate,
+        rate: f64,
+        opens_in: Duration,
+    ) -> Standing {
+        let now = Instant::now();
+        let mut memory = self.memory();
+        let waiting = memory.index.len();
+        if matches!(gate, Gate::Early { lottery: true }) {
+            return Standing { ahead: None, waiting, eta: None };
+        }
+        let computed = memory.index.before(spot.rank);
+        let settles = memory.settles_at.is_some_and(|at| now < at);
+        let pace = memory.outflow.per_second(now);
+        let visitor = memory.visitors.get_mut(&spot.place.ticket);
+        let told = visitor.as_ref().and_then(|visitor| visitor.ahead_told);
+        // While visitors come back, those ahead may be missing still: no number is better than
+        // the last one told, or else the number of the place itself.
+        let ahead = if settles {
+            told.or(spot.ahead_max())
+        } else {
+            Some(told.map_or(computed, |told| told.min(computed)))
+        };
+        if let Some(visitor) = visitor {
+            visitor.ahead_told = ahead;
+        }
+        let eta = match gate {
+            Gate::Open => ahead.and_then(|ahead| estimate::wait(ahead, pace, rate)),
+            Gate::Early { .. } => ahead.and_then(|ahead| estimate::wait(ahead, None, rate)),
+            _ => None,
+        };
+        let later = u32::try_from(opens_in.as_secs()).unwrap_or(u32::MAX);
+        let eta = eta.map(|eta| Interval {
+            low: eta.low.saturating_add(later),
+            high: eta.high.saturating_add(later),
+        });
+        Standing { ahead, waiting, eta }
+    }
+
+    /// Remembers a visitor who polls.
+    pub(crate) fn polled(&self, spot: &Spot) {
+        let mut memory = self.memory();
+        let full = memory.visitors.len() >= POLLERS_MAX;
+        if let Some(visitor) = memory.visitors.get_mut(&spot.place.ticket) {
+            visitor.polled_at = Instant::now();
+        } else if !full {
+            memory.visitors.insert(spot.place.ticket, Visitor::new(spot, Signal::Waiting));
+        }
+    }
+
+    /// Registers a socket. Every call needs its [`Self::unwatch`].
+    pub(crate) fn watch(&self, spot: &Spot, signal: Signal) -> watch::Receiver<Signal> {
+        let mut memory = self.memory();
+        let visitor =
+            memory.visitors.entry(spot.place.ticket).or_insert_with(|| Visitor::new(spot, signal));
+        visitor.sockets += 1;
+        if signal != Signal::Waiting {
+            visitor.signal.send_replace(signal);
+        }
+        visitor.signal.subscribe()
+    }
+
+    /// Takes a socket off the register.
+    pub(crate) fn unwatch(&self, ticket: TicketId) {
+        let mut memory = self.memory();
+        if let Some(visitor) = memory.visitors.get_mut(&ticket) {
+            visitor.sockets = visitor.sockets.saturating_sub(1);
+            visitor.polled_at = Instant::now();
+        }
+    }
+
+    /// Tells those who watch a ticket.
+    pub(crate) fn signal(&self, ticket: TicketId, signal: Signal) {
+        self.memory().signal(ticket, signal);
+    }
+
+    /// The places whose sockets are here and that wait still.
+    pub(crate) fn watched(&self) -> Vec<Place> {
+        let memory = self.memory();
+        let here = memory
+            .visitors
+            .values()
+            .filter(|visitor| visitor.sockets > 0 && *visitor.signal.borrow() == Signal::Waiting);
+        here.map(|visitor| visitor.spot.place.clone()).collect()
+    }
+
+    /// Forgets visitors without a socket who were not heard of for so long.
+    pub(crate) fn forget_silent(&self, after: Duration) {
+        let mut memory = self.memory();
+        memory
+            .visitors
+            .retain(|_, visitor| visitor.sockets > 0 || visitor.polled_at.elapsed() <= after);
+    }
+
+    /// Whether nobody waits, as far as this node knows; false while it does not.
+    pub(crate) fn is_empty(&self) -> bool {
+        let memory = self.memory();
+        memory.loaded && memory.index.is_empty()
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.memory().index.len()
+    }
+
+    /// Notes that the store answered.
+    pub(crate) fn heard(&self) {
+        self.memory().heard_at = Instant::now();
+    }
+
+    /// How long the store has been silent.
+    pub(crate) fn store_silent(&self) -> Duration {
+        self.memory().heard_at.elapsed()
+    }
+
+    /// Sets how the line stands; watchers hear of it at once.
+    pub(crate) fn set_gate(&self, gate: Gate) {
+        self.memory().outflow.moves(gate == Gate::Open, Instant::now());
+        self.gate.send_if_modified(|was| std::mem::replace(was, gate) != gate);
+    }
+
+    /// The last change this node has seen.
+    pub(crate) fn seen(&self) -> Progress {
+        self.memory().seen
+    }
+
+    /// Where to read on in the stream; `None` where the picture must be loaded first.
+    pub(crate) fn read_from(&self) -> Option<String> {
+        let memory = self.memory();
+        memory.loaded.then(|| memory.last_id.clone())
+    }
+
+    /// Makes this node load the picture again.
+    pub(crate) fn mark_stale(&self) {
+        self.memory().loaded = false;
+    }
+
+    /// Whether this node's watchers must be registered again under a new epoch.
+    pub(crate) fn must_register(&self, epoch: u32) -> bool {
+        let mut memory = self.memory();
+        let registered = *memory.registered_epoch.get_or_insert(epoch);
+        registered != epoch
+    }
+
+    /// Notes that they are.
+    pub(crate) fn registered(&self, epoch: u32) {
+        self.memory().registered_epoch = Some(epoch);
+    }
+
+    /// Takes over a fresh picture.
+    pub(crate) fn install(&self, snapshot: Snapshot) {
+        let mut memory = self.memory();
+        memory.loaded = true;
+        memory.seen = snapshot.seen;
+        memory.last_id = snapshot.last_id;
+        memory.index = snapshot.index;
+        memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
+        self.progress.send_replace(snapshot.seen);
+    }
+
+    /// Takes over one change.
+    pub(crate) fn apply(&self, id: &str, change: Change) -> Applied {
+        let mut memory = self.memory();
+        if !memory.loaded || change.at.epoch != memory.seen.epoch || change.opened {
+            memory.loaded = false;
+            return Applied::Gap;
+        }
+        if change.at.seq > memory.seen.seq + 1 {
+            memory.loaded = false;
+            return Applied::Gap;
+        }
+        id.clone_into(&mut memory.last_id);
+        if change.at.seq <= memory.seen.seq {
+            return Applied::Yes;
+        }
+        for rank in change.joined {
+            memory.index.insert(rank);
+        }
+        let gone = change.gone.into_iter().filter(|rank| memory.index.remove(*rank)).count();
+        memory.outflow.gone(gone as u64, Instant::now());
+        for ticket in change.left {
+            memory.signal(ticket, Signal::Ended(PlaceState::Left));
+        }
+        for ticket in change.expired {
+            memory.signal(ticket, Signal::Ended(PlaceState::Expired));
+        }
+        for (ticket, admitted_at) in change.admitted {
+            if let Some(visitor) = memory.visitors.get(&ticket) {
+                let account = visitor.spot.place.account;
+                memory.signal(ticket, Signal::Admitted(Admission { ticket, account, admitted_at }));
+            }
+        }
+        memory.seen = change.at;
+        self.progress.send_replace(change.at);
+        Applied::Yes
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn signal(&self, ticket: TicketId, signal: Signal) {
+        if let Some(visitor) = self.visitors.get(&ticket) {
+            visitor.signal.send_if_modified(|was| std::mem::replace(was, signal) != signal);
+        }
+    }
+}
+
+impl Visitor {
+    fn new(spot: &Spot, signal: Signal) -> Self {
+        Self {
+            spot: spot.clone(),
+            ahead_told: None,
+            sockets: 0,
+            polled_at: Instant::now(),
+            signal: watch::Sender::new(signal),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! What a visitor can do with a place: have one, ask about it, give it back.
+
+use chrono::{DateTime, SubsecRound as _, Utc};
+use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
+use store::{
+    board::Sale,
+    detached,
+    line::{self as log, Admission},
+};
+
+use crate::{
+    LineError, gate,
+    line::{Line, Progress},
+    passes::Validity,
+    recover,
+    room::Room,
+    scripts::{Joined, Joiner, Placed, Told, Whereabouts},
+    spot::Spot,
+};
+
+/// Numbers reserved at a time.
+const BLOCK: u32 = 1_000;
+/// A call that finds the line lost, or its numbers used up, tries again so often.
+const ATTEMPTS_MAX: u32 = 6;
+
+/// How somebody proves whose a place is.
+#[derive(Clone, Debug)]
+pub(crate) enum Proof {
+    Account(AccountId),
+    Ticket(Place),
+}
+
+/// A place that was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub place: Place,
+    pub life: Life,
+}
+
+/// Where a place is in its life.
+#[derive(Clone, Debug)]
+pub(crate) enum Life {
+    Waiting(Spot),
+    Admitted(Admission),
+    Ended(PlaceState),
+}
+
+impl Proof {
+    /// Whom it speaks for.
+    pub(crate) fn account(&self) -> AccountId {
+        match self {
+            Self::Account(account) => *account,
+            Self::Ticket(place) => place.account,
+        }
+    }
+}
+
+impl Found {
+    fn waiting(spot: Spot) -> Self {
+        Self { place: spot.place.clone(), life: Life::Waiting(spot) }
+    }
+}
+
+/// Gives an account its place in the line. Also says whether it is new.
+pub(crate) async fn join(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    account: AccountId,
+    back: Option<&Place>,
+) -> Result<(bool, Found), LineError> {
+    let mut back = back.map(|place| (place, gate::is_drawn(sale, place.joined_at)));
+    if let Some((place, _)) = back
+        && let Some(admission) = admission_of(room, line, place.ticket).await?
+    {
+        if pass_expiry(room, line, &admission).await.is_some() {
+            return Ok((false, Found { place: place.clone(), life: Life::Admitted(admission) }));
+        }
+        back = None;
+    }
+    let (how, at, spot) = claim(room, line, sale, account, back).await?;
+    line.caught_up(at.epoch, at.seq).await?;
+    if how == Placed::Admitted
+        && let Some(admission) = admission_of(room, line, spot.place.ticket).await?
+    {
+        return Ok((false, Found { place: spot.place, life: Life::Admitted(admission) }));
+    }
+    line.polled(&spot);
+    Ok((how == Placed::New, Found::waiting(spot)))
+}
+
+/// Gives an account its place in the store: the one it has, the one it comes back to, or the next.
+pub(crate) async fn claim(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    account: AccountId,
+    back: Option<(&Place, bool)>,
+) -> Result<(Placed, Progress, Spot), LineError> {
+    // Whole seconds, as the place ticket keeps them: who was drawn can be told again from it.
+    let joined_at = room.now().trunc_subsecs(0);
+    let lot = room.lot_of(line.show);
+    let joiner = Joiner {
+        account,
+        ticket: TicketId::new(),
+        joined_at: joined_at.timestamp(),
+        drawn: gate::is_drawn(sale, joined_at),
+        lot: &lot,
+        back,
+    };
+    let mut reserving = None;
+    let mut reserved = None;
+    for _ in 0..ATTEMPTS_MAX {
+        match room.store.join(line.show, &line.keys, &joiner, reserved).await? {
+            Told::Flushed => recover::open_detached(room, line).await?,
+            // One reserves; those who waited for it find that there are numbers.
+            Told::Known(Joined::Full { .. }) if reserving.is_none() => {
+                reserving = line.reserving.acquire().await.ok();
+            }
+            Told::Known(Joined::Full { epoch }) => {
+                let (pool, show) = (room.pool.clone(), line.show);
+                let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
+                match detached(asked).await? {
+                    Some(up_to) => reserved = Some((epoch, up_to)),
+                    None => recover::open_detached(room, line).await?,
+                }
+            }
+            Told::Known(Joined::Placed { how, epoch, seq, spot }) => {
+                line.heard();
+                return Ok((how, Progress { epoch, seq }, spot));
+            }
+        }
+    }
+    Err(LineError::NotReady)
+}
+
+/// Finds a place; `None` where it is not theirs, or there is none.
+pub(crate) async fn find(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    ticket: TicketId,
+    proof: &Proof,
+) -> Result<Option<Found>, LineError> {
+    let (whereabouts, detail) = match room.store.touch(&line.keys, &[ticket], true).await? {
+        Told::Known(touched) => {
+            line.heard();
+            line.caught_up(touched.epoch, touched.seq).await?;
+            touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
+        }
+        Told::Flushed => {
+            recover::open_detached(room, line).await?;
+            (Whereabouts::Unknown, String::new())
+        }
+    };
+    let account = proof.account();
+    let theirs = |found: Found| (found.place.account == account).then_some(found);
+    match whereabouts {
+        Whereabouts::Waiting | Whereabouts::Admitting if !detail.is_empty() => {
+            let spot = Spot::parse(line.show, &ticket.to_string(), &detail)?;
+            line.polled(&spot);
+            Ok(theirs(Found::waiting(spot)))
+        }
+        Whereabouts::Left | Whereabouts::Expired => {
+            let owner = detail.parse().map_err(|_| LineError::Unreadable(detail))?;
+            let place = known_place(line, ticket, owner, proof, room.now());
+            let ended = match whereabouts {
+                Whereabouts::Left => PlaceState::Left,
+                _ => PlaceState::Expired,
+            };
+            Ok(theirs(Found { place, life: Life::Ended(ended) }))
+        }
+        _ => find_lost(room, line, sale, ticket, proof, &detail).await,
+    }
+}
+
+/// A ticket that is not in the line: admitted, or lost and to be put back.
+async fn find_lost(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    ticket: TicketId,
+    proof: &Proof,
+    record: &str,
+) -> Result<Option<Found>, LineError> {
+    if let Some(admission) = admission_of(room, line, ticket).await? {
+        let recorded = Spot::parse(line.show, &ticket.to_string(), record);
+        let place = recorded.map_or_else(
+            |_| known_place(line, ticket, admission.account, proof, admission.admitted_at),
+            |spot| spot.place,
+        );
+        let found = Found { place, life: Life::Admitted(admission) };
+        return Ok((admission.account == proof.account()).then_some(found));
+    }
+    let Proof::Ticket(place) = proof else { return Ok(None) };
+    let ended = Found { place: place.clone(), life: Life::Ended(PlaceState::Expired) };
+    if place.number == 0 {
+        // Given out while there was no line.
+        return Ok(Some(ended));
+    }
+    let back = (place, gate::is_drawn(sale, place.joined_at));
+    let (how, at, spot) = claim(room, line, sale, place.account, Some(back)).await?;
+    line.caught_up(at.epoch, at.seq).await?;
+    if spot.place.ticket != ticket || how == Placed::Admitted {
+        return Ok(Some(ended));
+    }
+    line.polled(&spot);
+    Ok(Some(Found::waiting(spot)))
+}
+
+/// Gives a place back at once.
+pub(crate) async fn leave(room: &Room, line: &Line, ticket: TicketId) -> Result<(), LineError> {
+    match room.store.leave(&line.keys, ticket).await? {
+        Told::Known(true) => metrics::counter!("usher_line_left_total").increment(1),
+        Told::Known(false) => {}
+        Told::Flushed => recover::open_detached(room, line).await?,
+    }
+    Ok(())
+}
+
+/// Until when an admitted visitor may book, renewed where that is near; `None` where it is past.
+pub(crate) async fn pass_expiry(
+    room: &Room,
+    line: &Line,
+    admission: &Admission,
+) -> Option<DateTime<Utc>> {
+    // Where the store is away or has forgotten, what the log says stands: no renewal.
+    let known = room.store.active_until(&line.keys, admission.ticket).await.ok().flatten();
+    let known = known.and_then(DateTime::from_timestamp_millis);
+    let expires_at = known.unwrap_or_else(|| room.passes.first_expiry(admission));
+    match room.passes.validity(admission, expires_at, room.now()) {
+        Validity::Until(time) => Some(time),
+        Validity::Renewed(time) => {
+            let until_ms = time.timestamp_millis();
+            let kept = room.store.stay_active(&line.keys, admission.ticket, until_ms).await;
+            Some(if kept.is_ok() { time } else { expires_at })
+        }
+        Validity::Expired => None,
+    }
+}
+
+async fn admission_of(
+    room: &Room,
+    line: &Line,
+    ticket: TicketId,
+) -> Result<Option<Admission>, LineError> {
+    let admissions = log::admissions_of(&room.pool, line.show, &[ticket]).await?;
+    Ok(admissions.into_iter().next())
+}
+
+/// A place of which the store knows the owner only.
+fn known_place(
+    line: &Line,
+    ticket: TicketId,
+    account: AccountId,
+    proof: &Proof,
+    joined_at: DateTime<Utc>,
+) -> Place {
+    match proof {
+        Proof::Ticket(place) if place.account == account => place.clone(),
+        _ => Place { ticket, account, show: line.show, lane: 0, epoch: 0, number: 0, joined_at },
+    }
+}

@@ -1,0 +1,123 @@
+//! Opening a line, and opening it again after Redis has lost it.
+
+use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
+use futures_util::future::try_join_all;
+use store::{PgPool, detached, line as log};
+use tracing::{info, warn};
+
+use crate::{
+    LineError, gate,
+    line::{Line, Signal},
+    places,
+    room::Room,
+    scripts::{Keys, LineStore, Whereabouts},
+};
+
+/// Places put back at a time.
+const BACK_AT_ONCE: usize = 64;
+/// Tickets looked up in the log at a time.
+pub(crate) const TICKETS_AT_ONCE: usize = 500;
+
+/// As [`open`], to its end even when the request that wanted it goes away.
+pub(crate) async fn open_detached(room: &Room, line: &Line) -> Result<(), LineError> {
+    let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
+    let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
+    detached(async move { open(&pool, &store, &keys, show, hold_ms).await }).await?;
+    line.mark_stale();
+    Ok(())
+}
+
+/// Opens a line that Redis does not have: a new one under epoch 1, one that was lost under the
+/// next. Any number of nodes may do so at once.
+async fn open(
+    pool: &PgPool,
+    store: &LineStore,
+    keys: &Keys,
+    show: ShowId,
+    rebuild_ms: u64,
+) -> Result<(), LineError> {
+    let (mark, is_new) = log::find_or_open(pool, show).await?;
+    if is_new {
+        return store.open(keys, mark, 0).await;
+    }
+    let mark = match log::begin_epoch_after(pool, show, mark.epoch).await? {
+        Some(next) => {
+            metrics::counter!("usher_line_rebuilt_total").increment(1);
+            warn!(%show, epoch = next.epoch, "redis had lost the line; it begins anew");
+            next
+        }
+        None => log::find_or_open(pool, show).await?.0,
+    };
+    store.open(keys, mark, rebuild_ms).await
+}
+
+/// Puts the visitors whose sockets are here back into the line, in their old order.
+pub(crate) async fn put_back(room: &Room, line: &Line) -> Result<(), LineError> {
+    let watched = line.watched();
+    info!(show = %line.show, visitors = watched.len(), "visitors go back to their places");
+    for some in watched.chunks(TICKETS_AT_ONCE) {
+        let waiting = tell_admitted(room, line, some).await?;
+        for some in waiting.chunks(BACK_AT_ONCE) {
+            let mut back = Vec::new();
+            for place in some {
+                back.push(put_one_back(room, line, place));
+            }
+            try_join_all(back).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds out what became of visitors who are not in the line, and tells them.
+pub(crate) async fn find_out(
+    room: &Room,
+    line: &Line,
+    missing: &[(Place, Whereabouts)],
+) -> Result<(), LineError> {
+    for (place, whereabouts) in missing {
+        let ended = match whereabouts {
+            Whereabouts::Left => PlaceState::Left,
+            Whereabouts::Expired => PlaceState::Expired,
+            _ => continue,
+        };
+        line.signal(place.ticket, Signal::Ended(ended));
+    }
+    let unsure = missing.iter().filter(|(_, whereabouts)| {
+        matches!(whereabouts, Whereabouts::Admitted | Whereabouts::Unknown)
+    });
+    let unsure: Vec<Place> = unsure.map(|(place, _)| place.clone()).collect();
+    for place in tell_admitted(room, line, &unsure).await? {
+        put_one_back(room, line, &place).await?;
+    }
+    Ok(())
+}
+
+/// Tells those who are in the log that they are admitted; returns the others.
+async fn tell_admitted(
+    room: &Room,
+    line: &Line,
+    places: &[Place],
+) -> Result<Vec<Place>, LineError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
+    let tickets: Vec<_> = places.iter().map(|place| place.ticket).collect();
+    let admitted = log::admissions_of(&room.pool, line.show, &tickets).await?;
+    for admission in &admitted {
+        line.signal(admission.ticket, Signal::Admitted(*admission));
+    }
+    let waits = |place: &&Place| !admitted.iter().any(|known| known.ticket == place.ticket);
+    Ok(places.iter().filter(waits).cloned().collect())
+}
+
+async fn put_one_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
+    let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
+    let back = Some((place, gate::is_drawn(&sale, place.joined_at)));
+    let (_, _, spot) = places::claim(room, line, &sale, place.account, back).await?;
+    if spot.place.ticket != place.ticket {
+        // The account has another place by now.
+        let ended = PlaceState::Expired;
+        line.signal(place.ticket, Signal::Ended(ended));
+    }
+    Ok(())
+}

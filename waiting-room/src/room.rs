@@ -1,0 +1,86 @@
+//! What a node of the waiting room has at hand.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use contract::{ShowId, keys::Secret, place_ticket::PlaceKeys};
+use platform::Shutdown;
+use store::{
+    PgPool,
+    board::{Board, Sale},
+};
+use tokio::sync::watch;
+
+use crate::{
+    config::LineSettings, gate::Gate, limits::Limits, line::Line, passes::Passes,
+    scripts::LineStore, sockets::Sockets, tend::tend,
+};
+
+pub(crate) struct Room {
+    pub settings: LineSettings,
+    pub pool: PgPool,
+    pub store: LineStore,
+    pub board: watch::Receiver<Arc<Board>>,
+    pub place_keys: PlaceKeys,
+    pub passes: Passes,
+    pub limits: Limits,
+    pub sockets: Arc<Sockets>,
+    pub lot: Secret,
+    pub shutdown: Shutdown,
+    /// The lines this node tends: those that were asked for here, and those of open sales.
+    /// Bounded by the board.
+    pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
+}
+
+impl Room {
+    /// The show, and Postgres's clock.
+    pub(crate) fn sale(&self, show: ShowId) -> Option<(Arc<Sale>, DateTime<Utc>)> {
+        let board = self.board.borrow();
+        board.sale(show).map(|sale| (sale, board.now()))
+    }
+
+    /// Postgres's clock.
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.board.borrow().now()
+    }
+
+    /// How the line of a sale stands at this moment.
+    pub(crate) fn gate(&self, sale: &Sale, store_silent: Duration) -> Gate {
+        let board = self.board.borrow();
+        Gate::of(sale, board.now(), board.age(), store_silent)
+    }
+
+    /// The line of a show; this node tends it from now on.
+    pub(crate) fn line(self: &Arc<Self>, sale: &Sale) -> Arc<Line> {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        match lines.entry(sale.show) {
+            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Vacant(vacant) => {
+                let line = Arc::new(Line::new(sale.show, self.gate(sale, Duration::ZERO)));
+                vacant.insert(Arc::clone(&line));
+                self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
+                line
+            }
+        }
+    }
+
+    /// Every line this node tends.
+    pub(crate) fn lines(&self) -> Vec<Arc<Line>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.values().cloned().collect()
+    }
+
+    /// Stops tending a line.
+    pub(crate) fn let_go(&self, show: ShowId) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&show);
+    }
+
+    /// The secret that draws the lots of a show.
+    pub(crate) fn lot_of(&self, show: ShowId) -> [u8; 32] {
+        self.lot.mac(&[show.0.as_bytes()])
+    }
+}

@@ -1,0 +1,46 @@
+//! The same frames as server-sent events.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::response::{
+    IntoResponse as _, Response,
+    sse::{Event, KeepAlive, Sse},
+};
+use contract::api::line::LineFrame;
+use futures_util::stream;
+use platform::Shutdown;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::watch::{Next, Watch};
+
+/// A client that takes no frame for so long is too slow.
+const SEND_WAIT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Streams the frames of a place until it ends, or the client goes or stops reading.
+pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
+    // One frame on its way; the next is made when it was taken.
+    let (send, receive) = mpsc::channel::<LineFrame>(1);
+    shutdown.spawn(async move {
+        while let Some(Next::Frame(frame)) = next(&mut watch, &send).await {
+            if timeout(SEND_WAIT, send.send(frame)).await.is_err() {
+                metrics::counter!("usher_line_slow_clients_total").increment(1);
+                return;
+            }
+        }
+    });
+    let events = stream::unfold(receive, |mut receive| async move {
+        let frame = receive.recv().await?;
+        let event = Event::default().json_data(&frame).expect("a frame is plain JSON");
+        Some((Ok::<_, Infallible>(event), receive))
+    });
+    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+}
+
+/// The next frame; `None` once nobody listens.
+async fn next(watch: &mut Watch, send: &mpsc::Sender<LineFrame>) -> Option<Next> {
+    tokio::select! {
+        next = watch.next() => Some(next),
+        () = send.closed() => None,
+    }
+}

@@ -1,0 +1,272 @@
+//! Joining, asking, leaving.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use contract::{
+    AccountId, ShowId, TicketId,
+    api::{
+        BASE,
+        catalogue::RoomMode,
+        line::{PlaceState, PlaceStatus},
+        problem::Problem,
+    },
+    place_ticket::Place,
+};
+use platform::http::{ApiError, ApiResult, ClientAddr, OptionalCaller, Params, PathId, SignedIn};
+use store::board::Sale;
+
+use super::{
+    events,
+    request::{
+        JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, join_request, proof,
+        proven, sale_and_line,
+    },
+};
+use crate::{
+    cadence,
+    gate::{self, Gate, Unjoinable},
+    line::Line,
+    places::{self, Found, Life, Proof},
+    room::Room,
+    watch::Watch,
+};
+
+/// Takes a place in the line of a show; the same one on every call.
+#[utoipa::path(
+    post, path = "/api/v1/shows/{id}/queue", tag = "Waiting room",
+    params(("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header)),
+    request_body(content = JoinRequest, description = "may be empty"),
+    responses(
+        (status = 201, body = PlaceStatus),
+        (status = 200, body = PlaceStatus, description = "the account has a place already"),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 409, body = Problem, description = "SALE_NOT_OPEN, SALE_CLOSED, ROOM_CLOSED"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
+        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+    ),
+    security(("bearer" = []))
+)]
+pub(crate) async fn join(
+    State(room): State<Arc<Room>>,
+    PathId(show): PathId<ShowId>,
+    SignedIn(caller): SignedIn,
+    ClientAddr(address): ClientAddr,
+    headers: HeaderMap,
+    request: Request,
+) -> ApiResult<Response> {
+    let body = join_request(request).await?;
+    let back = match body.place_ticket.or(header_ticket(&headers)?) {
+        Some(ticket) => Some(proven(&room, show, &ticket)?),
+        None => None,
+    };
+    if back.as_ref().is_some_and(|place| place.account != caller.account) {
+        return Err(bad_ticket());
+    }
+    let (sale, now) = room.sale(show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    gate::joinable(&sale, now).map_err(refusal)?;
+    room.limits.check(address, caller.account)?;
+    if sale.room.mode == RoomMode::Off {
+        return Ok((StatusCode::CREATED, Json(without_a_line(&room, show, caller.account)))
+            .into_response());
+    }
+    let line = room.line(&sale);
+    let (is_new, found) = places::join(&room, &line, &sale, caller.account, back.as_ref()).await?;
+    metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
+        .increment(1);
+    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(answer(status, describe(&room, &line, &sale, found).await))
+}
+
+/// The state of a place, or with `Accept: text/event-stream` its frames.
+#[utoipa::path(
+    get, path = "/api/v1/shows/{id}/queue/{ticketId}", tag = "Waiting room",
+    params(
+        ("id" = ShowId, Path), ("ticketId" = TicketId, Path),
+        ("placeTicket" = Option<String>, Query), ("Place-Ticket" = Option<String>, Header),
+    ),
+    responses(
+        (status = 200, body = PlaceStatus, description = "Retry-After says when to ask again"),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+    ),
+    security(("bearer" = []), ())
+)]
+pub(crate) async fn show(
+    State(room): State<Arc<Room>>,
+    path: PlacePath,
+    Params(params): Params<PlaceParams>,
+    headers: HeaderMap,
+    OptionalCaller(caller): OptionalCaller,
+) -> ApiResult<Response> {
+    let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
+    let (sale, line) = sale_and_line(&room, path.show)?;
+    let found = find(&room, &line, &sale, path.ticket, &proof).await?;
+    if accepts_events(&headers) {
+        let watch = Watch::start(Arc::clone(&room), line, found).await;
+        return Ok(events::stream(&room.shutdown, watch));
+    }
+    Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))
+}
+
+/// Gives a place back, at once.
+#[utoipa::path(
+    delete, path = "/api/v1/shows/{id}/queue/{ticketId}", tag = "Waiting room",
+    params(
+        ("id" = ShowId, Path), ("ticketId" = TicketId, Path),
+        ("placeTicket" = Option<String>, Query), ("Place-Ticket" = Option<String>, Header),
+    ),
+    responses(
+        (status = 204),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+    ),
+    security(("bearer" = []), ())
+)]
+pub(crate) async fn leave(
+    State(room): State<Arc<Room>>,
+    path: PlacePath,
+    Params(params): Params<PlaceParams>,
+    headers: HeaderMap,
+    OptionalCaller(caller): OptionalCaller,
+) -> ApiResult<StatusCode> {
+    let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
+    let (sale, line) = sale_and_line(&room, path.show)?;
+    find(&room, &line, &sale, path.ticket, &proof).await?;
+    places::leave(&room, &line, path.ticket).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Finds the place of a request; 404 where it is not theirs.
+pub(crate) async fn find(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    ticket: TicketId,
+    proof: &Proof,
+) -> ApiResult<Found> {
+    if let Proof::Ticket(place) = proof
+        && place.ticket != ticket
+    {
+        return Err(ApiError::not_found("PLACE_NOT_FOUND"));
+    }
+    let found = places::find(room, line, sale, ticket, proof).await?;
+    found.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))
+}
+
+fn proof_of(
+    room: &Room,
+    path: &PlacePath,
+    params: PlaceParams,
+    headers: &HeaderMap,
+    account: Option<AccountId>,
+) -> ApiResult<Proof> {
+    let ticket = params.place_ticket.or(header_ticket(headers)?);
+    proof(room, path.show, ticket.as_deref(), account)
+}
+
+fn accepts_events(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/event-stream"))
+}
+
+fn refusal(why: Unjoinable) -> ApiError {
+    match why {
+        Unjoinable::Over => ApiError::conflict("SALE_CLOSED", "the sale has ended"),
+        Unjoinable::Rejecting => {
+            ApiError::conflict("ROOM_CLOSED", "nobody can join this line at the moment")
+        }
+        Unjoinable::NotOpen => {
+            ApiError::conflict("SALE_NOT_OPEN", "this line cannot be joined yet; come back later")
+        }
+    }
+}
+
+/// The answer, with when to ask again where there is something to wait for.
+fn answer(status: StatusCode, place: PlaceStatus) -> Response {
+    let waits =
+        matches!(place.state, PlaceState::Prequeue | PlaceState::Waiting | PlaceState::SoldOut);
+    let wait = cadence::between_polls(place.ahead.unwrap_or(u64::MAX)).as_secs();
+    let mut response = (status, Json(place)).into_response();
+    let headers = response.headers_mut();
+    if waits {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
+    }
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Where there is no waiting room, everybody is admitted, and no place is kept.
+fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus {
+    let place = Place {
+        ticket: TicketId::new(),
+        account,
+        show,
+        lane: 0,
+        epoch: 0,
+        number: 0,
+        joined_at: room.now(),
+    };
+    status(room, &place, PlaceState::Admitted)
+}
+
+/// A place as its owner sees it.
+async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
+    let gate = room.gate(sale, line.store_silent());
+    let place = &found.place;
+    let state = match (&found.life, gate) {
+        (Life::Ended(ended), _) => *ended,
+        (_, Gate::Over) => PlaceState::Closed,
+        (_, Gate::Off) => PlaceState::Admitted,
+        (Life::Admitted(admission), _) => {
+            let Some(expires_at) = places::pass_expiry(room, line, admission).await else {
+                return status(room, place, PlaceState::Expired);
+            };
+            let pass = room.passes.sign(line.show, admission, expires_at);
+            return PlaceStatus {
+                pass,
+                expires_at: Some(expires_at),
+                waiting: line.waiting(),
+                ..status(room, place, PlaceState::Admitted)
+            };
+        }
+        (Life::Waiting(_), Gate::Early { lottery: true }) => PlaceState::Prequeue,
+        (Life::Waiting(_), Gate::SoldOut) => PlaceState::SoldOut,
+        (Life::Waiting(_), _) => PlaceState::Waiting,
+    };
+    let mut status = status(room, place, state);
+    status.waiting = line.waiting();
+    if let Life::Waiting(spot) = &found.life
+        && !matches!(gate, Gate::Over | Gate::Off)
+    {
+        let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
+        let standing = line.standing(spot, gate, sale.room.rate_per_second, opens_in);
+        status.ahead = standing.ahead;
+        status.position = standing.ahead.map(|ahead| ahead + 1);
+        status.eta_seconds = standing.eta;
+    }
+    status
+}
+
+fn status(room: &Room, place: &Place, state: PlaceState) -> PlaceStatus {
+    PlaceStatus {
+        ticket_id: place.ticket,
+        place_ticket: room.place_keys.sign(place),
+        state,
+        position: None,
+        ahead: None,
+        waiting: 0,
+        eta_seconds: None,
+        live_url: format!("{BASE}/shows/{}/queue/{}/live", place.show, place.ticket),
+        pass: None,
+        expires_at: None,
+    }
+}

@@ -1,0 +1,121 @@
+//! What a request to the waiting room says: which place, and whose.
+
+use std::sync::Arc;
+
+use axum::{
+    body::to_bytes,
+    extract::{FromRequest as _, FromRequestParts, Path, Request},
+    http::{HeaderMap, StatusCode, request::Parts},
+};
+use contract::{ShowId, TicketId, place_ticket::Place};
+use platform::http::{ApiError, Body};
+use serde::Deserialize;
+use store::board::Sale;
+use utoipa::ToSchema;
+
+use crate::{line::Line, places::Proof, room::Room};
+
+/// Most bytes of a body here.
+const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Carries a place ticket.
+const PLACE_TICKET: &str = "place-ticket";
+
+/// The body of a join; all of it may be left out.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct JoinRequest {
+    /// A ticket of an earlier join, to have that place again after an outage.
+    pub place_ticket: Option<String>,
+}
+
+/// The parameters of a place's routes.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct PlaceParams {
+    pub place_ticket: Option<String>,
+}
+
+/// The show and the ticket in a path.
+pub(crate) struct PlacePath {
+    pub show: ShowId,
+    pub ticket: TicketId,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Path((show, ticket)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| ApiError::invalid("id", "is not readable"))?;
+        let no_id = |name| move |_| ApiError::invalid(name, "is not an id: a UUID is needed");
+        Ok(Self {
+            show: show.parse().map_err(no_id("id"))?,
+            ticket: ticket.parse().map_err(no_id("ticketId"))?,
+        })
+    }
+}
+
+/// Reads the body of a join: nothing at all is as good as `{}`.
+pub(crate) async fn join_request(request: Request) -> Result<JoinRequest, ApiError> {
+    let (parts, body) = request.into_parts();
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "BODY_TOO_LARGE",
+            format!("a body here has at most {BODY_BYTES_MAX} bytes"),
+        )
+    })?;
+    if bytes.is_empty() {
+        return Ok(JoinRequest::default());
+    }
+    let again = Request::from_parts(parts, bytes.into());
+    let Body(body) = <Body<JoinRequest>>::from_request(again, &()).await?;
+    Ok(body)
+}
+
+/// The place ticket in a header.
+pub(crate) fn header_ticket(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get(PLACE_TICKET) else { return Ok(None) };
+    value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad_ticket())
+}
+
+/// The place a ticket proves, for this show; 401 where it proves none.
+pub(crate) fn proven(room: &Room, show: ShowId, ticket: &str) -> Result<Place, ApiError> {
+    let place = room.place_keys.verify(ticket).filter(|place| place.show == show);
+    place.ok_or_else(bad_ticket)
+}
+
+/// 401 for a ticket that is forged, edited, another show's or another account's.
+pub(crate) fn bad_ticket() -> ApiError {
+    metrics::counter!("usher_line_ticket_refused_total").increment(1);
+    ApiError::new(
+        StatusCode::UNAUTHORIZED,
+        "PLACE_TICKET_INVALID",
+        "this place ticket is not valid here; join the line again without it",
+    )
+}
+
+/// The proof of a request for a place: its ticket, or else the account.
+pub(crate) fn proof(
+    room: &Room,
+    show: ShowId,
+    ticket: Option<&str>,
+    account: Option<contract::AccountId>,
+) -> Result<Proof, ApiError> {
+    match (ticket, account) {
+        (Some(ticket), _) => Ok(Proof::Ticket(proven(room, show, ticket)?)),
+        (None, Some(account)) => Ok(Proof::Account(account)),
+        (None, None) => Err(ApiError::unauthenticated()),
+    }
+}
+
+/// The show on the board, and its line on this node.
+pub(crate) fn sale_and_line(
+    room: &Arc<Room>,
+    show: ShowId,
+) -> Result<(Arc<Sale>, Arc<Line>), ApiError> {
+    let (sale, _) = room.sale(show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    let line = room.line(&sale);
+    Ok((sale, line))
+}

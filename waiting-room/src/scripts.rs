@@ -1,0 +1,418 @@
+//! The line's store in Redis: one Lua script per operation, and the keys they work on.
+
+use std::{sync::LazyLock, time::Duration};
+
+use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
+use platform::cache::Cache;
+use redis::{FromRedisValue, Script, ScriptInvocation};
+use store::line::{Admission, LineMark};
+
+use crate::{LineError, spot::Spot};
+
+/// The keys of one show's line, in the order every script expects.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys([String; 12]);
+
+impl Keys {
+    /// The keys of a show, all under its hash tag.
+    pub(crate) fn of(show: ShowId) -> Self {
+        let key = |name: &str| format!("line:{{{show}}}:{name}");
+        Self([
+            key("head"),
+            key("bucket"),
+            key("line"),
+            key("ready"),
+            key("seen"),
+            key("absent"),
+            key("places"),
+            key("accounts"),
+            key("ended"),
+            key("admitting"),
+            key("active"),
+            key("changes"),
+        ])
+    }
+
+    pub(crate) fn head(&self) -> &str {
+        &self.0[0]
+    }
+
+    pub(crate) fn line(&self) -> &str {
+        &self.0[2]
+    }
+
+    pub(crate) fn active(&self) -> &str {
+        &self.0[10]
+    }
+
+    pub(crate) fn changes(&self) -> &str {
+        &self.0[11]
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[String] {
+        &self.0
+    }
+}
+
+macro_rules! scripts {
+    ($($name:ident = $file:literal;)+) => {$(
+        static $name: LazyLock<Script> = LazyLock::new(|| {
+            Script::new(concat!(
+                include_str!("scripts/prelude.lua"),
+                include_str!(concat!("scripts/", $file, ".lua")),
+            ))
+        });
+    )+};
+}
+
+scripts! {
+    OPEN = "open";
+    JOIN = "join";
+    TOUCH = "touch";
+    LEAVE = "leave";
+    ADMIT = "admit";
+    SETTLE = "settle";
+    SWEEP = "sweep";
+}
+
+/// What a script says, or that the store has lost the line.
+#[derive(Debug)]
+pub(crate) enum Told<T> {
+    Known(T),
+    Flushed,
+}
+
+/// Who asks for a place.
+pub(crate) struct Joiner<'a> {
+    pub account: AccountId,
+    /// The ticket of a new place.
+    pub ticket: TicketId,
+    pub joined_at: i64,
+    /// Whether a new place is drawn by lot.
+    pub drawn: bool,
+    /// The secret of the lot.
+    pub lot: &'a [u8],
+    /// The place to come back to, and whether it was drawn.
+    pub back: Option<(&'a Place, bool)>,
+}
+
+/// How a join ended.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    /// Numbers of this epoch must be reserved first.
+    Full {
+        epoch: u32,
+    },
+    Placed {
+        how: Placed,
+        epoch: u32,
+        seq: u64,
+        spot: Spot,
+    },
+}
+
+/// How an account came to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    New,
+    /// By a ticket that the store had lost.
+    Back,
+    /// It has it already.
+    Waiting,
+    Admitting,
+    Admitted,
+}
+
+/// Where a ticket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    Waiting,
+    /// Taken from the line, not in the log yet.
+    Admitting,
+    Admitted,
+    Left,
+    Expired,
+    Unknown,
+}
+
+/// Where tickets are, in the order they were asked for, with their records or accounts.
+pub(crate) struct Touched {
+    pub epoch: u32,
+    pub seq: u64,
+    pub tickets: Vec<(Whereabouts, String)>,
+}
+
+/// What a sweep found.
+pub(crate) struct Swept {
+    pub epoch: u32,
+    pub seq: u64,
+    pub active: u64,
+    pub absent: u64,
+    /// Taken from the line by a node that did not finish.
+    pub unsettled: Vec<Spot>,
+}
+
+/// How long a sweep waits for somebody.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// Silence after which a visitor is absent.
+    pub absent: Duration,
+    /// Silence after which the place is lost.
+    pub grace: Duration,
+    /// After it an admission that is not settled is done again.
+    pub retry: Duration,
+}
+
+/// The scripts, on a connection.
+#[derive(Clone)]
+pub(crate) struct LineStore {
+    pub cache: Cache,
+}
+
+impl LineStore {
+    /// Opens the line under this mark, holding admission so long.
+    pub(crate) async fn open(
+        &self,
+        keys: &Keys,
+        mark: LineMark,
+        hold_ms: u64,
+    ) -> Result<(), LineError> {
+        let mut call = with_keys(&OPEN, keys);
+        call.arg(mark.epoch).arg(mark.high_water).arg(hold_ms);
+        self.run::<Vec<String>>("open", &call).await.map(drop)
+    }
+
+    /// Gives an account its place. `reserved` are the epoch and the last number of a reservation.
+    pub(crate) async fn join(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        joiner: &Joiner<'_>,
+        reserved: Option<(u32, u64)>,
+    ) -> Result<Told<Joined>, LineError> {
+        let (epoch, up_to) = reserved.unwrap_or((0, 0));
+        let mut call = with_keys(&JOIN, keys);
+        call.arg(joiner.account.to_string())
+            .arg(joiner.ticket.to_string())
+            .arg(joiner.joined_at)
+            .arg(u8::from(joiner.drawn))
+            .arg(joiner.lot)
+            .arg(epoch)
+            .arg(up_to);
+        match joiner.back {
+            Some((place, drawn)) => call
+                .arg(place.ticket.to_string())
+                .arg(place.number)
+                .arg(place.epoch)
+                .arg(place.joined_at.timestamp())
+                .arg(u8::from(drawn)),
+            None => call.arg(["", "0", "0", "0", "0"].as_slice()),
+        };
+        let answer: Vec<String> = self.run("join", &call).await?;
+        let words: Vec<&str> = answer.iter().map(String::as_str).collect();
+        let how = match words.as_slice() {
+            ["FLUSHED"] => return Ok(Told::Flushed),
+            ["FULL", epoch] => return Ok(Told::Known(Joined::Full { epoch: number(epoch)? })),
+            ["NEW", ..] => Placed::New,
+            ["BACK", ..] => Placed::Back,
+            ["WAITING", ..] => Placed::Waiting,
+            ["ADMITTING", ..] => Placed::Admitting,
+            ["ADMITTED", ..] => Placed::Admitted,
+            _ => return Err(unreadable(&answer)),
+        };
+        let [_, seq, ticket, record, epoch] = words.as_slice() else {
+            return Err(unreadable(&answer));
+        };
+        let spot = Spot::parse(show, ticket, record)?;
+        Ok(Told::Known(Joined::Placed { how, epoch: number(epoch)?, seq: number(seq)?, spot }))
+    }
+
+    /// Hears of visitors and says where each of them is.
+    pub(crate) async fn touch(
+        &self,
+        keys: &Keys,
+        tickets: &[TicketId],
+        with_records: bool,
+    ) -> Result<Told<Touched>, LineError> {
+        let mut call = with_keys(&TOUCH, keys);
+        call.arg(u8::from(with_records));
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        let answer: Vec<String> = self.run("touch", &call).await?;
+        let Some((epoch, seq, rest)) = known(&answer)? else { return Ok(Told::Flushed) };
+        let tickets =
+            rest.chunks_exact(2).map(|pair| Ok((whereabouts(&pair[0])?, pair[1].clone())));
+        let tickets = tickets.collect::<Result<_, LineError>>()?;
+        Ok(Told::Known(Touched { epoch, seq, tickets }))
+    }
+
+    /// Gives a place back; whether there was one to give back.
+    pub(crate) async fn leave(
+        &self,
+        keys: &Keys,
+        ticket: TicketId,
+    ) -> Result<Told<bool>, LineError> {
+        let mut call = with_keys(&LEAVE, keys);
+        call.arg(ticket.to_string());
+        let answer: String = self.run("leave", &call).await?;
+        Ok(if answer == "FLUSHED" { Told::Flushed } else { Told::Known(answer == "LEFT") })
+    }
+
+    /// Takes from the head of the line whoever the bucket and the cap let in.
+    pub(crate) async fn admit(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        room: &contract::api::catalogue::WaitingRoom,
+        at_most: u32,
+    ) -> Result<Told<Vec<Spot>>, LineError> {
+        let mut call = with_keys(&ADMIT, keys);
+        call.arg(room.rate_per_second)
+            .arg(room.burst)
+            .arg(room.max_active.unwrap_or(0))
+            .arg(at_most);
+        let answer: Vec<String> = self.run("admit", &call).await?;
+        match answer.split_at_checked(2) {
+            Some(([ok, _], rest)) if ok == "OK" => Ok(Told::Known(spots(show, rest)?)),
+            _ if answer == ["FLUSHED"] => Ok(Told::Flushed),
+            _ => Err(unreadable(&answer)),
+        }
+    }
+
+    /// Records that admissions are in the log; they are active until these times, in ms.
+    pub(crate) async fn settle(
+        &self,
+        keys: &Keys,
+        admissions: impl Iterator<Item = (Admission, i64)>,
+    ) -> Result<u64, LineError> {
+        let mut call = with_keys(&SETTLE, keys);
+        for (admission, until_ms) in admissions {
+            call.arg(admission.ticket.to_string())
+                .arg(until_ms)
+                .arg(admission.admitted_at.timestamp_millis());
+        }
+        self.run("settle", &call).await
+    }
+
+    /// Notices who is away, and what was left undone.
+    pub(crate) async fn sweep(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        patience: Patience,
+        at_most: u32,
+    ) -> Result<Told<Swept>, LineError> {
+        let mut call = with_keys(&SWEEP, keys);
+        call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
+        let answer: Vec<String> = self.run("sweep", &call).await?;
+        let Some((epoch, seq, rest)) = known(&answer)? else { return Ok(Told::Flushed) };
+        let Some(([active, absent, _held], unsettled)) = rest.split_first_chunk::<3>() else {
+            return Err(unreadable(&answer));
+        };
+        let unsettled = spots(show, unsettled)?;
+        let (active, absent) = (number(active)?, number(absent)?);
+        Ok(Told::Known(Swept { epoch, seq, active, absent, unsettled }))
+    }
+
+    /// Until when an admitted visitor counts as active, in ms; `None` where that is not known.
+    pub(crate) async fn active_until(
+        &self,
+        keys: &Keys,
+        ticket: TicketId,
+    ) -> Result<Option<i64>, LineError> {
+        let ticket = ticket.to_string();
+        let score: Option<f64> =
+            self.query(redis::cmd("ZSCORE").arg(keys.active()).arg(ticket)).await?;
+        #[expect(clippy::cast_possible_truncation, reason = "a time in ms is below 2^53")]
+        Ok(score.map(|ms| ms as i64))
+    }
+
+    /// Keeps an admitted visitor active for longer.
+    pub(crate) async fn stay_active(
+        &self,
+        keys: &Keys,
+        ticket: TicketId,
+        until_ms: i64,
+    ) -> Result<(), LineError> {
+        let mut command = redis::cmd("ZADD");
+        command.arg(keys.active()).arg("XX").arg("GT").arg(until_ms).arg(ticket.to_string());
+        self.query(&command).await
+    }
+
+    /// Lets the keys of a line that is over go, a day from now.
+    pub(crate) async fn forget_in_a_day(&self, keys: &Keys) -> Result<(), LineError> {
+        let mut pipeline = redis::pipe();
+        for key in keys.all() {
+            pipeline.expire(key, 86_400).ignore();
+        }
+        let mut connection = self.cache.connection()?;
+        Ok(self.cache.observe(pipeline.query_async(&mut connection).await)?)
+    }
+
+    async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LineError> {
+        let mut connection = self.cache.connection()?;
+        Ok(self.cache.observe(command.query_async(&mut connection).await)?)
+    }
+
+    async fn run<T: FromRedisValue>(
+        &self,
+        name: &'static str,
+        call: &ScriptInvocation<'_>,
+    ) -> Result<T, LineError> {
+        let mut connection = self.cache.connection()?;
+        let answer = self.cache.observe(call.invoke_async(&mut connection).await);
+        Ok(answer.inspect_err(|_| {
+            metrics::counter!("usher_line_script_failed_total", "script" => name).increment(1);
+        })?)
+    }
+}
+
+fn with_keys<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
+    let mut call = script.prepare_invoke();
+    for key in keys.all() {
+        call.key(key);
+    }
+    call
+}
+
+/// Epoch, seq, and what follows them.
+type Known<'a> = (u32, u64, &'a [String]);
+
+/// Splits an answer into epoch, seq and the rest; `None` for FLUSHED.
+fn known(answer: &[String]) -> Result<Option<Known<'_>>, LineError> {
+    match answer {
+        [flushed] if flushed == "FLUSHED" => Ok(None),
+        [ok, epoch, seq, rest @ ..] if ok == "OK" => Ok(Some((number(epoch)?, number(seq)?, rest))),
+        _ => Err(unreadable(answer)),
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn spots(show: ShowId, pairs: &[String]) -> Result<Vec<Spot>, LineError> {
+    pairs.chunks_exact(2).map(|pair| Spot::parse(show, &pair[0], &pair[1])).collect()
+}
+
+fn whereabouts(word: &str) -> Result<Whereabouts, LineError> {
+    Ok(match word {
+        "WAITING" => Whereabouts::Waiting,
+        "ADMITTING" => Whereabouts::Admitting,
+        "ADMITTED" => Whereabouts::Admitted,
+        "LEFT" => Whereabouts::Left,
+        "EXPIRED" => Whereabouts::Expired,
+        "UNKNOWN" => Whereabouts::Unknown,
+        other => return Err(LineError::Unreadable(other.to_owned())),
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, LineError> {
+    text.parse().map_err(|_| LineError::Unreadable(format!("`{text}` is no number")))
+}
+
+fn unreadable(answer: &[String]) -> LineError {
+    LineError::Unreadable(format!("{answer:?}"))
+}

@@ -1,0 +1,48 @@
+-- Lets in whoever is first in the line and there, as far as the bucket and the cap allow.
+-- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call
+-- Returns {'FLUSHED'}; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
+--      until settled, so a node that dies in between loses nobody.
+-- Atomic, because any number of nodes run it at once and the sum must be exact. By the store's
+-- own clock: a jump forwards yields at most one burst, a jump backwards nothing.
+local mark = redis.call('HMGET', head, 'epoch', 'counter', 'held_until')
+if not mark[1] or not mark[2] then return {'FLUSHED'} end
+local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local max_active, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = now_ms()
+local answer = {'OK', mark[1]}
+-- No hold is longer than a minute; one that looks longer comes from a clock that jumped.
+local hold = tonumber(mark[3] or '0') - now
+if hold > 0 and hold <= 60000 then return answer end
+
+local was = redis.call('HMGET', bucket, 'tokens', 'at')
+local tokens, elapsed = 0, 0
+if was[1] and was[2] then
+  tokens, elapsed = tonumber(was[1]), math.max(0, now - tonumber(was[2]))
+end
+tokens = math.min(burst, tokens + elapsed / 1000 * rate)
+
+local free = math.min(math.floor(tokens), batch)
+if max_active > 0 then
+  local taken = redis.call('ZCOUNT', active, '(' .. text(now), '+inf') + redis.call('ZCARD', admitting)
+  free = math.min(free, max_active - taken)
+end
+local gone = {}
+if free > 0 then
+  for _, ticket in ipairs(redis.call('ZRANGE', ready, 0, free - 1)) do
+    local rank = take_out(ticket)
+    if not rank then redis.call('ZREM', ready, ticket) end
+    local record = redis.call('HGET', places, ticket)
+    if rank and record then
+      redis.call('ZADD', admitting, text(now), ticket)
+      answer[#answer + 1] = ticket
+      answer[#answer + 1] = record
+      tokens = tokens - 1
+    end
+    gone[#gone + 1] = rank
+  end
+end
+-- Rounded down, so that rounding never lets anybody in.
+redis.call('HSET', bucket, 'tokens', string.format('%.6f', math.floor(tokens * 1e6) / 1e6),
+  'at', string.format('%.3f', now))
+if #gone > 0 then tell(mark[1], 'g', table.concat(gone, ' ')) end
+return answer

@@ -1,0 +1,16 @@
+-- Opens the line, or opens it again after the store has lost it. A newer epoch replaces an older
+-- one; the same or an older one changes nothing.
+-- ARGV 1 epoch, 2 highest number that may have been given out, 3 ms to hold admission, so that
+--      those who were in the line can come back before anybody is let in
+-- Returns the epoch and the seq of the line.
+-- Atomic, because several nodes notice a loss at once and one counter must come of it.
+local mark = redis.call('HMGET', head, 'epoch', 'counter', 'reserved', 'seq')
+if mark[1] and mark[2] and tonumber(mark[1]) >= tonumber(ARGV[1]) then
+  return {mark[1], mark[4] or '0'}
+end
+local given = math.max(tonumber(mark[2] or '0'), tonumber(ARGV[2]))
+local now = now_ms()
+redis.call('HSET', head, 'epoch', ARGV[1], 'counter', text(given), 'reserved', text(given),
+  'held_until', text(now + tonumber(ARGV[3])))
+local seq = tell(ARGV[1], 'o', '1')
+return {ARGV[1], text(seq)}

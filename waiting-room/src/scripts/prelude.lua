@@ -1,0 +1,88 @@
+-- Common head of every script of the line; put before each of them.
+--
+-- KEYS of every script, all under the hash tag of the show:
+--  1 head       hash   epoch, counter (last number given out), reserved (how far it may go),
+--                      seq (of the last change), held_until and lenient_until, swept_at (ms)
+--  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
+--  3 line       zset   ticket -> rank: everybody in the line
+--  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
+--  5 seen       zset   ticket -> ms: when each of the ready was last heard of
+--  6 absent     zset   ticket -> ms: when each of the others was last heard of
+--  7 places     hash   ticket -> "account number rank epoch joined_at"
+--  8 accounts   hash   account -> ticket
+--  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; kept for a day
+-- 10 admitting  zset   ticket -> ms: taken from the line, not yet in Postgres's log
+-- 11 active     zset   ticket -> ms: admitted, until then
+-- 12 changes    stream what each script changed, for the nodes: e epoch, s seq,
+--                      j ranks that joined, g ranks that are gone, l tickets that left,
+--                      x tickets that expired, p "ticket admitted_at" of the admitted, o opened
+local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local places, accounts, ended = KEYS[7], KEYS[8], KEYS[9]
+local admitting, active, changes = KEYS[10], KEYS[11], KEYS[12]
+
+local DRAWN_MAX = 1048576
+local CHANGES_MAX = 100000
+local DAY = 86400
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return tonumber(time[1]) * 1000 + tonumber(time[2]) / 1000
+end
+
+local function text(number)
+  return string.format('%.0f', number)
+end
+
+-- The epoch; nil where the store has lost the line.
+local function epoch_of_line()
+  local mark = redis.call('HMGET', head, 'epoch', 'counter')
+  if mark[1] and mark[2] then return mark[1] end
+  return nil
+end
+
+-- Tells the nodes what changed, under the next number; a node that misses one starts over.
+local function tell(epoch, ...)
+  local seq = redis.call('HINCRBY', head, 'seq', 1)
+  redis.call('XADD', changes, 'MAXLEN', '~', CHANGES_MAX, '*', 'e', epoch, 's', seq, ...)
+  return seq
+end
+
+-- Takes a ticket out of the line; returns its rank, or nil where it was not in it.
+local function take_out(ticket)
+  local rank = redis.call('ZSCORE', line, ticket)
+  if not rank then return nil end
+  redis.call('ZREM', line, ticket)
+  redis.call('ZREM', ready, ticket)
+  redis.call('ZREM', seen, ticket)
+  redis.call('ZREM', absent, ticket)
+  return text(tonumber(rank))
+end
+
+-- Somebody was heard of: back among the ready, where the place is still kept.
+local function hear(ticket, now)
+  local rank = redis.call('ZSCORE', line, ticket)
+  if not rank then return false end
+  redis.call('ZREM', absent, ticket)
+  redis.call('ZADD', ready, rank, ticket)
+  redis.call('ZADD', seen, text(now), ticket)
+  return true
+end
+
+-- Forgets whose ticket it was; returns the account, or nil.
+local function forget(ticket)
+  local record = redis.call('HGET', places, ticket)
+  if not record then return nil end
+  local account = string.match(record, '^%S+')
+  redis.call('HDEL', places, ticket)
+  if redis.call('HGET', accounts, account) == ticket then
+    redis.call('HDEL', accounts, account)
+  end
+  return account
+end
+
+-- Remembers for a day how a place ended.
+local function remember_end(ticket, how, account)
+  redis.call('HSET', ended, ticket, how .. ' ' .. account)
+  redis.call('EXPIRE', ended, DAY)
+end
+

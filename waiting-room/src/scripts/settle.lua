@@ -1,0 +1,19 @@
+-- Records that visitors are admitted and logged: they are active until their pass expires.
+-- ARGV for each: ticket, ms until which it is active, ms at which it was admitted
+-- Returns how many were news.
+-- Atomic, so that a visitor counts against the cap at every moment.
+local epoch = epoch_of_line()
+if not epoch then return 0 end
+local news, gone = {}, {}
+for i = 1, #ARGV, 3 do
+  local ticket = ARGV[i]
+  local was_admitting = redis.call('ZREM', admitting, ticket) == 1
+  -- Back in the line by a ticket, because the store had lost that it was being admitted.
+  gone[#gone + 1] = take_out(ticket)
+  local added = redis.call('ZADD', active, 'NX', ARGV[i + 1], ticket) == 1
+  if was_admitting or added then news[#news + 1] = ticket .. ' ' .. ARGV[i + 2] end
+end
+if #news > 0 or #gone > 0 then
+  tell(epoch, 'p', table.concat(news, ' '), 'g', table.concat(gone, ' '))
+end
+return #news

@@ -1,0 +1,63 @@
+-- Notices who is away: first skipped by admission, after the grace out of the line. Frees the
+-- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
+-- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
+--      in one call, 4 ms after which an admission that is not settled is done again
+-- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, visitors absent, ms admission is
+--      still held, then ticket and record of each admission to be done again}.
+-- Atomic, because a visitor may come back at the same moment.
+local epoch = epoch_of_line()
+if not epoch then return {'FLUSHED'} end
+local absent_ms, grace_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+local batch, retry_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
+local now = now_ms()
+
+-- Nobody swept for a while, or the clock jumped: the silence was ours, so everybody gets the
+-- whole grace to be heard again.
+local mark = redis.call('HMGET', head, 'swept_at', 'lenient_until', 'held_until')
+local lenient_until = tonumber(mark[2] or '0')
+if not mark[1] or math.abs(now - tonumber(mark[1])) > 5000 then lenient_until = now + grace_ms end
+if lenient_until > now + grace_ms then lenient_until = now + grace_ms end
+redis.call('HSET', head, 'swept_at', text(now), 'lenient_until', text(lenient_until))
+
+local gone, expired = {}, {}
+if now >= lenient_until then
+  local silent = redis.call('ZRANGEBYSCORE', seen, '-inf', text(now - absent_ms), 'WITHSCORES',
+    'LIMIT', 0, batch)
+  for i = 1, #silent, 2 do
+    redis.call('ZREM', ready, silent[i])
+    redis.call('ZREM', seen, silent[i])
+    redis.call('ZADD', absent, silent[i + 1], silent[i])
+  end
+  for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', absent, '-inf', text(now - grace_ms),
+    'LIMIT', 0, batch)) do
+    gone[#gone + 1] = take_out(ticket)
+    redis.call('ZREM', absent, ticket)
+    expired[#expired + 1] = ticket
+    local account = forget(ticket)
+    if account then remember_end(ticket, 'EXPIRED', account) end
+  end
+end
+local lapsed = redis.call('ZRANGEBYSCORE', active, '-inf', text(now), 'LIMIT', 0, batch)
+for _, ticket in ipairs(lapsed) do
+  redis.call('ZREM', active, ticket)
+  forget(ticket)
+end
+if #expired > 0 then
+  tell(epoch, 'g', table.concat(gone, ' '), 'x', table.concat(expired, ' '))
+end
+
+local hold = tonumber(mark[3] or '0') - now
+if hold < 0 or hold > 60000 then hold = 0 end
+local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0',
+  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent)), text(hold)}
+for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', admitting, '-inf', text(now - retry_ms),
+  'LIMIT', 0, batch)) do
+  local record = redis.call('HGET', places, ticket)
+  if record then
+    answer[#answer + 1] = ticket
+    answer[#answer + 1] = record
+  else
+    redis.call('ZREM', admitting, ticket)
+  end
+end
+return answer

@@ -1,0 +1,47 @@
+//! A place and where it stands.
+
+use chrono::DateTime;
+use contract::{ShowId, TicketId, place_ticket::Place};
+
+use crate::LineError;
+
+/// Ranks up to this belong to those who were drawn by lot; the scripts use the same bound.
+pub(crate) const DRAWN_MAX: u64 = 1 << 20;
+
+/// A place, and its rank: the order in which the line is served. Without a lot it is the number,
+/// above [`DRAWN_MAX`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Spot {
+    pub place: Place,
+    pub rank: u64,
+}
+
+impl Spot {
+    /// Reads the record of a ticket, as the scripts write it.
+    pub(crate) fn parse(show: ShowId, ticket: &str, record: &str) -> Result<Self, LineError> {
+        read(show, ticket, record)
+            .ok_or_else(|| LineError::Unreadable(format!("ticket `{ticket}`, record `{record}`")))
+    }
+
+    /// Whether the place was drawn by lot.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.rank <= DRAWN_MAX
+    }
+
+    /// The most that can be ahead, where nothing else is known.
+    pub(crate) fn ahead_max(&self) -> Option<u64> {
+        (!self.is_drawn()).then(|| self.place.number.saturating_sub(1))
+    }
+}
+
+fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
+    let mut fields = record.split(' ');
+    let account = fields.next()?.parse().ok()?;
+    let number = fields.next()?.parse().ok()?;
+    let rank = fields.next()?.parse().ok()?;
+    let epoch = fields.next()?.parse().ok()?;
+    let joined_at = DateTime::from_timestamp(fields.next()?.parse().ok()?, 0)?;
+    let ticket: TicketId = ticket.parse().ok()?;
+    let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at };
+    Some(Spot { place, rank })
+}

@@ -1,0 +1,202 @@
+//! Tending a line: letting visitors in, noticing who is away, keeping those who watch here present.
+//! Every node does it for every line; the scripts make the sum exact.
+
+use std::{sync::Arc, time::Duration};
+
+use store::{board::Sale, line as log};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use crate::{
+    LineError,
+    gate::Gate,
+    line::{Line, Progress},
+    recover::{self, TICKETS_AT_ONCE},
+    room::Room,
+    scripts::Told,
+    spot::Spot,
+};
+
+/// How often admission runs.
+const TICK: Duration = Duration::from_millis(100);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often the store hears that the watchers of this node are here. Several of these fit into
+/// the silence after which a visitor counts as absent.
+const TOUCH_EVERY: Duration = Duration::from_secs(5);
+/// Most visitors let in, or dealt with, in one call of a script.
+const BATCH: u32 = 1_000;
+/// A line is tended so long after its sale is over, for those who ask once more.
+const AFTER_THE_END: Duration = Duration::from_mins(1);
+/// After a failure, admission waits so long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What is left to do, and when.
+struct Rounds {
+    sweep_at: Instant,
+    touch_at: Instant,
+    admit_at: Instant,
+    ended_at: Option<Instant>,
+    /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
+    unlogged: Vec<Spot>,
+    /// How far the line had got at the last sweep. A node that has not seen that a second later
+    /// has lost the stream.
+    must_have_seen: Progress,
+}
+
+/// Tends a line until its sale has long been over, or the shutdown begins.
+pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
+    let now = Instant::now();
+    let mut rounds = Rounds {
+        sweep_at: now,
+        touch_at: now + TOUCH_EVERY,
+        admit_at: now,
+        ended_at: None,
+        unlogged: Vec::new(),
+        must_have_seen: Progress::default(),
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = room.shutdown.begun() => return,
+            _ = ticks.tick() => {}
+        }
+        if rounds.is_last(&room, &line) {
+            break;
+        }
+        if let Err(error) = rounds.run(&room, &line).await {
+            metrics::counter!("usher_line_round_failed_total").increment(1);
+            warn!(show = %line.show, "the line is held: {:#}", anyhow::Error::from(error));
+            rounds.admit_at = Instant::now() + PAUSE_AFTER_FAILURE;
+        }
+    }
+    info!(show = %line.show, "the line is over");
+    room.let_go(line.show);
+    if let Err(error) = room.store.forget_in_a_day(&line.keys).await {
+        warn!(show = %line.show, "its keys stay: {:#}", anyhow::Error::from(error));
+    }
+}
+
+impl Rounds {
+    fn is_last(&mut self, room: &Room, line: &Line) -> bool {
+        let sale = room.sale(line.show);
+        let gate = match &sale {
+            Some((sale, _)) => room.gate(sale, line.store_silent()),
+            None => Gate::Over,
+        };
+        line.set_gate(gate);
+        if gate != Gate::Over {
+            self.ended_at = None;
+            return false;
+        }
+        self.ended_at.get_or_insert_with(Instant::now).elapsed() > AFTER_THE_END
+    }
+
+    async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
+        let now = Instant::now();
+        if now >= self.sweep_at {
+            self.sweep_at = now + SWEEP_EVERY;
+            self.sweep(room, line).await?;
+        }
+        if now >= self.touch_at {
+            self.touch_at = now + TOUCH_EVERY;
+            touch(room, line).await?;
+        }
+        if now >= self.admit_at {
+            self.record(room, line).await?;
+            if *line.gate.borrow() == Gate::Open && !line.is_empty() {
+                self.admit(room, line, &sale).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn admit(&mut self, room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
+        match room.store.admit(line.show, &line.keys, &sale.room, BATCH).await? {
+            Told::Flushed => recover::open_detached(room, line).await?,
+            Told::Known(taken) => {
+                line.heard();
+                self.unlogged.extend(taken);
+                self.record(room, line).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends admissions to the log; only then are they told.
+    async fn record(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        if !self.unlogged.is_empty() {
+            record(room, line, &self.unlogged).await?;
+            self.unlogged.clear();
+        }
+        Ok(())
+    }
+
+    async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let patience = room.settings.patience();
+        let swept = match room.store.sweep(line.show, &line.keys, patience, BATCH).await? {
+            Told::Known(swept) => swept,
+            Told::Flushed => return recover::open_detached(room, line).await,
+        };
+        line.heard();
+        line.forget_silent(room.settings.grace());
+        let seen = line.seen();
+        if (seen.epoch, seen.seq) < (self.must_have_seen.epoch, self.must_have_seen.seq) {
+            metrics::counter!("usher_line_stream_lost_total").increment(1);
+            line.mark_stale();
+        }
+        self.must_have_seen = Progress { epoch: swept.epoch, seq: swept.seq };
+        let show = line.show.to_string();
+        metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
+        metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));
+        metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
+        if line.must_register(swept.epoch) {
+            recover::put_back(room, line).await?;
+            line.registered(swept.epoch);
+        }
+        if swept.unsettled.is_empty() {
+            return Ok(());
+        }
+        metrics::counter!("usher_line_admitted_again_total")
+            .increment(swept.unsettled.len() as u64);
+        record(room, line, &swept.unsettled).await
+    }
+}
+
+async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
+    let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
+    let logged = log::append_admissions(&room.pool, line.show, &places).await?;
+    if logged.is_empty() {
+        return Ok(());
+    }
+    let admissions = logged
+        .into_iter()
+        .map(|admission| (admission, room.passes.first_expiry(&admission).timestamp_millis()));
+    let news = room.store.settle(&line.keys, admissions).await?;
+    metrics::counter!("usher_line_admitted_total").increment(news);
+    Ok(())
+}
+
+/// Says that the watchers of this node are here, and finds out about those who are not in the
+/// line any more.
+async fn touch(room: &Room, line: &Line) -> Result<(), LineError> {
+    let watched = line.watched();
+    for some in watched.chunks(TICKETS_AT_ONCE) {
+        let tickets: Vec<_> = some.iter().map(|place| place.ticket).collect();
+        let Told::Known(touched) = room.store.touch(&line.keys, &tickets, false).await? else {
+            return recover::open_detached(room, line).await;
+        };
+        let missing = some.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
+            let waits = whereabouts == crate::scripts::Whereabouts::Waiting;
+            (!waits).then(|| (place.clone(), whereabouts))
+        });
+        recover::find_out(room, line, &missing.collect::<Vec<_>>()).await?;
+    }
+    Ok(())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,227 @@
+//! Watching a place: the frames a visitor gets, whatever carries them. A frame is made when it
+//! can be sent, so none ever waits behind another: the newest wins.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use contract::api::line::{LineFrame, PlaceState, close};
+use store::line::Admission;
+use tokio::{sync::watch, time::Instant};
+
+use crate::{
+    LineError, cadence,
+    gate::Gate,
+    line::{Line, Signal},
+    places::{self, Found, Life},
+    room::Room,
+    sockets::Slot,
+    spot::Spot,
+};
+
+/// After the end of the sale, and of a pass.
+const NORMAL: u16 = 1000;
+
+/// What a watcher is to be told next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Frame(LineFrame),
+    /// Nothing follows: a close code and its reason.
+    End(u16, &'static str),
+}
+
+/// One watcher of one place.
+pub(crate) struct Watch {
+    room: Arc<Room>,
+    line: Arc<Line>,
+    spot: Spot,
+    open_socket: Slot,
+    signal: watch::Receiver<Signal>,
+    gate: watch::Receiver<Gate>,
+    gate_told: Gate,
+    admitted: Option<Admission>,
+    /// What is to be said before anything else; at most a handful.
+    pending: VecDeque<Next>,
+    next_at: Instant,
+}
+
+impl Watch {
+    /// Watches a place that was found. The first frames are there at once.
+    pub(crate) async fn start(room: Arc<Room>, line: Arc<Line>, found: Found) -> Self {
+        let open_socket = room.sockets.enter(found.place.account);
+        let (spot, signal) = match found.life {
+            Life::Waiting(spot) => (spot, Signal::Waiting),
+            Life::Admitted(admission) => (nowhere(&found.place), Signal::Admitted(admission)),
+            Life::Ended(ended) => (nowhere(&found.place), Signal::Ended(ended)),
+        };
+        let signal = line.watch(&spot, signal);
+        let gate = line.gate.subscribe();
+        let gate_told = *gate.borrow();
+        let mut watch = Self {
+            room,
+            line,
+            spot,
+            open_socket,
+            signal,
+            gate,
+            gate_told,
+            admitted: None,
+            pending: VecDeque::new(),
+            next_at: Instant::now(),
+        };
+        watch.begin().await;
+        watch
+    }
+
+    /// Gives the place back.
+    pub(crate) async fn leave(&self) -> Result<(), LineError> {
+        places::leave(&self.room, &self.line, self.spot.place.ticket).await
+    }
+
+    /// What to tell next. Can be dropped and called again at any time.
+    pub(crate) async fn next(&mut self) -> Next {
+        loop {
+            if let Some(next) = self.pending.pop_front() {
+                return next;
+            }
+            tokio::select! {
+                () = self.room.shutdown.begun() => {
+                    return Next::End(close::DRAIN, "this node stops; connect again");
+                }
+                () = self.open_socket.replaced.cancelled() => {
+                    return Next::End(close::REPLACED, "the account opened a newer socket");
+                }
+                changed = self.signal.changed() => {
+                    if changed.is_err() {
+                        return Next::End(close::TRY_LATER, "connect again");
+                    }
+                    self.on_signal().await;
+                }
+                changed = self.gate.changed() => {
+                    if changed.is_err() {
+                        return Next::End(close::TRY_LATER, "connect again");
+                    }
+                    let gate = *self.gate.borrow_and_update();
+                    self.on_gate(gate);
+                }
+                () = tokio::time::sleep_until(self.next_at) => self.on_time().await,
+            }
+        }
+    }
+
+    async fn begin(&mut self) {
+        let signal = *self.signal.borrow_and_update();
+        match self.gate_told {
+            Gate::Over | Gate::Off => self.on_gate(self.gate_told),
+            _ if signal != Signal::Waiting => self.on_signal().await,
+            gate => {
+                self.push_position();
+                match gate {
+                    Gate::SoldOut => self.push(LineFrame::SoldOut),
+                    gate => self.push_notice(gate),
+                }
+            }
+        }
+    }
+
+    async fn on_signal(&mut self) {
+        let signal = *self.signal.borrow_and_update();
+        match signal {
+            Signal::Waiting => self.push_position(),
+            Signal::Admitted(admission) => {
+                self.admitted = Some(admission);
+                // Should the caller drop us here, time brings us back to it.
+                self.next_at = Instant::now();
+                self.push_pass(admission).await;
+            }
+            Signal::Ended(PlaceState::Left) => self.end("you left the line"),
+            Signal::Ended(_) => self.end("the place has ended; join again"),
+        }
+    }
+
+    fn on_gate(&mut self, gate: Gate) {
+        let was = std::mem::replace(&mut self.gate_told, gate);
+        match gate {
+            Gate::Over => {
+                self.push(LineFrame::Closed { detail: "the sale has ended".into() });
+                self.end("the sale has ended");
+            }
+            Gate::Off => self.push(LineFrame::Admitted { pass: None, expires_at: None }),
+            // Whoever holds a pass is not concerned by the line.
+            _ if self.admitted.is_some() => {}
+            Gate::Paused | Gate::Held => self.push_notice(gate),
+            Gate::SoldOut => self.push(LineFrame::SoldOut),
+            Gate::Open | Gate::Early { .. } => {
+                if matches!(was, Gate::Paused | Gate::Held | Gate::SoldOut) {
+                    self.push(LineFrame::Resumed);
+                }
+                self.push_position();
+            }
+        }
+    }
+
+    async fn on_time(&mut self) {
+        match self.admitted {
+            Some(admission) => self.push_pass(admission).await,
+            None if self.gate_told == Gate::Off => self.next_at = Instant::now() + cadence::IDLE,
+            None => self.push_position(),
+        }
+    }
+
+    fn push_position(&mut self) {
+        let Some((sale, now)) = self.room.sale(self.line.show) else {
+            self.next_at = Instant::now() + cadence::IDLE;
+            return;
+        };
+        let opens_in = (sale.sale_opens_at - now).to_std().unwrap_or_default();
+        let rate = sale.room.rate_per_second;
+        let standing = self.line.standing(&self.spot, self.gate_told, rate, opens_in);
+        let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
+        self.next_at = Instant::now() + wait;
+        self.push(LineFrame::Position {
+            position: standing.ahead.map(|ahead| ahead + 1),
+            ahead: standing.ahead,
+            waiting: standing.waiting,
+            eta_seconds: standing.eta,
+            rate_per_second: rate,
+        });
+    }
+
+    fn push_notice(&mut self, gate: Gate) {
+        if let Some(detail) = gate.notice() {
+            self.push(LineFrame::Paused { detail: detail.into() });
+        }
+    }
+
+    async fn push_pass(&mut self, admission: Admission) {
+        match places::pass_expiry(&self.room, &self.line, &admission).await {
+            Some(expires_at) => {
+                let pass = self.room.passes.sign(self.line.show, &admission, expires_at);
+                let left = (expires_at - self.room.now()).to_std().unwrap_or_default();
+                let early = self.room.passes.renewal_before_end();
+                // Near its end where it can be renewed, else after it.
+                let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);
+                self.next_at = Instant::now() + wait;
+                self.push(LineFrame::Admitted { pass, expires_at: Some(expires_at) });
+            }
+            None => self.end("the pass has expired; join again"),
+        }
+    }
+
+    fn push(&mut self, frame: LineFrame) {
+        self.pending.push_back(Next::Frame(frame));
+    }
+
+    fn end(&mut self, reason: &'static str) {
+        self.pending.push_back(Next::End(NORMAL, reason));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.line.unwatch(self.spot.place.ticket);
+    }
+}
+
+/// A place that is not in the line any more.
+fn nowhere(place: &contract::place_ticket::Place) -> Spot {
+    Spot { place: place.clone(), rank: 0 }
+}
