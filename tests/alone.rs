@@ -54,7 +54,7 @@ impl Drop for Allocator {
 async fn an_allocator_killed_in_the_middle_of_a_sale_loses_and_repeats_nothing() {
     let system = System::start_with(Allocation::Elsewhere).await;
     let mut allocator = Some(Allocator::start(&system));
-    let show = system.show(Plan { rows: 20, seats: 20, per_user: 20, ..Plan::default() }).await;
+    let show = system.show(Plan { rows: 26, seats: 60, per_user: 20, ..Plan::default() }).await;
     let mut tokens = Vec::new();
     for _ in 0..200 {
         tokens.push(system.visitor().await);

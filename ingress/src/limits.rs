@@ -40,7 +40,7 @@ pub struct LimitSettings {
     /// Reads a second from one address; twice as many at once.
     #[arg(long, env = "USHER_LIMIT_READS_PER_SECOND", default_value = "100")]
     pub reads_per_second: NonZeroU32,
-    /// Bookings, holds and orders a second from one account; twice as many at once.
+    /// Bookings, holds and orders a second from one account; three times as many at once.
     #[arg(long, env = "USHER_LIMIT_BOOKINGS_PER_SECOND", default_value = "20")]
     pub bookings_per_second: NonZeroU32,
 }
@@ -55,12 +55,14 @@ pub(crate) struct Limits {
 impl Limits {
     pub(crate) fn start(settings: &LimitSettings, shutdown: &Shutdown) -> Self {
         let LimitSettings { auth_per_minute, reads_per_second, bookings_per_second } = settings;
-        let twice = |rate: &NonZeroU32| rate.saturating_mul(NonZeroU32::MIN.saturating_add(1));
-        let per_second = |rate: &NonZeroU32| Quota::per_second(*rate).allow_burst(twice(rate));
+        let per_second = |rate: &NonZeroU32, times: u32| {
+            let burst = NonZeroU32::new(rate.get().saturating_mul(times)).unwrap_or(*rate);
+            Quota::per_second(*rate).allow_burst(burst)
+        };
         Self {
             auth: Limiter::start("auth", Quota::per_minute(*auth_per_minute), shutdown),
-            reads: Limiter::start("reads", per_second(reads_per_second), shutdown),
-            bookings: Limiter::start("bookings", per_second(bookings_per_second), shutdown),
+            reads: Limiter::start("reads", per_second(reads_per_second, 2), shutdown),
+            bookings: Limiter::start("bookings", per_second(bookings_per_second, 3), shutdown),
         }
     }
 }

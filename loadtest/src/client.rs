@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 mod calls;
 
-pub use calls::HoldAnswer;
+pub use calls::{BookAnswer, HoldAnswer};
 
 /// Tries of one call before its last error is returned.
 const TRIES_MAX: u32 = 10;

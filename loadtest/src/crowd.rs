@@ -27,7 +27,8 @@ pub struct Crowd {
     pub at_once_max: usize,
     /// The same seed draws the same visitors.
     pub seed: u64,
-    /// Access tokens of accounts that exist already; who has none signs up.
+    /// Access tokens of accounts that exist already. Those who get none sign up; they are spread
+    /// evenly over the crowd, because hashing their passwords is dear.
     pub tokens: Vec<String>,
 }
 
@@ -38,14 +39,16 @@ impl Crowd {
         let room = Arc::new(Semaphore::new(self.at_once_max));
         let started = Instant::now();
         let mut visits = JoinSet::new();
+        let mut tokens = self.tokens.iter();
         for n in 0..self.visitors {
             let plan = Plan::draw(&mut rng);
             sleep_until(started + self.arrival(n)).await;
             let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
             let client = client.at(address(n));
+            let token = if self.signs_up(n) { None } else { tokens.next() };
             let visitor = Visitor {
-                signs_up: self.tokens.get(n).is_none().then(|| signup(n)),
-                client: self.tokens.get(n).map_or(client.clone(), |token| client.signed_in(token)),
+                signs_up: token.is_none().then(|| signup(n)),
+                client: token.map_or(client.clone(), |token| client.signed_in(token)),
                 show: self.show,
                 plan,
                 tally: Arc::clone(tally),
@@ -65,6 +68,11 @@ impl Crowd {
         while let Some(ended) = visits.join_next().await {
             note_panic(tally, &ended);
         }
+    }
+
+    fn signs_up(&self, n: usize) -> bool {
+        let sign_ups = self.visitors.saturating_sub(self.tokens.len());
+        n * sign_ups / self.visitors != (n + 1) * sign_ups / self.visitors
     }
 
     fn arrival(&self, n: usize) -> Duration {
@@ -107,16 +115,30 @@ mod tests {
         assert_eq!(address(99_999), Ipv4Addr::new(10, 1, 134, 160));
     }
 
-    #[test]
-    fn a_crowd_arrives_evenly_over_its_ramp() {
-        let crowd = Crowd {
+    fn crowd(tokens: usize) -> Crowd {
+        Crowd {
             show: ShowId::new(),
             visitors: 100,
             ramp: Duration::from_secs(10),
             at_once_max: 10,
             seed: 1,
-            tokens: Vec::new(),
-        };
+            tokens: vec![String::new(); tokens],
+        }
+    }
+
+    #[test]
+    fn those_without_a_token_sign_up_and_are_spread_over_the_crowd() {
+        for tokens in [0, 1, 90, 99, 100, 150] {
+            let crowd = crowd(tokens);
+            let n = (0..100).filter(|n| crowd.signs_up(*n)).count();
+            assert_eq!(n, 100 - tokens.min(100));
+        }
+        assert_eq!((0..20).filter(|n| crowd(90).signs_up(*n)).count(), 2);
+    }
+
+    #[test]
+    fn a_crowd_arrives_evenly_over_its_ramp() {
+        let crowd = crowd(0);
         assert_eq!(crowd.arrival(0), Duration::ZERO);
         assert_eq!(crowd.arrival(50), Duration::from_secs(5));
     }

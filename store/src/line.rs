@@ -26,21 +26,32 @@ pub struct Admission {
     pub admitted_at: DateTime<Utc>,
 }
 
-/// The line's mark; a line that was never opened starts with epoch 1. Also says whether it is new.
-pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<(LineMark, bool)> {
-    let new = sqlx::query!(
-        "insert into lines (show_id) values ($1) on conflict do nothing returning epoch, high_water",
+/// The line's mark, where it was ever opened.
+pub async fn find(pool: &PgPool, show: ShowId) -> StoreResult<Option<LineMark>> {
+    let row = sqlx::query!("select epoch, high_water from lines where show_id = $1", show.0)
+        .fetch_optional(pool)
+        .await?;
+    row.map(|row| mark(row.epoch, row.high_water)).transpose()
+}
+
+/// The line's mark; a line that was never opened starts with epoch 1 and no number reserved.
+pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<LineMark> {
+    let row = sqlx::query!(
+        r#"with new as (
+               insert into lines (show_id) values ($1) on conflict do nothing
+               returning epoch, high_water)
+           select epoch as "epoch!", high_water as "high_water!" from new
+           union all
+           select epoch, high_water from lines where show_id = $1"#,
         show.0
     )
     .fetch_optional(pool)
     .await?;
-    if let Some(row) = new {
-        return Ok((mark(row.epoch, row.high_water)?, true));
+    match row {
+        Some(row) => mark(row.epoch, row.high_water),
+        // Somebody else opened it at this very moment.
+        None => Ok(LineMark { epoch: 1, high_water: 0 }),
     }
-    let row = sqlx::query!("select epoch, high_water from lines where show_id = $1", show.0)
-        .fetch_one(pool)
-        .await?;
-    Ok((mark(row.epoch, row.high_water)?, false))
 }
 
 /// Reserves the next `count` numbers of this epoch and returns the last of them; `None` where the

@@ -37,8 +37,9 @@ pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pg
         .after_release(|connection, _| {
             Box::pin(async move {
                 // A `begin` that was cancelled leaves its transaction open in the pool, and the
-                // next user's writes would be lost with it.
-                connection.execute("rollback").await?;
+                // next user's writes would be lost with it. Begun first, because a rollback of
+                // nothing is worth a warning in the server's log.
+                connection.execute("begin; rollback").await?;
                 Ok(true)
             })
         })

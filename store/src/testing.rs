@@ -1,10 +1,10 @@
 //! What tests share: backends of their own, and waiting for something to come true.
 //!
-//! Tests that run at the same time take different slots; a slot's database is made anew for each
-//! test, its virtual host is shared with the tests before it, so queues are kept apart by fresh
-//! shows.
+//! Tests that run at the same time, in one run or in several, take different slots, by an advisory
+//! lock that ends with the test's process. A slot's database is made anew for each test; its
+//! virtual host is shared with the tests before it, so queues are kept apart by fresh shows.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use contract::keys::MasterKey;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
@@ -12,19 +12,25 @@ use tokio::time::Instant;
 
 use crate::{MIGRATIONS, PgPool};
 
-/// Virtual hosts that `./dev` makes; more tests at once than this would share them.
-const SLOTS: u32 = 4;
+/// Virtual hosts that `./dev` makes; a test waits until one is free.
+const SLOTS: i32 = 4;
+/// Advisory locks of slots: (this, number).
+const LOCK_CLASS: i32 = 0x7573_6872;
+/// A test takes at most some minutes.
+const SLOT_WAIT: Duration = Duration::from_mins(5);
 /// Redis databases below this are for running systems.
-const REDIS_DATABASES_FROM: u32 = 20;
+const REDIS_DATABASES_FROM: i32 = 20;
 
 /// Backends that no other test uses.
 #[derive(Clone)]
 pub struct Slot {
-    pub number: u32,
+    pub number: i32,
     pub database_url: String,
     pub redis_url: String,
     pub amqp_url: String,
     pub master_key_text: String,
+    /// Holds the slot's lock.
+    _lock: Arc<PgConnection>,
 }
 
 impl Slot {
@@ -33,8 +39,9 @@ impl Slot {
     /// # Panics
     /// Where the backends are not there: `./dev test` starts them.
     pub async fn take() -> Self {
-        let number = slot_number();
+        let (number, mut lock) = lock_slot().await;
         let name = format!("usher_test_{number}");
+        make_database(&mut lock, &name).await;
         let slot = Self {
             number,
             database_url: with_last_segment(&setting("DATABASE_URL"), &name),
@@ -44,8 +51,8 @@ impl Slot {
             ),
             amqp_url: with_last_segment(&setting("AMQP_URL"), &name),
             master_key_text: setting("USHER_MASTER_KEY"),
+            _lock: Arc::new(lock),
         };
-        make_database(&setting("DATABASE_URL"), &name).await;
         let pool = slot.pool();
         MIGRATIONS.run(&pool).await.expect("the migrations fit an empty database");
         pool.close().await;
@@ -110,11 +117,24 @@ fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
 }
 
-/// nextest numbers the tests that run at the same time; other runners run one after another.
-#[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
-fn slot_number() -> u32 {
-    let number = std::env::var("NEXTEST_TEST_GLOBAL_SLOT").ok();
-    number.and_then(|text| text.parse::<u32>().ok()).unwrap_or(0) % SLOTS
+/// The first slot that nobody has, with the connection that holds it.
+async fn lock_slot() -> (i32, PgConnection) {
+    let mut admin =
+        PgConnection::connect(&setting("DATABASE_URL")).await.expect("postgres answers");
+    let end = Instant::now() + SLOT_WAIT;
+    loop {
+        for number in 0..SLOTS {
+            let locked = sqlx::query_scalar::<_, bool>("select pg_try_advisory_lock($1, $2)")
+                .bind(LOCK_CLASS)
+                .bind(number)
+                .fetch_one(&mut admin);
+            if locked.await.expect("postgres answers") {
+                return (number, admin);
+            }
+        }
+        assert!(Instant::now() < end, "no slot came free in {SLOT_WAIT:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn with_last_segment(url: &str, segment: &str) -> String {
@@ -122,8 +142,7 @@ fn with_last_segment(url: &str, segment: &str) -> String {
     format!("{head}/{segment}")
 }
 
-async fn make_database(admin_url: &str, name: &str) {
-    let mut admin = PgConnection::connect(admin_url).await.expect("postgres answers");
+async fn make_database(admin: &mut PgConnection, name: &str) {
     // The name is made of digits and our own words; statements like these take no parameters.
     let statements =
         [format!("drop database if exists {name} with (force)"), format!("create database {name}")];

@@ -120,7 +120,7 @@ impl Demo {
         let catalogue = seed::catalogue(&admin.client, self.seats).await?;
         say(&catalogue.to_string());
         let n = usize::try_from(self.visitors).unwrap_or(usize::MAX);
-        let with_tokens = n.saturating_sub(SIGN_UPS_MAX);
+        let with_tokens = n.saturating_sub(SIGN_UPS_MAX).max(1);
         let tokens = seed::tokens(&pool, &own.backends.master_key, with_tokens).await?;
         let rate = self.rate.unwrap_or_else(|| (self.visitors / 60).clamp(10, 100));
         let premiere = Premiere::open(&admin.client, &catalogue, rate).await?;

@@ -35,7 +35,7 @@ async fn main() -> ExitCode {
         Command::Up(up) => Ok(up.run().await),
         Command::Migrate(migrate) => migrate.run().await,
         Command::Seed(seed) => seed.run().await,
-        Command::Demo(demo) => Ok(demo.run().await),
+        Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
         Command::Audit(audit) => audit.run().await,
         Command::Healthcheck(healthcheck) => Ok(healthcheck.run().await),
     };

@@ -112,7 +112,7 @@ pub(crate) async fn claim(
     let mut reserved = None;
     for _ in 0..ATTEMPTS_MAX {
         match room.store.join(line.show, &line.keys, &joiner, reserved).await? {
-            Told::Flushed => recover::open_detached(room, line).await?,
+            Told::Flushed => recover::open(room, line).await?,
             // One reserves; those who waited for it find that there are numbers.
             Told::Known(Joined::Full { .. }) if reserving.is_none() => {
                 reserving = line.reserving.acquire().await.ok();
@@ -122,7 +122,7 @@ pub(crate) async fn claim(
                 let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
                 match detached(asked).await? {
                     Some(up_to) => reserved = Some((epoch, up_to)),
-                    None => recover::open_detached(room, line).await?,
+                    None => recover::open(room, line).await?,
                 }
             }
             Told::Known(Joined::Placed { how, epoch, seq, spot }) => {
@@ -149,7 +149,7 @@ pub(crate) async fn find(
             touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
         }
         Told::Flushed => {
-            recover::open_detached(room, line).await?;
+            recover::open_again(room, line).await?;
             (Whereabouts::Unknown, String::new())
         }
     };
@@ -213,7 +213,7 @@ pub(crate) async fn leave(room: &Room, line: &Line, ticket: TicketId) -> Result<
     match room.store.leave(&line.keys, ticket).await? {
         Told::Known(true) => metrics::counter!("usher_line_left_total").increment(1),
         Told::Known(false) => {}
-        Told::Flushed => recover::open_detached(room, line).await?,
+        Told::Flushed => recover::open_again(room, line).await?,
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::try_join_all;
-use store::{PgPool, detached, line as log};
+use store::{
+    PgPool, detached,
+    line::{self as log, LineMark},
+};
 use tracing::{info, warn};
 
 use crate::{
@@ -18,27 +21,54 @@ const BACK_AT_ONCE: usize = 64;
 /// Tickets looked up in the log at a time.
 pub(crate) const TICKETS_AT_ONCE: usize = 500;
 
-/// As [`open`], to its end even when the request that wanted it goes away.
-pub(crate) async fn open_detached(room: &Room, line: &Line) -> Result<(), LineError> {
+/// Opens a line that Redis does not have, to its end even when the request that wanted it goes
+/// away. Any number of nodes may do so at once.
+pub(crate) async fn open(room: &Room, line: &Line) -> Result<(), LineError> {
+    open_as(room, line, true).await
+}
+
+/// As [`open`], but leaves a line alone that nobody has joined yet.
+pub(crate) async fn open_again(room: &Room, line: &Line) -> Result<(), LineError> {
+    open_as(room, line, false).await
+}
+
+async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineError> {
     let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
     let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
-    detached(async move { open(&pool, &store, &keys, show, hold_ms).await }).await?;
-    line.mark_stale();
+    let opened = detached(async move {
+        let mark = if may_be_new {
+            Some(log::find_or_open(&pool, show).await?)
+        } else {
+            log::find(&pool, show).await?
+        };
+        match mark {
+            Some(mark) => {
+                open_under(&pool, &store, &keys, show, mark, hold_ms).await.map(|()| true)
+            }
+            None => Ok(false),
+        }
+    });
+    if opened.await? {
+        line.mark_stale();
+    }
     Ok(())
 }
 
-/// Opens a line that Redis does not have: a new one under epoch 1, one that was lost under the
-/// next. Any number of nodes may do so at once.
-async fn open(
+async fn open_under(
     pool: &PgPool,
     store: &LineStore,
     keys: &Keys,
     show: ShowId,
+    mark: LineMark,
     rebuild_ms: u64,
 ) -> Result<(), LineError> {
-    let (mark, is_new) = log::find_or_open(pool, show).await?;
-    if is_new {
+    // Numbers are reserved only once Redis has the line: without any, nothing can be lost.
+    if mark.high_water == 0 {
         return store.open(keys, mark, 0).await;
+    }
+    // With some, Redis had it when the mark was read. If it has it now, it was opened just then.
+    if store.has(keys).await? {
+        return Ok(());
     }
     let mark = match log::begin_epoch_after(pool, show, mark.epoch).await? {
         Some(next) => {
@@ -46,7 +76,7 @@ async fn open(
             warn!(%show, epoch = next.epoch, "redis had lost the line; it begins anew");
             next
         }
-        None => log::find_or_open(pool, show).await?.0,
+        None => log::find_or_open(pool, show).await?,
     };
     store.open(keys, mark, rebuild_ms).await
 }

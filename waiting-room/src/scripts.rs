@@ -183,6 +183,13 @@ impl LineStore {
         self.run::<Vec<String>>("open", &call).await.map(drop)
     }
 
+    /// Whether Redis has the line.
+    pub(crate) async fn has(&self, keys: &Keys) -> Result<bool, LineError> {
+        let fields: (Option<String>, Option<String>) =
+            self.query(redis::cmd("HMGET").arg(keys.head()).arg("epoch").arg("counter")).await?;
+        Ok(matches!(fields, (Some(_), Some(_))))
+    }
+
     /// Gives an account its place. `reserved` are the epoch and the last number of a reservation.
     pub(crate) async fn join(
         &self,

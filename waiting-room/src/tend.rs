@@ -114,7 +114,7 @@ impl Rounds {
 
     async fn admit(&mut self, room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
         match room.store.admit(line.show, &line.keys, &sale.room, BATCH).await? {
-            Told::Flushed => recover::open_detached(room, line).await?,
+            Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();
                 self.unlogged.extend(taken);
@@ -137,7 +137,7 @@ impl Rounds {
         let patience = room.settings.patience();
         let swept = match room.store.sweep(line.show, &line.keys, patience, BATCH).await? {
             Told::Known(swept) => swept,
-            Told::Flushed => return recover::open_detached(room, line).await,
+            Told::Flushed => return recover::open_again(room, line).await,
         };
         line.heard();
         line.forget_silent(room.settings.grace());
@@ -185,7 +185,7 @@ async fn touch(room: &Room, line: &Line) -> Result<(), LineError> {
     for some in watched.chunks(TICKETS_AT_ONCE) {
         let tickets: Vec<_> = some.iter().map(|place| place.ticket).collect();
         let Told::Known(touched) = room.store.touch(&line.keys, &tickets, false).await? else {
-            return recover::open_detached(room, line).await;
+            return recover::open_again(room, line).await;
         };
         let missing = some.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
             let waits = whereabouts == crate::scripts::Whereabouts::Waiting;

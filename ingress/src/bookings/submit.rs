@@ -32,6 +32,7 @@ use uuid::Uuid;
 use super::{
     Desk,
     door::{self, Asked},
+    outcomes::Waiter,
 };
 use crate::errors::database;
 
@@ -132,15 +133,18 @@ pub(crate) async fn take_in(
     });
     let waiter = desk.outcomes.register(booking);
     if let Some(key) = &key
-        && repeats(&desk.state.cache, asked.show, caller.account, key, booking).await?
+        && repeats(desk, asked.show, caller.account, key, booking).await?
     {
-        let decided = waiter.outcome(&desk.state.pool, wait).await.map_err(database)?;
-        return Ok(Taken { booking, decided });
+        return told(desk, &waiter, booking, wait).await;
     }
     let now = board.now();
     let ticket = match door::pass_through(desk, &sale, now, caller.account, &asked, headers).await {
         Ok(ticket) => ticket,
-        Err(refusal) => return replay(desk, key.is_some(), booking, refusal).await,
+        // A keyed request that would be refused now may have been accepted before: so it is again.
+        Err(_) if key.is_some() && is_decided(desk, booking).await => {
+            return told(desk, &waiter, booking, wait).await;
+        }
+        Err(refusal) => return Err(refusal),
     };
     let partition = Partition { show: asked.show, tier: asked.tier };
     let request = BookingRequested {
@@ -162,6 +166,16 @@ pub(crate) async fn take_in(
     if let Some(key) = &key {
         remember(&desk.state.cache, asked.show, caller.account, key, booking).await;
     }
+    told(desk, &waiter, booking, wait).await
+}
+
+/// The outcome, where the client wants to wait for it and it comes in time.
+async fn told(
+    desk: &Desk,
+    waiter: &Waiter,
+    booking: BookingId,
+    wait: Duration,
+) -> ApiResult<Taken> {
     let decided = match wait {
         Duration::ZERO => None,
         wait => waiter.outcome(&desk.state.pool, wait).await.map_err(database)?,
@@ -169,20 +183,8 @@ pub(crate) async fn take_in(
     Ok(Taken { booking, decided })
 }
 
-/// A keyed request that would be refused now may have been accepted before: then it is again.
-async fn replay(
-    desk: &Desk,
-    keyed: bool,
-    booking: BookingId,
-    refusal: ApiError,
-) -> ApiResult<Taken> {
-    if !keyed {
-        return Err(refusal);
-    }
-    match bookings::seen(&desk.state.pool, booking).await {
-        Ok(Some(seen)) => Ok(Taken { booking, decided: Some(seen) }),
-        _ => Err(refusal),
-    }
+async fn is_decided(desk: &Desk, booking: BookingId) -> bool {
+    matches!(bookings::seen(&desk.state.pool, booking).await, Ok(Some(_)))
 }
 
 fn not_published(error: &PublishError, keyed: bool, booking: BookingId) -> ApiError {
@@ -214,12 +216,13 @@ fn key_of(show: ShowId, account: AccountId, key: &str) -> String {
 /// Whether this key was accepted for this very booking. Redis only makes the answer quick: what
 /// it does not know is found by the allocator.
 async fn repeats(
-    cache: &Cache,
+    desk: &Desk,
     show: ShowId,
     account: AccountId,
     key: &str,
     booking: BookingId,
 ) -> ApiResult<bool> {
+    let cache = &desk.state.cache;
     let known = async {
         let mut connection = cache.connection()?;
         let get = redis::cmd("GET").arg(key_of(show, account, key)).to_owned();
@@ -227,6 +230,8 @@ async fn repeats(
     };
     match known.await {
         Ok(Some(known)) if known == booking.to_string() => Ok(true),
+        // Redis may have been told of the wrong one after it had forgotten the right one.
+        Ok(Some(_)) if is_decided(desk, booking).await => Ok(true),
         Ok(Some(_)) => Err(ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             "IDEMPOTENCY_KEY_REUSED",

@@ -20,6 +20,8 @@ pub(crate) struct Ingress {
     address: SocketAddr,
     access: AccessKeys,
     shutdown: Shutdown,
+    /// Nobody else's as long as it is here.
+    _slot: Slot,
 }
 
 /// An answer, read.
@@ -73,6 +75,7 @@ impl Ingress {
             address,
             access: AccessKeys::new(&slot.master_key()),
             shutdown,
+            _slot: slot,
         }
     }
 

@@ -21,6 +21,14 @@ pub enum HoldAnswer {
     Accepted(Accepted),
 }
 
+/// What `POST /bookings` answers.
+#[expect(clippy::large_enum_variant, reason = "short-lived, one at a time per visitor")]
+pub enum BookAnswer {
+    Accepted(Accepted),
+    /// The same request was accepted before, and has been decided since.
+    Decided(Booking),
+}
+
 impl Client {
     /// `POST /auth/signup`
     pub async fn sign_up(&self, signup: &Signup) -> Result<SignedIn, CallError> {
@@ -72,9 +80,13 @@ impl Client {
         wanted: &NewBooking,
         pass: Option<&str>,
         key: &str,
-    ) -> Result<Accepted, CallError> {
+    ) -> Result<BookAnswer, CallError> {
         let pass = pass.map(|pass| ("admission-pass", pass));
-        json(self.post_keyed("/bookings", wanted, key, pass.as_slice()).await?).await
+        let answer = self.post_keyed("/bookings", wanted, key, pass.as_slice()).await?;
+        if answer.status() == StatusCode::ACCEPTED {
+            return json(answer).await.map(BookAnswer::Accepted);
+        }
+        json(answer).await.map(BookAnswer::Decided)
     }
 
     /// `POST /holds`, waiting for the outcome as long as the server does by default.

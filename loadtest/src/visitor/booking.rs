@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::Visitor;
 use crate::{
     CallError,
-    client::{HoldAnswer, fresh_key},
+    client::{BookAnswer, HoldAnswer, fresh_key},
     journal::Told,
     outcome,
     seats::{self, Wanted},
@@ -112,20 +112,34 @@ impl Visitor {
     ) -> Result<Bought, CallError> {
         let key = fresh_key();
         let from = Instant::now();
-        let accepted = self.client.book(body, pass, &key).await?;
+        let answer = self.client.book(body, pass, &key).await?;
         self.tally.took(Step::Accept, from);
         let from = Instant::now();
-        self.note_accepted(accepted.booking_id);
+        let id = self.note_answer(&answer);
         if self.plan.clicks_twice {
             let again = self.client.book(body, pass, &key).await?;
-            self.note_accepted(again.booking_id);
-            if again.booking_id != accepted.booking_id {
+            if self.note_answer(&again) != id {
                 return Err(CallError::Unexpected("one key, two bookings".into()));
             }
         }
-        let booking = outcome::hear(&self.client, &accepted, self.plan.listens).await?;
-        self.tally.took(Step::Decide, from);
+        let booking = match answer {
+            BookAnswer::Decided(booking) => booking,
+            BookAnswer::Accepted(accepted) => {
+                let booking = outcome::hear(&self.client, &accepted, self.plan.listens).await?;
+                self.tally.took(Step::Decide, from);
+                booking
+            }
+        };
         self.outcome(booking)
+    }
+
+    fn note_answer(&self, answer: &BookAnswer) -> BookingId {
+        let id = match answer {
+            BookAnswer::Accepted(accepted) => accepted.booking_id,
+            BookAnswer::Decided(booking) => booking.booking_id,
+        };
+        self.note_accepted(id);
+        id
     }
 
     fn outcome(&self, booking: Booking) -> Result<Bought, CallError> {

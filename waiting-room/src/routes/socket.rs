@@ -90,12 +90,14 @@ async fn read(message: Message, watch: &Watch) -> Option<Close> {
         }
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return None,
     };
-    match serde_json::from_str(text.as_str()) {
-        Ok(VisitorFrame::Leave) => match watch.leave().await {
-            Ok(()) => Some(Close(1000, "you left the line")),
-            Err(_) => Some(Close(close::TRY_LATER, "leaving failed; try again")),
-        },
-        Err(_) => Some(Close(close::POLICY, "a frame is {\"type\":\"leave\"}")),
+    // Compared as a whole: the tag alone would let unknown fields pass.
+    let wish = serde_json::from_str::<serde_json::Value>(text.as_str()).ok();
+    if wish.is_none() || wish != serde_json::to_value(VisitorFrame::Leave).ok() {
+        return Some(Close(close::POLICY, "a frame is {\"type\":\"leave\"}"));
+    }
+    match watch.leave().await {
+        Ok(()) => Some(Close(1000, "you left the line")),
+        Err(_) => Some(Close(close::TRY_LATER, "leaving failed; try again")),
     }
 }
 

@@ -1,0 +1,427 @@
+//! Nodes of the waiting room on backends of their own, shows to queue for, and visitors.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use contract::{
+    AccountId, ShowId, TicketId,
+    access::{AccessKeys, Caller, Role},
+    api::line::{PlaceState, PlaceStatus},
+    place_ticket::PlaceKeys,
+};
+use futures_util::{SinkExt as _, StreamExt as _};
+use platform::{
+    Shutdown, clock,
+    config::{Backends, Http},
+};
+use redis::aio::MultiplexedConnection;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use store::{
+    PgPool,
+    testing::{Slot, eventually},
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{self, Message, client::IntoClientRequest as _, http::HeaderValue},
+};
+use waiting_room::{Config, LineSettings};
+
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+
+/// What the service tests call a show: its room, and whether it is on sale.
+pub(crate) struct Plan {
+    pub mode: &'static str,
+    pub rate: f64,
+    pub burst: i32,
+    pub max_active: Option<i32>,
+    pub paused: bool,
+    /// Seconds from now.
+    pub opens_in: f64,
+    pub closes_in: f64,
+    pub seats: i32,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            mode: "FIFO",
+            rate: 1000.0,
+            burst: 100,
+            max_active: None,
+            paused: true,
+            opens_in: -60.0,
+            closes_in: 3600.0,
+            seats: 100,
+        }
+    }
+}
+
+pub(crate) struct Stage {
+    pub pool: PgPool,
+    pub redis: MultiplexedConnection,
+    pub nodes: Vec<SocketAddr>,
+    pub place_keys: PlaceKeys,
+    pub shutdown: Shutdown,
+    /// Nobody else uses these backends as long as it is held.
+    pub slot: Slot,
+    access: AccessKeys,
+    http: reqwest::Client,
+}
+
+/// Somebody in a line.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    pub show: ShowId,
+    pub account: AccountId,
+    pub token: String,
+    pub ticket: TicketId,
+    pub place_ticket: String,
+}
+
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+
+    pub(crate) fn place(&self) -> PlaceStatus {
+        serde_json::from_value(self.body.clone()).unwrap_or_else(|_| panic!("{}", self.body))
+    }
+}
+
+impl Stage {
+    pub(crate) async fn new(nodes: usize) -> Self {
+        Self::with(nodes, |_| ()).await
+    }
+
+    pub(crate) async fn with(nodes: usize, change: impl Fn(&mut LineSettings)) -> Self {
+        let slot = Slot::take().await;
+        let shutdown = Shutdown::default();
+        let mut line = LineSettings {
+            pass_seconds: 300,
+            grace_seconds: 120,
+            rebuild_seconds: 2,
+            sockets_per_account_max: 5,
+            limit_joins_per_second: NonZeroU32::new(10_000).unwrap(),
+        };
+        change(&mut line);
+        let http = Http {
+            connections_max: 1000,
+            trusted_proxies: Vec::new(),
+            allowed_origins: vec!["https://tickets.example".into()],
+        };
+        let mut addresses = Vec::new();
+        for _ in 0..nodes {
+            let config = Config {
+                listen: "127.0.0.1:0".parse().unwrap(),
+                backends: Backends {
+                    database_url: slot.database_url.clone(),
+                    database_replica_url: None,
+                    redis_url: slot.redis_url.clone(),
+                    amqp_url: slot.amqp_url.clone(),
+                    master_key: slot.master_key(),
+                    database_connections_max: 4,
+                },
+                http: http.clone(),
+                line: line.clone(),
+            };
+            let service = waiting_room::start(&config, &shutdown).await.unwrap();
+            let listener = platform::service::bind(config.listen).await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            let (stop, http) = (shutdown.clone(), http.clone());
+            shutdown.spawn(async move {
+                platform::http::serve(listener, service, &http, &stop).await;
+            });
+        }
+        let redis = redis::Client::open(slot.redis_url.as_str()).unwrap();
+        Self {
+            pool: slot.pool(),
+            redis: redis.get_multiplexed_async_connection().await.unwrap(),
+            nodes: addresses,
+            place_keys: PlaceKeys::new(&slot.master_key()),
+            shutdown,
+            access: AccessKeys::new(&slot.master_key()),
+            slot,
+            http: reqwest::Client::new(),
+        }
+    }
+
+    /// A show that every node knows.
+    pub(crate) async fn show(&self, plan: Plan) -> ShowId {
+        let show = ShowId::new();
+        sqlx::query(
+            "with m as (insert into movies (movie_id, title, description, genres, rating,
+                     duration_minutes, release_date, language)
+                 values (gen_random_uuid(), 'A film', '', '{}', 'U', 90, '2026-01-01', 'en')
+                 returning movie_id),
+             t as (insert into theatres (theatre_id, name, address, city, latitude, longitude)
+                 values (gen_random_uuid(), 'A house', '', '', 0, 0) returning theatre_id),
+             s as (insert into screens (screen_id, theatre_id, name, tiers, layout)
+                 select gen_random_uuid(), theatre_id, '1', '[]', '{\"rows\": []}' from t
+                 returning screen_id, theatre_id),
+             w as (insert into shows (show_id, movie_id, theatre_id, screen_id, starts_at,
+                     sale_opens_at, sale_closes_at, sale_state, currency, max_seats_per_user,
+                     room_mode, room_rate_per_second, room_burst, room_max_active, room_paused)
+                 select $1, movie_id, theatre_id, screen_id, now() + interval '1 day',
+                     now() + make_interval(secs => $2), now() + make_interval(secs => $3),
+                     'ON_SALE', 'INR', 6, $4::room_mode, $5, $6, $7, $8
+                 from m, s returning show_id)
+             insert into partitions
+                 (show_id, tier, name, price, general_admission, capacity, available, queue_ready_at)
+             select show_id, 'GOLD', 'Gold', 100, true, $9, $9, now() from w",
+        )
+        .bind(show.0)
+        .bind(plan.opens_in)
+        .bind(plan.closes_in)
+        .bind(plan.mode)
+        .bind(plan.rate)
+        .bind(plan.burst)
+        .bind(plan.max_active)
+        .bind(plan.paused)
+        .bind(plan.seats)
+        .execute(&self.pool)
+        .await
+        .unwrap();
+        for node in 0..self.nodes.len() {
+            eventually("the node knows the show", SOON, || async {
+                let path = format!("/shows/{show}/queue/{}", TicketId::new());
+                let token = self.token(AccountId::new());
+                let answer = self.call(node, Method::GET, &path, Some(&token), None).await;
+                (answer.code() == "PLACE_NOT_FOUND").then_some(())
+            })
+            .await;
+        }
+        show
+    }
+
+    /// Changes columns of the show, such as `room_paused = false`.
+    pub(crate) async fn set(&self, show: ShowId, change: &str) {
+        let statement = format!("update shows set {change} where show_id = $1");
+        let change = sqlx::query(sqlx::AssertSqlSafe(statement)).bind(show.0);
+        change.execute(&self.pool).await.unwrap();
+    }
+
+    pub(crate) async fn set_available(&self, show: ShowId, seats: i32) {
+        sqlx::query("update partitions set available = $2 where show_id = $1")
+            .bind(show.0)
+            .bind(seats)
+            .execute(&self.pool)
+            .await
+            .unwrap();
+    }
+
+    pub(crate) fn token(&self, account: AccountId) -> String {
+        let expires_at = clock::now() + Duration::from_hours(1);
+        self.access.issue(Caller { account, role: Role::User }, expires_at)
+    }
+
+    pub(crate) async fn call(
+        &self,
+        node: usize,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&str>,
+    ) -> Answer {
+        let url = format!("http://{}/api/v1{path}", self.nodes[node]);
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_owned());
+        }
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status, headers, body }
+    }
+
+    pub(crate) async fn post_queue(&self, node: usize, show: ShowId, token: &str) -> Answer {
+        self.call(node, Method::POST, &format!("/shows/{show}/queue"), Some(token), None).await
+    }
+
+    /// Somebody new joins.
+    pub(crate) async fn join(&self, node: usize, show: ShowId) -> Visitor {
+        let account = AccountId::new();
+        let token = self.token(account);
+        let answer = self.post_queue(node, show, &token).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        let place = answer.place();
+        Visitor { show, account, token, ticket: place.ticket_id, place_ticket: place.place_ticket }
+    }
+
+    pub(crate) async fn look(&self, node: usize, visitor: &Visitor) -> PlaceStatus {
+        let answer = self.ask(node, visitor).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        answer.place()
+    }
+
+    pub(crate) async fn ask(&self, node: usize, visitor: &Visitor) -> Answer {
+        let Visitor { show, ticket, place_ticket, .. } = visitor;
+        let path = format!("/shows/{show}/queue/{ticket}?placeTicket={place_ticket}");
+        self.call(node, Method::GET, &path, None, None).await
+    }
+
+    pub(crate) async fn leave(&self, node: usize, visitor: &Visitor) -> StatusCode {
+        let path = format!("/shows/{}/queue/{}", visitor.show, visitor.ticket);
+        self.call(node, Method::DELETE, &path, Some(&visitor.token), None).await.status
+    }
+
+    /// Waits until the place is in this state, and returns it.
+    pub(crate) async fn until(&self, node: usize, who: &Visitor, state: PlaceState) -> PlaceStatus {
+        eventually(&format!("{state:?}"), SOON, || async {
+            let place = self.look(node, who).await;
+            (place.state == state).then_some(place)
+        })
+        .await
+    }
+
+    /// Tickets in the log of admissions.
+    pub(crate) async fn admitted(&self, show: ShowId) -> Vec<TicketId> {
+        let rows: Vec<(uuid::Uuid,)> = sqlx::query_as(
+            "select ticket_id from admissions where show_id = $1 order by admitted_at, number",
+        )
+        .bind(show.0)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        rows.into_iter().map(|(ticket,)| TicketId(ticket)).collect()
+    }
+
+    pub(crate) fn key(show: ShowId, name: &str) -> String {
+        format!("line:{{{show}}}:{name}")
+    }
+
+    /// The keys of a show's line are gone, as after a flush.
+    pub(crate) async fn lose(&self, show: ShowId) {
+        let mut redis = self.redis.clone();
+        let mut command = redis::cmd("DEL");
+        for name in [
+            "head",
+            "bucket",
+            "line",
+            "ready",
+            "seen",
+            "absent",
+            "places",
+            "accounts",
+            "ended",
+            "admitting",
+            "active",
+            "changes",
+        ] {
+            command.arg(Self::key(show, name));
+        }
+        let () = command.query_async(&mut redis).await.unwrap();
+    }
+
+    pub(crate) async fn watch(&self, node: usize, visitor: &Visitor) -> Socket {
+        let protocols = format!("usher.v1, place-ticket.{}", visitor.place_ticket);
+        let headers = [("sec-websocket-protocol", protocols.as_str())];
+        self.connect(node, visitor, "", &headers).await.unwrap()
+    }
+
+    /// Opens a socket; the status where it was refused.
+    pub(crate) async fn connect(
+        &self,
+        node: usize,
+        visitor: &Visitor,
+        query: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Result<Socket, StatusCode> {
+        let Visitor { show, ticket, .. } = visitor;
+        let url =
+            format!("ws://{}/api/v1/shows/{show}/queue/{ticket}/live{query}", self.nodes[node]);
+        let mut request = url.into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, HeaderValue::from_str(value).unwrap());
+        }
+        match connect_async(request).await {
+            Ok((socket, response)) => Ok(Socket {
+                protocol: response
+                    .headers()
+                    .get("sec-websocket-protocol")
+                    .map(|value| value.to_str().unwrap().to_owned()),
+                socket,
+            }),
+            Err(tungstenite::Error::Http(response)) => Err(response.status()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.shutdown.begin();
+    }
+}
+
+pub(crate) struct Socket {
+    pub protocol: Option<String>,
+    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// What a socket says.
+#[derive(Debug)]
+pub(crate) enum Heard {
+    Frame(Value),
+    Closed(u16, String),
+}
+
+impl Socket {
+    pub(crate) async fn send(&mut self, message: Message) {
+        let _ = self.socket.send(message).await;
+    }
+
+    pub(crate) async fn hear(&mut self) -> Heard {
+        loop {
+            let message =
+                timeout(SOON, self.socket.next()).await.expect("the server says something");
+            match message {
+                Some(Ok(Message::Text(text))) => {
+                    return Heard::Frame(serde_json::from_str(&text).unwrap());
+                }
+                Some(Ok(Message::Close(Some(close)))) => {
+                    return Heard::Closed(close.code.into(), close.reason.to_string());
+                }
+                Some(Ok(Message::Close(None)) | Err(_)) | None => {
+                    return Heard::Closed(0, String::new());
+                }
+                Some(Ok(_)) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn frame(&mut self) -> Value {
+        match self.hear().await {
+            Heard::Frame(frame) => frame,
+            Heard::Closed(code, reason) => panic!("closed with {code}: {reason}"),
+        }
+    }
+
+    /// The next frame of this type; others are skipped.
+    pub(crate) async fn frame_of(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = self.frame().await;
+            if frame["type"] == kind {
+                return frame;
+            }
+        }
+    }
+
+    pub(crate) async fn close_code(&mut self) -> u16 {
+        loop {
+            if let Heard::Closed(code, _) = self.hear().await {
+                return code;
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! When Redis has lost the line, and when visitors are away.
+
+use contract::{api::line::PlaceState, place_ticket::Place};
+use reqwest::Method;
+use store::testing::eventually;
+
+use crate::harness::{Plan, SOON, Stage};
+
+#[tokio::test]
+async fn the_line_comes_back_in_its_old_order_after_a_loss() {
+    let stage = Stage::new(2).await;
+    let show = stage.show(Plan::default()).await;
+    let mut visitors = Vec::new();
+    for turn in 0..8 {
+        visitors.push(stage.join(turn % 2, show).await);
+    }
+    let mut early = stage.watch(0, &visitors[2]).await;
+    let mut late = stage.watch(1, &visitors[6]).await;
+    assert_eq!(early.frame().await["position"], 3);
+    assert_eq!(late.frame().await["position"], 7);
+    stage.lose(show).await;
+
+    // A newcomer is quicker than those who come back.
+    let newcomer = eventually("the line is open again", SOON, || async {
+        let token = stage.token(contract::AccountId::new());
+        let answer = stage.post_queue(0, show, &token).await;
+        (answer.status.as_u16() == 201).then(|| answer.place())
+    })
+    .await;
+    let proof = stage.place_keys.verify(&newcomer.place_ticket).unwrap();
+    assert_eq!(proof.epoch, 2);
+    assert!(proof.number > 8, "no number is given out twice");
+    for turn in [7, 3, 0, 5, 1, 4] {
+        let answer = stage.ask(turn % 2, &visitors[turn]).await;
+        assert_eq!(answer.place().state, PlaceState::Waiting);
+    }
+    eventually("everybody is back in place", SOON, || async {
+        for (turn, visitor) in visitors.iter().enumerate() {
+            let place = stage.look(0, visitor).await;
+            assert!(place.position.unwrap() <= turn as u64 + 1, "a number rose");
+            if (place.position, place.waiting) != (Some(turn as u64 + 1), 9) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+    for (socket, position) in [(&mut early, 3), (&mut late, 7)] {
+        for _ in 0..3 {
+            assert_eq!(socket.frame_of("position").await["position"], position);
+        }
+    }
+
+    stage.set(show, "room_paused = false").await;
+    eventually("all are admitted", SOON, || async {
+        (stage.admitted(show).await.len() == 9).then_some(())
+    })
+    .await;
+    let mut expected: Vec<_> = visitors.iter().map(|visitor| visitor.ticket).collect();
+    expected.push(newcomer.ticket_id);
+    assert_eq!(stage.admitted(show).await, expected);
+}
+
+#[tokio::test]
+async fn who_was_admitted_stays_admitted_after_a_loss() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { paused: false, ..Plan::default() }).await;
+    let visitor = stage.join(0, show).await;
+    stage.until(0, &visitor, PlaceState::Admitted).await;
+    stage.lose(show).await;
+    let place = stage.look(0, &visitor).await;
+    assert_eq!(place.state, PlaceState::Admitted);
+    assert!(place.pass.is_some());
+    let body = format!("{{\"placeTicket\": \"{}\"}}", visitor.place_ticket);
+    let path = format!("/shows/{show}/queue");
+    let again = stage.call(0, Method::POST, &path, Some(&visitor.token), Some(&body)).await;
+    assert_eq!((again.status.as_u16(), again.place().ticket_id), (200, visitor.ticket));
+    assert_eq!(stage.admitted(show).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_absent_visitor_is_skipped_and_loses_the_place_after_the_grace() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { rate: 1.0, burst: 1, ..Plan::default() }).await;
+    let (away, back, here) =
+        (stage.join(0, show).await, stage.join(0, show).await, stage.join(0, show).await);
+    // Silence, as the sweep will see it: one beyond the grace, one within it.
+    let mut redis = stage.redis.clone();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
+    let () = redis::pipe()
+        .hset(Stage::key(show, "head"), "lenient_until", 0)
+        .zadd(Stage::key(show, "seen"), away.ticket.to_string(), 1)
+        .zadd(Stage::key(show, "seen"), back.ticket.to_string(), (seconds - 60) * 1000)
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    stage.until(0, &here, PlaceState::Waiting).await;
+    eventually("the one who was away too long is out", SOON, || async {
+        (stage.look(0, &here).await.position == Some(2)).then_some(())
+    })
+    .await;
+    assert_eq!(stage.look(0, &away).await.state, PlaceState::Expired);
+    stage.set(show, "room_paused = false").await;
+    stage.until(0, &here, PlaceState::Admitted).await;
+    // Back within the grace: the old place, at the head.
+    let place = stage.look(0, &back).await;
+    assert_eq!((place.state, place.position), (PlaceState::Waiting, Some(1)));
+    stage.until(0, &back, PlaceState::Admitted).await;
+}
+
+#[tokio::test]
+async fn a_ticket_of_another_time_does_not_overtake() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan::default()).await;
+    let first = stage.join(0, show).await;
+    let left = stage.join(0, show).await;
+    stage.leave(0, &left).await;
+    let body = format!("{{\"placeTicket\": \"{}\"}}", left.place_ticket);
+    let path = format!("/shows/{show}/queue");
+    let third = stage.join(0, show).await;
+    let again = stage.call(0, Method::POST, &path, Some(&left.token), Some(&body)).await;
+    assert_eq!(again.status.as_u16(), 201, "a place that was given back is gone");
+    assert_eq!(again.place().position, Some(3));
+    // A number nobody was given proves nothing, however well it is signed.
+    let place = stage.place_keys.verify(&first.place_ticket).unwrap();
+    let absurd = Place { ticket: contract::TicketId::new(), number: 1 << 60, ..place };
+    let signed = stage.place_keys.sign(&absurd);
+    let ask = format!("/shows/{show}/queue/{}?placeTicket={signed}", absurd.ticket);
+    let answer = stage.call(0, Method::GET, &ask, None, None).await;
+    assert_eq!(answer.place().state, PlaceState::Expired);
+    assert_eq!(stage.look(0, &third).await.position, Some(2));
+}
