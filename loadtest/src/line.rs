@@ -52,6 +52,7 @@ pub async fn wait(
         tally,
         leaves_at: plan.leaves_after.map(|after| joined + after),
         drops_at: plan.drops_after.map(|after| joined + after),
+        gives_up_at: None,
         last_position: None,
     };
     let turn = visitor.watch(place).await?;
@@ -69,6 +70,8 @@ struct InLine<'a> {
     tally: &'a Tally,
     leaves_at: Option<Instant>,
     drops_at: Option<Instant>,
+    /// Once it was told that the show is sold out.
+    gives_up_at: Option<Instant>,
     last_position: Option<u64>,
 }
 
@@ -114,6 +117,7 @@ impl InLine<'_> {
                     socket.close().await;
                     return Ok(Watched::Turn(Turn::Left));
                 }
+                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
                 () = at(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost);
@@ -134,6 +138,7 @@ impl InLine<'_> {
             let frame = tokio::select! {
                 frame = events.next::<LineFrame>() => frame?,
                 () = at(self.leaves_at) => return self.leave(place).await,
+                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
                 () = at(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost);
@@ -151,6 +156,7 @@ impl InLine<'_> {
             tokio::select! {
                 () = sleep(POLL_EVERY) => {}
                 () = at(self.leaves_at) => return self.leave(place).await,
+                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
             }
             let now = self.client.place(self.show, place.ticket_id).await?;
             if let Some(turn) = self.turn_of(&now)? {
@@ -172,7 +178,7 @@ impl InLine<'_> {
             }
             LineFrame::Paused { .. } | LineFrame::Resumed => None,
             LineFrame::Admitted { pass, .. } => Some(Turn::Admitted(pass)),
-            LineFrame::SoldOut => Some(Turn::SoldOut),
+            LineFrame::SoldOut => self.hears_sold_out(),
             LineFrame::Closed { .. } => Some(Turn::Closed),
         }
     }
@@ -185,12 +191,20 @@ impl InLine<'_> {
             }
             PlaceState::Admitted => Some(Turn::Admitted(place.pass.clone())),
             PlaceState::Left => Some(Turn::Left),
-            PlaceState::SoldOut => Some(Turn::SoldOut),
+            PlaceState::SoldOut => self.hears_sold_out(),
             PlaceState::Closed => Some(Turn::Closed),
             PlaceState::Expired => {
                 return Err(CallError::Unexpected("the place expired while it was watched".into()));
             }
         })
+    }
+
+    fn hears_sold_out(&mut self) -> Option<Turn> {
+        if self.plan.hopes_for.is_zero() {
+            return Some(Turn::SoldOut);
+        }
+        self.gives_up_at.get_or_insert_with(|| Instant::now() + self.plan.hopes_for);
+        None
     }
 
     fn moved_to(&mut self, position: Option<u64>) {

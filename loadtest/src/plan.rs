@@ -11,6 +11,8 @@ pub struct Plan {
     pub watches: Watches,
     /// Gives up the place, if still waiting after so long.
     pub leaves_after: Option<Duration>,
+    /// Stays so long after it was told that the show is sold out: held seats may come back.
+    pub hopes_for: Duration,
     /// Loses the connection once, after so long, and comes back.
     pub drops_after: Option<Duration>,
     /// Picks seats on the map; otherwise takes the best available.
@@ -50,6 +52,7 @@ pub enum Fate {
 
 /// Of a hundred visitors, so many leave the line.
 const LEAVE: u32 = 6;
+const HOPE: u32 = 40;
 const LOSE_CONNECTION: u32 = 4;
 const CHOOSE_SEATS: u32 = 35;
 const HOLD_FIRST: u32 = 30;
@@ -77,6 +80,11 @@ impl Plan {
                 _ => Watches::Socket,
             },
             leaves_after: one_in_hundred(rng, LEAVE).then(|| millis(rng, 500..8_000)),
+            hopes_for: if one_in_hundred(rng, HOPE) {
+                millis(rng, 5_000..25_000)
+            } else {
+                Duration::ZERO
+            },
             drops_after: one_in_hundred(rng, LOSE_CONNECTION).then(|| millis(rng, 200..4_000)),
             chooses_seats: one_in_hundred(rng, CHOOSE_SEATS),
             quantity: rng.u16(1..=4),

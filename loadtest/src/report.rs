@@ -178,10 +178,10 @@ impl Report {
         }
         let steady = format!("{:.1} s", admission.steady_for.as_secs_f64());
         row(f, "over a steady stretch of", steady)?;
-        row(f, "in the busiest second", admission.busiest_second)?;
+        row(f, "in the busiest second, as heard", admission.busiest_second)?;
         if let Some(room) = &self.room {
             let most = room.rate_per_second + f64::from(room.burst);
-            row(f, "most in one second, rate and burst", format!("{most:.0}"))?;
+            row(f, "bound at the gate, rate + burst", format!("{most:.0}"))?;
         }
         Ok(())
     }

@@ -117,7 +117,12 @@ impl Visitor {
         }
         sleep(self.plan.thinks).await;
         if self.plan.fate == Fate::Cancels {
-            let order = self.client.cancel(order.order_id).await?;
+            let order = match self.client.cancel(order.order_id).await {
+                Err(error) if error.code() == Some("ORDER_EXPIRED") => {
+                    return Ok(Ending::OrderLapsed);
+                }
+                other => other?,
+            };
             return match order.status {
                 OrderStatus::Cancelled => Ok(Ending::Cancelled),
                 other => Err(CallError::Unexpected(format!("cancelled, but {other:?}"))),

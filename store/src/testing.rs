@@ -119,8 +119,9 @@ fn setting(name: &str) -> String {
 
 /// The first slot that nobody has, with the connection that holds it.
 async fn lock_slot() -> (i32, PgConnection) {
-    let mut admin =
-        PgConnection::connect(&setting("DATABASE_URL")).await.expect("postgres answers");
+    // One database for everybody: advisory locks of different databases do not see each other.
+    let url = with_last_segment(&setting("DATABASE_URL"), "postgres");
+    let mut admin = PgConnection::connect(&url).await.expect("postgres answers");
     let end = Instant::now() + SLOT_WAIT;
     loop {
         for number in 0..SLOTS {

@@ -169,7 +169,8 @@ async fn watch_over(link: &Link, stop: &Shutdown) {
                     link.blocked.store(true, Ordering::Relaxed);
                 }
                 Some(Event::ConnectionUnblocked) => link.blocked.store(false, Ordering::Relaxed),
-                Some(Event::Error(error)) => {
+                // Errors of one channel are told here, too; they end that channel alone.
+                Some(Event::Error(error)) if !link.connection.status().connected() => {
                     warn!("the connection to the broker is lost: {error}");
                     break;
                 }
