@@ -53,43 +53,239 @@ async fn malformed_requests_get_the_promised_problem_and_reach_no_queue() {
     let long_key = "k".repeat(65);
     let cases: Vec<(&str, Option<&str>, Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
         ("no token", None, vec![JSON], good.clone().into(), 401, "UNAUTHENTICATED"),
-        ("a forged token", Some("eyJhbGciOiJub25lIn0.e30."), vec![JSON], good.clone().into(), 401, "UNAUTHENTICATED"),
-        ("text", Some(&token), vec![("content-type", "text/plain")], good.clone().into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (
+            "a forged token",
+            Some("eyJhbGciOiJub25lIn0.e30."),
+            vec![JSON],
+            good.clone().into(),
+            401,
+            "UNAUTHENTICATED",
+        ),
+        (
+            "text",
+            Some(&token),
+            vec![("content-type", "text/plain")],
+            good.clone().into(),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
         ("no type", Some(&token), vec![], good.clone().into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
-        ("utf-16", Some(&token), vec![("content-type", "application/json; charset=utf-16")], good.clone().into(), 415, "UNSUPPORTED_MEDIA_TYPE"),
+        (
+            "utf-16",
+            Some(&token),
+            vec![("content-type", "application/json; charset=utf-16")],
+            good.clone().into(),
+            415,
+            "UNSUPPORTED_MEDIA_TYPE",
+        ),
         ("too long", Some(&token), vec![JSON], vec![b' '; 17 * 1024], 413, "BODY_TOO_LARGE"),
         ("truncated", Some(&token), vec![JSON], good[..20].into(), 400, "MALFORMED_JSON"),
         ("trailing", Some(&token), vec![JSON], format!("{good}x").into(), 400, "MALFORMED_JSON"),
-        ("a BOM", Some(&token), vec![JSON], format!("\u{feff}{good}").into(), 400, "MALFORMED_JSON"),
-        ("invalid UTF-8", Some(&token), vec![JSON], b"{\"showId\":\"\xff\"}".to_vec(), 400, "MALFORMED_JSON"),
-        ("a lone surrogate", Some(&token), vec![JSON], br#"{"showId":"\ud800"}"#.to_vec(), 400, "MALFORMED_JSON"),
+        (
+            "a BOM",
+            Some(&token),
+            vec![JSON],
+            format!("\u{feff}{good}").into(),
+            400,
+            "MALFORMED_JSON",
+        ),
+        (
+            "invalid UTF-8",
+            Some(&token),
+            vec![JSON],
+            b"{\"showId\":\"\xff\"}".to_vec(),
+            400,
+            "MALFORMED_JSON",
+        ),
+        (
+            "a lone surrogate",
+            Some(&token),
+            vec![JSON],
+            br#"{"showId":"\ud800"}"#.to_vec(),
+            400,
+            "MALFORMED_JSON",
+        ),
         ("too deep", Some(&token), vec![JSON], deep.into(), 400, ""),
         ("empty", Some(&token), vec![JSON], Vec::new(), 400, "MALFORMED_JSON"),
         ("an array", Some(&token), vec![JSON], b"[]".to_vec(), 400, "VALIDATION_FAILED"),
-        ("a key twice", Some(&token), vec![JSON], with(r#""quantity":1,"quantity":2"#).into(), 400, "VALIDATION_FAILED"),
-        ("an unknown field", Some(&token), vec![JSON], with(r#""quantity":1,"__proto__":{}"#).into(), 400, "VALIDATION_FAILED"),
-        ("text for a number", Some(&token), vec![JSON], with(r#""quantity":"2""#).into(), 400, "VALIDATION_FAILED"),
+        (
+            "a key twice",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":1,"quantity":2"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "an unknown field",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":1,"__proto__":{}"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "text for a number",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":"2""#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
         ("1e400", Some(&token), vec![JSON], with(r#""quantity":1e400"#).into(), 400, ""),
         ("NaN", Some(&token), vec![JSON], with(r#""quantity":NaN"#).into(), 400, "MALFORMED_JSON"),
-        ("2^63", Some(&token), vec![JSON], with(r#""quantity":9223372036854775808"#).into(), 400, "VALIDATION_FAILED"),
-        ("none", Some(&token), vec![JSON], with(r#""quantity":0"#).into(), 400, "VALIDATION_FAILED"),
-        ("minus one", Some(&token), vec![JSON], with(r#""quantity":-1"#).into(), 400, "VALIDATION_FAILED"),
-        ("one and a half", Some(&token), vec![JSON], with(r#""quantity":1.5"#).into(), 400, "VALIDATION_FAILED"),
-        ("neither", Some(&token), vec![JSON], with(r#""seats":null"#).into(), 400, "VALIDATION_FAILED"),
-        ("both", Some(&token), vec![JSON], with(r#""seats":["A1"],"quantity":1"#).into(), 400, "VALIDATION_FAILED"),
-        ("a seat twice", Some(&token), vec![JSON], with(r#""seats":["A1","A1"]"#).into(), 400, "VALIDATION_FAILED"),
-        ("no seats", Some(&token), vec![JSON], with(r#""seats":[]"#).into(), 400, "VALIDATION_FAILED"),
-        ("a strange seat", Some(&token), vec![JSON], with(r#""seats":["'; drop table seats"]"#).into(), 400, "VALIDATION_FAILED"),
-        ("an unknown seat", Some(&token), vec![JSON], with(r#""seats":["Z99"]"#).into(), 422, "SEAT_UNKNOWN"),
-        ("an unknown tier", Some(&token), vec![JSON], good.replace("STANDARD", "ROYAL").into(), 422, "SEAT_UNKNOWN"),
-        ("a bad tier", Some(&token), vec![JSON], good.replace("STANDARD", "royal").into(), 400, "VALIDATION_FAILED"),
-        ("an unknown show", Some(&token), vec![JSON], good.replace(&show.to_string(), &AccountId::new().to_string()).into(), 404, "SHOW_NOT_FOUND"),
-        ("no show's id", Some(&token), vec![JSON], good.replace(&show.to_string(), "premiere").into(), 400, "VALIDATION_FAILED"),
-        ("over the limit", Some(&token), vec![JSON], with(r#""quantity":11"#).into(), 422, "LIMIT_EXCEEDED"),
-        ("an empty key", Some(&token), vec![JSON, ("idempotency-key", "")], good.clone().into(), 400, "VALIDATION_FAILED"),
-        ("a long key", Some(&token), vec![JSON, ("idempotency-key", &long_key)], good.clone().into(), 400, "VALIDATION_FAILED"),
-        ("a key with a space", Some(&token), vec![JSON, ("idempotency-key", "a b")], good.clone().into(), 400, "VALIDATION_FAILED"),
-        ("a strange wait", Some(&token), vec![JSON, ("prefer", "wait=soon")], good.clone().into(), 400, "VALIDATION_FAILED"),
+        (
+            "2^63",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":9223372036854775808"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "none",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":0"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "minus one",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":-1"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "one and a half",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":1.5"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "neither",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":null"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "both",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":["A1"],"quantity":1"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "a seat twice",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":["A1","A1"]"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "no seats",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":[]"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "a strange seat",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":["'; drop table seats"]"#).into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "an unknown seat",
+            Some(&token),
+            vec![JSON],
+            with(r#""seats":["Z99"]"#).into(),
+            422,
+            "SEAT_UNKNOWN",
+        ),
+        (
+            "an unknown tier",
+            Some(&token),
+            vec![JSON],
+            good.replace("STANDARD", "ROYAL").into(),
+            422,
+            "SEAT_UNKNOWN",
+        ),
+        (
+            "a bad tier",
+            Some(&token),
+            vec![JSON],
+            good.replace("STANDARD", "royal").into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "an unknown show",
+            Some(&token),
+            vec![JSON],
+            good.replace(&show.to_string(), &AccountId::new().to_string()).into(),
+            404,
+            "SHOW_NOT_FOUND",
+        ),
+        (
+            "no show's id",
+            Some(&token),
+            vec![JSON],
+            good.replace(&show.to_string(), "premiere").into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "over the limit",
+            Some(&token),
+            vec![JSON],
+            with(r#""quantity":11"#).into(),
+            422,
+            "LIMIT_EXCEEDED",
+        ),
+        (
+            "an empty key",
+            Some(&token),
+            vec![JSON, ("idempotency-key", "")],
+            good.clone().into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "a long key",
+            Some(&token),
+            vec![JSON, ("idempotency-key", &long_key)],
+            good.clone().into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "a key with a space",
+            Some(&token),
+            vec![JSON, ("idempotency-key", "a b")],
+            good.clone().into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
+        (
+            "a strange wait",
+            Some(&token),
+            vec![JSON, ("prefer", "wait=soon")],
+            good.clone().into(),
+            400,
+            "VALIDATION_FAILED",
+        ),
         ("form before account", None, vec![JSON], b"{".to_vec(), 400, "MALFORMED_JSON"),
     ];
     for (what, token, headers, body, status, code) in cases {
@@ -103,7 +299,8 @@ async fn malformed_requests_get_the_promised_problem_and_reach_no_queue() {
         .await
         .unwrap();
     assert_eq!(decided, 0, "nothing of it was taken in");
-    let fine = system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
+    let fine =
+        system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
     assert_eq!(fine.body["status"], "ALLOCATED", "and the good one still works: {fine:?}");
     system.stop().await;
 }
@@ -113,7 +310,8 @@ async fn what_is_not_yours_is_not_there() {
     let system = System::start().await;
     let show = system.show(Plan::default()).await;
     let (token, stranger) = (system.visitor().await, system.visitor().await);
-    let booked = system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
+    let booked =
+        system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
     let booking = booked.body["bookingId"].as_str().unwrap().to_owned();
     let order = booked.body["order"]["orderId"].as_str().unwrap().to_owned();
     let reference = booked.body["order"]["reference"].as_str().unwrap().to_owned();
@@ -158,7 +356,8 @@ async fn bad_messages_on_the_queue_are_parked_and_their_bookings_answered() {
     let publish = async |exchange: &str, body: &[u8]| {
         let properties = BasicProperties::default().with_delivery_mode(2);
         let options = BasicPublishOptions::default();
-        let sent = channel.basic_publish(exchange.into(), key.as_str().into(), options, body, properties);
+        let sent =
+            channel.basic_publish(exchange.into(), key.as_str().into(), options, body, properties);
         sent.await.unwrap().await.unwrap();
     };
     let request = |account_id, wish| BookingRequested {
@@ -172,7 +371,8 @@ async fn bad_messages_on_the_queue_are_parked_and_their_bookings_answered() {
         traceparent: None,
         attempt: 0,
     };
-    let envelope = |v, bookings| Envelope { v, show_id: show, tier: "STANDARD".parse().unwrap(), bookings };
+    let envelope =
+        |v, bookings| Envelope { v, show_id: show, tier: "STANDARD".parse().unwrap(), bookings };
     let foreign = request(account, Wish::BestAvailable(1));
     let late = BookingRequested {
         deadline: platform::clock::now() - Duration::from_mins(1),
@@ -216,7 +416,8 @@ async fn bad_messages_on_the_queue_are_parked_and_their_bookings_answered() {
         .await
         .unwrap();
     assert_eq!(kept, 4, "each message that cannot be understood is kept once");
-    let fine = system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
+    let fine =
+        system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
     assert_eq!(fine.body["status"], "ALLOCATED", "the queue goes on: {fine:?}");
     assert!(system.audit(&[]).await.is_clean());
     system.stop().await;

@@ -173,7 +173,8 @@ async fn a_lapsed_hold_is_lapsed_at_once_and_its_seats_come_back() {
         (system.get(&path, Some(&rival)).await.body["status"] == "EXPIRED").then_some(())
     })
     .await;
-    let pay = system.post(&format!("{path}/confirm-payment"), &rival, json!({"method": "mock"})).await;
+    let pay =
+        system.post(&format!("{path}/confirm-payment"), &rival, json!({"method": "mock"})).await;
     assert_eq!((pay.status, pay.code()), (StatusCode::CONFLICT, "ORDER_EXPIRED"));
     eventually("the sweep frees the seat", SOON, async || {
         let show = system.get(&format!("/api/v1/shows/{show}"), None).await;
@@ -207,7 +208,8 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
     })
     .await;
     eventually("the drained queue is deleted", SOON, async || {
-        let ready = "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
+        let ready =
+            "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
         let ready: i64 =
             sqlx::query_scalar(ready).bind(show.0).fetch_one(&system.pool).await.unwrap();
         (ready == 0).then_some(())

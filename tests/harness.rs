@@ -3,12 +3,18 @@
 use std::{net::SocketAddr, time::Duration};
 
 use clap::{Args as _, Command, FromArgMatches as _};
-use contract::{AccountId, ShowId, access::{AccessKeys, Caller, Role}};
+use contract::{
+    AccountId, ShowId,
+    access::{AccessKeys, Caller, Role},
+};
 use platform::{Shutdown, clock};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::{PgPool, testing::Slot};
-use usher::{settings::Settings, up::{self, Allocation}};
+use usher::{
+    settings::Settings,
+    up::{self, Allocation},
+};
 use uuid::Uuid;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -48,7 +54,14 @@ pub(crate) struct Plan {
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { rows: 4, seats: 10, room: "OFF", per_user: 10, hold_seconds: 600, order_seconds: 300 }
+        Self {
+            rows: 4,
+            seats: 10,
+            room: "OFF",
+            per_user: 10,
+            hold_seconds: 600,
+            order_seconds: 300,
+        }
     }
 }
 
@@ -173,10 +186,17 @@ impl System {
             "title": "The Long Monsoon", "description": "It rains.", "genres": ["Drama"],
             "rating": "U", "durationMinutes": 121, "releaseDate": "2026-01-15", "language": "Hindi",
         })).await;
-        let theatre = self.created("/api/v1/theatres", &admin, "theatreId", json!({
-            "name": "Regal", "address": "1 Station Road", "city": "Pune",
-            "latitude": 18.52, "longitude": 73.85,
-        })).await;
+        let theatre = self
+            .created(
+                "/api/v1/theatres",
+                &admin,
+                "theatreId",
+                json!({
+                    "name": "Regal", "address": "1 Station Road", "city": "Pune",
+                    "latitude": 18.52, "longitude": 73.85,
+                }),
+            )
+            .await;
         let row = |r: u8| {
             let name = char::from(b'A' + r);
             let seats: Vec<Value> = (1..=plan.seats)
@@ -185,23 +205,37 @@ impl System {
             json!({"row": name.to_string(), "seats": seats})
         };
         let rows: Vec<Value> = (0..plan.rows).map(row).collect();
-        let screen = self.created("/api/v1/screens", &admin, "screenId", json!({
-            "theatreId": theatre, "name": "Screen 1",
-            "tiers": [{"tier": "STANDARD", "name": "Standard", "generalAdmission": false,
-                       "capacity": u32::from(plan.rows) * plan.seats}],
-            "layout": {"rows": rows},
-        })).await;
+        let screen = self
+            .created(
+                "/api/v1/screens",
+                &admin,
+                "screenId",
+                json!({
+                    "theatreId": theatre, "name": "Screen 1",
+                    "tiers": [{"tier": "STANDARD", "name": "Standard", "generalAdmission": false,
+                               "capacity": u32::from(plan.rows) * plan.seats}],
+                    "layout": {"rows": rows},
+                }),
+            )
+            .await;
         let now = clock::now();
         let hours = |n: u64| Duration::from_hours(n);
-        let show = self.created("/api/v1/shows", &admin, "showId", json!({
-            "movieId": movie, "theatreId": theatre, "screenId": screen,
-            "startsAt": now + hours(48), "saleOpensAt": now - hours(1),
-            "saleClosesAt": now + hours(24),
-            "prices": [{"tier": "STANDARD", "amount": 25_000, "currency": "INR"}],
-            "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
-            "orderSeconds": plan.order_seconds,
-            "waitingRoom": {"mode": plan.room, "ratePerSecond": 100.0, "burst": 10},
-        })).await;
+        let show = self
+            .created(
+                "/api/v1/shows",
+                &admin,
+                "showId",
+                json!({
+                    "movieId": movie, "theatreId": theatre, "screenId": screen,
+                    "startsAt": now + hours(48), "saleOpensAt": now - hours(1),
+                    "saleClosesAt": now + hours(24),
+                    "prices": [{"tier": "STANDARD", "amount": 25_000, "currency": "INR"}],
+                    "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
+                    "orderSeconds": plan.order_seconds,
+                    "waitingRoom": {"mode": plan.room, "ratePerSecond": 100.0, "burst": 10},
+                }),
+            )
+            .await;
         show.parse().unwrap()
     }
 

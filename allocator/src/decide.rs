@@ -178,7 +178,7 @@ mod tests {
             wish,
             idempotency_key: None,
             ticket_id: None,
-            deadline: DateTime::UNIX_EPOCH + std::time::Duration::from_secs(60),
+            deadline: DateTime::UNIX_EPOCH + std::time::Duration::from_mins(1),
             traceparent: None,
             attempt: 0,
         }

@@ -58,6 +58,7 @@ struct Office {
 }
 
 /// Starts the allocator's work in the background; it belongs to the shutdown.
+#[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let backends = &config.backends;
     let pool =

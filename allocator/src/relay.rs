@@ -22,9 +22,8 @@ pub(crate) async fn run(office: Office) {
     loop {
         match relay(&office).await {
             Ok(true) => continue,
-            Ok(false) if last_round => return,
+            _ if last_round => return,
             Ok(false) => {}
-            Err(_) if last_round => return,
             Err(error) => {
                 warn!("events wait in the outbox: {error:#}");
                 tokio::time::sleep(FAILED_WAIT).await;

@@ -33,7 +33,6 @@ impl SeatMap {
         Self { distance: distances(&seats), rows: rows(&seats), seats, index, free, n_free }
     }
 
-
     /// How many seats are free.
     #[cfg(test)]
     pub(crate) fn n_free(&self) -> usize {

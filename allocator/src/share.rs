@@ -2,7 +2,7 @@
 //! that comes or goes moves only its own part.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
 };
@@ -76,16 +76,16 @@ fn winner(live: &[Uuid], partition: &Partition) -> Option<Uuid> {
 
 async fn share_out(office: &Office, mine: Vec<Queued>, held: &mut HashMap<Partition, Held>) {
     let Some(link) = office.consuming.link() else { return };
-    let mut wanted: HashMap<Partition, ()> = HashMap::new();
+    let mut wanted: HashSet<Partition> = HashSet::new();
     for queued in mine {
         if let Err(error) = look_after(office, &link, &queued).await {
             warn!(partition = %queued.partition, "its queue is not as it should be: {error:#}");
             continue;
         }
-        wanted.insert(queued.partition, ());
+        wanted.insert(queued.partition);
     }
     let lost: Vec<Partition> =
-        held.keys().filter(|partition| !wanted.contains_key(*partition)).cloned().collect();
+        held.keys().filter(|partition| !wanted.contains(*partition)).cloned().collect();
     for partition in lost {
         if let Some(session) = held.remove(&partition) {
             session.stop.cancel();
@@ -93,7 +93,7 @@ async fn share_out(office: &Office, mine: Vec<Queued>, held: &mut HashMap<Partit
         }
     }
     held.retain(|_, session| !session.task.is_finished());
-    for (partition, ()) in wanted {
+    for partition in wanted {
         held.entry(partition).or_insert_with_key(|partition| {
             let stop = office.shutdown.child();
             let work = session::run(office.clone(), partition.clone(), stop.clone());

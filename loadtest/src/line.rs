@@ -200,6 +200,7 @@ impl InLine<'_> {
     }
 
     fn hears_sold_out(&mut self) -> Option<Turn> {
+        self.tally.hears_sold_out();
         if self.plan.hopes_for.is_zero() {
             return Some(Turn::SoldOut);
         }

@@ -64,39 +64,46 @@ impl Latency {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Admission {
     pub admitted: usize,
-    /// The longest stretch without a pause above [`PAUSE_MIN`], which holds `admitted_steadily`.
+    /// The longest stretch before the stock ran out for the first time, without a pause above
+    /// [`PAUSE_MIN`]: only there does the configured rate decide.
     pub steady_for: Duration,
-    pub admitted_steadily: usize,
+    /// How many were let in during it.
+    pub steadily: usize,
     /// Most visitors let in within any one second.
     pub busiest_second: usize,
 }
 
-/// A gap this long means that the line stood still: no stock, nobody waiting, a pause.
+/// A gap this long means that the line stood still: nobody waiting, or a pause.
 const PAUSE_MIN: Duration = Duration::from_millis(1500);
 
 impl Admission {
-    /// Of the moments of admission; `None` without any.
+    /// Of the moments of admission, and the first moment without stock; `None` without any.
     #[must_use]
-    pub fn of(mut moments: Vec<Duration>) -> Option<Self> {
+    pub fn of(mut moments: Vec<Duration>, sold_out_first: Option<Duration>) -> Option<Self> {
         moments.sort_unstable();
-        let stretches = moments.chunk_by(|a, b| b.saturating_sub(*a) < PAUSE_MIN);
-        let steady = stretches.max_by_key(|stretch| stretch.len())?;
+        let with_stock = sold_out_first
+            .map_or(moments.len(), |until| moments.partition_point(|moment| *moment < until));
+        let stretches = moments[..with_stock].chunk_by(|a, b| b.saturating_sub(*a) < PAUSE_MIN);
+        let steady = stretches.max_by_key(|stretch| stretch.len()).unwrap_or_default();
         let busiest = moments.iter().enumerate().map(|(n, moment)| {
             moments[n..]
                 .partition_point(|later| later.saturating_sub(*moment) < Duration::from_secs(1))
         });
         Some(Self {
             admitted: moments.len(),
-            steady_for: steady[steady.len() - 1].saturating_sub(steady[0]),
-            admitted_steadily: steady.len(),
-            busiest_second: busiest.max().unwrap_or_default(),
+            steady_for: match steady {
+                [first, .., last] => last.saturating_sub(*first),
+                _ => Duration::ZERO,
+            },
+            steadily: steady.len(),
+            busiest_second: busiest.max()?,
         })
     }
 
     /// Admissions per second over the steady stretch; `None` where it is too short to say.
     #[must_use]
     pub fn per_second(&self) -> Option<f64> {
-        let intervals = u32::try_from(self.admitted_steadily.saturating_sub(1)).ok()?;
+        let intervals = u32::try_from(self.steadily.saturating_sub(1)).ok()?;
         (self.steady_for >= Duration::from_secs(1))
             .then(|| f64::from(intervals) / self.steady_for.as_secs_f64())
     }
@@ -118,7 +125,7 @@ impl Report {
             accepted: tally.accepted.get(),
             outcomes: journal.outcomes(),
             latencies,
-            admission: Admission::of(tally.admissions()),
+            admission: Admission::of(tally.admissions(), tally.sold_out_first()),
             room: None,
             went_up: tally.went_up.get(),
             reconnects: tally.reconnects.get(),
@@ -177,7 +184,7 @@ impl Report {
             None => row(f, "per second, measured", "too short")?,
         }
         let steady = format!("{:.1} s", admission.steady_for.as_secs_f64());
-        row(f, "over a steady stretch of", steady)?;
+        row(f, "measured while there were seats, for", steady)?;
         row(f, "in the busiest second, as heard", admission.busiest_second)?;
         if let Some(room) = &self.room {
             let most = room.rate_per_second + f64::from(room.burst);
@@ -240,12 +247,15 @@ mod tests {
         // 50 a second for four seconds, a pause, ten more.
         let moments: Vec<Duration> =
             (0..=200).map(|n| ms(n * 20)).chain((0..10).map(|n| ms(20_000 + n * 500))).collect();
-        let admission = Admission::of(moments).unwrap();
-        assert_eq!(admission.admitted, 211);
-        assert_eq!(admission.admitted_steadily, 201);
+        let admission = Admission::of(moments.clone(), None).unwrap();
+        assert_eq!((admission.admitted, admission.steadily), (211, 201));
         assert_eq!(admission.busiest_second, 50);
         assert!((admission.per_second().unwrap() - 50.0).abs() < 0.01);
-        assert_eq!(Admission::of(vec![ms(5)]).unwrap().per_second(), None);
-        assert_eq!(Admission::of(Vec::new()), None);
+        // What trickles in after the stock ran out says nothing about the rate.
+        let cut = Admission::of(moments, Some(ms(2000))).unwrap();
+        assert_eq!((cut.admitted, cut.steadily), (211, 100));
+        assert!((cut.per_second().unwrap() - 50.0).abs() < 0.01);
+        assert_eq!(Admission::of(vec![ms(5)], None).unwrap().per_second(), None);
+        assert_eq!(Admission::of(Vec::new(), None), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -107,6 +107,7 @@ pub struct Tally {
     pub lapses_seen: Count,
     samples: Mutex<BTreeMap<Step, Vec<u32>>>,
     admissions: Mutex<Vec<Duration>>,
+    sold_out_first: OnceLock<Duration>,
     endings: Mutex<BTreeMap<Ending, u64>>,
 }
 
@@ -127,6 +128,7 @@ impl Default for Tally {
             lapses_seen: Count::default(),
             samples: Mutex::default(),
             admissions: Mutex::default(),
+            sold_out_first: OnceLock::new(),
             endings: Mutex::default(),
         }
     }
@@ -148,6 +150,16 @@ impl Tally {
     pub fn let_in(&self) {
         self.admitted.up();
         lock(&self.admissions).push(self.elapsed());
+    }
+
+    /// Notes that somebody in the line was told that the show is sold out.
+    pub fn hears_sold_out(&self) {
+        self.sold_out_first.get_or_init(|| self.elapsed());
+    }
+
+    /// When the first in the line heard that the show is sold out, since the crowd set out.
+    pub fn sold_out_first(&self) -> Option<Duration> {
+        self.sold_out_first.get().copied()
     }
 
     /// Notes how a visit ended.

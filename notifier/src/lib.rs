@@ -44,6 +44,7 @@ struct Ears {
 }
 
 /// Starts the notifier; its ear for events belongs to the shutdown.
+#[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let backends = &config.backends;
     let pool =

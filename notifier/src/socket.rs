@@ -19,7 +19,7 @@ use crate::Ears;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
 /// Without a sign of life for this long, the client is gone.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 const SEND_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a socket ends: a code and a reason, or nothing where the client is gone already.

@@ -26,7 +26,7 @@ pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResu
         .collect();
     let bodies = events
         .iter()
-        .map(|event| serde_json::to_value(event))
+        .map(serde_json::to_value)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| StoreError::Unreadable(error.to_string()))?;
     sqlx::query!(

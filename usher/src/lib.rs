@@ -1,6 +1,7 @@
 //! One binary: every service in one process on one port, and what an operator needs beside it.
 
 pub mod settings;
+pub mod example;
 pub mod up;
 pub mod openapi;
 pub mod migrate;

@@ -25,6 +25,8 @@ enum Command {
     Demo(Box<demo::Demo>),
     /// Count what must never be; exit 1 unless all of it is zero.
     Audit(audit::Audit),
+    /// Print every setting with its meaning and default, as in .env.example.
+    Settings,
     /// Ask a URL; exit 0 when it answers 200.
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -37,6 +39,10 @@ async fn main() -> ExitCode {
         Command::Seed(seed) => seed.run().await,
         Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
         Command::Audit(audit) => audit.run().await,
+        Command::Settings => {
+            print!("{}", usher::example::text());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Healthcheck(healthcheck) => Ok(healthcheck.run().await),
     };
     ran.unwrap_or_else(|error| {

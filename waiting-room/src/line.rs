@@ -279,9 +279,7 @@ impl Line {
 
     /// Whether this node's watchers must be registered again under a new epoch.
     pub(crate) fn must_register(&self, epoch: u32) -> bool {
-        let mut memory = self.memory();
-        let registered = *memory.registered_epoch.get_or_insert(epoch);
-        registered != epoch
+        self.memory().registered_epoch.is_some_and(|registered| registered != epoch)
     }
 
     /// Notes that they are.
@@ -293,6 +291,8 @@ impl Line {
     pub(crate) fn install(&self, snapshot: Snapshot) {
         let mut memory = self.memory();
         memory.loaded = true;
+        // Nobody watches from here before the first picture is there.
+        memory.registered_epoch.get_or_insert(snapshot.seen.epoch);
         memory.seen = snapshot.seen;
         memory.last_id = snapshot.last_id;
         memory.index = snapshot.index;

@@ -86,6 +86,17 @@ async fn an_absent_visitor_is_skipped_and_loses_the_place_after_the_grace() {
         (stage.join(0, show).await, stage.join(0, show).await, stage.join(0, show).await);
     // Silence, as the sweep will see it: one beyond the grace, one within it.
     let mut redis = stage.redis.clone();
+    eventually("the first sweep is over", SOON, || async {
+        let mut redis = stage.redis.clone();
+        let swept: Option<String> = redis::cmd("HGET")
+            .arg(Stage::key(show, "head"))
+            .arg("swept_at")
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        swept
+    })
+    .await;
     let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     let () = redis::pipe()
         .hset(Stage::key(show, "head"), "lenient_until", 0)

@@ -301,6 +301,7 @@ pub struct WaitingRoomChange {
 }
 
 /// Tells `null` from an absent field.
+#[expect(clippy::option_option, reason = "absent, null and a value are three things")]
 fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     value: D,
 ) -> Result<Option<Option<T>>, D::Error> {

@@ -60,16 +60,6 @@ fn sorted(mut seats: Vec<SeatLabel>) -> ApiResult<Vec<SeatLabel>> {
     Ok(seats)
 }
 
-/// The Idempotency-Key, if one was sent: 1 to 64 visible ASCII characters.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let key = value.to_str().unwrap_or_default();
-    if (1..=64).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()) {
-        return Ok(Some(key.to_owned()));
-    }
-    Err(ApiError::invalid("Idempotency-Key", "must be 1 to 64 visible ASCII characters"))
-}
-
 /// How long the client would wait: `Prefer: wait=<seconds>`, at most 30.
 pub(crate) fn prefer_wait(headers: &HeaderMap) -> ApiResult<Option<Duration>> {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
@@ -206,12 +196,6 @@ mod tests {
         );
         assert_eq!(prefer_wait(&headers("prefer", "wait=999")).unwrap(), Some(PREFER_WAIT_MAX));
         assert!(prefer_wait(&headers("prefer", "wait=soon")).is_err());
-        assert!(idempotency_key(&headers("idempotency-key", "a b")).is_err());
-        assert!(idempotency_key(&headers("idempotency-key", "")).is_err());
-        assert_eq!(
-            idempotency_key(&headers("idempotency-key", "k")).unwrap().as_deref(),
-            Some("k")
-        );
     }
 
     #[test]

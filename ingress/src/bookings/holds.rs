@@ -23,7 +23,7 @@ use super::{
     door::{self, Asked},
     submit::{self, Taken},
 };
-use crate::errors::database;
+use crate::{errors::database, idempotency::IdempotencyKey};
 
 /// Holds seats, all or none.
 #[utoipa::path(post, path = "/api/v1/holds", tag = "bookings", request_body = NewBooking,
@@ -40,12 +40,13 @@ use crate::errors::database;
 pub(crate) async fn hold(
     State(desk): State<Desk>,
     caller: Result<SignedIn, ApiError>,
+    key: Result<IdempotencyKey, ApiError>,
     headers: HeaderMap,
     Body(body): Body<NewBooking>,
 ) -> ApiResult<Response> {
     let asked = Asked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
-    match submit::take_in(&desk, caller, &headers, asked, Kind::Hold, wait).await? {
+    match submit::take_in(&desk, caller, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),
         Taken { decided: Some(seen), .. } => decided(seen),
     }

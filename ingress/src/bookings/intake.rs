@@ -23,7 +23,7 @@ const ENVELOPES_IN_FLIGHT: usize = 2;
 /// Requests of one partition that wait for the broker here; more are refused with 503.
 const WAITING_MAX: usize = 4096;
 /// A partition that is not asked for this long gives its place up.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 struct Waiting {
     request: BookingRequested,
@@ -115,10 +115,10 @@ async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waitin
         Envelope { v: 1, show_id: partition.show, tier: partition.tier.clone(), bookings };
     let body = envelope.encode();
     debug_assert!(body.len() <= ENVELOPE_BYTES_MAX, "64 of the longest requests fit");
-    let published = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
+    let told = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
     for answer in answers {
         // A client that went away is not told; its booking is decided all the same.
-        let _ = answer.send(published.clone());
+        let _ = answer.send(told.clone());
     }
 }
 

@@ -8,7 +8,6 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, OrderId, ShowId,
@@ -30,8 +29,12 @@ use store::{
     seat_locks,
 };
 
-use super::{Desk, door};
-use crate::errors::database;
+use super::Desk;
+use crate::{
+    errors::database,
+    idempotency::{IdempotencyKey, Write},
+    page::Window,
+};
 
 /// A sold seat stays locked until its show is long over.
 const SOLD_LOCK_AFTER_START: chrono::Duration = chrono::Duration::hours(6);
@@ -44,26 +47,31 @@ const SOLD_LOCK_AFTER_START: chrono::Duration = chrono::Duration::hours(6);
     security(("bearer" = [])))]
 pub(crate) async fn place(
     State(desk): State<Desk>,
+    write: Result<Write, ApiError>,
     caller: Result<SignedIn, ApiError>,
-    headers: HeaderMap,
     Body(body): Body<NewOrder>,
 ) -> ApiResult<Response> {
     check_customer(&body.customer)?;
-    door::idempotency_key(&headers)?;
+    let write = write?;
     let SignedIn(caller) = caller?;
-    let placed = store::detached(async move {
-        orders::place(&desk.state.pool, body.hold_id, caller.account, &body.customer).await
-    });
-    match placed.await.map_err(database)? {
-        Placement::Placed(order) => {
-            let location = format!("{BASE}/orders/{}", order.order_id);
-            Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(order)).into_response())
-        }
-        Placement::HoldExpired => {
-            Err(ApiError::conflict("HOLD_EXPIRED", "the hold is over and its seats are free again"))
-        }
-        Placement::NoSuchHold => Err(ApiError::not_found("HOLD_NOT_FOUND")),
-    }
+    let (hold, customer) = (body.hold_id, body.customer.clone());
+    let order = write
+        .once(&desk.state, caller.account, &body, StatusCode::CREATED, move |tx| {
+            Box::pin(async move {
+                let placed = orders::place(tx, hold, caller.account, &customer).await;
+                match placed.map_err(database)? {
+                    Placement::Placed(order) => Ok(*order),
+                    Placement::HoldExpired => {
+                        let detail = "the hold is over and its seats are free again";
+                        Err(ApiError::conflict("HOLD_EXPIRED", detail))
+                    }
+                    Placement::NoSuchHold => Err(ApiError::not_found("HOLD_NOT_FOUND")),
+                }
+            })
+        })
+        .await?;
+    let location = format!("{BASE}/orders/{}", order.order_id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(order)).into_response())
 }
 
 fn check_customer(customer: &Customer) -> ApiResult<()> {
@@ -113,11 +121,10 @@ pub(crate) async fn by_reference(
 ) -> ApiResult<Json<Order>> {
     let owner = caller.0.account;
     // Postgres takes no NUL in a text, and no reference has one.
-    let found = match reference.contains('\0') {
-        true => None,
-        false => {
-            orders::by_reference(&desk.state.pool, &reference, owner).await.map_err(database)?
-        }
+    let found = if reference.contains('\0') {
+        None
+    } else {
+        orders::by_reference(&desk.state.pool, &reference, owner).await.map_err(database)?
     };
     found.map(Json).ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
 }
@@ -134,11 +141,11 @@ pub(crate) async fn confirm_payment(
     State(desk): State<Desk>,
     id: Result<PathId<OrderId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
-    headers: HeaderMap,
+    key: Result<IdempotencyKey, ApiError>,
     Body(body): Body<ConfirmPayment>,
 ) -> ApiResult<Json<Order>> {
     let PathId(id) = id?;
-    door::idempotency_key(&headers)?;
+    key?;
     let accepted = match body.method.as_str() {
         "mock" => true,
         "mock-decline" => false,
@@ -175,11 +182,11 @@ pub(crate) async fn confirm_payment(
 pub(crate) async fn cancel(
     State(desk): State<Desk>,
     id: Result<PathId<OrderId>, ApiError>,
-    headers: HeaderMap,
+    key: Result<IdempotencyKey, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Order>> {
     let PathId(id) = id?;
-    door::idempotency_key(&headers)?;
+    key?;
     let SignedIn(caller) = caller?;
     let order = find(&desk, id, caller.account).await?;
     let board = desk.state.board.borrow().clone();
@@ -230,7 +237,7 @@ async fn keep_sold(desk: &Desk, order: &Order) {
     let board = desk.state.board.borrow().clone();
     let Some(sale) = board.sale(order.show_id) else { return };
     let left = (sale.starts_at + SOLD_LOCK_AFTER_START - board.now()).to_std();
-    let ttl = left.unwrap_or(Duration::from_secs(60));
+    let ttl = left.unwrap_or(Duration::from_mins(1));
     let sold: Vec<_> = order.seat_ids.iter().map(|seat| (seat.clone(), order.booking_id)).collect();
     if seat_locks::keep(&desk.state.cache, order.show_id, &sold, ttl).await.is_err() {
         metrics::counter!("usher_seat_locks_failed_total").increment(1);
@@ -268,7 +275,7 @@ pub(crate) async fn ticket(
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageParams {
     /// 1 to 100, 20 by default.
-    limit: Option<i64>,
+    limit: Option<u16>,
     cursor: Option<String>,
 }
 
@@ -281,29 +288,9 @@ pub(crate) async fn of_caller(
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Page<Order>>> {
     let Params(params) = params?;
-    let limit = params.limit.unwrap_or(20);
-    if !(1..=100).contains(&limit) {
-        return Err(ApiError::invalid("limit", "must be 1 to 100"));
-    }
-    let after = params.cursor.as_deref().map(read_cursor).transpose()?;
+    let window = Window::<(DateTime<Utc>, OrderId)>::new(params.limit, params.cursor.as_deref())?;
     let SignedIn(caller) = caller?;
-    let owned = orders::of_account(&desk.state.pool, caller.account, after, limit).await;
-    let items = owned.map_err(database)?;
-    let full = i64::try_from(items.len()) == Ok(limit);
-    let next_cursor = items.last().filter(|_| full).map(write_cursor);
-    Ok(Json(Page { items, next_cursor }))
-}
-
-fn write_cursor(last: &Order) -> String {
-    let text = format!("{}/{}", last.created_at.timestamp_micros(), last.order_id);
-    BASE64_URL_SAFE_NO_PAD.encode(text)
-}
-
-fn read_cursor(cursor: &str) -> ApiResult<(DateTime<Utc>, OrderId)> {
-    let read = || {
-        let text = String::from_utf8(BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
-        let (at, order) = text.split_once('/')?;
-        Some((DateTime::from_timestamp_micros(at.parse().ok()?)?, order.parse().ok()?))
-    };
-    read().ok_or_else(|| ApiError::invalid("cursor", "is not one that a list gave"))
+    let owned =
+        orders::of_account(&desk.state.pool, caller.account, window.after, window.read()).await;
+    Ok(Json(window.page(owned.map_err(database)?, |order| (order.created_at, order.order_id))))
 }

@@ -44,16 +44,14 @@ impl Outcomes {
     pub(crate) fn register(&self, booking: BookingId) -> Waiter {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         let room = waiters.len() < WAITED_FOR_MAX;
-        let woken = match waiters.get(&booking) {
-            Some(woken) => Arc::clone(woken),
-            None => {
-                let woken = Arc::new(Notify::new());
-                if room {
-                    waiters.insert(booking, Arc::clone(&woken));
-                }
-                woken
+        let known = waiters.get(&booking).map(Arc::clone);
+        let woken = known.unwrap_or_else(|| {
+            let woken = Arc::new(Notify::new());
+            if room {
+                waiters.insert(booking, Arc::clone(&woken));
             }
-        };
+            woken
+        });
         Waiter { booking, woken, waiters: Arc::clone(&self.waiters) }
     }
 

@@ -34,7 +34,10 @@ use super::{
     door::{self, Asked},
     outcomes::Waiter,
 };
-use crate::errors::database;
+use crate::{
+    errors::database,
+    idempotency::{IdempotencyKey, key_reused},
+};
 
 /// How long a key is remembered here; past it, the database still knows decided ones.
 const KEY_REMEMBERED: Duration = Duration::from_hours(24);
@@ -58,12 +61,13 @@ const KEY_REMEMBERED: Duration = Duration::from_hours(24);
 pub(crate) async fn book(
     State(desk): State<Desk>,
     caller: Result<SignedIn, ApiError>,
+    key: Result<IdempotencyKey, ApiError>,
     headers: HeaderMap,
     Body(body): Body<NewBooking>,
 ) -> ApiResult<Response> {
     let asked = Asked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
-    let taken = take_in(&desk, caller, &headers, asked, Kind::Order, wait).await?;
+    let taken = take_in(&desk, caller, key, &headers, asked, Kind::Order, wait).await?;
     Ok(match taken {
         Taken { decided: Some(seen), .. } => Json(seen.booking).into_response(),
         Taken { booking, decided: None } => accepted(booking),
@@ -113,12 +117,13 @@ pub(crate) fn accepted(booking: BookingId) -> Response {
 pub(crate) async fn take_in(
     desk: &Desk,
     caller: Result<SignedIn, ApiError>,
+    key: Result<IdempotencyKey, ApiError>,
     headers: &HeaderMap,
     asked: Asked,
     kind: Kind,
     wait: Duration,
 ) -> ApiResult<Taken> {
-    let key = door::idempotency_key(headers)?;
+    let IdempotencyKey(key) = key?;
     let SignedIn(caller) = caller?;
     let board = desk.state.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
@@ -232,11 +237,7 @@ async fn repeats(
         Ok(Some(known)) if known == booking.to_string() => Ok(true),
         // Redis may have been told of the wrong one after it had forgotten the right one.
         Ok(Some(_)) if is_decided(desk, booking).await => Ok(true),
-        Ok(Some(_)) => Err(ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "IDEMPOTENCY_KEY_REUSED",
-            "this Idempotency-Key came with another body before: use a fresh one",
-        )),
+        Ok(Some(_)) => Err(key_reused()),
         Ok(None) | Err(_) => Ok(false),
     }
 }

@@ -67,9 +67,8 @@ impl Publisher {
             .channel
             .basic_publish(exchange.into(), routing_key.into(), options, body, properties)
             .await;
-        let confirm = match sent {
-            Ok(confirm) => confirm,
-            Err(_) => return Err(self.give_up(&open, "the channel was lost").await),
+        let Ok(confirm) = sent else {
+            return Err(self.give_up(&open, "the channel was lost").await);
         };
         match tokio::time::timeout(CONFIRM_WAIT, confirm).await {
             Ok(Ok(Confirmation::Ack(_))) => Ok(()),

@@ -182,7 +182,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let door = door(parts)?;
         let peer =
-            parts.extensions.get::<SocketAddr>().map(|address| address.ip()).ok_or_else(|| {
+            parts.extensions.get::<SocketAddr>().map(SocketAddr::ip).ok_or_else(|| {
                 ApiError::internal(anyhow::anyhow!("no peer address on the request"))
             })?;
         if !door.trusted_proxies.contains(&peer) {

@@ -37,7 +37,6 @@ impl Door {
 }
 
 /// Gives every handler of the router the means to know who is calling.
-#[must_use]
 pub fn with_door(router: axum::Router, door: Door) -> axum::Router {
     router.layer(axum::Extension(door))
 }

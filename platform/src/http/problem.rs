@@ -46,7 +46,7 @@ impl ApiError {
         }
     }
 
-    /// 400 VALIDATION_FAILED for one field.
+    /// 400 `VALIDATION_FAILED` for one field.
     #[must_use]
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { pointer: pointer.into(), detail: detail.into() };
@@ -217,6 +217,7 @@ fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
 }
 
 /// The answer to a handler that panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over so")]
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
     let text = panic
         .downcast_ref::<String>()

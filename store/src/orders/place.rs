@@ -4,7 +4,7 @@ use contract::{
     AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, api::bookings::Customer,
     booking::State, message::BookingEvent, topology::Partition,
 };
-use sqlx::PgPool;
+use sqlx::PgConnection;
 
 use super::{new_reference, read::of_booking};
 use crate::{
@@ -27,13 +27,13 @@ pub enum Placement {
 }
 
 /// Makes the order; a second call finds the first one's. The order's time replaces the hold's.
+/// Committing is the caller's.
 pub async fn place(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     hold: BookingId,
     owner: AccountId,
     customer: &Customer,
 ) -> StoreResult<Placement> {
-    let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"select b.show_id, b.tier, b.seat_ids as "seat_ids!", b.state::text as "state!",
                b.expires_at > clock_timestamp() as "in_time!",
@@ -53,8 +53,7 @@ pub async fn place(
     let Some(row) = row else { return Ok(Placement::NoSuchHold) };
     let show = ShowId(row.show_id);
     if row.state != State::Held.as_str() {
-        tx.commit().await?;
-        let placed = of_booking(pool, show, hold).await?;
+        let placed = of_booking(&mut *tx, show, hold).await?;
         return Ok(
             placed.map_or(Placement::HoldExpired, |order| Placement::Placed(Box::new(order)))
         );
@@ -113,8 +112,7 @@ pub async fn place(
         order_id: Some(order),
         seat_ids: seats,
     };
-    outbox::append(&mut tx, &[event]).await?;
-    tx.commit().await?;
-    let placed = of_booking(pool, show, hold).await?;
+    outbox::append(tx, &[event]).await?;
+    let placed = of_booking(&mut *tx, show, hold).await?;
     Ok(placed.map_or(Placement::NoSuchHold, |order| Placement::Placed(Box::new(order))))
 }

@@ -6,7 +6,7 @@ use contract::{
     api::bookings::{Order, Ticket},
     booking::OrderStatus,
 };
-use sqlx::PgPool;
+use sqlx::{PgExecutor, PgPool};
 use uuid::Uuid;
 
 use crate::{StoreError, StoreResult, error::readable, partitions::labels};
@@ -50,18 +50,23 @@ fn read(row: Row) -> StoreResult<Order> {
     })
 }
 
-/// Orders by one of four keys; those that are null do not restrict. Newest first.
-async fn find(
-    pool: &PgPool,
+/// Which orders are wanted; what is absent does not restrict.
+#[derive(Default)]
+struct Wanted<'a> {
     order: Option<OrderId>,
     booking: Option<(ShowId, BookingId)>,
-    reference: Option<&str>,
-    account: Option<(AccountId, Option<(DateTime<Utc>, OrderId)>, i64)>,
+    reference: Option<&'a str>,
+    owner: Option<AccountId>,
+    after: Option<(DateTime<Utc>, OrderId)>,
+}
+
+/// The wanted orders, newest first.
+async fn find(
+    database: impl PgExecutor<'_>,
+    wanted: Wanted<'_>,
+    limit: i64,
 ) -> StoreResult<Vec<Order>> {
-    let (owner, after, limit) = match account {
-        Some((owner, after, limit)) => (Some(owner.0), after, limit),
-        None => (None, None, 1),
-    };
+    let Wanted { order, booking, reference, owner, after } = wanted;
     let rows = sqlx::query_as!(
         Row,
         r#"select show_id, order_id, booking_id, reference, tier, seat_ids, lines, amount,
@@ -81,28 +86,30 @@ async fn find(
         booking.map(|(show, _)| show.0),
         booking.map(|(_, booking)| booking.0),
         reference,
-        owner,
+        owner.map(|owner| owner.0),
         after.map(|(at, _)| at),
         after.map(|(_, order)| order.0),
         limit,
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await?;
     rows.into_iter().map(read).collect()
 }
 
 /// The order of a booking.
 pub async fn of_booking(
-    pool: &PgPool,
+    database: impl PgExecutor<'_>,
     show: ShowId,
     booking: BookingId,
 ) -> StoreResult<Option<Order>> {
-    Ok(find(pool, None, Some((show, booking)), None, None).await?.pop())
+    let wanted = Wanted { booking: Some((show, booking)), ..Wanted::default() };
+    Ok(find(database, wanted, 1).await?.pop())
 }
 
 /// The order with this id, if it is this account's.
 pub async fn by_id(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreResult<Option<Order>> {
-    Ok(find(pool, Some(order), None, None, Some((owner, None, 1))).await?.pop())
+    let wanted = Wanted { order: Some(order), owner: Some(owner), ..Wanted::default() };
+    Ok(find(pool, wanted, 1).await?.pop())
 }
 
 /// The order with this reference, if it is this account's.
@@ -111,7 +118,8 @@ pub async fn by_reference(
     reference: &str,
     owner: AccountId,
 ) -> StoreResult<Option<Order>> {
-    Ok(find(pool, None, None, Some(reference), Some((owner, None, 1))).await?.pop())
+    let wanted = Wanted { reference: Some(reference), owner: Some(owner), ..Wanted::default() };
+    Ok(find(pool, wanted, 1).await?.pop())
 }
 
 /// The account's orders, newest first, after this one.
@@ -121,7 +129,7 @@ pub async fn of_account(
     after: Option<(DateTime<Utc>, OrderId)>,
     limit: i64,
 ) -> StoreResult<Vec<Order>> {
-    find(pool, None, None, None, Some((owner, after, limit))).await
+    find(pool, Wanted { owner: Some(owner), after, ..Wanted::default() }, limit).await
 }
 
 /// The ticket of a confirmed order of this account.
