@@ -135,6 +135,14 @@ impl Report {
         }
     }
 
+    /// Visitors that could not go on.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        let failed =
+            |(ending, n): (&Ending, &u64)| matches!(ending, Ending::Failed(_)).then_some(*n);
+        self.endings.iter().filter_map(failed).sum()
+    }
+
     /// Promises that were not kept: answers lost or changed, positions that went up.
     #[must_use]
     pub fn broken_promises(&self) -> u64 {

@@ -27,16 +27,22 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Keeps every line of this node up to date until the shutdown begins.
 pub(crate) async fn follow(room: Arc<Room>) {
     let mut connection = None;
+    let mut failing = false;
     while !room.shutdown.has_begun() {
         let followed = match &mut connection {
             Some(connection) => round(&room, connection).await,
             None => connect(&room).await.map(|made| connection = Some(made)),
         };
-        if let Err(error) = followed {
-            metrics::counter!("usher_line_follow_failed_total").increment(1);
-            warn!("the changes of the line cannot be read: {error}");
-            connection = None;
-            room.shutdown.sleep(RETRY).await;
+        match followed {
+            Ok(()) => failing = false,
+            Err(error) => {
+                metrics::counter!("usher_line_follow_failed_total").increment(1);
+                if !std::mem::replace(&mut failing, true) {
+                    warn!("the changes of the line cannot be read: {error}");
+                }
+                connection = None;
+                room.shutdown.sleep(RETRY).await;
+            }
         }
     }
 }

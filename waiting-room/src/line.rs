@@ -24,7 +24,7 @@ use crate::{
     estimate::{self, Outflow},
     gate::Gate,
     index::Index,
-    scripts::Keys,
+    keys::Keys,
     spot::Spot,
 };
 

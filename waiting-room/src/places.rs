@@ -9,12 +9,14 @@ use store::{
 };
 
 use crate::{
-    LineError, gate,
+    LineError,
+    answers::{Joined, Placed, Told, Whereabouts},
+    gate,
     line::{Line, Progress},
     passes::Validity,
     recover,
     room::Room,
-    scripts::{Joined, Joiner, Placed, Told, Whereabouts},
+    scripts::Joiner,
     spot::Spot,
 };
 

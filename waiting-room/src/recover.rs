@@ -9,11 +9,14 @@ use store::{
 use tracing::{info, warn};
 
 use crate::{
-    LineError, gate,
+    LineError,
+    answers::Whereabouts,
+    gate,
+    keys::Keys,
     line::{Line, Signal},
     places,
     room::Room,
-    scripts::{Keys, LineStore, Whereabouts},
+    scripts::LineStore,
 };
 
 /// Places put back at a time.

@@ -1,4 +1,4 @@
-//! The line's store in Redis: one Lua script per operation, and the keys they work on.
+//! The line's store in Redis: one Lua script per operation.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -7,53 +7,12 @@ use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 use store::line::{Admission, LineMark};
 
-use crate::{LineError, spot::Spot};
-
-/// The keys of one show's line, in the order every script expects.
-#[derive(Clone, Debug)]
-pub(crate) struct Keys([String; 12]);
-
-impl Keys {
-    /// The keys of a show, all under its hash tag.
-    pub(crate) fn of(show: ShowId) -> Self {
-        let key = |name: &str| format!("line:{{{show}}}:{name}");
-        Self([
-            key("head"),
-            key("bucket"),
-            key("line"),
-            key("ready"),
-            key("seen"),
-            key("absent"),
-            key("places"),
-            key("accounts"),
-            key("ended"),
-            key("admitting"),
-            key("active"),
-            key("changes"),
-        ])
-    }
-
-    pub(crate) fn head(&self) -> &str {
-        &self.0[0]
-    }
-
-    pub(crate) fn line(&self) -> &str {
-        &self.0[2]
-    }
-
-    pub(crate) fn active(&self) -> &str {
-        &self.0[10]
-    }
-
-    pub(crate) fn changes(&self) -> &str {
-        &self.0[11]
-    }
-
-    /// All of them.
-    pub(crate) fn all(&self) -> &[String] {
-        &self.0
-    }
-}
+use crate::{
+    LineError,
+    answers::{self, Joined, Swept, Told, Touched},
+    keys::Keys,
+    spot::Spot,
+};
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)+) => {$(
@@ -76,13 +35,6 @@ scripts! {
     SWEEP = "sweep";
 }
 
-/// What a script says, or that the store has lost the line.
-#[derive(Debug)]
-pub(crate) enum Told<T> {
-    Known(T),
-    Flushed,
-}
-
 /// Who asks for a place.
 pub(crate) struct Joiner<'a> {
     pub account: AccountId,
@@ -95,62 +47,6 @@ pub(crate) struct Joiner<'a> {
     pub lot: &'a [u8],
     /// The place to come back to, and whether it was drawn.
     pub back: Option<(&'a Place, bool)>,
-}
-
-/// How a join ended.
-#[derive(Debug)]
-pub(crate) enum Joined {
-    /// Numbers of this epoch must be reserved first.
-    Full {
-        epoch: u32,
-    },
-    Placed {
-        how: Placed,
-        epoch: u32,
-        seq: u64,
-        spot: Spot,
-    },
-}
-
-/// How an account came to its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Placed {
-    New,
-    /// By a ticket that the store had lost.
-    Back,
-    /// It has it already.
-    Waiting,
-    Admitting,
-    Admitted,
-}
-
-/// Where a ticket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whereabouts {
-    Waiting,
-    /// Taken from the line, not in the log yet.
-    Admitting,
-    Admitted,
-    Left,
-    Expired,
-    Unknown,
-}
-
-/// Where tickets are, in the order they were asked for, with their records or accounts.
-pub(crate) struct Touched {
-    pub epoch: u32,
-    pub seq: u64,
-    pub tickets: Vec<(Whereabouts, String)>,
-}
-
-/// What a sweep found.
-pub(crate) struct Swept {
-    pub epoch: u32,
-    pub seq: u64,
-    pub active: u64,
-    pub absent: u64,
-    /// Taken from the line by a node that did not finish.
-    pub unsettled: Vec<Spot>,
 }
 
 /// How long a sweep waits for somebody.
@@ -217,22 +113,7 @@ impl LineStore {
             None => call.arg(["", "0", "0", "0", "0"].as_slice()),
         };
         let answer: Vec<String> = self.run("join", &call).await?;
-        let words: Vec<&str> = answer.iter().map(String::as_str).collect();
-        let how = match words.as_slice() {
-            ["FLUSHED"] => return Ok(Told::Flushed),
-            ["FULL", epoch] => return Ok(Told::Known(Joined::Full { epoch: number(epoch)? })),
-            ["NEW", ..] => Placed::New,
-            ["BACK", ..] => Placed::Back,
-            ["WAITING", ..] => Placed::Waiting,
-            ["ADMITTING", ..] => Placed::Admitting,
-            ["ADMITTED", ..] => Placed::Admitted,
-            _ => return Err(unreadable(&answer)),
-        };
-        let [_, seq, ticket, record, epoch] = words.as_slice() else {
-            return Err(unreadable(&answer));
-        };
-        let spot = Spot::parse(show, ticket, record)?;
-        Ok(Told::Known(Joined::Placed { how, epoch: number(epoch)?, seq: number(seq)?, spot }))
+        Joined::read(show, &answer)
     }
 
     /// Hears of visitors and says where each of them is.
@@ -248,11 +129,7 @@ impl LineStore {
             call.arg(ticket.to_string());
         }
         let answer: Vec<String> = self.run("touch", &call).await?;
-        let Some((epoch, seq, rest)) = known(&answer)? else { return Ok(Told::Flushed) };
-        let tickets =
-            rest.chunks_exact(2).map(|pair| Ok((whereabouts(&pair[0])?, pair[1].clone())));
-        let tickets = tickets.collect::<Result<_, LineError>>()?;
-        Ok(Told::Known(Touched { epoch, seq, tickets }))
+        Touched::read(&answer)
     }
 
     /// Gives a place back; whether there was one to give back.
@@ -281,11 +158,7 @@ impl LineStore {
             .arg(room.max_active.unwrap_or(0))
             .arg(at_most);
         let answer: Vec<String> = self.run("admit", &call).await?;
-        match answer.split_at_checked(2) {
-            Some(([ok, _], rest)) if ok == "OK" => Ok(Told::Known(spots(show, rest)?)),
-            _ if answer == ["FLUSHED"] => Ok(Told::Flushed),
-            _ => Err(unreadable(&answer)),
-        }
+        answers::taken(show, &answer)
     }
 
     /// Records that admissions are in the log; they are active until these times, in ms.
@@ -314,13 +187,7 @@ impl LineStore {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         let answer: Vec<String> = self.run("sweep", &call).await?;
-        let Some((epoch, seq, rest)) = known(&answer)? else { return Ok(Told::Flushed) };
-        let Some(([active, absent, _held], unsettled)) = rest.split_first_chunk::<3>() else {
-            return Err(unreadable(&answer));
-        };
-        let unsettled = spots(show, unsettled)?;
-        let (active, absent) = (number(active)?, number(absent)?);
-        Ok(Told::Known(Swept { epoch, seq, active, absent, unsettled }))
+        Swept::read(show, &answer)
     }
 
     /// Until when an admitted visitor counts as active, in ms; `None` where that is not known.
@@ -384,42 +251,6 @@ fn with_keys<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
     call
 }
 
-/// Epoch, seq, and what follows them.
-type Known<'a> = (u32, u64, &'a [String]);
-
-/// Splits an answer into epoch, seq and the rest; `None` for FLUSHED.
-fn known(answer: &[String]) -> Result<Option<Known<'_>>, LineError> {
-    match answer {
-        [flushed] if flushed == "FLUSHED" => Ok(None),
-        [ok, epoch, seq, rest @ ..] if ok == "OK" => Ok(Some((number(epoch)?, number(seq)?, rest))),
-        _ => Err(unreadable(answer)),
-    }
-}
-
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn spots(show: ShowId, pairs: &[String]) -> Result<Vec<Spot>, LineError> {
-    pairs.chunks_exact(2).map(|pair| Spot::parse(show, &pair[0], &pair[1])).collect()
-}
-
-fn whereabouts(word: &str) -> Result<Whereabouts, LineError> {
-    Ok(match word {
-        "WAITING" => Whereabouts::Waiting,
-        "ADMITTING" => Whereabouts::Admitting,
-        "ADMITTED" => Whereabouts::Admitted,
-        "LEFT" => Whereabouts::Left,
-        "EXPIRED" => Whereabouts::Expired,
-        "UNKNOWN" => Whereabouts::Unknown,
-        other => return Err(LineError::Unreadable(other.to_owned())),
-    })
-}
-
-fn number<T: std::str::FromStr>(text: &str) -> Result<T, LineError> {
-    text.parse().map_err(|_| LineError::Unreadable(format!("`{text}` is no number")))
-}
-
-fn unreadable(answer: &[String]) -> LineError {
-    LineError::Unreadable(format!("{answer:?}"))
 }

@@ -9,11 +9,11 @@ use tracing::{info, warn};
 
 use crate::{
     LineError,
+    answers::{Told, Whereabouts},
     gate::Gate,
     line::{Line, Progress},
     recover::{self, TICKETS_AT_ONCE},
     room::Room,
-    scripts::Told,
     spot::Spot,
 };
 
@@ -36,6 +36,8 @@ struct Rounds {
     touch_at: Instant,
     admit_at: Instant,
     ended_at: Option<Instant>,
+    /// The last run failed; said once.
+    failing: bool,
     /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
     unlogged: Vec<Spot>,
     /// How far the line had got at the last sweep. A node that has not seen that a second later
@@ -51,6 +53,7 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
         touch_at: now + TOUCH_EVERY,
         admit_at: now,
         ended_at: None,
+        failing: false,
         unlogged: Vec::new(),
         must_have_seen: Progress::default(),
     };
@@ -64,10 +67,9 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
         if rounds.is_last(&room, &line) {
             break;
         }
-        if let Err(error) = rounds.run(&room, &line).await {
-            metrics::counter!("usher_line_round_failed_total").increment(1);
-            warn!(show = %line.show, "the line is held: {:#}", anyhow::Error::from(error));
-            rounds.admit_at = Instant::now() + PAUSE_AFTER_FAILURE;
+        match rounds.run(&room, &line).await {
+            Ok(()) => rounds.succeeded(&line),
+            Err(error) => rounds.failed(&line, error),
         }
     }
     info!(show = %line.show, "the line is over");
@@ -90,6 +92,23 @@ impl Rounds {
             return false;
         }
         self.ended_at.get_or_insert_with(Instant::now).elapsed() > AFTER_THE_END
+    }
+
+    fn succeeded(&mut self, line: &Line) {
+        if std::mem::take(&mut self.failing) {
+            info!(show = %line.show, "the line goes on");
+        }
+    }
+
+    fn failed(&mut self, line: &Line, error: LineError) {
+        metrics::counter!("usher_line_round_failed_total").increment(1);
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(show = %line.show, "the line is held: {:#}", anyhow::Error::from(error));
+        }
+        let later = Instant::now() + PAUSE_AFTER_FAILURE;
+        self.admit_at = later;
+        self.sweep_at = later;
+        self.touch_at = self.touch_at.max(later);
     }
 
     async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
@@ -188,7 +207,7 @@ async fn touch(room: &Room, line: &Line) -> Result<(), LineError> {
             return recover::open_again(room, line).await;
         };
         let missing = some.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
-            let waits = whereabouts == crate::scripts::Whereabouts::Waiting;
+            let waits = whereabouts == Whereabouts::Waiting;
             (!waits).then(|| (place.clone(), whereabouts))
         });
         recover::find_out(room, line, &missing.collect::<Vec<_>>()).await?;

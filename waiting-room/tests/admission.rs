@@ -197,3 +197,39 @@ async fn the_end_of_the_sale_is_told() {
     assert_eq!(socket.close_code().await, 1000);
     assert_eq!(stage.look(0, &visitor).await.state, PlaceState::Closed);
 }
+
+#[tokio::test]
+async fn admission_holds_while_it_cannot_be_logged_and_loses_nobody() {
+    let stage = Stage::new(2).await;
+    let show = stage.show(Plan { rate: 50.0, burst: 3, ..Plan::default() }).await;
+    let mut visitors = Vec::new();
+    for turn in 0..12 {
+        visitors.push(stage.join(turn % 2, show).await);
+    }
+    let rename = async |from: &str, to: &str| {
+        let statement = format!("alter table {from} rename to {to}");
+        sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&stage.pool).await.unwrap();
+    };
+    rename("admissions", "admissions_away").await;
+    stage.set(show, "room_paused = false").await;
+    let waiting = async |name: &str| {
+        let mut redis = stage.redis.clone();
+        let count: u64 =
+            redis::cmd("ZCARD").arg(Stage::key(show, name)).query_async(&mut redis).await.unwrap();
+        count
+    };
+    eventually("a node has taken somebody from the line", SOON, || async {
+        (waiting("admitting").await > 0).then_some(())
+    })
+    .await;
+    assert_eq!(waiting("active").await, 0);
+    assert!(waiting("line").await >= 4, "few are taken while nothing can be logged");
+    rename("admissions_away", "admissions").await;
+    for visitor in &visitors {
+        stage.until(0, visitor, PlaceState::Admitted).await;
+    }
+    let expected: std::collections::BTreeSet<_> = visitors.iter().map(|one| one.ticket).collect();
+    let admitted = stage.admitted(show).await;
+    assert_eq!(admitted.len(), 12);
+    assert_eq!(admitted.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
+}

@@ -8,7 +8,6 @@ use contract::{
     api::line::{PlaceState, PlaceStatus},
     place_ticket::PlaceKeys,
 };
-use futures_util::{SinkExt as _, StreamExt as _};
 use platform::{
     Shutdown, clock,
     config::{Backends, Http},
@@ -20,12 +19,13 @@ use store::{
     PgPool,
     testing::{Slot, eventually},
 };
-use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async,
-    tungstenite::{self, Message, client::IntoClientRequest as _, http::HeaderValue},
+    connect_async,
+    tungstenite::{self, client::IntoClientRequest as _, http::HeaderValue},
 };
 use waiting_room::{Config, LineSettings};
+
+use crate::{proxy::Proxy, socket::Socket};
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -61,6 +61,8 @@ pub(crate) struct Stage {
     pub pool: PgPool,
     pub redis: MultiplexedConnection,
     pub nodes: Vec<SocketAddr>,
+    /// Between the nodes and Redis.
+    pub proxy: Proxy,
     pub place_keys: PlaceKeys,
     pub shutdown: Shutdown,
     /// Nobody else uses these backends as long as it is held.
@@ -102,6 +104,7 @@ impl Stage {
 
     pub(crate) async fn with(nodes: usize, change: impl Fn(&mut LineSettings)) -> Self {
         let slot = Slot::take().await;
+        let proxy = Proxy::before(&slot.redis_url).await;
         let shutdown = Shutdown::default();
         let mut line = LineSettings {
             pass_seconds: 300,
@@ -123,7 +126,7 @@ impl Stage {
                 backends: Backends {
                     database_url: slot.database_url.clone(),
                     database_replica_url: None,
-                    redis_url: slot.redis_url.clone(),
+                    redis_url: proxy.url.clone(),
                     amqp_url: slot.amqp_url.clone(),
                     master_key: slot.master_key(),
                     database_connections_max: 4,
@@ -144,6 +147,7 @@ impl Stage {
             pool: slot.pool(),
             redis: redis.get_multiplexed_async_connection().await.unwrap(),
             nodes: addresses,
+            proxy,
             place_keys: PlaceKeys::new(&slot.master_key()),
             shutdown,
             access: AccessKeys::new(&slot.master_key()),
@@ -361,67 +365,5 @@ impl Stage {
 impl Drop for Stage {
     fn drop(&mut self) {
         self.shutdown.begin();
-    }
-}
-
-pub(crate) struct Socket {
-    pub protocol: Option<String>,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-}
-
-/// What a socket says.
-#[derive(Debug)]
-pub(crate) enum Heard {
-    Frame(Value),
-    Closed(u16, String),
-}
-
-impl Socket {
-    pub(crate) async fn send(&mut self, message: Message) {
-        let _ = self.socket.send(message).await;
-    }
-
-    pub(crate) async fn hear(&mut self) -> Heard {
-        loop {
-            let message =
-                timeout(SOON, self.socket.next()).await.expect("the server says something");
-            match message {
-                Some(Ok(Message::Text(text))) => {
-                    return Heard::Frame(serde_json::from_str(&text).unwrap());
-                }
-                Some(Ok(Message::Close(Some(close)))) => {
-                    return Heard::Closed(close.code.into(), close.reason.to_string());
-                }
-                Some(Ok(Message::Close(None)) | Err(_)) | None => {
-                    return Heard::Closed(0, String::new());
-                }
-                Some(Ok(_)) => {}
-            }
-        }
-    }
-
-    pub(crate) async fn frame(&mut self) -> Value {
-        match self.hear().await {
-            Heard::Frame(frame) => frame,
-            Heard::Closed(code, reason) => panic!("closed with {code}: {reason}"),
-        }
-    }
-
-    /// The next frame of this type; others are skipped.
-    pub(crate) async fn frame_of(&mut self, kind: &str) -> Value {
-        loop {
-            let frame = self.frame().await;
-            if frame["type"] == kind {
-                return frame;
-            }
-        }
-    }
-
-    pub(crate) async fn close_code(&mut self) -> u16 {
-        loop {
-            if let Heard::Closed(code, _) = self.hear().await {
-                return code;
-            }
-        }
     }
 }

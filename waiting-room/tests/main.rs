@@ -1,6 +1,10 @@
 //! The waiting room against real backends.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod harness;
+mod socket;
+mod proxy;
 mod joining;
 mod admission;
 mod sockets;

@@ -141,3 +141,27 @@ async fn a_ticket_of_another_time_does_not_overtake() {
     assert_eq!(answer.place().state, PlaceState::Expired);
     assert_eq!(stage.look(0, &third).await.position, Some(2));
 }
+
+#[tokio::test]
+async fn while_redis_is_away_sockets_stay_open_and_say_so() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { rate: 1.0, burst: 1, ..Plan::default() }).await;
+    stage.set(show, "room_paused = false, room_max_active = 1").await;
+    let (_first, second) = (stage.join(0, show).await, stage.join(0, show).await);
+    let mut socket = stage.watch(0, &second).await;
+    while socket.frame().await["position"] != 1 {}
+    stage.proxy.cut();
+    let answer = eventually("an answer without redis", SOON, || async {
+        let answer = stage.ask(0, &second).await;
+        (answer.status.as_u16() != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!((answer.status.as_u16(), answer.code()), (503, "LINE_UNAVAILABLE"));
+    assert!(answer.headers.contains_key("retry-after"));
+    socket.frame_of("paused").await;
+    stage.proxy.mend();
+    socket.frame_of("resumed").await;
+    assert_eq!(socket.frame_of("position").await["position"], 1);
+    stage.set(show, "room_max_active = null").await;
+    socket.frame_of("admitted").await;
+}

@@ -2,8 +2,8 @@
 -- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
 -- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
 --      in one call, 4 ms after which an admission that is not settled is done again
--- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, visitors absent, ms admission is
---      still held, then ticket and record of each admission to be done again}.
+-- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, visitors absent, then
+--      ticket and record of each admission to be done again}.
 -- Atomic, because a visitor may come back at the same moment.
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
@@ -13,7 +13,7 @@ local now = now_ms()
 
 -- Nobody swept for a while, or the clock jumped: the silence was ours, so everybody gets the
 -- whole grace to be heard again.
-local mark = redis.call('HMGET', head, 'swept_at', 'lenient_until', 'held_until')
+local mark = redis.call('HMGET', head, 'swept_at', 'lenient_until')
 local lenient_until = tonumber(mark[2] or '0')
 if not mark[1] or math.abs(now - tonumber(mark[1])) > 5000 then lenient_until = now + grace_ms end
 if lenient_until > now + grace_ms then lenient_until = now + grace_ms end
@@ -46,10 +46,8 @@ if #expired > 0 then
   tell(epoch, 'g', table.concat(gone, ' '), 'x', table.concat(expired, ' '))
 end
 
-local hold = tonumber(mark[3] or '0') - now
-if hold < 0 or hold > 60000 then hold = 0 end
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0',
-  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent)), text(hold)}
+  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent))}
 for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', admitting, '-inf', text(now - retry_ms),
   'LIMIT', 0, batch)) do
   local record = redis.call('HGET', places, ticket)

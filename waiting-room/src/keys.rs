@@ -1,0 +1,49 @@
+//! The keys of a line in Redis, built in one place.
+
+use contract::ShowId;
+
+/// The keys of one show's line, in the order every script expects.
+#[derive(Clone, Debug)]
+pub(crate) struct Keys([String; 12]);
+
+impl Keys {
+    /// The keys of a show, all under its hash tag.
+    pub(crate) fn of(show: ShowId) -> Self {
+        let key = |name: &str| format!("line:{{{show}}}:{name}");
+        Self([
+            key("head"),
+            key("bucket"),
+            key("line"),
+            key("ready"),
+            key("seen"),
+            key("absent"),
+            key("places"),
+            key("accounts"),
+            key("ended"),
+            key("admitting"),
+            key("active"),
+            key("changes"),
+        ])
+    }
+
+    pub(crate) fn head(&self) -> &str {
+        &self.0[0]
+    }
+
+    pub(crate) fn line(&self) -> &str {
+        &self.0[2]
+    }
+
+    pub(crate) fn active(&self) -> &str {
+        &self.0[10]
+    }
+
+    pub(crate) fn changes(&self) -> &str {
+        &self.0[11]
+    }
+
+    /// All of them.
+    pub(crate) fn all(&self) -> &[String] {
+        &self.0
+    }
+}
