@@ -1,7 +1,6 @@
 //! Tests that kill what they started; each has the machine to itself.
 
 use std::{
-    path::PathBuf,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -17,7 +16,7 @@ use crate::harness::{Plan, System, fresh_key};
 
 /// A fresh allocator has to notice that its forerunner is dead, and the broker that its
 /// consumer is gone.
-const TAKEOVER: Duration = Duration::from_secs(60);
+const TAKEOVER: Duration = Duration::from_mins(1);
 
 /// An allocator as a process of its own, killed when dropped.
 struct Allocator(Child);
@@ -26,8 +25,8 @@ impl Allocator {
     fn start(system: &System) -> Self {
         let exe = std::env::current_exe().expect("a test knows its own path");
         let beside = exe.ancestors().nth(2).expect("…/deps/test").join("allocator");
-        assert!(beside.exists(), "{beside:?} is not built: run the tests by ./dev test");
-        let child = Command::new(PathBuf::from(beside))
+        assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
+        let child = Command::new(&beside)
             .envs(system.slot.environment())
             .env("USHER_ALLOCATOR_LISTEN", "127.0.0.1:0")
             .stdout(Stdio::null())

@@ -1,5 +1,8 @@
 //! The whole pipeline, on real services, through its public API.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::similar_names, reason = "hold and held are the domain's words")]
+
 mod harness;
 mod journey;
 mod bookings;

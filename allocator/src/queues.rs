@@ -23,21 +23,23 @@ pub(crate) async fn open(
 }
 
 /// Takes the queue of a closed sale off the exchange; and once nothing can be on its way to it
-/// any more and it is empty, deletes it. `closed_for` is how long the sale has been closed.
+/// any more and it is empty, deletes it. `closed_for` is how long the sale has been closed. Returns
+/// whether the queue is still there.
 pub(crate) async fn close(
     office: &Office,
     link: &Link,
     partition: &Partition,
     closed_for: chrono::Duration,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<bool> {
     let channel = link.channel().await?;
     broker::unbind_requests(&channel, partition).await?;
     let settled = chrono::Duration::from_std(2 * CONFIRM_WAIT)?;
-    if closed_for > settled && broker::is_drained(&channel, partition).await? {
+    let is_done = closed_for > settled && broker::is_drained(&channel, partition).await?;
+    if is_done {
         broker::delete_requests(&channel, partition).await?;
         partitions::queue_is_gone(&office.pool, partition).await?;
         info!(%partition, "the sale is over and its queue is gone");
     }
     let _ = channel.close(200, "done".into()).await;
-    Ok(())
+    Ok(!is_done)
 }

@@ -78,11 +78,13 @@ async fn share_out(office: &Office, mine: Vec<Queued>, held: &mut HashMap<Partit
     let Some(link) = office.consuming.link() else { return };
     let mut wanted: HashSet<Partition> = HashSet::new();
     for queued in mine {
-        if let Err(error) = look_after(office, &link, &queued).await {
-            warn!(partition = %queued.partition, "its queue is not as it should be: {error:#}");
-            continue;
+        match look_after(office, &link, &queued).await {
+            Ok(true) => _ = wanted.insert(queued.partition),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(partition = %queued.partition, "its queue is not as it should be: {error:#}");
+            }
         }
-        wanted.insert(queued.partition);
     }
     let lost: Vec<Partition> =
         held.keys().filter(|partition| !wanted.contains(*partition)).cloned().collect();
@@ -104,10 +106,11 @@ async fn share_out(office: &Office, mine: Vec<Queued>, held: &mut HashMap<Partit
         .set(f64::from(u32::try_from(held.len()).unwrap_or(u32::MAX)));
 }
 
-async fn look_after(office: &Office, link: &Arc<Link>, queued: &Queued) -> anyhow::Result<()> {
+/// Whether there is a queue to consume, after doing for it what is due.
+async fn look_after(office: &Office, link: &Arc<Link>, queued: &Queued) -> anyhow::Result<bool> {
     match queued.closed_for {
-        None if !queued.ready => queues::open(office, link, &queued.partition).await,
-        None => Ok(()),
+        None if !queued.ready => queues::open(office, link, &queued.partition).await.map(|()| true),
+        None => Ok(true),
         Some(closed_for) => queues::close(office, link, &queued.partition, closed_for).await,
     }
 }

@@ -1,6 +1,6 @@
 //! The client side: a crowd of visitors that can do only what a client can.
 //!
-//! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`], to the [`seats`],
+//! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the [`seats`],
 //! to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures them, the
 //! [`journal`] keeps what they were promised, and the [`report`] says how it went.
 

@@ -65,7 +65,7 @@ impl Latency {
 pub struct Admission {
     pub admitted: usize,
     /// The longest stretch before the stock ran out for the first time, without a pause above
-    /// [`PAUSE_MIN`]: only there does the configured rate decide.
+    /// `PAUSE_MIN`: only there does the configured rate decide.
     pub steady_for: Duration,
     /// How many were let in during it.
     pub steadily: usize,

@@ -73,8 +73,8 @@ impl Ending {
         match self {
             Self::Ticket => "holds a paid ticket".into(),
             Self::Cancelled => "cancelled".into(),
-            Self::HoldLapsed => "the hold lapsed".into(),
-            Self::OrderLapsed => "the order lapsed, not paid".into(),
+            Self::HoldLapsed => "left a hold to lapse".into(),
+            Self::OrderLapsed => "left an order to lapse".into(),
             Self::LeftTheLine => "left the line".into(),
             Self::SoldOut => "told: sold out".into(),
             Self::Outrun => "outrun for every choice of seats".into(),

@@ -102,10 +102,7 @@ impl Visitor {
             phone: None,
         };
         let from = Instant::now();
-        let order = match self.client.order(hold.hold_id, customer).await {
-            Err(error) if error.code() == Some("HOLD_EXPIRED") => return Ok(Ending::HoldLapsed),
-            other => other?,
-        };
+        let order = self.client.order(hold.hold_id, customer).await?;
         self.tally.took(Step::Order, from);
         self.after_order(order).await
     }
@@ -117,22 +114,14 @@ impl Visitor {
         }
         sleep(self.plan.thinks).await;
         if self.plan.fate == Fate::Cancels {
-            let order = match self.client.cancel(order.order_id).await {
-                Err(error) if error.code() == Some("ORDER_EXPIRED") => {
-                    return Ok(Ending::OrderLapsed);
-                }
-                other => other?,
-            };
+            let order = self.client.cancel(order.order_id).await?;
             return match order.status {
                 OrderStatus::Cancelled => Ok(Ending::Cancelled),
                 other => Err(CallError::Unexpected(format!("cancelled, but {other:?}"))),
             };
         }
         let from = Instant::now();
-        let paid = match self.client.pay(order.order_id).await {
-            Err(error) if error.code() == Some("ORDER_EXPIRED") => return Ok(Ending::OrderLapsed),
-            other => other?,
-        };
+        let paid = self.client.pay(order.order_id).await?;
         self.tally.took(Step::Pay, from);
         let from = Instant::now();
         let ticket = self.client.ticket(order.order_id).await?;
