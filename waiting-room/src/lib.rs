@@ -3,7 +3,7 @@
 //! Redis holds the line, in Lua scripts that any node may run; Postgres holds what must survive
 //! its loss; each node holds in memory what those who watch it need. A visitor's way through it:
 //! [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back through
-//! [`follow`] into the [`line`] and to each [`watch`]. [`tend`] lets visitors in.
+//! [`follow`] into the [`line`](mod@line) and to each [`watch`]. [`tend`] lets visitors in.
 
 mod config;
 mod error;
