@@ -90,6 +90,11 @@ async fn an_allocator_killed_in_the_middle_of_a_sale_loses_and_repeats_nothing()
         }
         if allocator.is_none() {
             allocator = Some(Allocator::start(&system));
+            eventually("the new one has decided what the dead one left", TAKEOVER, async || {
+                let audit = system.audit(&accepted).await;
+                (audit.accepted_without_outcome == 0).then_some(())
+            })
+            .await;
         }
     }
     assert!(accepted.len() > 400, "only {} were accepted", accepted.len());

@@ -16,8 +16,7 @@ use contract::{
 };
 use store::{
     PgConnection, StoreError, StoreResult,
-    bookings::{self, Decided, Outcome},
-    lapse,
+    bookings::{self, Decided, Ending, Outcome},
     partitions::{self, Locked, Terms},
     seat_locks,
 };
@@ -71,8 +70,8 @@ impl Ledger {
         office: &Office,
         requests: &[BookingRequested],
     ) -> StoreResult<()> {
-        let (locked, holders) = self.lock_seats(office, requests).await;
-        let decided = match self.transact(office, requests, &holders).await {
+        let (locked, holders, likely) = self.lock_seats(office, requests).await;
+        let decided = match self.transact(office, requests, &holders, likely).await {
             Ok(decided) => decided,
             Err(error) => {
                 release(office, &self.partition, &locked).await;
@@ -85,12 +84,13 @@ impl Ledger {
         Ok(())
     }
 
-    /// Locks the seats of those who would win, as far as Redis is there.
+    /// Locks the seats of those who would win, as far as Redis is there. Returns these locks, who
+    /// else has some of the seats, and the accounts that would win.
     async fn lock_seats(
         &self,
         office: &Office,
         requests: &[BookingRequested],
-    ) -> (Locks, HashMap<SeatLabel, BookingId>) {
+    ) -> (Locks, HashMap<SeatLabel, BookingId>, Vec<AccountId>) {
         let guess = Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: i32::MAX,
@@ -103,15 +103,16 @@ impl Ledger {
         let round = decide(requests, &mut self.map.clone(), &guess);
         let wanted = won(&round.decided);
         if wanted.is_empty() {
-            return (wanted, HashMap::new());
+            return (wanted, HashMap::new(), Vec::new());
         }
+        let likely = round.unknown;
         let show = self.partition.show;
         match seat_locks::lock(&office.cache, show, &wanted, SEAT_LOCK_UNDECIDED).await {
-            Ok(holders) => (wanted, holders),
+            Ok(holders) => (wanted, holders, likely),
             Err(error) => {
                 metrics::counter!("usher_seat_locks_failed_total").increment(1);
                 debug!(%show, "deciding without seat locks: {error}");
-                (wanted, HashMap::new())
+                (wanted, HashMap::new(), likely)
             }
         }
     }
@@ -121,16 +122,25 @@ impl Ledger {
         office: &Office,
         requests: &[BookingRequested],
         holders: &HashMap<SeatLabel, BookingId>,
+        likely: Vec<AccountId>,
     ) -> StoreResult<Vec<Decided>> {
         let mut tx = office.pool.begin().await?;
         let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
         self.catch_up(&mut tx, locked.version).await?;
         let mut map = self.map.clone();
-        let lapsed = lapse::lapse_due(&mut tx, &self.partition).await?;
+        // All quotas that this batch is likely to touch, in one order and before anything that
+        // comes after quotas. Those it finds out about later may deadlock, and then it runs again.
+        let due = bookings::due(&mut tx, &self.partition).await?;
+        let touched: Vec<AccountId> =
+            likely.iter().copied().chain(due.iter().map(|(_, account)| *account)).collect();
+        bookings::lock_quotas(&mut tx, self.partition.show, &touched).await?;
+        let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
         for ended in &lapsed {
             map.free(&ended.seats);
         }
-        let decided = self.decide(&mut tx, &mut map, requests, holders, locked).await?;
+        let mut facts = self.facts(&mut tx, requests, holders, locked).await?;
+        self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
+        let decided = self.decide(&mut tx, &mut map, requests, facts).await?;
         let version = bookings::commit_outcomes(
             &mut tx,
             &self.partition,
@@ -168,10 +178,8 @@ impl Ledger {
         tx: &mut PgConnection,
         map: &mut SeatMap,
         requests: &[BookingRequested],
-        holders: &HashMap<SeatLabel, BookingId>,
-        locked: Locked,
+        mut facts: Facts,
     ) -> StoreResult<Vec<Decided>> {
-        let mut facts = self.facts(tx, requests, holders, locked).await?;
         let before = map.clone();
         loop {
             *map = before.clone();

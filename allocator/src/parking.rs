@@ -1,6 +1,8 @@
 //! The two queues nobody wants to see used: parked bookings are tried again, each alone, and then
 //! refused; what found no queue is refused where its sale is over, and sent again where it is not.
 
+use std::time::Duration;
+
 use contract::{
     booking::Reason,
     message::{BookingRequested, Envelope},
@@ -19,6 +21,8 @@ use crate::{Office, poison};
 /// How often a parked booking goes back to its queue before it is refused.
 const ATTEMPTS_MAX: u8 = 4;
 const PREFETCH: u16 = 16;
+/// What found no queue of an open sale is sent again after this.
+const SENT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Consumes the parking queue until the shutdown begins.
 pub(crate) async fn run_parked(office: Office) {
@@ -37,7 +41,13 @@ pub(crate) async fn run_parked(office: Office) {
 pub(crate) async fn run_unrouted(office: Office) {
     consume(office, UNROUTED, async |office, partition, request| {
         match is_open(&office.pool, &partition).await {
-            Ok(true) => again(&office.publisher, partition, request).await,
+            Ok(true) => {
+                // Its queue is not bound at the moment: whoever owns it is about to mend that.
+                if !office.shutdown.sleep(SENT_AGAIN_AFTER).await {
+                    return Consumption::Retry;
+                }
+                again(&office.publisher, partition, request).await
+            }
             Ok(false) => refuse(office, partition, &request, Reason::SaleClosed).await,
             Err(error) => {
                 warn!("cannot tell whether a sale is open: {:#}", anyhow::Error::from(error));
@@ -71,8 +81,9 @@ where
     let envelope = match Envelope::decode(&delivery.data) {
         Ok(envelope) => envelope,
         Err(error) => {
-            poison::park_unreadable(office, routing_key, &delivery.data, &error.to_string()).await;
-            return Consumption::Ack;
+            let why = error.to_string();
+            let parked = poison::park_unreadable(office, routing_key, &delivery.data, &why).await;
+            return if parked.is_ok() { Consumption::Ack } else { Consumption::Retry };
         }
     };
     let partition = Partition { show: envelope.show_id, tier: envelope.tier };
@@ -129,5 +140,5 @@ async fn refuse(
 /// late for a binding, and belongs there.
 async fn is_open(pool: &PgPool, partition: &Partition) -> StoreResult<bool> {
     let queued = partitions::queued(pool).await?;
-    Ok(queued.iter().any(|q| q.partition == *partition && q.ready && q.closed_for.is_none()))
+    Ok(queued.iter().any(|q| q.partition == *partition && q.ready && !q.closed))
 }

@@ -6,8 +6,13 @@ use contract::{
     message::{BookingRequested, Envelope},
     topology::{PARKED, Partition},
 };
+use platform::broker::Session;
 use serde_json::Value;
-use store::bookings::{self, Refusal};
+use store::{
+    StoreResult,
+    bookings::{self, Refusal},
+};
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
@@ -15,25 +20,29 @@ use crate::{
     batch::{Failure, Ledger, failure},
 };
 
-/// Settles the bookings of a failed batch one by one and parks those that fail alone. `false`
-/// when the session is over.
+/// Settles the bookings of a failed batch one by one and parks those that fail by themselves.
+/// `false` when the session is over, or the trouble is not one booking's.
 pub(crate) async fn isolate(
     office: &Office,
     ledger: &mut Ledger,
+    session: &Session,
+    stop: &CancellationToken,
     requests: &[BookingRequested],
 ) -> bool {
     for request in requests {
+        if stop.is_cancelled() || !session.is_live() {
+            return false;
+        }
         let one = std::slice::from_ref(request);
         let Err(error) = ledger.settle(office, one).await else { continue };
         match failure(&error) {
-            Failure::Displaced | Failure::Wait => return false,
-            Failure::Again | Failure::Reload | Failure::Poisoned => {
+            Failure::Displaced | Failure::Wait | Failure::Again => return false,
+            Failure::Reload | Failure::Poisoned => {
                 let error = anyhow::Error::from(error);
                 warn!(booking = %request.booking_id, "a booking is parked: {error:#}");
                 metrics::counter!("usher_parked_total", "why" => "poison").increment(1);
-                if ledger.reload(office).await.is_err()
-                    || !park(office, &ledger.partition, request).await
-                {
+                let parked = park(office, &ledger.partition, request).await;
+                if !parked || ledger.reload(office).await.is_err() {
                     return false;
                 }
             }
@@ -55,15 +64,17 @@ async fn park(office: &Office, partition: &Partition, request: &BookingRequested
 }
 
 /// Keeps a message that cannot be understood, and refuses the bookings that can be made out in
-/// it, so that whoever was promised an answer gets one.
-pub(crate) async fn park_unreadable(office: &Office, routing_key: &str, body: &[u8], why: &str) {
+/// it, so that whoever was promised an answer gets one. Until that is done it must not be acked.
+pub(crate) async fn park_unreadable(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+    why: &str,
+) -> StoreResult<()> {
     warn!(routing_key, bytes = body.len(), "a message cannot be understood and is kept: {why}");
     metrics::counter!("usher_parked_total", "why" => "unreadable").increment(1);
-    let kept = bookings::keep_parked(&office.pool, routing_key, body, why).await;
-    if let Err(error) = kept {
-        warn!("the message could not be kept: {:#}", anyhow::Error::from(error));
-    }
-    let Some(partition) = partition_of(routing_key) else { return };
+    bookings::keep_parked(&office.pool, routing_key, body, why).await?;
+    let Some(partition) = partition_of(routing_key) else { return Ok(()) };
     for (booking, account, kind) in made_out(body) {
         let refusal = Refusal {
             partition: partition.clone(),
@@ -72,11 +83,10 @@ pub(crate) async fn park_unreadable(office: &Office, routing_key: &str, body: &[
             kind,
             reason: Reason::Internal,
         };
-        if let Err(error) = bookings::refuse(&office.pool, &refusal).await {
-            warn!(%booking, "could not be refused: {:#}", anyhow::Error::from(error));
-        }
+        bookings::refuse(&office.pool, &refusal).await?;
     }
     office.events.notify_one();
+    Ok(())
 }
 
 /// `{show}.{tier}`, as the broker routes requests.

@@ -8,6 +8,7 @@ use contract::{
     topology::Partition,
 };
 use platform::broker::{Delivery, Link, Session, ack_all};
+use store::StoreError;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -54,8 +55,8 @@ async fn one(
         first = session.next() => first,
     };
     // The epoch is taken on the first delivery, not before: until then another consumer may be
-    // the active one. And only by a session that is alive: a frozen one that wakes up holds
-    // deliveries that were given to somebody else long ago.
+    // the active one. A session that is known to be dead takes none. One that was frozen and does
+    // not know yet may take one for nothing: the fence makes that harmless, and its acks go nowhere.
     let Some(first) = first.filter(|_| session.is_live()) else {
         session.close().await;
         return Ok(());
@@ -66,8 +67,8 @@ async fn one(
     info!(%partition, epoch, "a session begins");
     let mut next = Some(first);
     while let Some(delivery) = next {
-        let gathered = gather(office, &mut session, delivery).await;
-        if !work(office, &mut ledger, &session, gathered).await {
+        let Some(gathered) = gather(office, &mut session, delivery).await else { break };
+        if !work(office, &mut ledger, &session, stop, gathered).await {
             break;
         }
         next = tokio::select! {
@@ -85,66 +86,77 @@ struct Gathered {
     last: Delivery,
 }
 
-/// Takes what is already here, up to the bound; waits for nothing.
-async fn gather(office: &Office, session: &mut Session, first: Delivery) -> Gathered {
+/// Takes what is already here, up to the bound; waits for nothing. `None` where something
+/// unreadable could not be put aside: it comes back in another session.
+async fn gather(office: &Office, session: &mut Session, first: Delivery) -> Option<Gathered> {
     let mut gathered = Gathered { requests: Vec::new(), last: first };
     loop {
         match Envelope::decode(&gathered.last.data) {
             Ok(envelope) => gathered.requests.extend(envelope.bookings),
             Err(error) => {
                 let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
-                poison::park_unreadable(office, key, body, &error.to_string()).await;
+                let parked = poison::park_unreadable(office, key, body, &error.to_string()).await;
+                if let Err(error) = parked {
+                    warn!("a message cannot be put aside yet: {:#}", anyhow::Error::from(error));
+                    return None;
+                }
             }
         }
         if gathered.requests.len() >= office.batch_bookings_max {
-            return gathered;
+            return Some(gathered);
         }
         match session.next_now() {
             Some(delivery) => gathered.last = delivery,
-            None => return gathered,
+            None => return Some(gathered),
         }
     }
 }
 
-/// Settles a batch, however long it takes, and acks it. `false` when the session is over.
-async fn work(office: &Office, ledger: &mut Ledger, session: &Session, gathered: Gathered) -> bool {
-    let (mut attempt, mut wait) = (0, RETRY_WAIT);
+/// Settles a batch, however long it takes, and acks it. `false` when the session is over: then
+/// nothing is acked, and the bookings come back in another.
+async fn work(
+    office: &Office,
+    ledger: &mut Ledger,
+    session: &Session,
+    stop: &CancellationToken,
+    gathered: Gathered,
+) -> bool {
+    let (mut again, mut wait) = (0, RETRY_WAIT);
     while !gathered.requests.is_empty() {
-        let error = match ledger.settle(office, &gathered.requests).await {
-            Ok(()) => break,
-            Err(error) => error,
-        };
-        attempt += 1;
-        let partition = ledger.partition.clone();
-        let mut failed = failure(&error);
-        let error = anyhow::Error::from(error);
-        warn!(%partition, attempt, ?failed, "a batch failed: {error:#}");
-        metrics::counter!("usher_batch_failed_total", "failure" => format!("{failed:?}"))
-            .increment(1);
-        if attempt >= RETRIES_MAX && matches!(failed, Failure::Again | Failure::Reload) {
-            failed = Failure::Poisoned;
-        }
+        let Err(error) = ledger.settle(office, &gathered.requests).await else { break };
+        let failed = note(&ledger.partition, error);
         match failed {
             Failure::Displaced => return false,
-            Failure::Poisoned => {
-                if !poison::isolate(office, ledger, &gathered.requests).await {
+            Failure::Again | Failure::Reload if again < RETRIES_MAX => again += 1,
+            Failure::Again | Failure::Reload | Failure::Poisoned => {
+                if !poison::isolate(office, ledger, session, stop, &gathered.requests).await {
                     return false;
                 }
                 break;
             }
-            Failure::Again => {}
-            Failure::Reload => _ = ledger.reload(office).await,
             Failure::Wait => {
-                // Not acked: while the database is away the bookings wait in their queue.
-                if !session.is_live() || !office.shutdown.sleep(wait).await {
-                    return false;
+                // While the database is away the bookings wait in their queue.
+                tokio::select! {
+                    () = stop.cancelled() => return false,
+                    () = tokio::time::sleep(wait) => {}
                 }
                 wait = (wait * 2).min(RETRY_WAIT_MAX);
             }
         }
-        if !session.is_live() {
+        if failed == Failure::Reload && ledger.reload(office).await.is_err() {
+            return false;
+        }
+        if stop.is_cancelled() || !session.is_live() {
             return false;
         }
     }
     ack_all(&gathered.last).await
+}
+
+fn note(partition: &Partition, error: StoreError) -> Failure {
+    let failed = failure(&error);
+    let name = format!("{failed:?}");
+    warn!(%partition, failure = name, "a batch failed: {:#}", anyhow::Error::from(error));
+    metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
+    failed
 }

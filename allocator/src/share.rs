@@ -3,124 +3,184 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::Arc,
+    time::Duration,
 };
 
-use contract::{deadline::ALLOCATOR_HEARTBEAT, topology::Partition};
+use contract::{
+    deadline::{ALLOCATOR_DEAD_AFTER, ALLOCATOR_HEARTBEAT},
+    topology::Partition,
+};
 use platform::broker::Link;
 use store::{
     StoreResult, allocators,
     partitions::{self, Queued},
 };
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::{Office, queues, session};
+use crate::{
+    Office,
+    queues::{self, Closing},
+    session,
+};
 
-/// While no heartbeat could be written for this long, others may have our partitions.
-const SILENT_MAX: std::time::Duration = contract::deadline::ALLOCATOR_DEAD_AFTER;
+/// The broker has this long for what one partition needs; it is tried again a second later.
+const LOOK_WAIT: Duration = Duration::from_secs(3);
+
+/// The live allocators, and when they were last heard of.
+type Live = (Instant, Vec<Uuid>);
 
 struct Held {
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
+impl Held {
+    async fn end(self) {
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// What this allocator does for its partitions.
+#[derive(Default)]
+struct Shares {
+    held: HashMap<Partition, Held>,
+    /// Queues that are certain to exist, as declared on this connection: a broker that lost its
+    /// data has lost its connections, too.
+    declared: HashSet<Partition>,
+    declared_on: Option<Arc<Link>>,
+    closing: HashMap<Partition, Closing>,
+}
+
 /// Keeps a session for every partition that is ours, until the shutdown begins.
 pub(crate) async fn run(office: Office) {
     let me = Uuid::now_v7();
-    let name = format!("pid {}", std::process::id());
-    let mut held: HashMap<Partition, Held> = HashMap::new();
-    let mut heard = Instant::now();
-    loop {
-        match round(&office, me, &name).await {
-            Ok(mine) => {
-                heard = Instant::now();
-                share_out(&office, mine, &mut held).await;
-            }
-            Err(error) => {
-                warn!("cannot say that this allocator is alive: {:#}", anyhow::Error::from(error));
-                if heard.elapsed() > SILENT_MAX {
-                    // The fence makes us harmless; stopping makes us quiet.
-                    stop_all(&mut held).await;
-                }
-            }
+    let (set_live, live) = watch::channel((Instant::now(), Vec::new()));
+    // Apart from the rest: a broker that is slow must not make this allocator look dead.
+    let beating = office.shutdown.spawn(beat(office.clone(), me, set_live));
+    let mut shares = Shares::default();
+    while office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
+        let (heard, live) = live.borrow().clone();
+        if heard.elapsed() > ALLOCATOR_DEAD_AFTER {
+            // Others may have our partitions. The fence makes us harmless; stopping makes us quiet.
+            shares.end_all().await;
+            continue;
         }
-        if !office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
-            break;
+        match ours(&office, me, &live).await {
+            Ok(ours) => shares.share_out(&office, ours).await,
+            Err(error) => {
+                warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
+            }
         }
     }
-    stop_all(&mut held).await;
+    shares.end_all().await;
+    let _ = beating.await;
     if let Err(error) = allocators::leave(&office.pool, me).await {
         warn!("others will notice in a few seconds: {:#}", anyhow::Error::from(error));
     }
 }
 
-async fn round(office: &Office, me: Uuid, name: &str) -> StoreResult<Vec<Queued>> {
-    let live = allocators::beat(&office.pool, me, name).await?;
-    partitions::close_ended_sales(&office.pool).await?;
-    let queued = partitions::queued(&office.pool).await?;
-    Ok(queued.into_iter().filter(|q| winner(&live, &q.partition) == Some(me)).collect())
-}
-
-/// The allocator with the highest score has the partition.
-fn winner(live: &[Uuid], partition: &Partition) -> Option<Uuid> {
-    live.iter().copied().max_by_key(|allocator| {
-        let mut hasher = DefaultHasher::new();
-        (allocator, partition).hash(&mut hasher);
-        (hasher.finish(), *allocator)
-    })
-}
-
-async fn share_out(office: &Office, mine: Vec<Queued>, held: &mut HashMap<Partition, Held>) {
-    let Some(link) = office.consuming.link() else { return };
-    let mut wanted: HashSet<Partition> = HashSet::new();
-    for queued in mine {
-        match look_after(office, &link, &queued).await {
-            Ok(true) => _ = wanted.insert(queued.partition),
-            Ok(false) => {}
+async fn beat(office: Office, me: Uuid, set_live: watch::Sender<Live>) {
+    let name = format!("pid {}", std::process::id());
+    loop {
+        let asked = Instant::now();
+        match allocators::beat(&office.pool, me, &name).await {
+            Ok(live) => _ = set_live.send_replace((asked, live)),
             Err(error) => {
-                warn!(partition = %queued.partition, "its queue is not as it should be: {error:#}");
+                warn!("cannot say that this allocator is alive: {:#}", anyhow::Error::from(error));
             }
         }
-    }
-    let lost: Vec<Partition> =
-        held.keys().filter(|partition| !wanted.contains(*partition)).cloned().collect();
-    for partition in lost {
-        if let Some(session) = held.remove(&partition) {
-            session.stop.cancel();
-            let _ = session.task.await;
+        if !office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
+            return;
         }
     }
-    held.retain(|_, session| !session.task.is_finished());
-    for partition in wanted {
-        held.entry(partition).or_insert_with_key(|partition| {
-            let stop = office.shutdown.child();
-            let work = session::run(office.clone(), partition.clone(), stop.clone());
-            Held { stop, task: office.shutdown.spawn(work) }
-        });
-    }
-    metrics::gauge!("usher_partitions_held")
-        .set(f64::from(u32::try_from(held.len()).unwrap_or(u32::MAX)));
 }
 
-/// Whether there is a queue to consume, after doing for it what is due.
-async fn look_after(office: &Office, link: &Arc<Link>, queued: &Queued) -> anyhow::Result<bool> {
-    match queued.closed_for {
-        None if !queued.ready => queues::open(office, link, &queued.partition).await.map(|()| true),
-        None => Ok(true),
-        Some(closed_for) => queues::close(office, link, &queued.partition, closed_for).await,
-    }
+async fn ours(office: &Office, me: Uuid, live: &[Uuid]) -> StoreResult<Vec<Queued>> {
+    partitions::close_ended_sales(&office.pool).await?;
+    let queued = partitions::queued(&office.pool).await?;
+    Ok(queued.into_iter().filter(|q| winner(live, &q.partition) == Some(me)).collect())
 }
 
-async fn stop_all(held: &mut HashMap<Partition, Held>) {
-    for session in held.values() {
-        session.stop.cancel();
+/// The allocator with the highest score has the partition. A hash with a name: allocators of
+/// different builds must agree.
+fn winner(live: &[Uuid], partition: &Partition) -> Option<Uuid> {
+    let name = partition.to_string();
+    live.iter().copied().max_by_key(|allocator| Uuid::new_v5(allocator, name.as_bytes()))
+}
+
+impl Shares {
+    async fn share_out(&mut self, office: &Office, ours: Vec<Queued>) {
+        let Some(link) = office.consuming.link() else { return };
+        if !self.declared_on.as_ref().is_some_and(|known| Arc::ptr_eq(known, &link)) {
+            self.declared.clear();
+            self.declared_on = Some(Arc::clone(&link));
+        }
+        let mut wanted: HashSet<Partition> = HashSet::new();
+        for queued in ours {
+            let partition = queued.partition.clone();
+            match timeout(LOOK_WAIT, self.look_after(office, &link, queued)).await {
+                Ok(Ok(true)) => _ = wanted.insert(partition),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => warn!(%partition, "its queue is not as it should be: {error:#}"),
+                Err(_) => warn!(%partition, "the broker did not answer for its queue in time"),
+            }
+        }
+        self.closing.retain(|_, closing| !closing.is_over());
+        let lost: Vec<Partition> =
+            self.held.keys().filter(|partition| !wanted.contains(*partition)).cloned().collect();
+        for partition in lost {
+            if let Some(session) = self.held.remove(&partition) {
+                session.end().await;
+            }
+        }
+        self.held.retain(|_, session| !session.task.is_finished());
+        for partition in wanted {
+            self.held.entry(partition).or_insert_with_key(|partition| {
+                let stop = office.shutdown.child();
+                let work = session::run(office.clone(), partition.clone(), stop.clone());
+                Held { stop, task: office.shutdown.spawn(work) }
+            });
+        }
+        let n_held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("usher_partitions_held").set(f64::from(n_held));
     }
-    for (_, session) in held.drain() {
-        let _ = session.task.await;
+
+    /// Does for a partition's queue what is due. Returns whether it is to be consumed.
+    async fn look_after(
+        &mut self,
+        office: &Office,
+        link: &Link,
+        queued: Queued,
+    ) -> anyhow::Result<bool> {
+        let Queued { partition, ready, closed } = queued;
+        if closed {
+            self.declared.remove(&partition);
+            let closing = self.closing.entry(partition.clone()).or_default();
+            return queues::close(office, link, &partition, closing).await;
+        }
+        if !ready || !self.declared.contains(&partition) {
+            queues::open(office, link, &partition).await?;
+            self.declared.insert(partition);
+        }
+        Ok(true)
+    }
+
+    async fn end_all(&mut self) {
+        for session in self.held.values() {
+            session.stop.cancel();
+        }
+        for (_, session) in self.held.drain() {
+            session.end().await;
+        }
     }
 }
 

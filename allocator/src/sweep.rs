@@ -34,7 +34,14 @@ pub(crate) async fn run(office: Office) {
 
 async fn sweep(office: &Office) -> anyhow::Result<()> {
     for partition in lapse::partitions_with_due(&office.pool).await? {
-        let ended = lapse::sweep(&office.pool, &partition).await?;
+        let ended = match lapse::sweep(&office.pool, &partition).await {
+            Ok(ended) => ended,
+            Err(error) => {
+                // The others must not wait for this one.
+                warn!(%partition, "not swept this time: {:#}", anyhow::Error::from(error));
+                continue;
+            }
+        };
         if ended.is_empty() {
             continue;
         }

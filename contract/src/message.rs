@@ -58,6 +58,8 @@ pub enum BadEnvelope {
     Length(usize),
     #[error("a booking asks for {0} seats")]
     Seats(usize),
+    #[error("a booking's seats are not sorted, or one is named twice")]
+    Order,
 }
 
 impl Envelope {
@@ -74,6 +76,11 @@ impl Envelope {
             let n = booking.wish.n_seats();
             if !(1..=SEATS_PER_REQUEST_MAX).contains(&n) {
                 return Err(BadEnvelope::Seats(n));
+            }
+            if let Wish::Seats(seats) = &booking.wish
+                && !seats.is_sorted_by(|a, b| a < b)
+            {
+                return Err(BadEnvelope::Order);
             }
         }
         Ok(envelope)
@@ -146,8 +153,12 @@ mod tests {
         assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
         envelope.bookings = vec![booking.clone(); ENVELOPE_BOOKINGS_MAX + 1];
         assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Length(65))));
-        envelope.bookings = vec![BookingRequested { wish: Wish::BestAvailable(0), ..booking }];
+        envelope.bookings =
+            vec![BookingRequested { wish: Wish::BestAvailable(0), ..booking.clone() }];
         assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Seats(0))));
+        let twice = vec!["A1".parse().unwrap(), "A1".parse().unwrap()];
+        envelope.bookings = vec![BookingRequested { wish: Wish::Seats(twice), ..booking }];
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Order)));
         envelope.v = 2;
         assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Version(2))));
     }

@@ -5,7 +5,7 @@
 //!        │ no such queue                                 │ delivered too often
 //!        ▼                                               ▼
 //! booking.unrouted ──► booking.unrouted          booking.parked ──► booking.parked
-//! booking.events (topic) ── {show}.{tier} ──► one queue per channel, one per live node
+//! booking.events (topic) ── {show}.{tier} ──► one short-lived queue per live node
 //! ```
 //! Built for RabbitMQ 3.10 to 4.x: every argument whose default changed is set.
 
@@ -26,7 +26,8 @@ pub const DELIVERY_LIMIT: i64 = 20;
 pub const REQUEST_QUEUE_MESSAGES_MAX: i64 = 200_000;
 /// Bytes a request queue holds before publishes are refused.
 pub const REQUEST_QUEUE_BYTES_MAX: i64 = 512 * 1024 * 1024;
-/// Ready events a live node's queue holds before the oldest go; sockets re-read the state anyway.
+/// Ready events a live node's queue holds before the oldest go; whoever waits looks at the
+/// database now and then.
 pub const LIVE_QUEUE_MESSAGES_MAX: i64 = 50_000;
 
 /// The requests of one tier of one show: one queue, one active consumer.

@@ -11,6 +11,7 @@ use platform::{
     broker::{self, Broker, Consumption, Delivery},
 };
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 /// Events a socket may lag behind before it is closed as too slow.
 const LAG_MAX: usize = 64;
@@ -21,6 +22,7 @@ const PREFETCH: u16 = 500;
 struct Listener {
     id: u64,
     changed: mpsc::Sender<BookingId>,
+    replaced: CancellationToken,
 }
 
 /// The open sockets, by account. Cheap to clone.
@@ -30,12 +32,15 @@ pub(crate) struct Hub {
     next: Arc<std::sync::atomic::AtomicU64>,
 }
 
-/// A socket's ear; deaf once dropped. The channel closes when the socket is too slow or replaced.
+/// A socket's ear; deaf once dropped.
 pub(crate) struct Ear {
     account: AccountId,
     id: u64,
     hub: Hub,
+    /// Closes when the socket is too slow.
     pub(crate) changed: mpsc::Receiver<BookingId>,
+    /// Cancelled when a newer socket of the account takes its place.
+    pub(crate) replaced: CancellationToken,
 }
 
 impl Hub {
@@ -46,11 +51,12 @@ impl Hub {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = listeners.entry(account).or_default();
         if mine.len() >= SOCKETS_PER_ACCOUNT_MAX {
-            mine.remove(0);
+            mine.remove(0).replaced.cancel();
         }
-        mine.push(Listener { id, changed: sender });
+        let replaced = CancellationToken::new();
+        mine.push(Listener { id, changed: sender, replaced: replaced.clone() });
         metrics::gauge!("usher_live_sockets").increment(1.0);
-        Ear { account, id, hub: self.clone(), changed }
+        Ear { account, id, hub: self.clone(), changed, replaced }
     }
 
     /// Hears events until the shutdown begins.
@@ -108,7 +114,10 @@ mod tests {
             assert_eq!(slow.changed.recv().await, Some(booking));
         }
         assert_eq!(slow.changed.recv().await, None);
-        drop((slow, quick));
+        assert!(!slow.replaced.is_cancelled());
+        let newer: Vec<Ear> = (0..SOCKETS_PER_ACCOUNT_MAX).map(|_| hub.join(account)).collect();
+        assert!(quick.replaced.is_cancelled(), "the oldest makes room");
+        drop((slow, quick, newer));
         assert!(hub.listeners.lock().unwrap().is_empty());
     }
 }

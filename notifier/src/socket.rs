@@ -48,8 +48,9 @@ async fn converse(
 ) -> End {
     // Joined before the first look: a change between the two is heard.
     let mut ear = ears.hub.join(account);
+    let mut teller = Teller { socket, ears, account, last: None };
     if let Some(booking) = only
-        && let Err(end) = show(socket, ears, account, booking).await
+        && let Err(end) = teller.show(booking).await
     {
         return end;
     }
@@ -59,20 +60,19 @@ async fn converse(
     loop {
         let told = tokio::select! {
             () = ears.shutdown.begun() => return Some((close::DRAIN, "this node is stopping; connect again")),
+            () = ear.replaced.cancelled() => return Some((close::REPLACED, "a newer socket took its place")),
             changed = ear.changed.recv() => match changed {
                 None => return Some((close::TOO_SLOW, "frames were not read in time; connect again")),
-                Some(booking) if only.is_none_or(|only| only == booking) => {
-                    show(socket, ears, account, booking).await
-                }
+                Some(booking) if only.is_none_or(|only| only == booking) => teller.show(booking).await,
                 Some(_) => Ok(()),
             },
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE_MAX {
                     return None;
                 }
-                send(socket, Message::Ping(axum::body::Bytes::new())).await
+                teller.ping(only).await
             }
-            frame = socket.recv() => match frame {
+            frame = teller.socket.recv() => match frame {
                 Some(Ok(Message::Pong(_) | Message::Ping(_))) => {
                     heard = Instant::now();
                     Ok(())
@@ -92,23 +92,42 @@ async fn converse(
     }
 }
 
-/// Sends the booking as it stands.
-async fn show(
-    socket: &mut WebSocket,
-    ears: &Ears,
+struct Teller<'a> {
+    socket: &'a mut WebSocket,
+    ears: &'a Ears,
     account: AccountId,
-    booking: BookingId,
-) -> Result<(), End> {
-    let booking = match bookings::seen(&ears.pool, booking).await {
-        Ok(Some(seen)) if seen.owner == account => seen.booking,
-        Ok(Some(_)) => return Ok(()),
-        Ok(None) => Booking::queued(booking),
-        Err(_) => {
-            return Err(Some((close::TRY_LATER, "the database does not answer; connect again")));
+    /// The last frame: the same is not sent twice.
+    last: Option<String>,
+}
+
+impl Teller<'_> {
+    /// Sends the booking as it stands.
+    async fn show(&mut self, booking: BookingId) -> Result<(), End> {
+        let booking = match bookings::seen(&self.ears.pool, booking).await {
+            Ok(Some(seen)) if seen.owner == self.account => seen.booking,
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => Booking::queued(booking),
+            Err(_) => {
+                let why = "the database does not answer; connect again";
+                return Err(Some((close::TRY_LATER, why)));
+            }
+        };
+        let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
+        if self.last.as_ref() == Some(&text) {
+            return Ok(());
         }
-    };
-    let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
-    send(socket, Message::text(text)).await
+        self.last = Some(text.clone());
+        send(self.socket, Message::text(text)).await
+    }
+
+    /// Asks for a sign of life, and looks whether an event was missed.
+    async fn ping(&mut self, only: Option<BookingId>) -> Result<(), End> {
+        send(self.socket, Message::Ping(axum::body::Bytes::new())).await?;
+        match only {
+            Some(booking) => self.show(booking).await,
+            None => Ok(()),
+        }
+    }
 }
 
 async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {

@@ -13,6 +13,5 @@ pub use lapin::message::Delivery;
 pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
 pub use topology::{
-    declare_base, declare_channel_queue, declare_live_queue, declare_requests, delete_requests,
-    is_drained, unbind_requests,
+    declare_base, declare_live_queue, declare_requests, delete_requests, look_at, unbind_requests,
 };

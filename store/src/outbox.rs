@@ -1,6 +1,6 @@
 //! Events on their way to the broker, written with what they tell.
 
-use contract::{EventId, message::BookingEvent, topology::Partition};
+use contract::{message::BookingEvent, topology::Partition};
 use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -9,7 +9,6 @@ use crate::{StoreError, StoreResult};
 /// An event that waits for the broker.
 pub struct Unpublished {
     pub outbox_id: i64,
-    pub event: EventId,
     pub routing_key: String,
     pub body: Vec<u8>,
 }
@@ -51,7 +50,7 @@ pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResu
 /// smaller ids than one that was read already.
 pub async fn take(tx: &mut PgConnection, at_most: i64) -> StoreResult<Vec<Unpublished>> {
     let rows = sqlx::query!(
-        r#"select outbox_id, event_id, routing_key, body::text as "body!" from outbox
+        r#"select outbox_id, routing_key, body::text as "body!" from outbox
            where published_at is null
            order by outbox_id limit $1
            for update skip locked"#,
@@ -63,7 +62,6 @@ pub async fn take(tx: &mut PgConnection, at_most: i64) -> StoreResult<Vec<Unpubl
         .into_iter()
         .map(|row| Unpublished {
             outbox_id: row.outbox_id,
-            event: EventId(row.event_id),
             routing_key: row.routing_key,
             body: row.body.into_bytes(),
         })
@@ -81,23 +79,21 @@ pub async fn mark_published(tx: &mut PgConnection, outbox_ids: &[i64]) -> StoreR
     Ok(())
 }
 
-/// Deletes events published more than a day ago. Returns how many.
+/// Deletes events published more than a day ago, some thousands at a time. Returns how many.
 pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
-    let deleted = sqlx::query!(
-        "delete from outbox where outbox_id in
-             (select outbox_id from outbox
-              where published_at < clock_timestamp() - interval '1 day' limit 10000)"
-    )
-    .execute(pool)
-    .await?;
-    Ok(deleted.rows_affected())
-}
-
-/// How many events wait.
-pub async fn waiting(pool: &PgPool) -> StoreResult<i64> {
-    let waiting =
-        sqlx::query_scalar!(r#"select count(*) as "n!" from outbox where published_at is null"#)
-            .fetch_one(pool)
-            .await?;
-    Ok(waiting)
+    let mut forgotten = 0;
+    loop {
+        let deleted = sqlx::query!(
+            "delete from outbox where outbox_id in
+                 (select outbox_id from outbox
+                  where published_at < clock_timestamp() - interval '1 day' limit 10000)"
+        )
+        .execute(pool)
+        .await?
+        .rows_affected();
+        forgotten += deleted;
+        if deleted == 0 {
+            return Ok(forgotten);
+        }
+    }
 }

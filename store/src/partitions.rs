@@ -28,8 +28,8 @@ pub struct Change {
 pub struct Queued {
     pub partition: Partition,
     pub ready: bool,
-    /// The sale has closed: its queue is drained and then deleted.
-    pub closed_for: Option<chrono::Duration>,
+    /// The sale has closed: the queue is drained and then deleted.
+    pub closed: bool,
 }
 
 /// Takes the partition's row. Comes first in every transaction that changes its availability.
@@ -134,9 +134,7 @@ pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) ->
 pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
     let rows = sqlx::query!(
         r#"select p.show_id, p.tier, p.queue_ready_at is not null as "ready!",
-               case when s.sale_state in ('CLOSED', 'CANCELLED') then
-                   extract(epoch from clock_timestamp() - coalesce(s.closed_at, s.sale_closes_at))::bigint
-               end as closed_seconds
+               s.sale_state in ('CLOSED', 'CANCELLED') as "closed!"
            from partitions p join shows s using (show_id)
            where s.sale_state = 'ON_SALE' or p.queue_ready_at is not null"#
     )
@@ -145,8 +143,7 @@ pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
     rows.into_iter()
         .map(|row| {
             let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
-            let closed_for = row.closed_seconds.map(chrono::Duration::seconds);
-            Ok(Queued { partition, ready: row.ready, closed_for })
+            Ok(Queued { partition, ready: row.ready, closed: row.closed })
         })
         .collect()
 }

@@ -114,7 +114,18 @@ async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waitin
     let envelope =
         Envelope { v: 1, show_id: partition.show, tier: partition.tier.clone(), bookings };
     let body = envelope.encode();
-    debug_assert!(body.len() <= ENVELOPE_BYTES_MAX, "64 of the longest requests fit");
+    if body.len() > ENVELOPE_BYTES_MAX && answers.len() > 1 {
+        // Unusually long requests: in two halves, one after the other.
+        let mut first: Vec<Waiting> = envelope
+            .bookings
+            .into_iter()
+            .zip(answers)
+            .map(|(request, answer)| Waiting { request, answer })
+            .collect();
+        let second = first.split_off(first.len() / 2);
+        Box::pin(publish(publisher, partition, first)).await;
+        return Box::pin(publish(publisher, partition, second)).await;
+    }
     let told = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
     for answer in answers {
         // A client that went away is not told; its booking is decided all the same.

@@ -154,12 +154,7 @@ pub(crate) async fn confirm_payment(
     let SignedIn(caller) = caller?;
     let owner = caller.account;
     if !accepted {
-        let order = find(&desk, id, owner).await?;
-        if order.status == OrderStatus::PaymentPending {
-            end(&desk, &order, owner, Ending::PaymentFailed).await?;
-        }
-        let detail = "the payment was declined and the seats are free again";
-        return Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail));
+        return decline(&desk, id, owner).await;
     }
     let paying = desk.clone();
     let paid = store::detached(async move { orders::confirm(&paying.state.pool, id, owner).await });
@@ -170,6 +165,22 @@ pub(crate) async fn confirm_payment(
         }
         Payment::TooLate(order) => Err(over(order.status)),
         Payment::NoSuchOrder => Err(ApiError::not_found("ORDER_NOT_FOUND")),
+    }
+}
+
+async fn decline(desk: &Desk, id: OrderId, owner: AccountId) -> ApiResult<Json<Order>> {
+    let order = find(desk, id, owner).await?;
+    if order.status == OrderStatus::PaymentPending {
+        end(desk, &order, owner, Ending::PaymentFailed).await?;
+    }
+    let order = find(desk, id, owner).await?;
+    match order.status {
+        OrderStatus::Confirmed => Ok(Json(order)),
+        OrderStatus::Failed => {
+            let detail = "the payment was declined and the seats are free again";
+            Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail))
+        }
+        other => Err(over(other)),
     }
 }
 
@@ -189,14 +200,13 @@ pub(crate) async fn cancel(
     key?;
     let SignedIn(caller) = caller?;
     let order = find(&desk, id, caller.account).await?;
-    let board = desk.state.board.borrow().clone();
-    if board.sale(order.show_id).is_some_and(|sale| sale.starts_at <= board.now()) {
-        return Err(ApiError::conflict("SHOW_STARTED", "the show has started"));
-    }
     end(&desk, &order, caller.account, Ending::Cancelled).await?;
     let order = find(&desk, id, caller.account).await?;
     match order.status {
         OrderStatus::Cancelled => Ok(Json(order)),
+        OrderStatus::Confirmed | OrderStatus::PaymentPending => {
+            Err(ApiError::conflict("SHOW_STARTED", "the show has begun"))
+        }
         other => Err(over(other)),
     }
 }

@@ -23,7 +23,6 @@ use contract::{
 };
 use platform::{
     broker::PublishError,
-    cache::Cache,
     http::{ApiError, ApiResult, Body, PathId, SignedIn},
 };
 use store::bookings::{self, Seen};
@@ -137,9 +136,11 @@ pub(crate) async fn take_in(
         key: &key.clone().unwrap_or_else(nonce),
     });
     let waiter = desk.outcomes.register(booking);
-    if let Some(key) = &key
-        && repeats(desk, asked.show, caller.account, key, booking).await?
-    {
+    let known = match &key {
+        Some(key) => known(desk, asked.show, caller.account, key, booking).await?,
+        None => Known::Not,
+    };
+    if known == Known::Accepted {
         return told(desk, &waiter, booking, wait).await;
     }
     let now = board.now();
@@ -149,6 +150,8 @@ pub(crate) async fn take_in(
         Err(_) if key.is_some() && is_decided(desk, booking).await => {
             return told(desk, &waiter, booking, wait).await;
         }
+        // It may be on its queue all the same: then a refusal would be a lie.
+        Err(_) if known == Known::Perhaps => return Err(unknown(booking, "asked before")),
         Err(refusal) => return Err(refusal),
     };
     let partition = Partition { show: asked.show, tier: asked.tier };
@@ -164,13 +167,18 @@ pub(crate) async fn take_in(
         attempt: 0,
     };
     let published = desk.intake.submit(&partition, request).await;
-    published.map_err(|error| not_published(&error, key.is_some(), booking))?;
+    let remembered = match &published {
+        Ok(()) => Known::Accepted,
+        Err(PublishError::Unknown(_)) => Known::Perhaps,
+        Err(PublishError::Refused(_)) => Known::Not,
+    };
+    if let Some(key) = &key {
+        remember(desk, &partition, caller.account, key, booking, remembered).await;
+    }
+    published.map_err(|error| not_published(&error, booking))?;
     metrics::counter!("usher_accepted_total",
         "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
     .increment(1);
-    if let Some(key) = &key {
-        remember(&desk.state.cache, asked.show, caller.account, key, booking).await;
-    }
     told(desk, &waiter, booking, wait).await
 }
 
@@ -192,7 +200,7 @@ async fn is_decided(desk: &Desk, booking: BookingId) -> bool {
     matches!(bookings::seen(&desk.state.pool, booking).await, Ok(Some(_)))
 }
 
-fn not_published(error: &PublishError, keyed: bool, booking: BookingId) -> ApiError {
+fn not_published(error: &PublishError, booking: BookingId) -> ApiError {
     metrics::counter!("usher_not_accepted_total").increment(1);
     match error {
         PublishError::Refused(why) => ApiError::unavailable(
@@ -200,52 +208,78 @@ fn not_published(error: &PublishError, keyed: bool, booking: BookingId) -> ApiEr
             format!("the booking was not accepted ({why}); send it again"),
             1,
         ),
-        PublishError::Unknown(why) => {
-            let next = if keyed {
-                "send it again with the same Idempotency-Key"
-            } else {
-                "look at the bookingId for a while before you send another"
-            };
-            let detail =
-                format!("it is not known whether the booking was accepted ({why}); {next}");
-            ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1)
-                .with("bookingId", booking.to_string())
-        }
+        PublishError::Unknown(why) => unknown(booking, why),
     }
+}
+
+fn unknown(booking: BookingId, why: &str) -> ApiError {
+    let detail = format!(
+        "it is not known whether the booking was accepted ({why}); send it again with the same \
+         Idempotency-Key, or look at the bookingId for a while where you sent none"
+    );
+    ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
+}
+
+/// What is known of a key on the way in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    Not,
+    /// Published, and the broker did not say whether it has it.
+    Perhaps,
+    Accepted,
 }
 
 fn key_of(show: ShowId, account: AccountId, key: &str) -> String {
     format!("idempotency:{{{show}}}:{account}:{key}")
 }
 
-/// Whether this key was accepted for this very booking. Redis only makes the answer quick: what
-/// it does not know is found by the allocator.
-async fn repeats(
+/// What came of this key before. Redis only makes the answer quick: what it does not know is found
+/// by the allocator.
+async fn known(
     desk: &Desk,
     show: ShowId,
     account: AccountId,
     key: &str,
     booking: BookingId,
-) -> ApiResult<bool> {
+) -> ApiResult<Known> {
     let cache = &desk.state.cache;
-    let known = async {
+    let found = async {
         let mut connection = cache.connection()?;
         let get = redis::cmd("GET").arg(key_of(show, account, key)).to_owned();
         cache.observe(get.query_async::<Option<String>>(&mut connection).await)
     };
-    match known.await {
-        Ok(Some(known)) if known == booking.to_string() => Ok(true),
-        // Redis may have been told of the wrong one after it had forgotten the right one.
-        Ok(Some(_)) if is_decided(desk, booking).await => Ok(true),
-        Ok(Some(_)) => Err(key_reused()),
-        Ok(None) | Err(_) => Ok(false),
+    let Ok(Some(found)) = found.await else { return Ok(Known::Not) };
+    let (id, known) = match found.strip_suffix(PERHAPS) {
+        Some(id) => (id, Known::Perhaps),
+        None => (found.as_str(), Known::Accepted),
+    };
+    if id == booking.to_string() {
+        return Ok(known);
     }
+    // Redis may have been told of the wrong one after it had forgotten the right one.
+    if is_decided(desk, booking).await { Ok(Known::Accepted) } else { Err(key_reused()) }
 }
 
-async fn remember(cache: &Cache, show: ShowId, account: AccountId, key: &str, booking: BookingId) {
+/// Marks a booking that may or may not be on its queue.
+const PERHAPS: &str = "?";
+
+async fn remember(
+    desk: &Desk,
+    partition: &Partition,
+    account: AccountId,
+    key: &str,
+    booking: BookingId,
+    known: Known,
+) {
+    let value = match known {
+        Known::Not => return,
+        Known::Perhaps => format!("{booking}{PERHAPS}"),
+        Known::Accepted => booking.to_string(),
+    };
+    let cache = &desk.state.cache;
     let Ok(mut connection) = cache.connection() else { return };
     let mut set = redis::cmd("SET");
-    set.arg(key_of(show, account, key)).arg(booking.to_string());
+    set.arg(key_of(partition.show, account, key)).arg(value);
     set.arg("EX").arg(KEY_REMEMBERED.as_secs());
     let _ = cache.observe(set.query_async::<()>(&mut connection).await);
 }

@@ -42,7 +42,14 @@ impl Session {
             };
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
         };
-        let consumer = tokio::time::timeout(ACK_WAIT, opening).await??;
+        let opened = tokio::time::timeout(ACK_WAIT, opening).await;
+        let Ok(Ok(consumer)) = opened else {
+            // A consume-ok that came later would make a consumer that nobody reads, and that
+            // might be the active one.
+            let closing = channel.close(200, "not opened in time".into());
+            let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+            anyhow::bail!("the broker gave no consumer of {queue}: {:?}", opened.map(Result::err));
+        };
         Ok(Self { link, channel, consumer })
     }
 

@@ -52,14 +52,6 @@ impl Link {
     pub async fn died(&self) {
         self.dead.cancelled().await;
     }
-
-    /// Gives the connection up: it has shown that it cannot be relied on.
-    pub fn abandon(&self, why: &str) {
-        if !self.dead.is_cancelled() {
-            warn!("the connection to the broker is given up: {why}");
-            self.dead.cancel();
-        }
-    }
 }
 
 /// A supervised connection. Cheap to clone.
@@ -79,7 +71,7 @@ impl Broker {
         uri.query.heartbeat = Some(u16::try_from(HEARTBEAT.as_secs()).expect("seconds, not hours"));
         let (set_live, live) = watch::channel(None);
         let (name, stop) = (name.to_owned(), shutdown.clone());
-        shutdown.spawn(async move {
+        shutdown.spawn_vital("broker connection", async move {
             supervise(uri, &name, &set_live, &stop).await;
             set_live.send_replace(None);
         });

@@ -107,7 +107,10 @@ impl Publisher {
     /// A channel on which a confirm went missing may never enqueue again: it is replaced.
     async fn give_up(&self, broken: &Open, why: &'static str) -> PublishError {
         let mut open = self.open.lock().await;
-        if open.as_ref().is_some_and(|open| open.channel.id() == broken.channel.id()) {
+        let is_open = |open: &Open| {
+            Arc::ptr_eq(&open.link, &broken.link) && open.channel.id() == broken.channel.id()
+        };
+        if open.as_ref().is_some_and(is_open) {
             warn!("a publisher's channel is replaced: {why}");
             metrics::counter!("usher_publish_channel_replaced_total").increment(1);
             let channel = broken.channel.clone();

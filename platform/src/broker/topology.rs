@@ -109,20 +109,8 @@ pub async fn delete_requests(channel: &Channel, partition: &Partition) -> lapin:
     channel.queue_delete(partition.queue().as_str().into(), options).await
 }
 
-/// A durable queue for one channel of the notifier, with every event.
-pub async fn declare_channel_queue(channel: &Channel, name: &str) -> lapin::Result<String> {
-    let queue = format!("{EVENTS}.{name}");
-    let mut arguments = quorum();
-    arguments.insert("x-overflow".into(), text("reject-publish"));
-    arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
-    channel.queue_declare(queue.as_str().into(), DURABLE_QUEUE, arguments).await?;
-    channel
-        .queue_bind(queue.as_str().into(), EVENTS.into(), "#".into(), BIND, FieldTable::default())
-        .await?;
-    Ok(queue)
-}
-
-/// A queue for one live node, gone with it. Bounded: the oldest go, sockets re-read the state.
+/// A queue for one live node, gone with it. Bounded: the oldest go, and whoever waits looks at the
+/// database now and then.
 pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
     let options = QueueDeclareOptions {
         passive: false,
@@ -143,10 +131,22 @@ pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
     Ok(name)
 }
 
-/// Whether a partition's queue has no ready message and ours is its only consumer at most.
-pub async fn is_drained(channel: &Channel, partition: &Partition) -> lapin::Result<bool> {
+/// Messages that are ready and consumers there are; `None` where there is no such queue.
+pub async fn look_at(
+    channel: &Channel,
+    partition: &Partition,
+) -> lapin::Result<Option<(u32, u32)>> {
     let look = QueueDeclareOptions { passive: true, ..DURABLE_QUEUE };
     let queue = partition.queue();
-    let seen = channel.queue_declare(queue.as_str().into(), look, FieldTable::default()).await?;
-    Ok(seen.message_count() == 0)
+    match channel.queue_declare(queue.as_str().into(), look, FieldTable::default()).await {
+        Ok(seen) => Ok(Some((seen.message_count(), seen.consumer_count()))),
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    matches!(error.kind(), lapin::ErrorKind::ProtocolError(error)
+        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
 }

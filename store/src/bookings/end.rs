@@ -18,7 +18,7 @@ pub enum Ending {
     Lapsed,
     /// Its owner gave the hold back.
     Released,
-    /// Its owner cancelled the order.
+    /// Its owner cancelled the order, before the show began.
     Cancelled,
     /// The payment was refused.
     PaymentFailed,
@@ -94,6 +94,9 @@ pub async fn end(
              and b.state::text = any($4)
              and case when $5 then b.expires_at <= clock_timestamp()
                       else b.state = 'CONFIRMED' or b.expires_at > clock_timestamp() end
+             and ($3::text <> 'CANCELLED' or exists (
+                 select from shows s
+                 where s.show_id = $1 and s.starts_at > clock_timestamp()))
            returning b.booking_id, b.account_id, b.seat_ids as "seat_ids!", b.seq,
                clock_timestamp() as "now!",
                (select order_id from orders o

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId, TierCode,
+    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
     api::bookings::{LineKind, OrderLine},
     booking::{Kind, Reason, State},
     message::BookingEvent,
@@ -64,7 +64,7 @@ pub async fn commit_outcomes(
             Outcome::Rejected { .. } => None,
         })
         .collect();
-    insert_outcomes(tx, partition.show, &partition.tier, Some((epoch, terms)), decided).await?;
+    insert_outcomes(tx, partition, epoch, terms, decided).await?;
     let mut version = None;
     if !winners.is_empty() {
         insert_claims(tx, partition.show, &winners).await?;
@@ -120,9 +120,9 @@ fn joined(seats: &[SeatLabel]) -> Option<String> {
 
 async fn insert_outcomes(
     tx: &mut PgConnection,
-    show: ShowId,
-    tier: &TierCode,
-    session: Option<(i64, &Terms)>,
+    partition: &Partition,
+    epoch: i64,
+    terms: &Terms,
     decided: &[Decided],
 ) -> StoreResult<()> {
     let n = decided.len();
@@ -159,8 +159,6 @@ async fn insert_outcomes(
             }
         }
     }
-    let epoch = session.map(|(epoch, _)| epoch);
-    let (hold_s, order_s) = session.map_or((0, 0), |(_, t)| (t.hold_seconds, t.order_seconds));
     sqlx::query!(
         "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
              taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch, state,
@@ -177,11 +175,11 @@ async fn insert_outcomes(
                      $12::text[], $13::text[], $14::uuid[], $15::text[])
              as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
                    ticket_id, idempotency_key)",
-        show.0,
-        tier.as_str(),
+        partition.show.0,
+        partition.tier.as_str(),
         epoch,
-        f64::from(hold_s),
-        f64::from(order_s),
+        f64::from(terms.hold_seconds),
+        f64::from(terms.order_seconds),
         &ids,
         &accounts,
         &kinds,

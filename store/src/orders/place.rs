@@ -1,8 +1,11 @@
 //! Making an order from a hold.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, api::bookings::Customer,
-    booking::State, message::BookingEvent, topology::Partition,
+    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId,
+    api::bookings::Customer,
+    booking::{OrderStatus, State},
+    message::BookingEvent,
+    topology::Partition,
 };
 use sqlx::PgConnection;
 
@@ -54,6 +57,9 @@ pub async fn place(
     let show = ShowId(row.show_id);
     if row.state != State::Held.as_str() {
         let placed = of_booking(&mut *tx, show, hold).await?;
+        let placed = placed.filter(|order| {
+            matches!(order.status, OrderStatus::PaymentPending | OrderStatus::Confirmed)
+        });
         return Ok(
             placed.map_or(Placement::HoldExpired, |order| Placement::Placed(Box::new(order)))
         );
