@@ -13,6 +13,10 @@ use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPub
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use store::testing::eventually;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::harness::{Plan, SOON, System};
 
@@ -150,6 +154,35 @@ async fn malformed_requests_get_the_promised_problem_and_reach_no_queue() {
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let fine = system.book(&token, body).await;
     assert_eq!(fine.body["status"], "ALLOCATED", "and the good one still works: {fine:?}");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_slowly_is_not_waited_for_and_harms_nobody() {
+    let system = System::start().await;
+    let mut slow = Vec::new();
+    for _ in 0..200 {
+        let mut socket = TcpStream::connect(system.address).await.unwrap();
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+        slow.push(socket);
+    }
+    let mut body = TcpStream::connect(system.address).await.unwrap();
+    let token = system.visitor().await;
+    let head = format!(
+        "POST /api/v1/bookings HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\
+         content-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    body.write_all(head.as_bytes()).await.unwrap();
+    assert_eq!(system.get("/healthz", None).await.status, StatusCode::OK);
+    for mut socket in slow {
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(SOON, socket.read_to_end(&mut rest)).await;
+        assert!(closed.is_ok(), "headers that never end are given up");
+    }
+    let mut answer = vec![0; 64];
+    let n = tokio::time::timeout(2 * SOON, body.read(&mut answer)).await.unwrap().unwrap();
+    let answer = String::from_utf8_lossy(&answer[..n]).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 408"), "a body that never ends is given up: {answer}");
     system.stop().await;
 }
 

@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     net::{IpAddr, SocketAddr},
     str::FromStr,
+    time::Duration,
 };
 
 use axum::{
@@ -19,6 +20,8 @@ use crate::clock;
 
 /// Most bytes a body may have.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+/// A client has this long to send a body.
+const BODY_WAIT: Duration = Duration::from_secs(10);
 /// Most bytes an admin's body may have: a seat layout is long.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -40,7 +43,8 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
                 "send the body with `Content-Type: application/json`",
             ));
         }
-        let bytes = to_bytes(request.into_body(), BYTES_MAX).await.map_err(|_| {
+        let reading = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), BYTES_MAX));
+        let bytes = reading.await.map_err(|_| too_slow())?.map_err(|_| {
             ApiError::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "BODY_TOO_LARGE",
@@ -59,6 +63,11 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
         json.end().map_err(|error| malformed(&error))?;
         Ok(Self(value))
     }
+}
+
+fn too_slow() -> ApiError {
+    let detail = "the body came too slowly; send it again";
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {
