@@ -16,6 +16,8 @@ use crate::{MIGRATIONS, PgPool};
 const SLOTS: i32 = 4;
 /// Advisory locks of slots: (this, number).
 const LOCK_CLASS: i32 = 0x7573_6872;
+/// Autovacuum leaves a database of this size in seconds.
+const DROP_WAIT: Duration = Duration::from_secs(20);
 /// A test takes at most some minutes.
 const SLOT_WAIT: Duration = Duration::from_mins(5);
 /// Redis databases below this are for running systems.
@@ -145,9 +147,13 @@ fn with_last_segment(url: &str, segment: &str) -> String {
 
 async fn make_database(admin: &mut PgConnection, name: &str) {
     // The name is made of digits and our own words; statements like these take no parameters.
-    let statements =
-        [format!("drop database if exists {name} with (force)"), format!("create database {name}")];
-    for statement in statements {
-        admin.execute(AssertSqlSafe(statement)).await.expect("the role may create databases");
+    let drop = format!("drop database if exists {name} with (force)");
+    let end = Instant::now() + DROP_WAIT;
+    // While autovacuum is in it, only a superuser may drop a database.
+    while let Err(error) = admin.execute(AssertSqlSafe(drop.as_str())).await {
+        assert!(Instant::now() < end, "{name} cannot be dropped: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    let create = format!("create database {name}");
+    admin.execute(AssertSqlSafe(create)).await.expect("the role may create databases");
 }
