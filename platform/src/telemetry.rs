@@ -1,6 +1,6 @@
 //! Logs to standard error, metrics for Prometheus.
 
-use std::sync::OnceLock;
+use std::{io::IsTerminal as _, sync::OnceLock};
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -17,11 +17,12 @@ const SECONDS_BUCKETS: &[f64] =
 pub fn init(process: &Process) {
     METRICS.get_or_init(|| {
         let filter = EnvFilter::try_new(&process.log).unwrap_or_else(|_| EnvFilter::new("info"));
+        let colours = std::io::stderr().is_terminal();
         let registry = tracing_subscriber::registry().with(filter);
         let started = if process.log_format == "json" {
             registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init()
         } else {
-            registry.with(fmt::layer().with_target(true).with_writer(std::io::stderr)).try_init()
+            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
         };
         if let Err(error) = started {
             eprintln!("logging was already started by somebody else: {error}");
