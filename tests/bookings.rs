@@ -217,3 +217,28 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
     .await;
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_seats_are_sold_all_the_same() {
+    let system = System::start_without_redis().await;
+    let show = system.show(Plan::default()).await;
+    let ready = system.get("/readyz", None).await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(ready.body["detail"].as_str().unwrap().contains("redis"), "{ready:?}");
+    let token = system.visitor().await;
+    let key = fresh_key();
+    let headers = [("idempotency-key", key.as_str()), ("prefer", "wait=10")];
+    let body = json!({"showId": show, "tier": "STANDARD", "seats": ["A1"]});
+    for _ in 0..2 {
+        let path = "/api/v1/bookings";
+        let booked =
+            system.call(Method::POST, path, Some(&token), &headers, Some(body.clone())).await;
+        assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
+    }
+    let lost = system.book(&system.visitor().await, body).await;
+    assert_eq!(lost.body["reason"], "SEAT_TAKEN", "{lost:?}");
+    let line = system.post(&format!("/api/v1/shows/{show}/queue"), &token, json!({})).await;
+    assert!(line.status.is_success(), "a room that is off needs no line: {line:?}");
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}

@@ -73,7 +73,22 @@ impl System {
 
     /// Everything, or everything but the allocator.
     pub(crate) async fn start_with(allocation: Allocation) -> Self {
-        let slot = Slot::take().await;
+        let system = Self::start_on(Slot::take().await, allocation).await;
+        store::testing::eventually("the system is ready", SOON, async || {
+            (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
+        })
+        .await;
+        system
+    }
+
+    /// Everything but Redis, at whose address nobody listens. It is never quite ready.
+    pub(crate) async fn start_without_redis() -> Self {
+        let mut slot = Slot::take().await;
+        slot.redis_url = "redis://127.0.0.1:1/0".into();
+        Self::start_on(slot, Allocation::Here).await
+    }
+
+    async fn start_on(slot: Slot, allocation: Allocation) -> Self {
         let command = Settings::augment_args(Command::new("usher"));
         let arguments = [
             "usher".to_owned(),
@@ -94,13 +109,7 @@ impl System {
         let address = listener.local_addr().unwrap();
         let (http, stop) = (settings.own.http.clone(), shutdown.clone());
         shutdown.spawn(async move { platform::http::serve(listener, service, &http, &stop).await });
-        let system =
-            Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown };
-        store::testing::eventually("the system is ready", SOON, async || {
-            (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
-        })
-        .await;
-        system
+        Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown }
     }
 
     /// Stops it in good order.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Problem {
-    /// A link that names the kind of problem.
+    /// A URN that names the kind of problem.
     #[serde(rename = "type")]
     pub kind: String,
     pub title: String,

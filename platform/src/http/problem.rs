@@ -134,10 +134,7 @@ impl ApiError {
 
     fn into_problem(self, request_id: &str) -> Response {
         let problem = Problem {
-            kind: format!(
-                "https://usher.dev/problems/{}",
-                self.code.to_lowercase().replace('_', "-")
-            ),
+            kind: format!("urn:usher:problem:{}", self.code.to_lowercase().replace('_', "-")),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
             detail: self.detail,
