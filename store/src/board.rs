@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use crate::{StoreError, StoreResult, error::readable};
+use crate::{StoreError, StoreResult, catalogue::shows};
 
 /// How often a node reads the board.
 pub const REFRESH: Duration = Duration::from_millis(250);
@@ -160,75 +160,21 @@ pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Rece
 
 /// Reads the board.
 pub async fn read(pool: &PgPool) -> StoreResult<Board> {
-    let rows = sqlx::query!(
-        r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
-               s.starts_at, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
-               s.max_seats_per_user, s.hold_seconds, s.order_seconds,
-               s.room_mode::text as "room_mode!", s.room_rate_per_second, s.room_burst,
-               s.room_max_active, s.room_paused,
-               p.tier, p.name, p.price, p.general_admission, p.capacity, p.available, p.version,
-               p.queue_ready_at is not null as "ready!",
-               clock_timestamp() as "now!"
-           from (select * from shows
-                 where retired_at is null and starts_at > clock_timestamp() - interval '1 day'
-                 order by starts_at, show_id limit $1) s
-           join partitions p using (show_id)
-           order by s.show_id, p.tier"#,
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               array(select show_id from shows
+                     where retired_at is null
+                       and starts_at > clock_timestamp() - interval '1 day'
+                     order by starts_at, show_id limit $1) as "shows!""#,
         SHOWS_MAX
     )
-    .fetch_all(pool)
+    .fetch_one(pool)
     .await?;
-    let read_at = match rows.first() {
-        Some(row) => row.now,
-        None => {
-            sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?
-        }
-    };
-    let mut sales: HashMap<ShowId, Sale> = HashMap::new();
-    for row in rows {
-        let show = ShowId(row.show_id);
-        let tier = TierOnSale {
-            tier: readable(&row.tier)?,
-            name: row.name,
-            price: row.price,
-            general_admission: row.general_admission,
-            capacity: row.capacity,
-            available: row.available,
-            version: row.version,
-            ready: row.ready,
-        };
-        if let Some(sale) = sales.get_mut(&show) {
-            sale.tiers.push(tier);
-            continue;
-        }
-        let sale = Sale {
-            show,
-            movie: MovieId(row.movie_id),
-            theatre: TheatreId(row.theatre_id),
-            screen: ScreenId(row.screen_id),
-            state: sale_state(&row.state)?,
-            starts_at: row.starts_at,
-            prequeue_opens_at: row.prequeue_opens_at,
-            sale_opens_at: row.sale_opens_at,
-            sale_closes_at: row.sale_closes_at,
-            currency: row.currency,
-            max_seats_per_user: row.max_seats_per_user,
-            hold_seconds: row.hold_seconds,
-            order_seconds: row.order_seconds,
-            room: WaitingRoom {
-                mode: room_mode(&row.room_mode)?,
-                rate_per_second: row.room_rate_per_second,
-                burst: row.room_burst,
-                max_active: row.room_max_active,
-                paused: row.room_paused,
-            },
-            tiers: vec![tier],
-        };
-        sales.insert(show, sale);
-    }
-    let sales = sales.into_iter().map(|(show, sale)| (show, Arc::new(sale))).collect();
     // The clock was read a little before this moment, so `now` runs late by less than the query.
-    Ok(Board { sales, read_at, read: Instant::now() })
+    let read = Instant::now();
+    let sales = shows::read(pool, &row.shows).await?;
+    let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
+    Ok(Board { sales, read_at: row.now, read })
 }
 
 /// Reads a state as it is stored.

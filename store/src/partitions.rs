@@ -161,10 +161,13 @@ pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult
     Ok(())
 }
 
-/// Notes that the partition's queue is deleted.
+/// Notes that the partition's queue is deleted. Nobody decides from a map of it any more, so what
+/// changed under each version is forgotten with it.
 pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
     sqlx::query!(
-        "update partitions set queue_ready_at = null where show_id = $1 and tier = $2",
+        "with closed as (
+             update partitions set queue_ready_at = null where show_id = $1 and tier = $2)
+         delete from tier_changes where show_id = $1 and tier = $2",
         partition.show.0,
         partition.tier.as_str(),
     )

@@ -66,7 +66,7 @@ pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<O
 }
 
 /// Reads these shows, by start; those that are retired or have no tier are left out.
-async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Vec<Sale>> {
+pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Vec<Sale>> {
     let rows = sqlx::query_as!(
         Row,
         r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
