@@ -9,6 +9,7 @@ pub mod clock;
 pub mod http;
 pub mod broker;
 pub mod cache;
+pub mod faults;
 
 pub use service::{Service, run};
 pub use shutdown::Shutdown;
