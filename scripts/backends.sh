@@ -4,9 +4,11 @@
 STATE=$ROOT/.dev DATA=$ROOT/.dev/data LOG=$ROOT/.dev/log RUN=$ROOT/.dev/run
 CLONE=$(printf %s "$ROOT" | cksum | cut -d' ' -f1) # names this clone where clones share a name space
 BACKENDS=(postgres redis rabbitmq)
+BEGIN_ANEW='./dev clean'
 # Below 32768, so that no outgoing connection is given one of them while its server is down.
 PG_PORT=24329 REDIS_PORT=23790 AMQP_PORT=26729 DIST_PORT=26829 EPMD_PORT=23690
 TEST_VHOSTS=(usher_test_0 usher_test_1 usher_test_2 usher_test_3)
+POSTGRES_LINES=() RABBITMQ_LINES=() # more of their configuration
 
 # Starts what is not set in the environment and exports the addresses of all.
 backends() {
@@ -172,4 +174,12 @@ start_compose() {
         compose exec -T rabbitmq rabbitmqctl -q add_vhost "$vhost" 2>/dev/null || true # it may exist
         compose exec -T rabbitmq rabbitmqctl -q set_permissions -p "$vhost" usher '.*' '.*' '.*'
     done
+}
+
+# ---- Messages
+
+say() { printf '%s: %s\n' "$1" "$2" >&2; }
+die() {
+    printf 'error: %s\n' "$@" >&2
+    exit 1
 }

@@ -84,13 +84,13 @@ await_ready() {
         sleep 0.1
     done
     tail -n 20 "$LOG/$1.log" >&2
-    die "$1 did not start: the end of .dev/log/$1.log is above; ./dev clean deletes its data and begins anew"
+    die "$1 did not start: the end of $LOG/$1.log is above; $BEGIN_ANEW deletes its data and begins anew"
 }
 
-# Sends a greeting to a port and expects an answer with certain letters in it.
-answers() { # PORT GREETING ANSWER
+# Sends a greeting and expects an answer with certain letters in it.
+answers() { # HOST/PORT GREETING ANSWER
     # shellcheck disable=SC2016 # expanded by the inner shell
-    timeout 2 bash -c 'exec 3<>"/dev/tcp/127.0.0.1/$1" && printf "$2" >&3 && head -c 64 <&3 | grep -aqm1 "$3"' - "$@"
+    timeout 2 bash -c 'exec 3<>"/dev/tcp/$1" && printf "$2" >&3 && head -c 64 <&3 | grep -aqm1 "$3"' - "$@"
 }
 
 # ---- PostgreSQL
@@ -123,6 +123,7 @@ synchronous_commit = on
 random_page_cost = 1.1
 timezone = 'UTC'
 log_timezone = 'UTC'
+$(printf '%s\n' "${POSTGRES_LINES[@]}")
 CONF
 }
 start_postgres() { launch postgres "$PG_BIN/postgres" -D "$DATA/postgres"; }
@@ -140,7 +141,7 @@ prepare_redis() {
     } | write_as_server "$DATA/redis/redis.conf"
 }
 start_redis() { launch redis "$REDIS_SERVER" "$DATA/redis/redis.conf"; }
-ready_redis() { answers "$REDIS_PORT" 'PING\r\nQUIT\r\n' +PONG; }
+ready_redis() { answers "127.0.0.1/$REDIS_PORT" 'PING\r\nQUIT\r\n' +PONG; }
 
 # ---- RabbitMQ
 
@@ -148,7 +149,10 @@ prepare_rabbitmq() {
     free_port AMQP_PORT rabbitmq && free_port DIST_PORT rabbitmq
     alive epmd || free_port EPMD_PORT rabbitmq
     save_settings
-    local folder=$DATA/rabbitmq vhost vhosts='' permissions=''
+    configure_rabbitmq rabbitmq "127.0.0.1:$AMQP_PORT"
+}
+configure_rabbitmq() { # NAME LISTENER
+    local folder=$DATA/$1 vhost vhosts='' permissions=''
     as_server mkdir -p "$folder"
     if as_server test ! -f "$folder/.erlang.cookie"; then
         echo "$ERLANG_COOKIE" | write_as_server "$folder/.erlang.cookie"
@@ -162,7 +166,7 @@ prepare_rabbitmq() {
 {"users":[{"name":"usher","password":"$AMQP_PASSWORD","tags":""}],"vhosts":[${vhosts#,}],"permissions":[${permissions#,}]}
 JSON
     write_as_server "$folder/rabbitmq.conf" <<CONF
-listeners.tcp.1 = 127.0.0.1:$AMQP_PORT
+listeners.tcp.1 = $2
 load_definitions = $folder/definitions.json
 heartbeat = 10
 vm_memory_high_watermark.relative = 0.4
@@ -171,19 +175,21 @@ max_message_size = 65536
 raft.wal_max_size_bytes = 64000000
 log.console = true
 log.console.level = info
+$(printf '%s\n' "${RABBITMQ_LINES[@]}")
 CONF
     echo '[{kernel, [{net_ticktime, 15}]}].' | write_as_server "$folder/advanced.config"
     echo '[].' | write_as_server "$folder/enabled_plugins"
 }
-rabbit_environment() {
-    local folder=$DATA/rabbitmq
+rabbit_environment() { rabbit_environment_of rabbitmq "usher-$CLONE@localhost" 127.0.0.1; }
+rabbit_environment_of() { # NAME NODE ADDRESS: the last for the other nodes to reach it
+    local folder=$DATA/$1
     RABBIT_ENVIRONMENT=(
-        "HOME=$folder" "ERL_EPMD_ADDRESS=127.0.0.1" "ERL_EPMD_PORT=$EPMD_PORT"
-        "RABBITMQ_NODENAME=usher-$CLONE@localhost" "RABBITMQ_DIST_PORT=$DIST_PORT"
+        "HOME=$folder" "ERL_EPMD_ADDRESS=$3" "ERL_EPMD_PORT=$EPMD_PORT"
+        "RABBITMQ_NODENAME=$2" "RABBITMQ_DIST_PORT=$DIST_PORT"
         "RABBITMQ_CONF_ENV_FILE=/dev/null" "RABBITMQ_CONFIG_FILE=$folder/rabbitmq.conf"
         "RABBITMQ_ADVANCED_CONFIG_FILE=$folder/advanced.config" "RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins"
         "RABBITMQ_MNESIA_BASE=$folder/mnesia" "RABBITMQ_LOG_BASE=$folder/log" "RABBITMQ_LOGS=-"
-        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1}"
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {${3//./,}}"
         RUNNING_UNDER_SYSTEMD=true # one process, without a shell above it that passes signals on
     )
 }
@@ -192,7 +198,7 @@ start_rabbitmq() {
     alive epmd || launch epmd env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address 127.0.0.1
     launch rabbitmq env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmq-server"
 }
-ready_rabbitmq() { answers "$AMQP_PORT" 'AMQP\x00\x00\x09\x01' capabilities; }
+ready_rabbitmq() { answers "127.0.0.1/$AMQP_PORT" 'AMQP\x00\x00\x09\x01' capabilities; }
 
 # Deletes what an interrupted run left in the test virtual hosts: one call, as each costs a second or two.
 empty_test_vhosts() {

@@ -1,0 +1,230 @@
+#!/usr/bin/env bash
+# Private servers that a test may kill, freeze, part and start again as it likes.
+#
+#   arena.sh up DIR [--cluster]   starts them empty and prints addresses and pids, NAME=VALUE on each line; with
+#                                 --cluster three brokers, each in a network namespace of its own (needs root;
+#                                 exits with 3 where the machine forbids it)
+#   arena.sh start DIR NAME       starts postgres, redis, rabbitmq or rabbitmq1 to 3 again, prints the new pid
+#   arena.sh cut DIR N            broker N loses its peers and keeps its clients
+#   arena.sh blackhole DIR N      broker N loses both; nobody is told, packets vanish
+#   arena.sh join DIR N           both links are there again
+#   arena.sh alarm DIR on|off     the broker's memory alarm
+#   arena.sh down DIR             ends everything and deletes all but DIR/log
+set -Eeuo pipefail
+trap 'echo "error: $BASH_COMMAND (line $LINENO of ${BASH_SOURCE[0]})" >&2' ERR
+trap 'exit 130' INT TERM
+
+CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+[[ $# -ge 2 && $1 =~ ^(up|start|cut|blackhole|join|alarm|down)$ ]] || { sed -n '2,/^set/{s/^# \?//p}' "$0" >&2 && exit 2; }
+mkdir -p "$2"
+ROOT=$(cd -- "$2" && pwd -P) # an arena is to the scripts what a clone is: a folder with servers of its own
+. "$CHECKOUT/scripts/backends.sh"
+. "$CHECKOUT/scripts/programs.sh"
+. "$CHECKOUT/scripts/servers.sh"
+STATE=$ROOT/state DATA=$ROOT/state/data RUN=$ROOT/state/run LOG=$ROOT/log
+BEGIN_ANEW="arena.sh up $ROOT" TEST_VHOSTS=()
+
+# By folder, so that arenas can start at the same time and a server that is down finds its port as it left it.
+PG_PORT=$((10000 + CLONE % 1900)) REDIS_PORT=$((PG_PORT + 2000)) AMQP_PORT=$((PG_PORT + 4000))
+DIST_PORT=$((PG_PORT + 6000)) EPMD_PORT=$((PG_PORT + 8000))
+NODES=(1 2 3)
+NAMESPACE=usher-$CLONE BRIDGE=us$CLONE # an interface's name has at most 15 letters
+# Shared memory in files, which go with the data even when nobody was left to tidy up.
+POSTGRES_LINES=('log_lock_waits = on' 'deadlock_timeout = 200ms' 'dynamic_shared_memory_type = mmap' 'recovery_init_sync_method = syncfs')
+RABBITMQ_LINES=('heartbeat = 3') # a frozen process is to be missed within seconds
+
+arena_up() { # [--cluster]
+    local name brokers=(rabbitmq) missing=()
+    arena_down
+    mkdir -p "$RUN" "$LOG"
+    if [[ ${1:-} == --cluster ]]; then
+        brokers=("${NODES[@]/#/rabbitmq}")
+        connect_nodes
+    fi
+    NEEDED=' postgres redis rabbitmq'
+    read -ra missing < <(missing_packages | xargs)
+    [[ ${#missing[@]} == 0 ]] || die "missing: ${missing[*]}" "install them, or run 'sudo ./dev services' once"
+    raise_open_files
+    load_settings
+    servers_user
+    find_programs
+    for name in "${brokers[@]}" redis postgres; do # the slowest first
+        "prepare_$name"
+        "start_$name"
+    done
+    for name in postgres redis "${brokers[@]}"; do await_ready "$name"; done
+    if [[ ${1:-} == --cluster ]]; then await_cluster; fi
+    printf '%s\n' "POSTGRES_URL=$(own_url postgres)" "REDIS_URL=$(own_url redis)" "POSTGRES_PID=$(pid postgres)" "REDIS_PID=$(pid redis)"
+    if [[ ${1:-} == --cluster ]]; then
+        for name in "${NODES[@]}"; do echo "RABBITMQ_PID_$name=$(pid "rabbitmq$name")"; done
+        echo "AMQP_URL=$(node_url 1)"
+        echo "AMQP_URLS=$(node_url 1),$(node_url 2),$(node_url 3)"
+    else
+        printf '%s\n' "RABBITMQ_PID=$(pid rabbitmq)" "AMQP_URL=$(own_url rabbitmq)"
+    fi
+}
+
+arena_start() { # NAME
+    [[ $(type -t "start_${1:-}") == function ]] || die "there is no ${1:-}"
+    resume
+    # Two faults may hit one server; the second start waits for the first.
+    exec 9>"$RUN/$1.lock"
+    flock -w 300 9
+    stop_signal "$1" KILL # it may not be quite dead yet
+    await_end "$1"
+    if [[ $1 == postgres ]]; then
+        end_orphans
+        # To PostgreSQL its predecessor lives until init has taken note of its end. Shared memory still protects the data.
+        rm -f "$DATA/postgres/postmaster.pid"
+    fi
+    "start_$1"
+    await_ready "$1"
+    pid "$1"
+}
+
+arena_cut() { ip -n "$NAMESPACE-0" link set "peer$1" down; }
+arena_blackhole() { arena_cut "$1" && ip link set "${BRIDGE}n$1" down; }
+arena_join() { ip link set "${BRIDGE}n$1" up && ip -n "$NAMESPACE-0" link set "peer$1" up; }
+
+arena_alarm() { # on|off
+    local watermark=0.4 name
+    if [[ $1 == on ]]; then watermark=0.0001; fi
+    resume
+    for name in rabbitmq "${NODES[@]/#/rabbitmq}"; do
+        alive "$name" || continue
+        control "$name" set_vm_memory_high_watermark "$watermark" && return
+    done
+    die 'no broker took the alarm'
+}
+
+arena_down() {
+    local name names
+    names=$(find "$RUN" -name '*.pid' -printf '%f ' 2>/dev/null || true) names=${names//.pid/}
+    for name in $names; do
+        if [[ $name != postgres ]]; then stop_signal "$name" KILL; fi
+    done
+    # PostgreSQL is asked, so that its sessions end with it. It hears that only awake.
+    stop_signal postgres QUIT
+    stop_signal postgres CONT
+    for name in $names; do await_end "$name"; done
+    end_orphans
+    # Its key to the data folder, the only trace outside: left by a postmaster that was killed.
+    if [[ -f $DATA/postgres/postmaster.pid ]]; then ipcrm -m "$(awk 'NR == 7 { print $2 }' "$DATA/postgres/postmaster.pid")" || true; fi
+    disconnect_nodes
+    delete_backends
+}
+
+# ---- Of all commands
+
+resume() {
+    [[ -f $STATE/settings ]] || die "nothing was started in $ROOT: arena.sh up $ROOT"
+    # shellcheck source=/dev/null
+    . "$STATE/settings"
+    raise_open_files
+    servers_user
+    find_programs
+}
+
+pid() { cut -d' ' -f1 "$RUN/$1.pid"; }
+
+# A killed postmaster's sessions run on until they look up, and for ever when they are frozen; the next one does
+# not start beside them. A service manager ends them likewise.
+end_orphans() {
+    local process
+    for process in /proc/[0-9]*; do
+        [[ $process/cwd -ef $DATA/postgres && $(cat "$process/comm" 2>/dev/null) == postgres ]] || continue
+        kill -KILL "${process##*/}" || true # it may have ended meanwhile
+    done
+}
+
+control() { # NAME COMMAND...: rabbitmqctl in that broker's place
+    local AS_SERVER=("${AS_SERVER[@]}")
+    if [[ $1 == rabbitmq ]]; then rabbit_environment; else enter_node "${1#rabbitmq}"; fi
+    as_server timeout -k 1 15 env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
+        { tail "$LOG/rabbitmqctl.log" >&2 && return 1; }
+}
+
+# ---- The cluster
+
+# Each broker has two links: to its peers, by a bridge in a namespace of its own, out of reach of this machine's
+# firewall, and to its clients, by a bridge on this machine. So a broker can lose its peers while clients stay.
+connect_nodes() {
+    local n said
+    said=$(
+        exec 2>&1
+        {
+            echo "netns add $NAMESPACE-0"
+            echo "link add $BRIDGE type bridge"
+            echo "address add $(client_address 4)/29 dev $BRIDGE"
+            echo "link set $BRIDGE up"
+            for n in "${NODES[@]}"; do
+                echo "netns add $NAMESPACE-$n"
+                echo "link add peer$n netns $NAMESPACE-0 type veth peer name peers netns $NAMESPACE-$n"
+                echo "link add ${BRIDGE}n$n type veth peer name clients netns $NAMESPACE-$n"
+                echo "link set ${BRIDGE}n$n master $BRIDGE up"
+            done
+        } | ip -batch - || exit
+        {
+            echo 'link add peers type bridge'
+            echo 'link set peers up'
+            for n in "${NODES[@]}"; do echo "link set peer$n master peers up"; done
+        } | ip -n "$NAMESPACE-0" -batch - || exit
+        for n in "${NODES[@]}"; do
+            printf '%s\n' 'link set lo up' 'link set peers up' 'link set clients up' \
+                "address add $(peer_address "$n")/24 dev peers" "address add $(client_address "$n")/29 dev clients" |
+                ip -n "$NAMESPACE-$n" -batch - || exit
+        done
+    ) && return
+    disconnect_nodes
+    say cluster "this machine forbids network namespaces (${said%%$'\n'*}): run it as root with CAP_SYS_ADMIN and CAP_NET_ADMIN and with iproute2, or without --cluster"
+    exit 3
+}
+
+disconnect_nodes() {
+    local n process
+    for n in 0 "${NODES[@]}"; do
+        [[ -e /run/netns/$NAMESPACE-$n ]] || continue
+        for process in $(ip netns pids "$NAMESPACE-$n"); do kill -KILL "$process" || true; done
+        ip netns delete "$NAMESPACE-$n"
+        ip link delete "${BRIDGE}n$n" 2>/dev/null || true # else it goes with the namespace, some time later
+    done
+    ip link delete "$BRIDGE" 2>/dev/null || true
+}
+
+# From 198.18.0.0/15, which is set aside for tests. Peers see only each other, so these are the same in all arenas.
+peer_address() { echo "198.19.0.$1"; }
+client_address() { echo "198.18.$((CLONE % 8192 / 32)).$((CLONE % 32 * 8 + $1))"; }
+node_url() { echo "amqp://usher:$AMQP_PASSWORD@$(client_address "$1"):5672/usher"; }
+
+# Makes the calling function's AS_SERVER and RABBIT_ENVIRONMENT those of a node.
+enter_node() { # N
+    AS_SERVER=(nsenter "--net=/run/netns/$NAMESPACE-$1" "${AS_SERVER[@]}")
+    rabbit_environment_of "rabbitmq$1" "usher@$(peer_address "$1")" "$(peer_address "$1")"
+    RABBIT_ENVIRONMENT+=(RABBITMQ_USE_LONGNAME=true) # there are no short names for addresses
+}
+
+prepare_node() { # N
+    local n RABBITMQ_LINES=("${RABBITMQ_LINES[@]}" 'cluster_partition_handling = pause_minority')
+    for n in "${NODES[@]}"; do RABBITMQ_LINES+=("cluster_formation.classic_config.nodes.$n = usher@$(peer_address "$n")"); done
+    configure_rabbitmq "rabbitmq$1" 0.0.0.0:5672
+}
+start_node() { # N
+    local AS_SERVER=("${AS_SERVER[@]}")
+    enter_node "$1"
+    alive "epmd$1" || launch "epmd$1" env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address "$(peer_address "$1")"
+    launch "rabbitmq$1" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmq-server"
+}
+ready_node() { answers "$(client_address "$1")/5672" 'AMQP\x00\x00\x09\x01' capabilities; }
+await_cluster() { control rabbitmq1 await_online_nodes 3; }
+
+prepare_rabbitmq1() { prepare_node 1; }
+prepare_rabbitmq2() { prepare_node 2; }
+prepare_rabbitmq3() { prepare_node 3; }
+start_rabbitmq1() { start_node 1; }
+start_rabbitmq2() { start_node 2; }
+start_rabbitmq3() { start_node 3; }
+ready_rabbitmq1() { ready_node 1; }
+ready_rabbitmq2() { ready_node 2; }
+ready_rabbitmq3() { ready_node 3; }
+
+"arena_$1" "${@:3}"
