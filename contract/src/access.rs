@@ -81,7 +81,44 @@ impl AccessKeys {
 mod tests {
     use std::time::Duration;
 
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::arbitrary::{each_bit_flipped, id, second};
+
+    fn keys() -> AccessKeys {
+        AccessKeys::new(&MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn any_caller_is_read_back(account in id(AccountId), admin: bool, expires_at in second()) {
+            let role = if admin { Role::Admin } else { Role::User };
+            let caller = Caller { account, role };
+            let token = keys().issue(caller, expires_at);
+            let before = expires_at - Duration::from_secs(1);
+            prop_assert_eq!(keys().verify(&token, before), Some(caller));
+            prop_assert_eq!(keys().verify(&token, expires_at), None);
+        }
+
+        #[test]
+        fn no_text_is_a_token_by_chance(text in ".{0,200}", claims in "[a-zA-Z0-9_-]{0,80}") {
+            let now = DateTime::UNIX_EPOCH;
+            prop_assert_eq!(keys().verify(&text, now), None);
+            let token = format!("eyJ0eXAiOiJKV1QiLCJhbGciOiJIUzI1NiJ9.{claims}.");
+            prop_assert_eq!(keys().verify(&token, now), None);
+        }
+    }
+
+    #[test]
+    fn a_token_with_any_bit_altered_speaks_for_nobody() {
+        let caller = Caller { account: AccountId::new(), role: Role::User };
+        let now = DateTime::UNIX_EPOCH;
+        let token = keys().issue(caller, now + Duration::from_mins(1));
+        for altered in each_bit_flipped(&token) {
+            assert_eq!(keys().verify(&altered, now), None, "{altered} for {token}");
+        }
+    }
 
     #[test]
     fn a_token_speaks_for_its_account_until_it_expires() {

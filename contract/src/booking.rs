@@ -63,11 +63,15 @@ macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
         pub enum $name {
-            $($(#[$vdoc])* #[serde(rename = $word)] $variant,)+
+            $($(#[$vdoc])* $variant,)+
         }
 
         impl $name {
+            /// Every word there is.
+            pub const ALL: &[Self] = &[$(Self::$variant,)+];
+
             /// The word used in answers and in the database.
             #[must_use]
             pub fn as_str(self) -> &'static str {
@@ -156,6 +160,12 @@ mod tests {
             assert_eq!(State::from_word(state).map(State::as_str), Some(state));
         }
         assert_eq!(Reason::from_word("NONSENSE"), None);
+        for reason in Reason::ALL {
+            assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
+        }
+        let described = serde_json::to_value(<Reason as utoipa::PartialSchema>::schema()).unwrap();
+        let words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(described["enum"], serde_json::json!(words));
         assert!(State::Held.is_live() && !State::Released.is_live());
     }
 }

@@ -75,13 +75,41 @@ fn fixed(bytes: [u8; 16]) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::arbitrary::id;
+
+    fn ids() -> BookingIds {
+        BookingIds::new(&MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_proves_its_owner_until_a_bit_of_it_is_altered(
+            account in id(AccountId), show in id(ShowId), n in 1..20u16, key in "[!-~]{1,64}",
+        ) {
+            let tier: TierCode = "STANDARD".parse().unwrap();
+            let wish = Wish::BestAvailable(n);
+            let asked = Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            let id = ids().derive(&asked);
+            prop_assert_eq!(id, ids().derive(&asked));
+            prop_assert!(ids().belongs_to(id, account));
+            for bit in 0..128 {
+                let altered = BookingId(Uuid::from_u128(id.0.as_u128() ^ (1 << bit)));
+                prop_assert!(!ids().belongs_to(altered, account), "bit {}", bit);
+            }
+        }
+
+        #[test]
+        fn no_id_proves_anything_by_chance(id in id(BookingId), account in id(AccountId)) {
+            prop_assert!(!ids().belongs_to(id, account));
+        }
+    }
 
     #[test]
     fn the_same_request_has_the_same_id_and_only_its_owner_can_tell() {
-        let ids = BookingIds::new(
-            &MasterKey::parse("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap(),
-        );
+        let ids = ids();
         let (account, show) = (AccountId::new(), ShowId::new());
         let tier: TierCode = "STANDARD".parse().unwrap();
         let derive = |n, key| {

@@ -17,6 +17,8 @@ pub mod pass;
 pub mod place_ticket;
 pub mod booking_id;
 pub mod api;
+#[cfg(test)]
+mod arbitrary;
 
 pub use id::{
     AccountId, BookingId, EventId, MovieId, OrderId, ScreenId, ShowId, TheatreId, TicketId,

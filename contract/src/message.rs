@@ -120,14 +120,129 @@ pub struct BookingEvent {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use proptest::{
+        collection::{btree_set, vec},
+        option,
+        prelude::*,
+    };
 
     use super::*;
+    use crate::arbitrary::{id, second};
+
+    fn wish() -> impl Strategy<Value = Wish> {
+        let seats = btree_set("[!-~]{1,16}", 1..=SEATS_PER_REQUEST_MAX);
+        let parsed = |seats: std::collections::BTreeSet<String>| {
+            Wish::Seats(seats.iter().map(|seat| seat.parse().unwrap()).collect())
+        };
+        prop_oneof![seats.prop_map(parsed), (1..=20u16).prop_map(Wish::BestAvailable)]
+    }
+
+    /// Within bounds or not.
+    fn any_wish() -> impl Strategy<Value = Wish> {
+        let label = |seat: String| seat.parse().unwrap();
+        let seats = |n| vec("[AB][01]".prop_map(label), n).prop_map(Wish::Seats);
+        prop_oneof![wish(), seats(0..4), seats(20..24), (0..24u16).prop_map(Wish::BestAvailable)]
+    }
+
+    fn request() -> impl Strategy<Value = BookingRequested> {
+        let ids = (id(BookingId), id(AccountId), option::of(id(TicketId)));
+        let texts = (option::of("[!-~]{1,64}"), option::of("[0-9a-f-]{55}"));
+        (ids, wish(), texts, second(), any::<u8>(), any::<bool>()).prop_map(
+            |((booking_id, account_id, ticket_id), wish, texts, deadline, attempt, hold)| {
+                BookingRequested {
+                    booking_id,
+                    account_id,
+                    kind: if hold { Kind::Hold } else { Kind::Order },
+                    wish,
+                    idempotency_key: texts.0,
+                    ticket_id,
+                    deadline,
+                    traceparent: texts.1,
+                    attempt,
+                }
+            },
+        )
+    }
+
+    fn envelope() -> impl Strategy<Value = Envelope> {
+        (id(ShowId), "[A-Z][A-Z0-9_]{0,31}", vec(request(), 1..6)).prop_map(
+            |(show_id, tier, bookings)| Envelope {
+                v: 1,
+                show_id,
+                tier: tier.parse().unwrap(),
+                bookings,
+            },
+        )
+    }
 
     proptest! {
         #[test]
-        fn no_bytes_make_the_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..512)) {
+        fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..512)) {
+            prop_assert!(Envelope::decode(&bytes).is_err());
+            prop_assert!(serde_json::from_slice::<BookingEvent>(&bytes).is_err());
+        }
+
+        #[test]
+        fn any_envelope_is_read_back(envelope in envelope()) {
+            prop_assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
+        }
+
+        #[test]
+        fn a_damaged_envelope_does_not_make_the_decoder_panic(
+            envelope in envelope(), at: prop::sample::Index, with in vec(any::<u8>(), 0..4), cut: bool,
+        ) {
+            let mut bytes = envelope.encode();
+            let at = at.index(bytes.len());
+            if cut {
+                bytes.truncate(at);
+            }
+            let end = (at + with.len()).min(bytes.len());
+            bytes.splice(at..end, with);
             let _ = Envelope::decode(&bytes);
+        }
+
+        #[test]
+        fn an_envelope_is_read_exactly_where_it_keeps_the_bounds(
+            v in 0..3u8, envelope in envelope(), wishes in vec(any_wish(), 0..3), many: bool,
+        ) {
+            let one = &envelope.bookings[0];
+            let request = |wish: &Wish| BookingRequested { wish: wish.clone(), ..one.clone() };
+            let mut bookings: Vec<_> = wishes.iter().map(request).collect();
+            if many {
+                bookings.resize(ENVELOPE_BOOKINGS_MAX + 1, one.clone());
+            }
+            let good = |wish: &Wish| match wish {
+                Wish::Seats(seats) => {
+                    let different: std::collections::BTreeSet<_> = seats.iter().collect();
+                    (1..=20).contains(&seats.len()) && different.into_iter().eq(seats)
+                }
+                Wish::BestAvailable(n) => (1..=20).contains(n),
+            };
+            let is_good = v == 1 && !many && !wishes.is_empty() && wishes.iter().all(good);
+            let bytes = Envelope { v, bookings, ..envelope }.encode();
+            prop_assert_eq!(Envelope::decode(&bytes).is_ok(), is_good);
+        }
+
+        #[test]
+        fn any_event_is_read_back(
+            ids in (id(EventId), id(BookingId), id(ShowId), id(AccountId), option::of(id(OrderId))),
+            seq: i32, at in second(), seats in vec("[!-~]{1,16}", 0..20),
+        ) {
+            let event = BookingEvent {
+                event_id: ids.0,
+                booking_id: ids.1,
+                seq,
+                show_id: ids.2,
+                tier: "STANDARD".parse().unwrap(),
+                account_id: ids.3,
+                at,
+                state: Some(State::Held),
+                reason: None,
+                order_id: ids.4,
+                seat_ids: seats.iter().map(|seat| seat.parse().unwrap()).collect(),
+            };
+            let bytes = serde_json::to_vec(&event).unwrap();
+            prop_assert_eq!(serde_json::from_slice::<BookingEvent>(&bytes).unwrap(), event);
         }
     }
 

@@ -204,6 +204,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::arbitrary::{each_bit_flipped, id, second};
 
     fn pass(now: DateTime<Utc>) -> Pass {
         Pass {
@@ -260,12 +261,46 @@ mod tests {
         assert_eq!(keys.verify(&forged, pass.show, pass.account, now), Err(InvalidPass::Forged));
     }
 
+    #[test]
+    fn a_pass_with_any_bit_altered_is_forged() {
+        let new = NewKey::generate();
+        let signer = SigningKey::new(new.kid.clone(), &new.private_pkcs8);
+        let keys = PassKeys::new([(new.kid, new.public)]);
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let pass = pass(now);
+        let token = signer.sign(&pass);
+        for altered in each_bit_flipped(&token) {
+            let verified = keys.verify(&altered, pass.show, pass.account, now);
+            assert_eq!(verified, Err(InvalidPass::Forged), "{altered} for {token}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn no_text_makes_the_verifier_panic(text in ".{0,200}") {
-            let refused = PassKeys::default()
-                .verify(&text, ShowId::new(), AccountId::new(), DateTime::UNIX_EPOCH);
-            prop_assert_eq!(refused, Err(InvalidPass::Forged));
+        fn any_pass_is_read_back(
+            show in id(ShowId), account in id(AccountId), ticket in id(TicketId),
+            issued_at in second(), seconds: u16, kid in "[!-~]{1,40}",
+        ) {
+            let new = NewKey::generate();
+            let signer = SigningKey::new(kid.clone(), &new.private_pkcs8);
+            let keys = PassKeys::new([(kid, new.public)]);
+            let expires_at = issued_at + Duration::from_secs(seconds.into());
+            let pass = Pass { show, account, ticket, issued_at, expires_at };
+            let token = signer.sign(&pass);
+            prop_assert_eq!(keys.verify(&token, show, account, issued_at), Ok(pass.clone()));
+            prop_assert_eq!(keys.verify(&token, show, account, expires_at), Ok(pass));
+        }
+
+        #[test]
+        fn no_text_is_a_pass_by_chance(text in ".{0,200}", kid in ".{0,40}") {
+            let keys = PassKeys::new([("k".to_owned(), NewKey::generate().public)]);
+            let header = serde_json::json!({"typ": TYPE, "alg": "EdDSA", "kid": kid}).to_string();
+            let header = BASE64_URL_SAFE_NO_PAD.encode(header);
+            for text in [text.clone(), format!("{header}.{text}"), format!("{header}.e30.{text}")] {
+                let refused =
+                    keys.verify(&text, ShowId::new(), AccountId::new(), DateTime::UNIX_EPOCH);
+                prop_assert_eq!(refused, Err(InvalidPass::Forged));
+            }
         }
     }
 }

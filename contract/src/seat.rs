@@ -16,11 +16,11 @@ pub enum InvalidLabel {
 }
 
 macro_rules! label {
-    ($(#[$doc:meta])* $name:ident, $check:expr, $error:expr) => {
+    ($(#[$doc:meta])* $name:ident, $pattern:literal, $check:expr, $error:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
         #[serde(try_from = "String", into = "String")]
-        #[schema(value_type = String)]
+        #[schema(value_type = String, pattern = $pattern)]
         pub struct $name(String);
 
         impl $name {
@@ -65,6 +65,7 @@ macro_rules! label {
 label! {
     /// A price category of a show, such as `PREMIUM`: `[A-Z][A-Z0-9_]{0,31}`.
     TierCode,
+    "^[A-Z][A-Z0-9_]{0,31}$",
     |text| {
         text.len() <= 32
             && text.starts_with(|c: char| c.is_ascii_uppercase())
@@ -76,13 +77,43 @@ label! {
 label! {
     /// A seat as people read it, such as `A1`: 1 to 16 visible ASCII characters.
     SeatLabel,
+    "^[!-~]{1,16}$",
     |text| (1..=16).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()),
     InvalidLabel::Seat
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_good_label_is_kept_as_it_is(tier in "[A-Z][A-Z0-9_]{0,31}", seat in "[!-~]{1,16}") {
+            let read: TierCode = serde_json::from_value(tier.clone().into()).unwrap();
+            prop_assert_eq!(read.as_str(), &tier);
+            let read: SeatLabel = serde_json::from_value(seat.clone().into()).unwrap();
+            prop_assert_eq!(read.as_str(), &seat);
+        }
+
+        #[test]
+        fn one_stray_character_spoils_a_label(
+            before in "[A-Z0-9]{0,15}", tier_stray in "[^A-Z0-9_]", seat_stray in "[^!-~]",
+            after in "[A-Z0-9]{0,15}",
+        ) {
+            let tier = format!("{before}{tier_stray}{after}").parse::<TierCode>();
+            prop_assert_eq!(tier, Err(InvalidLabel::Tier));
+            let seat = format!("{before}{seat_stray}{after}").parse::<SeatLabel>();
+            prop_assert_eq!(seat, Err(InvalidLabel::Seat));
+        }
+
+        #[test]
+        fn a_label_that_is_too_long_is_refused(tier in "[A-Z]{33,80}", seat in "[!-~]{17,80}") {
+            prop_assert_eq!(tier.parse::<TierCode>(), Err(InvalidLabel::Tier));
+            prop_assert_eq!(seat.parse::<SeatLabel>(), Err(InvalidLabel::Seat));
+        }
+    }
 
     #[test]
     fn labels_are_checked_where_they_enter() {

@@ -21,12 +21,14 @@ pub struct User {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signup {
-    /// 1 to 100 characters.
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
+    #[schema(max_length = 254, pattern = "^[^@ ]{1,64}@[^@ ]+$")]
     pub email: String,
-    /// 8 to 128 characters.
+    #[schema(min_length = 8, max_length = 128)]
     pub password: String,
     #[serde(default)]
+    #[schema(pattern = "^[-0-9 +.()]{3,20}$")]
     pub phone: Option<String>,
 }
 
@@ -40,8 +42,10 @@ pub struct Login {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProfileChange {
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     #[serde(default)]
+    #[schema(pattern = "^[-0-9 +.()]{3,20}$")]
     pub phone: Option<String>,
 }
 

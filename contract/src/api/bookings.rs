@@ -16,8 +16,10 @@ pub struct NewBooking {
     pub show_id: ShowId,
     pub tier: TierCode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_items = 1, max_items = 20)]
     pub seats: Option<Vec<SeatLabel>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 20)]
     pub quantity: Option<u16>,
 }
 
@@ -95,9 +97,12 @@ pub struct NewOrder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Customer {
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
+    #[schema(max_length = 254, pattern = "^[^@ ]+@.*[.].*$")]
     pub email: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 32)]
     pub phone: Option<String>,
 }
 

@@ -47,15 +47,22 @@ pub struct Movie {
 written! {
     /// A movie as an organiser writes it.
     MovieDetails, NewMovie {
+        #[schema(min_length = 1, max_length = 200)]
         pub title: String,
+        #[schema(max_length = 5000)]
         pub description: String,
+        #[schema(max_items = 10)]
         pub genres: Vec<String>,
         /// Age rating as printed, such as `UA 13+`.
+        #[schema(min_length = 1, max_length = 20)]
         pub rating: String,
+        #[schema(minimum = 1, maximum = 1000)]
         pub duration_minutes: i32,
         pub release_date: NaiveDate,
         #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(max_length = 2000, pattern = "^https?://")]
         pub poster_url: Option<String>,
+        #[schema(min_length = 1, max_length = 40)]
         pub language: String,
     }
 }
@@ -88,10 +95,15 @@ pub struct Theatre {
 written! {
     /// A theatre as an organiser writes it.
     TheatreDetails, NewTheatre {
+        #[schema(min_length = 1, max_length = 100)]
         pub name: String,
+        #[schema(min_length = 1, max_length = 300)]
         pub address: String,
+        #[schema(min_length = 1, max_length = 100)]
         pub city: String,
+        #[schema(minimum = -90, maximum = 90)]
         pub latitude: f64,
+        #[schema(minimum = -180, maximum = 180)]
         pub longitude: f64,
     }
 }
@@ -115,7 +127,9 @@ written! {
     /// A screen as an organiser writes it.
     ScreenDetails, NewScreen {
         pub theatre_id: TheatreId,
+        #[schema(min_length = 1, max_length = 100)]
         pub name: String,
+        #[schema(min_items = 1, max_items = 20)]
         pub tiers: Vec<ScreenTier>,
         pub layout: Layout,
     }
@@ -125,6 +139,7 @@ written! {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ScreenTier {
     pub tier: TierCode,
+    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// Whether places of this tier have no seat numbers.
     pub general_admission: bool,
@@ -137,13 +152,16 @@ pub struct ScreenTier {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Layout {
+    #[schema(max_items = 200)]
     pub rows: Vec<Row>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Row {
+    #[schema(min_length = 1, max_length = 10)]
     pub row: String,
+    #[schema(max_items = 200)]
     pub seats: Vec<Seat>,
 }
 
@@ -208,12 +226,16 @@ written! {
         pub prequeue_opens_at: Option<DateTime<Utc>>,
         pub sale_opens_at: DateTime<Utc>,
         pub sale_closes_at: DateTime<Utc>,
+        #[schema(min_items = 1)]
         pub prices: Vec<Price>,
         /// Seats one account may hold or own, over all tiers.
+        #[schema(minimum = 1, maximum = 20)]
         pub max_seats_per_user: i32,
         #[serde(default = "hold_seconds")]
+        #[schema(minimum = 1, maximum = 86_400)]
         pub hold_seconds: i32,
         #[serde(default = "order_seconds")]
+        #[schema(minimum = 1, maximum = 86_400)]
         pub order_seconds: i32,
         #[serde(default)]
         pub waiting_room: WaitingRoom,
@@ -233,9 +255,10 @@ fn order_seconds() -> i32 {
 pub struct Price {
     pub tier: TierCode,
     /// Minor units.
+    #[schema(minimum = 0, maximum = 1_000_000_000_000_i64)]
     pub amount: i64,
     /// ISO 4217; the same for every tier of a show.
-    #[schema(example = "INR")]
+    #[schema(example = "INR", pattern = "^[A-Z]{3}$")]
     pub currency: String,
 }
 
@@ -266,10 +289,13 @@ pub enum RoomMode {
 pub struct WaitingRoom {
     pub mode: RoomMode,
     /// Visitors admitted per second.
+    #[schema(minimum = 0.01, maximum = 100_000)]
     pub rate_per_second: f64,
     /// Most visitors admitted at once after a quiet spell.
+    #[schema(minimum = 1, maximum = 100_000)]
     pub burst: i32,
     /// Most visitors with a live pass; null for no cap.
+    #[schema(minimum = 1, maximum = 10_000_000)]
     pub max_active: Option<i32>,
     pub paused: bool,
 }
@@ -291,11 +317,13 @@ impl Default for WaitingRoom {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WaitingRoomChange {
     pub mode: Option<RoomMode>,
+    #[schema(minimum = 0.01, maximum = 100_000)]
     pub rate_per_second: Option<f64>,
+    #[schema(minimum = 1, maximum = 100_000)]
     pub burst: Option<i32>,
     /// Absent: as it is. Null: no cap.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<i32>)]
+    #[schema(value_type = Option<i32>, minimum = 1, maximum = 10_000_000)]
     pub max_active: Option<Option<i32>>,
     pub paused: Option<bool>,
 }

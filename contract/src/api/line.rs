@@ -92,6 +92,10 @@ pub const BEARER_PROTOCOL: &str = "bearer.";
 pub mod close {
     /// The node drains; connect again.
     pub const DRAIN: u16 = 1001;
+    /// This is not the WebSocket protocol.
+    pub const PROTOCOL: u16 = 1002;
+    /// Text that is not UTF-8.
+    pub const NOT_TEXT: u16 = 1007;
     /// A frame or a credential was refused.
     pub const POLICY: u16 = 1008;
     /// A frame was too big.
@@ -102,4 +106,40 @@ pub mod close {
     pub const REPLACED: u16 = 4001;
     /// The client did not read.
     pub const TOO_SLOW: u16 = 4002;
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_is_a_visitors_frame_but_the_one(text in ".{0,200}", kind in ".{0,20}") {
+            prop_assert!(serde_json::from_str::<VisitorFrame>(&text).is_err());
+            let frame = serde_json::json!({"type": kind});
+            prop_assert!(serde_json::from_value::<VisitorFrame>(frame).is_err());
+            let leave = serde_json::json!({"type": "leave"});
+            prop_assert_eq!(serde_json::from_value::<VisitorFrame>(leave).unwrap(), VisitorFrame::Leave);
+        }
+
+        #[test]
+        fn a_place_is_read_back_from_its_frame(
+            position: Option<u64>, waiting: u64, low: u32, high: u32, rate in 0.001..1e6f64,
+        ) {
+            let frame = LineFrame::Position {
+                position,
+                ahead: position,
+                waiting,
+                eta_seconds: Some(Interval { low, high }),
+                rate_per_second: rate,
+            };
+            let text = serde_json::to_string(&frame).unwrap();
+            let LineFrame::Position { rate_per_second, .. } = serde_json::from_str(&text).unwrap()
+            else { panic!("{text}") };
+            // Decimal digits of a double read back to its neighbour at worst.
+            prop_assert!((rate_per_second - rate).abs() <= rate * f64::EPSILON);
+        }
+    }
 }
