@@ -6,25 +6,25 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::Duration,
+    sync::Arc,
 };
 
 use chrono::DateTime;
 use contract::{
-    AccountId, BookingId, SeatLabel, booking::Reason, deadline::SEAT_LOCK_UNDECIDED,
-    message::BookingRequested, topology::Partition,
+    AccountId, BookingId, SeatLabel, booking::Reason, message::BookingRequested,
+    topology::Partition,
 };
+use platform::faults::{Guarantee, failpoint, sometimes, without};
 use store::{
     PgConnection, StoreError, StoreResult,
     bookings::{self, Decided, Ending, Outcome},
     partitions::{self, Locked, Terms},
-    seat_locks,
 };
-use tracing::debug;
 
 use crate::{
     Office,
     decide::{Facts, Round, decide},
+    locks::Locks,
     seat_map::SeatMap,
 };
 
@@ -33,11 +33,15 @@ pub(crate) struct Ledger {
     pub(crate) partition: Partition,
     pub(crate) epoch: i64,
     pub(crate) terms: Terms,
+    locks: Arc<Locks>,
     map: SeatMap,
     version: i64,
+    /// Decided in a transaction of which it is not known whether it was committed.
+    in_doubt: HashSet<BookingId>,
 }
 
-type Locks = Vec<(SeatLabel, BookingId)>;
+/// Seats, each with the booking that it goes to.
+type Given = Vec<(SeatLabel, BookingId)>;
 
 impl Ledger {
     /// Reads the partition as it is now.
@@ -45,14 +49,20 @@ impl Ledger {
         office: &Office,
         partition: Partition,
         epoch: i64,
+        locks: Arc<Locks>,
     ) -> StoreResult<Self> {
-        let opening = partitions::open(&office.pool, &partition).await?;
+        let mut opening = partitions::open(&office.pool, &partition).await?;
+        if without(Guarantee::SeatMap) {
+            opening.seats.iter_mut().for_each(|(_, is_claimed)| *is_claimed = false);
+        }
         Ok(Self {
             partition,
             epoch,
             terms: opening.terms,
+            locks,
             map: SeatMap::new(opening.seats),
             version: opening.version,
+            in_doubt: HashSet::new(),
         })
     }
 
@@ -71,16 +81,20 @@ impl Ledger {
         requests: &[BookingRequested],
     ) -> StoreResult<()> {
         let (locked, holders, likely) = self.lock_seats(office, requests).await;
+        failpoint("after-locks");
         let decided = match self.transact(office, requests, &holders, likely).await {
             Ok(decided) => decided,
             Err(error) => {
-                release(office, &self.partition, &locked).await;
+                self.locks.give_back(office, &locked).await;
                 return Err(error);
             }
         };
         office.events.notify_one();
         count(&self.partition, &decided);
-        self.settle_locks(office, locked, &decided).await;
+        // The locks of winners are looked at as their events go out.
+        let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
+        let lost: Given = locked.into_iter().filter(|given| !won.contains(given)).collect();
+        self.locks.give_back(office, &lost).await;
         Ok(())
     }
 
@@ -90,7 +104,7 @@ impl Ledger {
         &self,
         office: &Office,
         requests: &[BookingRequested],
-    ) -> (Locks, HashMap<SeatLabel, BookingId>, Vec<AccountId>) {
+    ) -> (Given, HashMap<SeatLabel, BookingId>, Vec<AccountId>) {
         let guess = Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: i32::MAX,
@@ -105,16 +119,8 @@ impl Ledger {
         if wanted.is_empty() {
             return (wanted, HashMap::new(), Vec::new());
         }
-        let likely = round.unknown;
-        let show = self.partition.show;
-        match seat_locks::lock(&office.cache, show, &wanted, SEAT_LOCK_UNDECIDED).await {
-            Ok(holders) => (wanted, holders, likely),
-            Err(error) => {
-                metrics::counter!("usher_seat_locks_failed_total").increment(1);
-                debug!(%show, "deciding without seat locks: {error}");
-                (wanted, HashMap::new(), likely)
-            }
-        }
+        let holders = self.locks.take(office, &wanted).await;
+        (wanted, holders, round.unknown)
     }
 
     async fn transact(
@@ -150,13 +156,15 @@ impl Ledger {
             locked.now,
         )
         .await?;
-        tx.commit().await?;
+        failpoint("before-commit");
+        if let Err(error) = tx.commit().await {
+            self.in_doubt = decided.iter().map(|d| d.booking).collect();
+            return Err(error.into());
+        }
+        failpoint("after-commit");
         // Only now: a commit that failed must leave the map where the database is.
         self.map = map;
         self.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
-        let freed: Locks =
-            lapsed.iter().flat_map(|e| e.seats.iter().map(|s| (s.clone(), e.booking))).collect();
-        release(office, &self.partition, &freed).await;
         Ok(decided)
     }
 
@@ -192,7 +200,7 @@ impl Ledger {
     }
 
     async fn facts(
-        &self,
+        &mut self,
         tx: &mut PgConnection,
         requests: &[BookingRequested],
         holders: &HashMap<SeatLabel, BookingId>,
@@ -202,6 +210,7 @@ impl Ledger {
         let mut ids: Vec<BookingId> = requests.iter().map(|r| r.booking_id).collect();
         ids.extend(holders.values());
         let decided = bookings::decided(tx, show, &ids).await?;
+        self.note_repeated(requests, &decided);
         let keys: Vec<(AccountId, String)> = requests
             .iter()
             .filter(|r| !decided.contains(&r.booking_id))
@@ -249,38 +258,23 @@ impl Ledger {
         Ok(())
     }
 
-    /// Winners keep their locks as long as they may need them; the others give theirs back.
-    async fn settle_locks(&self, office: &Office, locked: Locks, decided: &[Decided]) {
-        let won = won(decided);
-        let kept: HashSet<&(SeatLabel, BookingId)> = won.iter().collect();
-        let lost: Locks = locked.iter().filter(|lock| !kept.contains(lock)).cloned().collect();
-        let longest = self.terms.hold_seconds.max(self.terms.order_seconds);
-        let ttl = Duration::from_secs(u64::try_from(longest).unwrap_or(600));
-        let kept = seat_locks::keep(&office.cache, self.partition.show, &won, ttl).await;
-        if kept.is_err() {
-            metrics::counter!("usher_seat_locks_failed_total").increment(1);
+    /// Leaves word of requests that turned out to have been decided before.
+    fn note_repeated(&mut self, requests: &[BookingRequested], decided: &HashSet<BookingId>) {
+        let in_doubt = std::mem::take(&mut self.in_doubt);
+        if in_doubt.iter().any(|booking| decided.contains(booking)) {
+            sometimes("ambiguous commit resolved");
+        } else if requests.iter().any(|request| decided.contains(&request.booking_id)) {
+            sometimes("redelivery deduplicated");
         }
-        release(office, &self.partition, &lost).await;
     }
 }
 
-fn won(decided: &[Decided]) -> Locks {
+fn won(decided: &[Decided]) -> Given {
     let seats = decided.iter().filter_map(|d| match &d.outcome {
         Outcome::Allocated { seats } => Some(seats.iter().map(|seat| (seat.clone(), d.booking))),
         Outcome::Rejected { .. } => None,
     });
     seats.flatten().collect()
-}
-
-/// Gives seats back in Redis. A failure is harmless: the locks end by themselves.
-pub(crate) async fn release(office: &Office, partition: &Partition, freed: &Locks) {
-    if freed.is_empty() {
-        return;
-    }
-    if let Err(error) = seat_locks::release(&office.cache, partition.show, freed).await {
-        metrics::counter!("usher_seat_locks_failed_total").increment(1);
-        debug!(show = %partition.show, "seat locks stay until they end: {error}");
-    }
 }
 
 fn count(partition: &Partition, decided: &[Decided]) {

@@ -2,13 +2,14 @@
 //!
 //! It owns some of the partitions, each with one [`session`] that consumes the partition's
 //! queue, decides in batches and commits each batch in one transaction. Beside that it sweeps
-//! what has lapsed, relays events to the broker, and gives parked bookings their outcome. It
-//! accepts nothing from clients.
+//! what has lapsed, relays events to the broker, keeps seat locks true, and gives parked bookings
+//! their outcome. It accepts nothing from clients.
 
 mod share;
 mod session;
 mod batch;
 mod decide;
+mod locks;
 mod seat_map;
 mod poison;
 mod sweep;
@@ -20,6 +21,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use clap::Args;
+use contract::booking_id::BookingIds;
 use platform::{
     Service, Shutdown,
     broker::{Broker, Publisher},
@@ -27,7 +29,7 @@ use platform::{
     config::{Backends, Http},
 };
 use store::PgPool;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 /// Settings of the allocator.
 #[derive(Args, Clone)]
@@ -51,9 +53,14 @@ struct Office {
     cache: Cache,
     consuming: Broker,
     publisher: Publisher,
+    ids: BookingIds,
     batch_bookings_max: usize,
     /// Wakes the relay when events were committed here.
     events: Arc<Notify>,
+    /// Seats that bookings were given or lost.
+    changed: mpsc::Sender<locks::Changed>,
+    /// Bounds the walks over seat locks.
+    walks: Arc<Semaphore>,
     shutdown: Shutdown,
 }
 
@@ -65,21 +72,33 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
     let consuming = Broker::connect(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
+    let publisher = Publisher::new(publishing);
+    let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
     let office = Office {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
         consuming: consuming.clone(),
-        publisher: Publisher::new(publishing.clone()),
+        publisher: publisher.clone(),
+        ids: BookingIds::new(&backends.master_key),
         batch_bookings_max: config.batch_bookings_max.max(1),
         events: Arc::new(Notify::new()),
+        changed: set_changed,
+        walks: Arc::new(Semaphore::new(locks::WALKS_MAX)),
         shutdown: shutdown.clone(),
     };
     shutdown.spawn_vital("partitions", share::run(office.clone()));
     shutdown.spawn_vital("sweep", sweep::run(office.clone()));
+    shutdown.spawn_vital("seat locks", locks::follow(office.clone(), changed));
     shutdown.spawn_vital("relay", relay::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
     shutdown.spawn_vital("unrouted", parking::run_unrouted(office));
     Ok(Service::new(Router::new())
         .needs("postgres", move || store::pool::check(pool.clone()))
-        .needs("rabbitmq", move || std::future::ready(consuming.check().and(publishing.check()))))
+        .needs("rabbitmq", move || {
+            let (consuming, publisher) = (consuming.clone(), publisher.clone());
+            async move {
+                consuming.check()?;
+                publisher.check().await
+            }
+        }))
 }

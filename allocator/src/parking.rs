@@ -8,7 +8,10 @@ use contract::{
     message::{BookingRequested, Envelope},
     topology::{PARKED, Partition, REQUESTS, UNROUTED},
 };
-use platform::broker::{self, Consumption, Delivery, Publisher};
+use platform::{
+    broker::{self, Consumption, Delivery, PublishError, Publisher},
+    faults::{failpoint, sometimes},
+};
 use store::{
     PgPool, StoreResult,
     bookings::{self, Refusal},
@@ -32,7 +35,11 @@ pub(crate) async fn run_parked(office: Office) {
             return again(&office.publisher, partition, BookingRequested { attempt, ..request })
                 .await;
         }
-        refuse(office, partition, &request, Reason::Internal).await
+        let refused = refuse(office, partition, &request, Reason::Internal).await;
+        if refused == Consumption::Ack {
+            sometimes("parked booking refused");
+        }
+        refused
     })
     .await;
 }
@@ -78,13 +85,10 @@ where
 {
     metrics::counter!("usher_set_aside_total", "queue" => queue.to_owned()).increment(1);
     let routing_key = delivery.routing_key.as_str();
-    let envelope = match Envelope::decode(&delivery.data) {
-        Ok(envelope) => envelope,
-        Err(error) => {
-            let why = error.to_string();
-            let parked = poison::park_unreadable(office, routing_key, &delivery.data, &why).await;
-            return if parked.is_ok() { Consumption::Ack } else { Consumption::Retry };
-        }
+    let envelope = match poison::readable(office, routing_key, &delivery.data).await {
+        Ok(Some(envelope)) => envelope,
+        Ok(None) => return Consumption::Ack,
+        Err(_) => return Consumption::Retry,
     };
     let partition = Partition { show: envelope.show_id, tier: envelope.tier };
     for request in envelope.bookings {
@@ -94,6 +98,7 @@ where
             other => return other,
         }
     }
+    failpoint("after-parking");
     Consumption::Ack
 }
 
@@ -107,7 +112,11 @@ async fn again(
         Envelope { v: 1, show_id: partition.show, tier: partition.tier, bookings: vec![request] };
     match publisher.publish(REQUESTS, &key, &envelope.encode()).await {
         Ok(()) => Consumption::Ack,
-        Err(_) => Consumption::Retry,
+        Err(PublishError::Refused(_)) => Consumption::Retry,
+        Err(PublishError::Unknown(_)) => {
+            sometimes("unknown publish retried");
+            Consumption::Retry
+        }
     }
 }
 

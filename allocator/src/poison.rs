@@ -6,45 +6,39 @@ use contract::{
     message::{BookingRequested, Envelope},
     topology::{PARKED, Partition},
 };
-use platform::broker::Session;
+use platform::faults::sometimes;
 use serde_json::Value;
 use store::{
     StoreResult,
     bookings::{self, Refusal},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
     Office,
-    batch::{Failure, Ledger, failure},
+    batch::Ledger,
+    session::{Settled, Sitting},
 };
 
-/// Settles the bookings of a failed batch one by one and parks those that fail by themselves.
-/// `false` when the session is over, or the trouble is not one booking's.
+/// Settles bookings one by one and parks those that fail by themselves. `false` when the session is
+/// over.
 pub(crate) async fn isolate(
-    office: &Office,
+    sitting: &Sitting<'_>,
     ledger: &mut Ledger,
-    session: &Session,
-    stop: &CancellationToken,
     requests: &[BookingRequested],
 ) -> bool {
     for request in requests {
-        if stop.is_cancelled() || !session.is_live() {
-            return false;
-        }
-        let one = std::slice::from_ref(request);
-        let Err(error) = ledger.settle(office, one).await else { continue };
-        match failure(&error) {
-            Failure::Displaced | Failure::Wait | Failure::Again => return false,
-            Failure::Reload | Failure::Poisoned => {
-                let error = anyhow::Error::from(error);
-                warn!(booking = %request.booking_id, "a booking is parked: {error:#}");
+        match sitting.settle(ledger, std::slice::from_ref(request)).await {
+            Settled::Done => {}
+            Settled::Over => return false,
+            Settled::Poisoned => {
+                warn!(booking = %request.booking_id, "a booking is parked");
                 metrics::counter!("usher_parked_total", "why" => "poison").increment(1);
-                let parked = park(office, &ledger.partition, request).await;
-                if !parked || ledger.reload(office).await.is_err() {
+                let parked = park(sitting.office, &ledger.partition, request).await;
+                if !parked || ledger.reload(sitting.office).await.is_err() {
                     return false;
                 }
+                sometimes("poison parked");
             }
         }
     }
@@ -63,19 +57,51 @@ async fn park(office: &Office, partition: &Partition, request: &BookingRequested
     parked.is_ok()
 }
 
+/// Reads a message: `None` where it cannot be understood and was put aside. It holds only
+/// bookings whose ids were made for their accounts. Nobody was ever promised one of the others,
+/// and an outcome under a stolen id would stand in its owner's way: they are kept, undecided.
+///
+/// Until this has succeeded the message must not be acked.
+pub(crate) async fn readable(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+) -> StoreResult<Option<Envelope>> {
+    let mut envelope = match Envelope::decode(body) {
+        Ok(envelope) => envelope,
+        Err(error) => {
+            park_unreadable(office, routing_key, body, &error.to_string()).await?;
+            return Ok(None);
+        }
+    };
+    let proven =
+        |booking: &BookingRequested| office.ids.belongs_to(booking.booking_id, booking.account_id);
+    if !envelope.bookings.iter().all(proven) {
+        let why = "the id of a booking was not made for its account";
+        keep(office, routing_key, body, why).await?;
+        envelope.bookings.retain(proven);
+    }
+    Ok(Some(envelope))
+}
+
+async fn keep(office: &Office, routing_key: &str, body: &[u8], why: &str) -> StoreResult<()> {
+    warn!(routing_key, bytes = body.len(), "a message is kept: {why}");
+    metrics::counter!("usher_parked_total", "why" => "unreadable").increment(1);
+    bookings::keep_parked(&office.pool, routing_key, body, why).await
+}
+
 /// Keeps a message that cannot be understood, and refuses the bookings that can be made out in
-/// it, so that whoever was promised an answer gets one. Until that is done it must not be acked.
-pub(crate) async fn park_unreadable(
+/// it, so that whoever was promised an answer gets one.
+async fn park_unreadable(
     office: &Office,
     routing_key: &str,
     body: &[u8],
     why: &str,
 ) -> StoreResult<()> {
-    warn!(routing_key, bytes = body.len(), "a message cannot be understood and is kept: {why}");
-    metrics::counter!("usher_parked_total", "why" => "unreadable").increment(1);
-    bookings::keep_parked(&office.pool, routing_key, body, why).await?;
+    keep(office, routing_key, body, why).await?;
     let Some(partition) = partition_of(routing_key) else { return Ok(()) };
-    for (booking, account, kind) in made_out(body) {
+    let promised = |(booking, account, _): &(_, _, _)| office.ids.belongs_to(*booking, *account);
+    for (booking, account, kind) in made_out(body).into_iter().filter(promised) {
         let refusal = Refusal {
             partition: partition.clone(),
             booking,
@@ -121,7 +147,61 @@ fn made_out(body: &[u8]) -> Vec<(BookingId, AccountId, Kind)> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    /// JSON of any shape, with the words in it that a booking is made out by.
+    fn json() -> impl Strategy<Value = Value> {
+        let word = prop_oneof!["bookings|bookingId|accountId|kind|HOLD", "[0-9a-f-]{36}", ".{0,8}"];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<i64>().prop_map(Value::from),
+            word.clone().prop_map(Value::from),
+            any::<u128>().prop_map(|id| uuid::Uuid::from_u128(id).to_string().into()),
+        ];
+        leaf.prop_recursive(3, 32, 4, move |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(Value::from),
+                vec((word.clone(), inner), 0..4).prop_map(|members| members.into_iter().collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_the_search_for_bookings_panic(
+            bytes in vec(any::<u8>(), 0..200), bookings in vec(json(), 0..4), key in ".{0,80}",
+        ) {
+            prop_assert!(made_out(&bytes).is_empty());
+            let message = serde_json::json!({"bookings": bookings}).to_string();
+            prop_assert!(made_out(message.as_bytes()).len() <= bookings.len());
+            prop_assert!(partition_of(&key).is_none());
+        }
+
+        #[test]
+        fn every_booking_is_made_out_among_other_things(
+            ids in vec(any::<(u128, u128, bool)>(), 0..8), noise in json(), v: u8,
+        ) {
+            let id = uuid::Uuid::from_u128;
+            let wanted: Vec<_> = ids
+                .iter()
+                .map(|(booking, account, hold)| {
+                    let kind = if *hold { Kind::Hold } else { Kind::Order };
+                    (BookingId(id(*booking)), AccountId(id(*account)), kind)
+                })
+                .collect();
+            let mut bookings: Vec<Value> = wanted
+                .iter()
+                .map(|(booking, account, kind)| serde_json::json!({
+                    "bookingId": booking, "accountId": account, "kind": kind.as_str(), "wish": noise,
+                }))
+                .collect();
+            bookings.push(serde_json::json!({"bookingId": noise}));
+            let message = serde_json::json!({"v": v, "bookings": bookings, "more": noise});
+            prop_assert_eq!(made_out(message.to_string().as_bytes()), wanted);
+        }
+    }
 
     #[test]
     fn bookings_are_made_out_in_messages_of_another_version() {

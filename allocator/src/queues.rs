@@ -24,7 +24,7 @@ pub(crate) async fn open(
 }
 
 /// How far the closing of a partition's queue has come.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Closing {
     /// Still bound.
     #[default]

@@ -1,11 +1,13 @@
 //! The relay: committed events go to the broker, and are marked once it has confirmed them. An
 //! event may go twice, never not at all.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use contract::topology::EVENTS;
+use contract::{message::BookingEvent, topology::EVENTS};
 use futures_util::future::join_all;
-use store::outbox;
+use platform::faults::failpoint;
+use store::outbox::{self, Unpublished};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::Office;
@@ -15,12 +17,20 @@ const TAKEN_MAX: i64 = 500;
 /// How often the outbox is looked at where nothing woke the relay: others commit, too.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const FAILED_WAIT: Duration = Duration::from_millis(500);
+/// An event that cannot be published while others can is left alone so long, then twice as long …
+const STUCK_FOR: Duration = Duration::from_secs(5);
+/// … and at most this long.
+const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
+/// Most events left alone; past it they are tried as soon as the others.
+const STUCK_MAX: usize = 1_000;
 
 /// Relays until the shutdown begins, and once more after it.
 pub(crate) async fn run(office: Office) {
+    let mut relay =
+        Relay { office: office.clone(), at_once: TAKEN_MAX, suspect: None, stuck: HashMap::new() };
     let mut last_round = false;
     loop {
-        match relay(&office).await {
+        match relay.round().await {
             Ok(true) => continue,
             _ if last_round => return,
             Ok(false) => {}
@@ -37,26 +47,80 @@ pub(crate) async fn run(office: Office) {
     }
 }
 
-/// Relays what is there, up to the bound. Returns whether more may be waiting.
-async fn relay(office: &Office) -> anyhow::Result<bool> {
-    let mut tx = office.pool.begin().await?;
-    let taken = outbox::take(&mut tx, TAKEN_MAX).await?;
-    if taken.is_empty() {
+struct Relay {
+    office: Office,
+    /// How many events are taken at once: one of a lot may spoil the channel for all of them, so
+    /// after a failure they go one by one, then two, and so on.
+    at_once: i64,
+    /// Failed alone. Whether it or the broker is to blame the next event will show.
+    suspect: Option<i64>,
+    /// Events that are to blame: until when they are left alone, and how long that is.
+    stuck: HashMap<i64, (Instant, Duration)>,
+}
+
+impl Relay {
+    /// Relays what is there, up to the bound. Returns whether more may be waiting.
+    async fn round(&mut self) -> anyhow::Result<bool> {
+        let now = Instant::now();
+        let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
+        let but_not: Vec<i64> = stuck.chain(self.suspect).collect();
+        let mut tx = self.office.pool.begin().await?;
+        let taken = outbox::take(&mut tx, self.at_once, &but_not).await?;
+        if taken.is_empty() {
+            self.suspect = None;
+            tx.commit().await?;
+            return Ok(false);
+        }
+        failpoint("before-event");
+        let publisher = &self.office.publisher;
+        let publishing = taken.iter().map(|event| async {
+            publisher.publish(EVENTS, &event.routing_key, &event.body).await
+        });
+        let results = join_all(publishing).await;
+        failpoint("after-event");
+        let (sent, failed): (Vec<_>, Vec<_>) =
+            taken.iter().zip(results).partition(|(_, result)| result.is_ok());
+        let confirmed: Vec<i64> = sent.iter().map(|(event, _)| event.outbox_id).collect();
+        outbox::mark_published(&mut tx, &confirmed).await?;
         tx.commit().await?;
-        return Ok(false);
+        metrics::counter!("usher_events_published_total").increment(confirmed.len() as u64);
+        for (event, _) in &sent {
+            self.stuck.remove(&event.outbox_id);
+            self.tell_of_seats(event);
+        }
+        let more = i64::try_from(taken.len()) == Ok(self.at_once);
+        let Some((event, Err(error))) = failed.into_iter().next() else {
+            self.leave_suspect_alone();
+            self.at_once = (self.at_once * 2).min(TAKEN_MAX);
+            return Ok(more);
+        };
+        let alone = self.at_once == 1;
+        self.suspect = (alone && self.suspect.is_none()).then_some(event.outbox_id);
+        self.at_once = 1;
+        Err(error.into())
     }
-    let publishing = taken.iter().map(|event| async {
-        let published = office.publisher.publish(EVENTS, &event.routing_key, &event.body).await;
-        published.map(|()| event.outbox_id)
-    });
-    let results = join_all(publishing).await;
-    let confirmed: Vec<i64> =
-        results.iter().filter_map(|result| result.as_ref().ok()).copied().collect();
-    outbox::mark_published(&mut tx, &confirmed).await?;
-    tx.commit().await?;
-    metrics::counter!("usher_events_published_total").increment(confirmed.len() as u64);
-    match results.into_iter().find_map(Result::err) {
-        Some(error) => Err(error.into()),
-        None => Ok(i64::try_from(taken.len()) == Ok(TAKEN_MAX)),
+
+    /// Another event went out: the one that did not is to blame.
+    fn leave_suspect_alone(&mut self) {
+        let Some(outbox_id) = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX) else {
+            return;
+        };
+        let wait = match self.stuck.get(&outbox_id) {
+            Some((_, wait)) => (*wait * 2).min(STUCK_FOR_MAX),
+            None => STUCK_FOR,
+        };
+        warn!(outbox_id, "an event cannot be published and is left alone for {wait:?}");
+        self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
+        let n_stuck = u32::try_from(self.stuck.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("usher_events_stuck").set(f64::from(n_stuck));
+    }
+
+    /// The seats of a booking that changed may want other locks.
+    fn tell_of_seats(&self, event: &Unpublished) {
+        let Ok(event) = serde_json::from_slice::<BookingEvent>(&event.body) else { return };
+        let changed = (event.show_id, event.seat_ids);
+        if !changed.1.is_empty() && self.office.changed.try_send(changed).is_err() {
+            metrics::counter!("usher_seat_locks_left_to_a_walk_total").increment(1);
+        }
     }
 }

@@ -1,6 +1,15 @@
 //! The seats of one tier in memory: which are free, and which free ones go well together. Pure.
+//!
+//! A copy is cheap: what never changes is shared. The best place of a party is read from an index
+//! of blocks, so that deciding does not slow down as the hall grows.
 
-use std::collections::HashMap;
+#[cfg(test)]
+pub(crate) mod naive;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use contract::SeatLabel;
 use store::partitions::SeatRow;
@@ -8,29 +17,48 @@ use store::partitions::SeatRow;
 /// Seats of a partition, in the order of the hall.
 #[derive(Clone, Debug)]
 pub(crate) struct SeatMap {
-    seats: Vec<SeatRow>,
-    index: HashMap<SeatLabel, usize>,
-    /// Lower is better: distance from the middle of the hall, in seats.
-    distance: Vec<u32>,
-    /// Half-open ranges of `seats`, one a row.
-    rows: Vec<(usize, usize)>,
+    hall: Arc<Hall>,
     free: Vec<bool>,
     n_free: usize,
+    /// For each size of party that was asked for, the best place that begins in each block of
+    /// seats. Of bounded size: a request names at most 20 seats.
+    places: BTreeMap<usize, Vec<Option<Place>>>,
 }
 
-/// A pair of seats two rows apart sits as badly as one two seats from the middle.
+/// What does not change while the show exists.
+#[derive(Debug)]
+struct Hall {
+    labels: Vec<SeatLabel>,
+    index: HashMap<SeatLabel, usize>,
+    /// From the middle of the hall, in half seats.
+    distance: Vec<u32>,
+    /// Whether the seat's right neighbour is the next in `labels`: an aisle or the end of the row
+    /// parts others.
+    joined: Vec<bool>,
+}
+
+/// Neighbours for a party. The least is the best, its fields weighed in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Free seats that would be left without a free neighbour.
+    alone: u32,
+    distance: u32,
+    at: usize,
+}
+
+/// A row further from the best one is as bad as so many seats further from the middle.
 const ROW_WEIGHT: u32 = 2;
-/// Leaving one seat alone between others costs as much as sitting this far from the middle.
-const STRANDED_COST: u32 = 1_000;
+/// Seats whose best place is found again when one of them changes. Few in tests, so that small
+/// halls have many blocks.
+const BLOCK: usize = if cfg!(test) { 3 } else { 64 };
 
 impl SeatMap {
     /// A map of these seats, sorted by row and seat; `true` marks a claimed one.
     pub(crate) fn new(seats: Vec<(SeatRow, bool)>) -> Self {
         let free: Vec<bool> = seats.iter().map(|(_, claimed)| !claimed).collect();
         let seats: Vec<SeatRow> = seats.into_iter().map(|(seat, _)| seat).collect();
-        let index = seats.iter().enumerate().map(|(i, s)| (s.label.clone(), i)).collect();
         let n_free = free.iter().filter(|free| **free).count();
-        Self { distance: distances(&seats), rows: rows(&seats), seats, index, free, n_free }
+        Self { hall: Arc::new(Hall::new(seats)), free, n_free, places: BTreeMap::new() }
     }
 
     /// How many seats are free.
@@ -41,104 +69,138 @@ impl SeatMap {
 
     /// Whether the seat is of this tier at all.
     pub(crate) fn knows(&self, seat: &SeatLabel) -> bool {
-        self.index.contains_key(seat)
+        self.hall.index.contains_key(seat)
     }
 
     /// Whether the seat is free; an unknown one is not.
     pub(crate) fn is_free(&self, seat: &SeatLabel) -> bool {
-        self.index.get(seat).is_some_and(|&i| self.free[i])
+        self.hall.index.get(seat).is_some_and(|&i| self.free[i])
     }
 
     /// Takes seats. Those that are taken or unknown stay as they are.
     pub(crate) fn claim(&mut self, seats: &[SeatLabel]) {
-        self.set(seats, false);
+        self.set(&self.known(seats), false);
     }
 
     /// Gives seats back.
     pub(crate) fn free(&mut self, seats: &[SeatLabel]) {
-        self.set(seats, true);
+        self.set(&self.known(seats), true);
     }
 
-    fn set(&mut self, seats: &[SeatLabel], free: bool) {
-        for seat in seats {
-            if let Some(&i) = self.index.get(seat)
-                && self.free[i] != free
-            {
-                self.free[i] = free;
-                if free { self.n_free += 1 } else { self.n_free -= 1 }
-            }
-        }
-    }
-
-    /// The best free seats for a party of `n`: side by side where a row has the room, close to the
-    /// middle, leaving no single seat alone if it can be helped. `None` where fewer are free.
-    pub(crate) fn best(&self, n: usize) -> Option<Vec<SeatLabel>> {
+    /// The best free seats for a party of `n`; `None` where fewer are free.
+    ///
+    /// Side by side where any row has the room. Of all such places one that leaves the fewest
+    /// single seats without a free neighbour; of those the nearest to the middle; of those the
+    /// first. Where no row has the room, in as few groups as can be, each placed by that rule.
+    pub(crate) fn best(&mut self, n: usize) -> Option<Vec<SeatLabel>> {
         if n == 0 || n > self.n_free {
             return None;
         }
-        let together = self.best_together(n);
-        let chosen = together.unwrap_or_else(|| self.best_apart(n));
-        Some(chosen.into_iter().map(|i| self.seats[i].label.clone()).collect())
+        let seats = match self.best_place(n) {
+            Some(at) => (at..at + n).collect(),
+            None => self.best_apart(n),
+        };
+        Some(seats.into_iter().map(|i| self.hall.labels[i].clone()).collect())
     }
 
-    fn best_together(&self, n: usize) -> Option<Vec<usize>> {
-        let windows = self.runs().filter(|run| run.1 - run.0 >= n).flat_map(|(start, end)| {
-            (start..=end - n).map(move |at| {
-                let alone = u32::from(at - start == 1) + u32::from(end - (at + n) == 1);
-                (at, alone)
-            })
-        });
-        let scored = windows.map(|(at, alone)| {
-            let distance: u32 = self.distance[at..at + n].iter().sum();
-            (distance + alone * STRANDED_COST, at)
-        });
-        scored.min().map(|(_, at)| (at..at + n).collect())
-    }
-
-    /// A party that no row has room for, in as few groups as the free runs allow.
-    fn best_apart(&self, n: usize) -> Vec<usize> {
-        let mut runs: Vec<(usize, usize)> = self.runs().collect();
-        runs.sort_by_key(|&(start, end)| (usize::MAX - (end - start), self.distance[start], start));
-        let mut chosen: Vec<usize> =
-            runs.into_iter().flat_map(|(start, end)| start..end).take(n).collect();
+    /// The largest group that finds a place, then the same for the rest.
+    fn best_apart(&mut self, n: usize) -> Vec<usize> {
+        let mut chosen = Vec::with_capacity(n);
+        let mut size = n - 1;
+        while chosen.len() < n {
+            size = size.min(n - chosen.len());
+            match self.best_place(size) {
+                Some(at) => {
+                    chosen.extend(at..at + size);
+                    self.set(&chosen[chosen.len() - size..], false);
+                }
+                None => size -= 1,
+            }
+        }
+        self.set(&chosen, true);
         chosen.sort_unstable();
         chosen
     }
 
-    /// Longest stretches of free neighbours, as half-open ranges.
-    fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.rows.iter().flat_map(move |&(start, end)| {
-            let mut at = start;
-            std::iter::from_fn(move || {
-                while at < end && !self.free[at] {
-                    at += 1;
-                }
-                if at == end {
-                    return None;
-                }
-                let first = at;
-                at += 1;
-                while at < end && self.free[at] && self.adjacent(at - 1, at) {
-                    at += 1;
-                }
-                Some((first, at))
-            })
+    /// Where `n` neighbours sit best, if there are so many.
+    fn best_place(&mut self, n: usize) -> Option<usize> {
+        if !self.places.contains_key(&n) {
+            let blocks = 0..self.free.len().div_ceil(BLOCK);
+            let places = blocks.map(|block| self.best_in(block, n)).collect();
+            self.places.insert(n, places);
+        }
+        self.places[&n].iter().flatten().min().map(|place| place.at)
+    }
+
+    fn best_in(&self, block: usize, n: usize) -> Option<Place> {
+        let end = self.free.len().min((block + 1) * BLOCK);
+        (block * BLOCK..end).filter_map(|at| self.place(at, n)).min()
+    }
+
+    fn place(&self, at: usize, n: usize) -> Option<Place> {
+        let last = at + n - 1;
+        let fits = last < self.free.len()
+            && self.free[at..=last].iter().all(|&free| free)
+            && self.hall.joined[at..last].iter().all(|&joined| joined);
+        let left = || self.goes_left(at) && !self.goes_left(at - 1);
+        let right = || self.goes_right(last) && !self.goes_right(last + 1);
+        fits.then(|| Place {
+            alone: u32::from(left()) + u32::from(right()),
+            distance: self.hall.distance[at..=last].iter().sum(),
+            at,
         })
     }
 
-    fn adjacent(&self, left: usize, right: usize) -> bool {
-        self.seats[left].seat + 1 == self.seats[right].seat
+    /// Whether the left neighbour is free.
+    fn goes_left(&self, seat: usize) -> bool {
+        seat > 0 && self.hall.joined[seat - 1] && self.free[seat - 1]
+    }
+
+    /// Whether the right neighbour is free.
+    fn goes_right(&self, seat: usize) -> bool {
+        self.hall.joined[seat] && self.free[seat + 1]
+    }
+
+    fn known(&self, seats: &[SeatLabel]) -> Vec<usize> {
+        seats.iter().filter_map(|seat| self.hall.index.get(seat).copied()).collect()
+    }
+
+    fn set(&mut self, seats: &[usize], free: bool) {
+        let mut changed = seats.to_vec();
+        changed.retain(|&seat| std::mem::replace(&mut self.free[seat], free) != free);
+        if free {
+            self.n_free += changed.len();
+        } else {
+            self.n_free -= changed.len();
+        }
+        let mut places = std::mem::take(&mut self.places);
+        for (&n, best) in &mut places {
+            // A place's worth depends on its seats and on two more on each side.
+            let touched = |&seat: &usize| {
+                let last = (seat + 2).min(self.free.len() - 1);
+                seat.saturating_sub(n + 1) / BLOCK..=last / BLOCK
+            };
+            let mut blocks: Vec<usize> = changed.iter().flat_map(touched).collect();
+            blocks.sort_unstable();
+            blocks.dedup();
+            for block in blocks {
+                best[block] = self.best_in(block, n);
+            }
+        }
+        self.places = places;
     }
 }
 
-fn rows(seats: &[SeatRow]) -> Vec<(usize, usize)> {
-    let mut rows = Vec::new();
-    let mut start = 0;
-    for row in seats.chunk_by(|a, b| a.row == b.row) {
-        rows.push((start, start + row.len()));
-        start += row.len();
+impl Hall {
+    fn new(seats: Vec<SeatRow>) -> Self {
+        let side_by_side =
+            |pair: &[SeatRow]| pair[0].row == pair[1].row && pair[0].seat + 1 == pair[1].seat;
+        let joined = seats.windows(2).map(side_by_side).chain([false]).collect();
+        let distance = distances(&seats);
+        let labels: Vec<SeatLabel> = seats.into_iter().map(|seat| seat.label).collect();
+        let index = labels.iter().enumerate().map(|(i, label)| (label.clone(), i)).collect();
+        Self { labels, index, distance, joined }
     }
-    rows
 }
 
 /// The best place is in the middle, two thirds of the way back.
@@ -165,84 +227,109 @@ fn distances(seats: &[SeatRow]) -> Vec<u32> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{naive::Seats, *};
 
-    /// Rows of text: `.` free, `x` claimed, space no seat.
-    fn map(rows: &[&str]) -> SeatMap {
-        let mut seats = Vec::new();
-        for (r, row) in rows.iter().enumerate() {
-            for (s, kind) in row.bytes().enumerate().filter(|(_, kind)| *kind != b' ') {
-                let label = format!("{}{}", char::from(b'A' + u8::try_from(r).unwrap()), s + 1);
-                let (row, seat) = (i32::try_from(r).unwrap(), i32::try_from(s).unwrap());
-                seats.push((SeatRow { label: label.parse().unwrap(), row, seat }, kind == b'x'));
-            }
-        }
-        SeatMap::new(seats)
-    }
-
-    fn best(map: &SeatMap, n: usize) -> String {
-        let seats =
-            map.best(n).map(|seats| seats.iter().map(ToString::to_string).collect::<Vec<_>>());
-        seats.map_or("none".into(), |seats| seats.join(" "))
+    fn best(rows: &[&str], n: usize) -> String {
+        let seats = Seats::drawn(rows).map().best(n);
+        let words =
+            |seats: Vec<SeatLabel>| seats.iter().map(ToString::to_string).collect::<Vec<_>>();
+        seats.map_or("none".into(), |seats| words(seats).join(" "))
     }
 
     #[test]
     fn a_party_sits_together_in_the_middle() {
-        assert_eq!(best(&map(&["......", "......", "......", "......"]), 2), "C3 C4");
+        assert_eq!(best(&["......", "......", "......", "......"], 2), "C3 C4");
     }
 
     #[test]
     fn no_seat_is_left_alone_if_it_can_be_helped() {
-        // The two middle seats of five would strand nobody's neighbour only at an end.
-        assert_eq!(best(&map(&["....."]), 4), "A1 A2 A3 A4".to_owned());
-        assert_eq!(best(&map(&["x...x", "x..xx"]), 2), "B2 B3");
+        assert_eq!(best(&["x...x", "x..xx"], 2), "B2 B3");
+        assert_eq!(best(&["....."], 2), "A1 A2", "a three in the middle would leave two alone");
+        assert_eq!(best(&["....."], 4), "A1 A2 A3 A4", "one stays alone whatever is done");
+        let gap = " ".repeat(600);
+        let far = format!("..{gap}...{gap}x");
+        assert_eq!(best(&[&far], 2), "A1 A2", "however far from the middle");
     }
 
     #[test]
     fn an_aisle_separates() {
-        assert_eq!(best(&map(&[".. .."]), 2), "A1 A2");
-        assert_eq!(best(&map(&[". .. ."]), 2), "A3 A4");
+        assert_eq!(best(&[".. .."], 2), "A1 A2");
+        assert_eq!(best(&[". .. ."], 2), "A3 A4");
     }
 
     #[test]
-    fn a_party_too_big_for_any_row_is_split_and_one_too_big_for_the_hall_refused() {
-        assert_eq!(best(&map(&["...", "..."]), 4).split(' ').count(), 4);
-        assert_eq!(best(&map(&["...", "..."]), 7), "none");
-        assert_eq!(best(&map(&["xxx"]), 1), "none");
+    fn a_party_too_big_for_any_row_is_split_as_little_as_can_be() {
+        assert_eq!(best(&["..x..", "x...x"], 4), "A2 B2 B3 B4");
+        assert_eq!(best(&["...", "..."], 7), "none");
+        assert_eq!(best(&["xxx"], 1), "none");
+    }
+
+    fn hall() -> impl Strategy<Value = Seats> {
+        // In rows with aisles, or one long row, as general admission has.
+        let rows = prop_oneof![
+            proptest::collection::vec("[.x ]{1,12}", 1..6),
+            proptest::collection::vec("[.]{8,24}[.x][.]{1,8}", 1),
+        ];
+        rows.prop_map(|rows| {
+            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+            Seats::drawn(&rows)
+        })
     }
 
     proptest! {
         #[test]
-        fn best_gives_free_seats_each_once_and_neighbours_where_a_row_has_room(
-            rows in proptest::collection::vec("[.x ]{1,12}", 1..6),
-            n in 1usize..8,
+        fn the_best_seats_are_those_a_look_at_every_place_finds(
+            mut seats in hall(),
+            turns in proptest::collection::vec((1usize..9, 0usize..40, any::<bool>()), 1..20),
         ) {
-            let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
-            let map = map(&rows);
-            let room = rows.iter().any(|row| row.split(['x', ' ']).any(|run| run.len() >= n));
-            match map.best(n) {
-                None => prop_assert!(map.n_free() < n),
-                Some(seats) => {
-                    prop_assert_eq!(seats.len(), n);
-                    let distinct: std::collections::HashSet<_> = seats.iter().collect();
-                    prop_assert_eq!(distinct.len(), n);
-                    prop_assert!(seats.iter().all(|seat| map.is_free(seat)));
-                    if room {
-                        let at: Vec<usize> = seats.iter().map(|seat| map.index[seat]).collect();
-                        prop_assert!(at.windows(2).all(|w| map.adjacent(w[0], w[1])
-                            && map.seats[w[0]].row == map.seats[w[1]].row));
-                    }
+            let mut map = seats.map();
+            for (n, at, free) in turns {
+                let found = map.best(n);
+                prop_assert_eq!(&found, &seats.best(n));
+                prop_assert_eq!(&found, &map.best(n), "asking changes nothing");
+                seats.take(found.as_deref().unwrap_or_default());
+                map.claim(found.as_deref().unwrap_or_default());
+                let some: Vec<SeatLabel> = seats.labels().skip(at).take(n).collect();
+                if free {
+                    seats.give(&some);
+                    map.free(&some);
+                } else {
+                    seats.take(&some);
+                    map.claim(&some);
                 }
+                prop_assert!(seats.labels().all(|seat| map.is_free(&seat) == seats.is_free(&seat)));
+                prop_assert_eq!(map.n_free(), seats.n_free());
             }
         }
 
         #[test]
-        fn claiming_and_freeing_keep_count(claims in proptest::collection::vec(0usize..12, 0..40)) {
-            let mut map = map(&["......", "......"]);
-            for (turn, seat) in claims.into_iter().enumerate() {
-                let label = map.seats[seat].label.clone();
-                if turn % 3 == 0 { map.free(&[label]) } else { map.claim(&[label]) }
-                prop_assert_eq!(map.n_free(), map.free.iter().filter(|free| **free).count());
+        fn a_party_sits_together_or_in_as_few_groups_as_can_be_and_leaves_alone_as_few_as_can_be(
+            mut seats in hall(),
+            n in 1usize..9,
+        ) {
+            let before = seats.runs();
+            let Some(found) = seats.map().best(n) else {
+                prop_assert!(seats.n_free() < n);
+                return Ok(());
+            };
+            prop_assert_eq!(found.iter().collect::<std::collections::HashSet<_>>().len(), n);
+            prop_assert!(found.iter().all(|seat| seats.is_free(seat)));
+            let (mut longest, mut room) = (before.clone(), 0);
+            longest.sort_unstable_by(|a, b| b.cmp(a));
+            let fewest = longest.iter().take_while(|&&run| {
+                let too_little = room < n;
+                room += run;
+                too_little
+            });
+            let fewest = fewest.count();
+            prop_assert_eq!(seats.only(&found).runs().len(), fewest, "groups");
+            if fewest == 1 {
+                seats.take(&found);
+                let alone = |runs: &[usize]| runs.iter().filter(|&&run| run == 1).count();
+                let made = alone(&seats.runs()).saturating_sub(alone(&before));
+                // In a run of n, or of n + 2 and more, nobody need be left alone.
+                let avoidable = before.iter().any(|&run| run == n || run >= n + 2);
+                prop_assert_eq!(made > 0, !avoidable);
             }
         }
     }

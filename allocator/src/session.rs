@@ -3,37 +3,55 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contract::{
-    message::{BookingRequested, Envelope},
-    topology::Partition,
+use contract::{message::BookingRequested, topology::Partition};
+use platform::{
+    broker::{Delivery, Link, Session, ack_all, times_returned},
+    faults::{Guarantee, failpoint, sometimes, without},
 };
-use platform::broker::{Delivery, Link, Session, ack_all};
-use store::StoreError;
+use store::{StoreError, partitions};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     Office,
     batch::{Failure, Ledger, failure},
+    locks::Locks,
     poison,
 };
 
 /// Envelopes in hand and not acked; each carries up to 64 bookings.
 const PREFETCH: u16 = 64;
+/// A delivery that has come back so often may be what ends its consumers: it is settled one
+/// booking at a time, so that the others of it are safe before.
+const SUSPICIOUS_RETURNS: i64 = 3;
 /// How often a batch is run again at once before the database is given a rest.
 const RETRIES_MAX: u32 = 5;
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Consumes a partition until `stop`, across lost connections.
+/// Holds a partition until `stop`: consumes it, across lost connections, and keeps its seat locks.
 pub(crate) async fn run(office: Office, partition: Partition, stop: CancellationToken) {
+    let locks = Arc::new(Locks::new(partition.clone()));
+    tokio::select! {
+        () = locks.keep(&office) => {}
+        () = consume(&office, &partition, &locks, &stop) => {}
+    }
+}
+
+async fn consume(
+    office: &Office,
+    partition: &Partition,
+    locks: &Arc<Locks>,
+    stop: &CancellationToken,
+) {
     let mut broker = office.consuming.clone();
+    locks.ready().await;
     while !stop.is_cancelled() {
         let link = tokio::select! {
             () = stop.cancelled() => break,
             link = broker.link_soon() => match link { Some(link) => link, None => break },
         };
-        if let Err(error) = one(&office, &partition, link, &stop).await {
+        if let Err(error) = one(office, partition, locks, link, stop).await {
             warn!(%partition, "a session ended: {error:#}");
         }
         tokio::select! {
@@ -46,117 +64,197 @@ pub(crate) async fn run(office: Office, partition: Partition, stop: Cancellation
 async fn one(
     office: &Office,
     partition: &Partition,
+    locks: &Arc<Locks>,
     link: Arc<Link>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut session = Session::open(link, &partition.queue(), PREFETCH).await?;
-    let first = tokio::select! {
-        () = stop.cancelled() => None,
-        first = session.next() => first,
-    };
-    // The epoch is taken on the first delivery, not before: until then another consumer may be
-    // the active one. A session that is known to be dead takes none. One that was frozen and does
-    // not know yet may take one for nothing: the fence makes that harmless, and its acks go nowhere.
-    let Some(first) = first.filter(|_| session.is_live()) else {
-        session.close().await;
-        return Ok(());
-    };
-    let owner = format!("{}", std::process::id());
-    let epoch = store::partitions::begin_session(&office.pool, partition, &owner).await?;
-    let mut ledger = Ledger::open(office, partition.clone(), epoch).await?;
-    info!(%partition, epoch, "a session begins");
-    let mut next = Some(first);
-    while let Some(delivery) = next {
-        let Some(gathered) = gather(office, &mut session, delivery).await else { break };
-        if !work(office, &mut ledger, &session, stop, gathered).await {
-            break;
-        }
-        next = tokio::select! {
-            () = stop.cancelled() => None,
-            next = session.next() => next,
-        };
-    }
-    session.close().await;
+    let session = Session::open(link, &partition.queue(), PREFETCH).await?;
+    let mut sitting = Sitting { office, stop, session };
+    sitting.run(partition, locks).await;
+    sitting.session.close().await;
     Ok(())
+}
+
+/// A session and what can end it.
+pub(crate) struct Sitting<'a> {
+    pub(crate) office: &'a Office,
+    stop: &'a CancellationToken,
+    session: Session,
 }
 
 /// Deliveries of one batch: all acked together, by the last.
 struct Gathered {
     requests: Vec<BookingRequested>,
     last: Delivery,
+    suspicious: bool,
 }
 
-/// Takes what is already here, up to the bound; waits for nothing. `None` where something
-/// unreadable could not be put aside: it comes back in another session.
-async fn gather(office: &Office, session: &mut Session, first: Delivery) -> Option<Gathered> {
-    let mut gathered = Gathered { requests: Vec::new(), last: first };
-    loop {
-        match Envelope::decode(&gathered.last.data) {
-            Ok(envelope) => gathered.requests.extend(envelope.bookings),
-            Err(error) => {
-                let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
-                let parked = poison::park_unreadable(office, key, body, &error.to_string()).await;
-                if let Err(error) = parked {
-                    warn!("a message cannot be put aside yet: {:#}", anyhow::Error::from(error));
+/// What came of settling some bookings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    Done,
+    /// Something in them breaks the batch.
+    Poisoned,
+    /// The session is over; they come back in another.
+    Over,
+}
+
+impl Sitting<'_> {
+    async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>) {
+        let mut next = self.next().await;
+        // The epoch is taken on the first delivery, not before: until then another consumer may be
+        // the active one. A session that is known to be dead takes none. One that was frozen and
+        // does not know yet may take one for nothing: the fence makes that harmless, and its acks
+        // go nowhere.
+        let Some(first) = next.as_ref().filter(|_| self.session.is_live()) else { return };
+        if first.redelivered {
+            sometimes("redelivered after takeover");
+        }
+        let Some(mut ledger) = self.begin(partition, locks).await else { return };
+        while let Some(delivery) = next {
+            let Some(gathered) = self.gather(delivery).await else { break };
+            if !self.work(&mut ledger, gathered).await {
+                break;
+            }
+            next = self.next().await;
+        }
+    }
+
+    async fn next(&mut self) -> Option<Delivery> {
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            next = self.session.next() => next,
+        }
+    }
+
+    /// Takes the partition's next epoch and reads the partition, as soon as the database lets it:
+    /// a session that gave up would count as one more return of everything it was given.
+    async fn begin(&self, partition: &Partition, locks: &Arc<Locks>) -> Option<Ledger> {
+        let owner = format!("{}", std::process::id());
+        let mut wait = RETRY_WAIT;
+        loop {
+            let begun = async {
+                let pool = &self.office.pool;
+                let epoch = partitions::begin_session(pool, partition, &owner).await?;
+                failpoint("after-epoch");
+                Ledger::open(self.office, partition.clone(), epoch, Arc::clone(locks)).await
+            };
+            let error = match begun.await {
+                Ok(ledger) => {
+                    info!(%partition, epoch = ledger.epoch, "a session begins");
+                    return Some(ledger);
+                }
+                Err(error) => error,
+            };
+            let passes = matches!(note(partition, error), Failure::Again | Failure::Wait);
+            if !passes || !self.pause(&mut wait).await {
+                return None;
+            }
+        }
+    }
+
+    /// Takes what is already here, up to the bound; waits for nothing but the database, where
+    /// something unreadable must be put aside. `None` when the session is over before that.
+    async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
+        let mut gathered = Gathered { requests: Vec::new(), last: first, suspicious: false };
+        let mut wait = RETRY_WAIT;
+        loop {
+            let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
+            match poison::readable(self.office, key, body).await {
+                Ok(envelope) => {
+                    let readable = envelope.into_iter().flat_map(|envelope| envelope.bookings);
+                    gathered.requests.extend(readable);
+                }
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    warn!("a message cannot be put aside yet: {error:#}");
+                    if self.pause(&mut wait).await {
+                        continue;
+                    }
                     return None;
                 }
             }
-        }
-        if gathered.requests.len() >= office.batch_bookings_max {
-            return Some(gathered);
-        }
-        match session.next_now() {
-            Some(delivery) => gathered.last = delivery,
-            None => return Some(gathered),
+            gathered.suspicious = times_returned(&gathered.last) >= SUSPICIOUS_RETURNS;
+            if gathered.suspicious || gathered.requests.len() >= self.office.batch_bookings_max {
+                return Some(gathered);
+            }
+            match self.session.next_now() {
+                Some(delivery) => gathered.last = delivery,
+                None => return Some(gathered),
+            }
         }
     }
-}
 
-/// Settles a batch, however long it takes, and acks it. `false` when the session is over: then
-/// nothing is acked, and the bookings come back in another.
-async fn work(
-    office: &Office,
-    ledger: &mut Ledger,
-    session: &Session,
-    stop: &CancellationToken,
-    gathered: Gathered,
-) -> bool {
-    let (mut again, mut wait) = (0, RETRY_WAIT);
-    while !gathered.requests.is_empty() {
-        let Err(error) = ledger.settle(office, &gathered.requests).await else { break };
-        let failed = note(&ledger.partition, error);
-        match failed {
-            Failure::Displaced => return false,
-            Failure::Again | Failure::Reload if again < RETRIES_MAX => again += 1,
-            Failure::Again | Failure::Reload | Failure::Poisoned => {
-                if !poison::isolate(office, ledger, session, stop, &gathered.requests).await {
-                    return false;
-                }
-                break;
-            }
-            Failure::Wait => {
-                // While the database is away the bookings wait in their queue.
-                tokio::select! {
-                    () = stop.cancelled() => return false,
-                    () = tokio::time::sleep(wait) => {}
-                }
-                wait = (wait * 2).min(RETRY_WAIT_MAX);
-            }
-        }
-        if failed == Failure::Reload && ledger.reload(office).await.is_err() {
+    /// Settles a batch, however long it takes, and acks it. `false` when the session is over: then
+    /// nothing is acked, and the bookings come back in another.
+    async fn work(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
+        failpoint("after-delivery");
+        let acked = without(Guarantee::AckAfterCommit) && ack_all(&gathered.last).await;
+        let settled = if gathered.suspicious {
+            Settled::Poisoned
+        } else {
+            self.settle(ledger, &gathered.requests).await
+        };
+        let settled = match settled {
+            Settled::Poisoned => poison::isolate(self, ledger, &gathered.requests).await,
+            other => other == Settled::Done,
+        };
+        if !settled {
             return false;
         }
-        if stop.is_cancelled() || !session.is_live() {
-            return false;
-        }
+        let acked = acked || ack_all(&gathered.last).await;
+        failpoint("after-ack");
+        acked
     }
-    ack_all(&gathered.last).await
+
+    /// Settles these bookings together, again and again while that is what helps.
+    pub(crate) async fn settle(
+        &self,
+        ledger: &mut Ledger,
+        requests: &[BookingRequested],
+    ) -> Settled {
+        let (mut again, mut wait) = (0, RETRY_WAIT);
+        while !requests.is_empty() {
+            let Err(error) = ledger.settle(self.office, requests).await else { break };
+            again += 1;
+            let go_on = match note(&ledger.partition, error) {
+                Failure::Displaced => return Settled::Over,
+                Failure::Poisoned => return Settled::Poisoned,
+                Failure::Reload if again > RETRIES_MAX => return Settled::Poisoned,
+                Failure::Reload if ledger.reload(self.office).await.is_ok() => self.is_on(),
+                Failure::Again if again <= RETRIES_MAX => self.is_on(),
+                // While the database is away the bookings wait here, and in their queue.
+                Failure::Again | Failure::Reload | Failure::Wait => self.pause(&mut wait).await,
+            };
+            if !go_on {
+                return Settled::Over;
+            }
+        }
+        Settled::Done
+    }
+
+    /// Waits for the database, longer each time. Returns whether the session is still on.
+    async fn pause(&self, wait: &mut Duration) -> bool {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(*wait) => {}
+        }
+        *wait = (*wait * 2).min(RETRY_WAIT_MAX);
+        self.is_on()
+    }
+
+    fn is_on(&self) -> bool {
+        !self.stop.is_cancelled() && self.session.is_live()
+    }
 }
 
 fn note(partition: &Partition, error: StoreError) -> Failure {
     let failed = failure(&error);
+    if error.is_deadlock() {
+        sometimes("deadlock retried");
+    }
     let name = format!("{failed:?}");
-    warn!(%partition, failure = name, "a batch failed: {:#}", anyhow::Error::from(error));
+    warn!(%partition, failure = name, "the database did not do it: {:#}", anyhow::Error::from(error));
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed
 }

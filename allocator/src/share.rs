@@ -11,6 +11,7 @@ use contract::{
     deadline::{ALLOCATOR_DEAD_AFTER, ALLOCATOR_HEARTBEAT},
     topology::Partition,
 };
+use futures_util::{StreamExt as _, stream};
 use platform::broker::Link;
 use store::{
     StoreResult, allocators,
@@ -33,6 +34,8 @@ use crate::{
 
 /// The broker has this long for what one partition needs; it is tried again a second later.
 const LOOK_WAIT: Duration = Duration::from_secs(3);
+/// Queues that are looked after at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// The live allocators, and when they were last heard of.
 type Live = (Instant, Vec<Uuid>);
@@ -92,10 +95,14 @@ async fn beat(office: Office, me: Uuid, set_live: watch::Sender<Live>) {
     let name = format!("pid {}", std::process::id());
     loop {
         let asked = Instant::now();
-        match allocators::beat(&office.pool, me, &name).await {
-            Ok(live) => _ = set_live.send_replace((asked, live)),
-            Err(error) => {
-                warn!("cannot say that this allocator is alive: {:#}", anyhow::Error::from(error));
+        // One that cannot reach the broker is as good as dead: others may be able to.
+        if office.consuming.link().is_some() {
+            match allocators::beat(&office.pool, me, &name).await {
+                Ok(live) => _ = set_live.send_replace((asked, live)),
+                Err(error) => {
+                    let error = anyhow::Error::from(error);
+                    warn!("cannot say that this allocator is alive: {error:#}");
+                }
             }
         }
         if !office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
@@ -124,16 +131,7 @@ impl Shares {
             self.declared.clear();
             self.declared_on = Some(Arc::clone(&link));
         }
-        let mut wanted: HashSet<Partition> = HashSet::new();
-        for queued in ours {
-            let partition = queued.partition.clone();
-            match timeout(LOOK_WAIT, self.look_after(office, &link, queued)).await {
-                Ok(Ok(true)) => _ = wanted.insert(partition),
-                Ok(Ok(false)) => {}
-                Ok(Err(error)) => warn!(%partition, "its queue is not as it should be: {error:#}"),
-                Err(_) => warn!(%partition, "the broker did not answer for its queue in time"),
-            }
-        }
+        let wanted = self.look_after_all(office, &link, ours).await;
         self.closing.retain(|_, closing| !closing.is_over());
         let lost: Vec<Partition> =
             self.held.keys().filter(|partition| !wanted.contains(*partition)).cloned().collect();
@@ -154,24 +152,43 @@ impl Shares {
         metrics::gauge!("usher_partitions_held").set(f64::from(n_held));
     }
 
-    /// Does for a partition's queue what is due. Returns whether it is to be consumed.
-    async fn look_after(
+    /// Does for every partition's queue what is due. Returns those that are to be consumed. A queue
+    /// that the broker does not answer for keeps none of the others waiting.
+    async fn look_after_all(
         &mut self,
         office: &Office,
         link: &Link,
-        queued: Queued,
-    ) -> anyhow::Result<bool> {
-        let Queued { partition, ready, closed } = queued;
-        if closed {
-            self.declared.remove(&partition);
-            let closing = self.closing.entry(partition.clone()).or_default();
-            return queues::close(office, link, &partition, closing).await;
+        ours: Vec<Queued>,
+    ) -> HashSet<Partition> {
+        let looks = ours.into_iter().map(|queued| {
+            let is_declared = self.declared.contains(&queued.partition);
+            let closing = self.closing.get(&queued.partition).copied().unwrap_or_default();
+            async move {
+                let partition = queued.partition.clone();
+                let looking = look_after(office, link, queued, is_declared, closing);
+                (partition, timeout(LOOK_WAIT, looking).await)
+            }
+        });
+        let looks: Vec<_> = stream::iter(looks).buffer_unordered(LOOKS_AT_ONCE).collect().await;
+        let mut wanted = HashSet::new();
+        for (partition, looked) in looks {
+            match looked {
+                Ok(Ok(Look::Open)) => {
+                    self.declared.insert(partition.clone());
+                    wanted.insert(partition);
+                }
+                Ok(Ok(Look::Closing(closing, consume))) => {
+                    self.declared.remove(&partition);
+                    self.closing.insert(partition.clone(), closing);
+                    if consume {
+                        wanted.insert(partition);
+                    }
+                }
+                Ok(Err(error)) => warn!(%partition, "its queue is not as it should be: {error:#}"),
+                Err(_) => warn!(%partition, "the broker did not answer for its queue in time"),
+            }
         }
-        if !ready || !self.declared.contains(&partition) {
-            queues::open(office, link, &partition).await?;
-            self.declared.insert(partition);
-        }
-        Ok(true)
+        wanted
     }
 
     async fn end_all(&mut self) {
@@ -182,6 +199,33 @@ impl Shares {
             session.end().await;
         }
     }
+}
+
+/// What looking after a queue came to.
+enum Look {
+    /// It is there and is to be consumed.
+    Open,
+    /// How far its closing has come, and whether it is to be consumed meanwhile.
+    Closing(Closing, bool),
+}
+
+/// Does for a partition's queue what is due.
+async fn look_after(
+    office: &Office,
+    link: &Link,
+    queued: Queued,
+    is_declared: bool,
+    mut closing: Closing,
+) -> anyhow::Result<Look> {
+    let Queued { partition, ready, closed } = queued;
+    if closed {
+        let consume = queues::close(office, link, &partition, &mut closing).await?;
+        return Ok(Look::Closing(closing, consume));
+    }
+    if !ready || !is_declared {
+        queues::open(office, link, &partition).await?;
+    }
+    Ok(Look::Open)
 }
 
 #[cfg(test)]

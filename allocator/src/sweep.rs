@@ -6,7 +6,7 @@ use contract::deadline::SEAT_LOCK_UNDECIDED;
 use store::lapse;
 use tracing::{info, warn};
 
-use crate::{Office, batch::release};
+use crate::Office;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// Published events are forgotten once an hour.
@@ -47,8 +47,6 @@ async fn sweep(office: &Office) -> anyhow::Result<()> {
         }
         metrics::counter!("usher_lapsed_total").increment(ended.len() as u64);
         info!(%partition, n_bookings = ended.len(), "bookings lapsed");
-        let freed = ended.iter().flat_map(|e| e.seats.iter().map(|s| (s.clone(), e.booking)));
-        release(office, &partition, &freed.collect()).await;
         office.events.notify_one();
     }
     Ok(())

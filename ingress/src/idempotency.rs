@@ -121,7 +121,39 @@ pub(crate) fn key_reused() -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::{HeaderMap, HeaderValue, Request};
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
+
+    /// What is read of these values of the header; the error is that they are refused.
+    fn read(values: &[&[u8]]) -> Result<Option<String>, ()> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(HEADER, HeaderValue::from_bytes(value).map_err(drop)?);
+        }
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.headers = headers;
+        let reading = IdempotencyKey::from_request_parts(&mut parts, &());
+        let read = futures_util::FutureExt::now_or_never(reading).expect("nothing is waited for");
+        read.map(|IdempotencyKey(key)| key).map_err(drop)
+    }
+
+    proptest! {
+        #[test]
+        fn a_good_key_is_read_and_two_are_not(key in "[!-~]{1,64}", other in "[!-~]{1,64}") {
+            prop_assert_eq!(read(&[]), Ok(None));
+            prop_assert_eq!(read(&[key.as_bytes()]), Ok(Some(key.clone())));
+            prop_assert_eq!(read(&[key.as_bytes(), other.as_bytes()]), Err(()));
+        }
+
+        #[test]
+        fn any_other_key_is_refused(bytes in vec(any::<u8>(), 0..70), long in "[!-~]{65,80}") {
+            let good = (1..=64).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+            prop_assert_eq!(read(&[&bytes]).is_ok(), good);
+            prop_assert_eq!(read(&[long.as_bytes()]), Err(()));
+        }
+    }
 
     #[test]
     fn another_call_or_body_has_another_fingerprint() {

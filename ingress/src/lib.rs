@@ -73,7 +73,7 @@ pub async fn start_with(
 ) -> anyhow::Result<Service> {
     let state = State::start(config, shutdown).await.context("ingress cannot start")?;
     let backends = &config.backends;
-    let (desk, broker) =
+    let (desk, publisher) =
         bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
     let api = Router::new()
         .merge(accounts::router(&state))
@@ -84,7 +84,7 @@ pub async fn start_with(
         .route("/.well-known/jwks.json", get(jwks))
         .with_state(state.clone())
         .nest(BASE, bookings::router(desk))
-        .merge(docs::router(&document)?);
+        .merge(docs::router(document)?);
     let door = Door::new(&config.backends.master_key, &config.http);
     let (board, cache) = (state.board.clone(), state.cache.clone());
     Ok(Service::new(with_door(router, door))
@@ -96,7 +96,10 @@ pub async fn start_with(
             let cache = cache.clone();
             async move { cache.ping().await }
         })
-        .needs("rabbitmq", move || std::future::ready(broker.check())))
+        .needs("rabbitmq", move || {
+            let publisher = publisher.clone();
+            async move { publisher.check().await }
+        }))
 }
 
 /// The keys that passes are signed with

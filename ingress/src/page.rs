@@ -1,12 +1,34 @@
 //! Lists in pages. A cursor is opaque to clients: the sort key of the last item they saw.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
 use contract::api::Page;
 use platform::http::{ApiError, ApiResult};
 use serde::{Serialize, de::DeserializeOwned};
 
+use crate::check;
+
 const LIMIT_DEFAULT: u16 = 20;
 const LIMIT_MAX: u16 = 100;
+
+/// What a list is sorted by: a text or a time, and the item's id.
+pub(crate) trait SortKey: Serialize + DeserializeOwned {
+    /// Whether an item can have this key: a client may have made it up, and the database takes
+    /// neither every text nor every time that JSON can say.
+    fn is_possible(&self) -> bool;
+}
+
+impl<Id: Serialize + DeserializeOwned> SortKey for (String, Id) {
+    fn is_possible(&self) -> bool {
+        !self.0.contains('\0')
+    }
+}
+
+impl<Id: Serialize + DeserializeOwned> SortKey for (DateTime<Utc>, Id) {
+    fn is_possible(&self) -> bool {
+        check::time("cursor", self.0).is_ok()
+    }
+}
 
 /// Where a page begins and how long it is at most.
 pub(crate) struct Window<K> {
@@ -14,7 +36,7 @@ pub(crate) struct Window<K> {
     limit: usize,
 }
 
-impl<K: Serialize + DeserializeOwned> Window<K> {
+impl<K: SortKey> Window<K> {
     /// Reads `limit` and `cursor`.
     pub(crate) fn new(limit: Option<u16>, cursor: Option<&str>) -> ApiResult<Self> {
         let limit = limit.unwrap_or(LIMIT_DEFAULT);
@@ -41,35 +63,66 @@ impl<K: Serialize + DeserializeOwned> Window<K> {
     }
 }
 
-fn encode(key: &impl Serialize) -> String {
+fn encode(key: &impl SortKey) -> String {
     let json = serde_json::to_vec(key).expect("sort keys are plain JSON");
     BASE64_URL_SAFE_NO_PAD.encode(json)
 }
 
-fn decode<K: DeserializeOwned>(cursor: &str) -> Option<K> {
+fn decode<K: SortKey>(cursor: &str) -> Option<K> {
     let json = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    // Postgres takes no NUL in a text.
-    let has_nul = json.windows(6).any(|bytes| bytes == b"\\u0000");
-    if has_nul { None } else { serde_json::from_slice(&json).ok() }
+    serde_json::from_slice(&json).ok().filter(K::is_possible)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    type ByName = (String, u32);
+    type ByTime = (DateTime<Utc>, u32);
 
     #[test]
     fn a_cursor_leads_to_what_follows_and_nonsense_nowhere() {
-        let window = Window::<u32>::new(Some(2), None).unwrap();
+        let window = Window::<ByName>::new(Some(2), None).unwrap();
         assert_eq!(window.read(), 3);
-        let page = window.page(vec![1, 2, 3], |item| *item);
+        let page = window.page(vec![1, 2, 3], |item| ("a".to_owned(), *item));
         assert_eq!(page.items, [1, 2]);
-        let next = Window::<u32>::new(None, page.next_cursor.as_deref()).unwrap();
-        assert_eq!(next.after, Some(2));
-        assert_eq!(next.page(vec![3], |item| *item).next_cursor, None);
-        for bad in ["", "%", "bm9uc2Vuc2U", &BASE64_URL_SAFE_NO_PAD.encode(r#""\u0000""#)] {
-            assert!(Window::<String>::new(None, Some(bad)).is_err(), "{bad}");
+        let next = Window::<ByName>::new(None, page.next_cursor.as_deref()).unwrap();
+        assert_eq!(next.after, Some(("a".to_owned(), 2)));
+        assert_eq!(next.page(vec![3], |item| ("a".to_owned(), *item)).next_cursor, None);
+        for bad in ["", "%", "bm9uc2Vuc2U", &BASE64_URL_SAFE_NO_PAD.encode(r#"["\u0000",1]"#)] {
+            assert!(Window::<ByName>::new(None, Some(bad)).is_err(), "{bad}");
         }
-        assert!(Window::<u32>::new(Some(0), None).is_err());
-        assert!(Window::<u32>::new(Some(101), None).is_err());
+        for bad in ["-262143-01-01", "0000-01-01", "+262142-12-31"] {
+            let cursor = BASE64_URL_SAFE_NO_PAD.encode(format!(r#"["{bad}T00:00:00Z",1]"#));
+            assert!(Window::<ByTime>::new(None, Some(&cursor)).is_err(), "{bad}");
+        }
+        assert!(Window::<ByName>::new(Some(0), None).is_err());
+        assert!(Window::<ByName>::new(Some(101), None).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_of_an_item_is_read_back(
+            name in "[^\0]{0,40}", seconds in 946_684_800..7_258_118_400i64, id: u32,
+        ) {
+            let by_name = (name, id);
+            prop_assert_eq!(decode::<ByName>(&encode(&by_name)), Some(by_name));
+            let by_time = (DateTime::from_timestamp(seconds, 0).unwrap(), id);
+            prop_assert_eq!(decode::<ByTime>(&encode(&by_time)), Some(by_time));
+        }
+
+        #[test]
+        fn what_is_read_of_any_cursor_is_possible(
+            text in ".{0,60}", name in ".{0,20}", year in -300_000..300_000i32, id: u32,
+        ) {
+            let json = format!(r#"["{year:+07}-01-01T00:00:00Z",{id}]"#);
+            for cursor in [text, encode(&(name, id)), BASE64_URL_SAFE_NO_PAD.encode(json)] {
+                prop_assert!(decode::<ByName>(&cursor).is_none_or(|(name, _)| !name.contains('\0')));
+                let by_time = decode::<ByTime>(&cursor);
+                prop_assert!(by_time.is_none_or(|(at, _)| check::time("", at).is_ok()));
+            }
+        }
     }
 }

@@ -33,7 +33,9 @@ pub(crate) struct Document;
     params(("id" = BookingId, Path), ("Sec-WebSocket-Protocol" = Option<String>, Header,
         description = "`usher.v1`, and `bearer.<access token>` where no Authorization header can be set")),
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
-        (status = 401, description = "UNAUTHENTICATED"), (status = 404, description = "BOOKING_NOT_FOUND")),
+        (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
+        (status = 404, description = "BOOKING_NOT_FOUND"),
+        (status = 426, description = "UPGRADE_REQUIRED")),
     security(("bearer" = [])))]
 pub(crate) async fn of_booking(
     State(ears): State<Ears>,
@@ -54,7 +56,8 @@ pub(crate) async fn of_booking(
 /// WebSocket: every change of the caller's bookings.
 #[utoipa::path(get, path = "/api/v1/live", tag = "live",
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
-        (status = 401, description = "UNAUTHENTICATED")),
+        (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
+        (status = 426, description = "UPGRADE_REQUIRED")),
     security(("bearer" = [])))]
 pub(crate) async fn of_account(
     State(ears): State<Ears>,
@@ -99,8 +102,12 @@ fn open(
         let detail = "pages of this origin may not open sockets here";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
     }
-    let upgrade = upgrade.map_err(|rejection| {
-        ApiError::new(rejection.status(), "UPGRADE_REQUIRED", "this is a WebSocket: open it as one")
+    let upgrade = upgrade.map_err(|_| {
+        ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "UPGRADE_REQUIRED",
+            "this is a WebSocket: open it as one",
+        )
     })?;
     // The defaults keep 128 KiB for each socket and buffer writes without bound.
     Ok(upgrade

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
 use contract::{
     AccountId, BookingId,
     api::{
@@ -10,6 +10,7 @@ use contract::{
         line::close,
     },
 };
+use platform::http::socket::{self, Pace};
 use serde_json::to_string;
 use store::bookings;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -35,8 +36,7 @@ pub(crate) async fn tell(
     if let Some((code, reason)) = converse(&mut socket, &ears, account, only).await {
         debug!(code, reason, "a live socket is closed");
         metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
-        let frame = CloseFrame { code, reason: reason.into() };
-        let _ = timeout(SEND_WAIT, socket.send(Message::Close(Some(frame)))).await;
+        socket::end(socket, code, reason).await;
     }
 }
 
@@ -57,6 +57,7 @@ async fn converse(
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
+    let mut pace = Pace::new(heard);
     loop {
         let told = tokio::select! {
             () = ears.shutdown.begun() => return Some((close::DRAIN, "this node is stopping; connect again")),
@@ -73,17 +74,18 @@ async fn converse(
                 teller.ping(only).await
             }
             frame = teller.socket.recv() => match frame {
-                Some(Ok(Message::Pong(_) | Message::Ping(_))) => {
+                Some(Ok(message @ (Message::Pong(_) | Message::Ping(_)))) => {
                     heard = Instant::now();
+                    if pace.is_exceeded(&message, heard) {
+                        return Some((close::POLICY, "at most 5 frames a second"));
+                    }
                     Ok(())
                 }
                 Some(Ok(Message::Text(_) | Message::Binary(_))) => {
                     return Some((close::POLICY, "this socket takes no frames"));
                 }
-                Some(Err(error)) if is_too_big(&error) => {
-                    return Some((close::TOO_BIG, "a frame has at most 4 KiB"));
-                }
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Err(error)) => return socket::refusal(error),
+                Some(Ok(Message::Close(_))) | None => return None,
             },
         };
         if let Err(end) = told {
@@ -136,9 +138,4 @@ async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
         Ok(Err(_)) => Err(None),
         Err(_) => Err(Some((close::TOO_SLOW, "frames were not read in time; connect again"))),
     }
-}
-
-/// axum hides the kind of the error behind its source.
-fn is_too_big(error: &axum::Error) -> bool {
-    format!("{error:?}").contains("MessageTooLong")
 }

@@ -8,7 +8,7 @@ mod publish;
 mod consume;
 mod topology;
 
-pub use consume::{Consumption, Session, ack_all};
+pub use consume::{Consumption, Session, ack_all, times_returned};
 pub use lapin::message::Delivery;
 pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};

@@ -1,51 +1,51 @@
 //! A connection to Redis that comes back.
 //!
 //! `redis`'s own manager reconnects when the socket dies, but neither after timeouts nor after
-//! READONLY; both are counted here, and the connection is thrown away. For a second after that, and
-//! after a refused connection, every call fails at once instead of waiting: what Redis makes fast
-//! must not become slow by it.
+//! READONLY; a [`Breaker`] counts both, and with it open the connection is thrown away and every
+//! call fails at once: what Redis makes fast must not become slow by it.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use redis::{
-    Client, ErrorKind, RedisError, RedisResult, ServerErrorKind,
+    Client, ErrorKind, IntoConnectionInfo as _, RedisError, RedisResult, ServerErrorKind,
     aio::{ConnectionManager, ConnectionManagerConfig},
+    io::tcp::TcpSettings,
 };
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::debug;
 
-/// Timeouts in a row after which the connection is made anew.
-const TIMEOUTS_MAX: u32 = 3;
+use crate::breaker::{Breaker, Rules};
+
 const RESPONSE_WAIT: Duration = Duration::from_millis(500);
-const CONNECT_WAIT: Duration = Duration::from_secs(1);
-/// How long Redis is taken for away before it is tried again.
-const AWAY: Duration = Duration::from_secs(1);
+const CONNECT_WAIT: Duration = Duration::from_millis(500);
+/// Sent and not acknowledged for this long, the kernel gives a connection up, whoever holds it.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
+
+const RULES: Rules = Rules {
+    dependency: "redis",
+    failures_max: 3,
+    // A fresh connection is made by the first call on it.
+    call_wait: CONNECT_WAIT.saturating_add(RESPONSE_WAIT),
+};
 
 /// Redis, as a service sees it. Cheap to clone; every call has a timeout, after which the
 /// command may or may not have run.
 #[derive(Clone)]
 pub struct Cache {
     client: Client,
-    live: Arc<Mutex<Live>>,
-    timeouts: Arc<AtomicU32>,
-}
-
-#[derive(Default)]
-struct Live {
-    connection: Option<ConnectionManager>,
-    away_until: Option<Instant>,
+    live: Arc<Mutex<Option<ConnectionManager>>>,
+    breaker: Breaker,
 }
 
 impl Cache {
     /// Prepares a connection; nothing is opened before it is used.
     pub fn new(url: &str) -> RedisResult<Self> {
-        Ok(Self { client: Client::open(url)?, live: Arc::default(), timeouts: Arc::default() })
+        let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
+        let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
+        Ok(Self { client, live: Arc::default(), breaker: Breaker::new(RULES) })
     }
 
     /// The client, for connections of another kind, such as a blocking read of a stream.
@@ -54,54 +54,59 @@ impl Cache {
         &self.client
     }
 
-    /// A connection, shared by everybody and pipelined.
+    /// A connection, shared by everybody and pipelined; an error at once while Redis is away.
+    /// What comes of the call must be told to [`Self::observe`].
     pub fn connection(&self) -> RedisResult<ConnectionManager> {
-        let mut live = self.live.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if live.away_until.is_some_and(|until| Instant::now() < until) {
-            return Err(RedisError::from((ErrorKind::Io, "redis is away")));
+        if let Err(away) = self.breaker.enter() {
+            return Err(RedisError::from((ErrorKind::Io, "not asked", away.to_string())));
         }
-        if let Some(connection) = &live.connection {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = live.as_ref() {
             return Ok(connection.clone());
         }
         let config = ConnectionManagerConfig::new()
             .set_response_timeout(Some(RESPONSE_WAIT))
             .set_connection_timeout(Some(CONNECT_WAIT))
-            .set_number_of_retries(1);
+            .set_number_of_retries(0);
         let made = ConnectionManager::new_lazy_with_config(self.client.clone(), config)?;
-        live.connection = Some(made.clone());
+        *live = Some(made.clone());
         Ok(made)
     }
 
-    /// Passes a result on, and replaces the connection when it says that it will not heal.
+    /// Passes the result of a call on, and gives the connection up when it will not heal.
     pub fn observe<T>(&self, result: RedisResult<T>) -> RedisResult<T> {
         match &result {
-            Ok(_) => self.timeouts.store(0, Ordering::Relaxed),
-            Err(error) if self.is_hopeless(error) => {
-                warn!("redis is taken for away: {error}");
-                metrics::counter!("usher_cache_away_total").increment(1);
-                let mut live = self.live.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                *live = Live { connection: None, away_until: Some(Instant::now() + AWAY) };
-                self.timeouts.store(0, Ordering::Relaxed);
+            Err(error) if is_lost(error) => {
+                self.breaker.lost();
+                self.give_up(error);
             }
-            Err(_) => {}
+            Err(error) if error.is_timeout() => {
+                if self.breaker.failed(Instant::now()) {
+                    self.give_up(error);
+                }
+            }
+            // A socket that died: the manager connects again, and that tells more.
+            Err(error) if error.is_io_error() => {}
+            // An error that Redis itself tells is an answer.
+            Ok(_) | Err(_) => self.breaker.answered(),
         }
         result
     }
 
     /// Whether Redis answers.
     pub async fn ping(&self) -> Result<(), String> {
-        let answer = async {
-            let mut connection = self.connection()?;
-            redis::cmd("PING").query_async::<()>(&mut connection).await
-        };
-        self.observe(answer.await).map_err(|error| error.to_string())
+        let mut connection = self.connection().map_err(|error| error.to_string())?;
+        let answer = redis::cmd("PING").query_async::<()>(&mut connection).await;
+        self.observe(answer).map_err(|error| error.to_string())
     }
 
-    fn is_hopeless(&self, error: &RedisError) -> bool {
-        if error.is_timeout() {
-            return self.timeouts.fetch_add(1, Ordering::Relaxed) + 1 >= TIMEOUTS_MAX;
-        }
-        error.is_connection_refusal()
-            || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+    fn give_up(&self, error: &RedisError) {
+        debug!("the connection to redis is given up: {error}");
+        *self.live.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
+}
+
+/// Whether Redis cannot be there, or is not the one that can be written to.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_connection_refusal() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

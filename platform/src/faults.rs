@@ -23,8 +23,8 @@ pub enum Guarantee {
     Fence,
     /// The same key gives the same booking.
     Idempotency,
-    /// The map in memory takes over what others changed before it decides.
-    CatchUp,
+    /// A session begins with the seats as the claims have them; without it, with all of them free.
+    SeatMap,
     /// Claims go in under the unique index; the index itself is dropped from outside.
     UniqueIndex,
     /// Seat locks are written again after Redis has lost them.
@@ -39,7 +39,7 @@ impl Guarantee {
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
-        Self::CatchUp,
+        Self::SeatMap,
         Self::UniqueIndex,
         Self::Rebuild,
         Self::Confirm,
@@ -52,7 +52,7 @@ impl Guarantee {
             Self::AckAfterCommit => "ack-after-commit",
             Self::Fence => "fence",
             Self::Idempotency => "idempotency",
-            Self::CatchUp => "catch-up",
+            Self::SeatMap => "seat-map",
             Self::UniqueIndex => "unique-index",
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",

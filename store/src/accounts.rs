@@ -2,10 +2,9 @@
 
 use chrono::{DateTime, Utc};
 use contract::{AccountId, access::Role, api::accounts::User};
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{StoreError, StoreResult};
+use crate::{PgPool, StoreError, StoreResult};
 
 /// The constraint that a second account of one address breaks.
 pub const EMAIL_KEY: &str = "accounts_email_key";

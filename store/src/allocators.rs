@@ -1,10 +1,9 @@
 //! Which allocators are alive, by their heartbeats on the database's clock.
 
 use contract::deadline::ALLOCATOR_DEAD_AFTER;
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgPool, StoreResult};
 
 /// Says that this allocator is alive, and returns all that are, itself included.
 pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>> {

@@ -1,10 +1,9 @@
 //! The audit: what must never be, counted.
 
 use contract::{BookingId, ShowId};
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgPool, StoreResult};
 
 /// Counts of what must never be. A clean audit is all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -9,11 +9,10 @@ use contract::{
     api::catalogue::{RoomMode, ShowStatus, WaitingRoom},
 };
 use platform::Shutdown;
-use sqlx::PgPool;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use crate::{StoreError, StoreResult, catalogue::shows};
+use crate::{PgPool, StoreError, StoreResult, catalogue::shows};
 
 /// How often a node reads the board.
 pub const REFRESH: Duration = Duration::from_millis(250);

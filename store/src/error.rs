@@ -64,6 +64,13 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// Whether PostgreSQL ended this transaction to break a deadlock.
+    #[must_use]
+    pub fn is_deadlock(&self) -> bool {
+        let Self::Contended(sqlx::Error::Database(error)) = self else { return false };
+        error.code().as_deref() == Some("40P01")
+    }
+
     /// Whether this very constraint said no.
     #[must_use]
     pub fn is_constraint(&self, name: &str) -> bool {

@@ -3,9 +3,8 @@
 
 use contract::AccountId;
 use serde_json::Value;
-use sqlx::{PgConnection, PgPool};
 
-use crate::StoreResult;
+use crate::{PgConnection, PgPool, StoreResult};
 
 /// What is known of a keyed write.
 #[derive(Debug)]

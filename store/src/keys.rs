@@ -4,9 +4,8 @@ use contract::{
     keys::MasterKey,
     pass::{NewKey, PassKeys, SigningKey},
 };
-use sqlx::PgPool;
 
-use crate::{StoreError, StoreResult};
+use crate::{PgPool, StoreError, StoreResult};
 
 /// Every key that verifies, and the newest one, which signs.
 pub struct Keys {

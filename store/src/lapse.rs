@@ -1,10 +1,10 @@
 //! The sweep: bookings whose time is over end in the tables, too.
 
 use contract::{ShowId, topology::Partition};
-use sqlx::{PgConnection, PgPool};
+use platform::faults::failpoint;
 
 use crate::{
-    StoreResult,
+    PgConnection, PgPool, StoreResult,
     bookings::{self, Ended, Ending},
     error::readable,
     partitions,
@@ -36,6 +36,7 @@ pub async fn sweep(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<Ende
     let mut tx = pool.begin().await?;
     partitions::lock(&mut tx, partition, None).await?;
     let ended = lapse_due(&mut tx, partition).await?;
+    failpoint("mid-lapse");
     tx.commit().await?;
     Ok(ended)
 }

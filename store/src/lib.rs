@@ -5,6 +5,7 @@
 //! [`partitions`].
 
 pub mod pool;
+mod connection;
 pub mod error;
 pub mod accounts;
 pub mod keys;
@@ -23,6 +24,6 @@ pub mod audit;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use connection::{PgConnection, Transaction};
 pub use error::{StoreError, StoreResult};
-pub use pool::{MIGRATIONS, connect, detached};
-pub use sqlx::{PgConnection, PgPool};
+pub use pool::{MIGRATIONS, PgPool, connect, detached, migrate};

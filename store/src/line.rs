@@ -3,10 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
-use sqlx::PgPool;
 use uuid::Uuid;
 
-use crate::{StoreError, StoreResult};
+use crate::{PgPool, StoreError, StoreResult};
 
 /// A line, as Postgres remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

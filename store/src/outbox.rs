@@ -1,10 +1,9 @@
 //! Events on their way to the broker, written with what they tell.
 
 use contract::{message::BookingEvent, topology::Partition};
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::{StoreError, StoreResult};
+use crate::{PgConnection, PgPool, StoreError, StoreResult};
 
 /// An event that waits for the broker.
 pub struct Unpublished {
@@ -44,17 +43,27 @@ pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResu
     Ok(())
 }
 
-/// Takes the oldest unpublished events, leaving those that another relay has taken.
+/// Takes the oldest unpublished events, leaving those that another relay has taken and those named
+/// here. Of a booking only the first, so that its events go out in their order.
 ///
 /// By a status column, never by "id above the last seen": a transaction that commits late has
 /// smaller ids than one that was read already.
-pub async fn take(tx: &mut PgConnection, at_most: i64) -> StoreResult<Vec<Unpublished>> {
+pub async fn take(
+    tx: &mut PgConnection,
+    at_most: i64,
+    but_not: &[i64],
+) -> StoreResult<Vec<Unpublished>> {
     let rows = sqlx::query!(
         r#"select outbox_id, routing_key, body::text as "body!" from outbox
-           where published_at is null
+           where published_at is null and outbox_id <> all($2)
+             and (seq = 1 or not exists (
+                 select from outbox earlier
+                 where earlier.booking_id = outbox.booking_id and earlier.seq < outbox.seq
+                   and earlier.published_at is null))
            order by outbox_id limit $1
            for update skip locked"#,
-        at_most
+        at_most,
+        but_not,
     )
     .fetch_all(tx)
     .await?;

@@ -3,9 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
-use sqlx::{PgConnection, PgPool};
+use platform::faults::{Guarantee, sometimes, without};
 
-use crate::{StoreError, StoreResult, error::readable};
+use crate::{PgConnection, PgPool, StoreError, StoreResult, error::readable};
 
 /// A partition whose row this transaction holds.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +52,8 @@ pub async fn lock(
     .fetch_optional(tx)
     .await?
     .ok_or_else(|| StoreError::Unreadable(format!("partition {partition} does not exist")))?;
-    if epoch.is_some_and(|epoch| epoch != row.epoch) {
+    if epoch.is_some_and(|epoch| epoch != row.epoch) && !without(Guarantee::Fence) {
+        sometimes("stale epoch refused");
         return Err(StoreError::StaleEpoch);
     }
     Ok(Locked { version: row.version, now: row.now })
@@ -118,8 +119,12 @@ pub async fn changes_after(
 /// Begins a session: whoever consumed before can no longer commit. Returns the new epoch.
 pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) -> StoreResult<i64> {
     let epoch = sqlx::query_scalar!(
-        "update partitions set epoch = epoch + 1, owner = $3
-         where show_id = $1 and tier = $2
+        "with begun as (
+             update partitions set epoch = epoch + 1, owner = $3
+             where show_id = $1 and tier = $2
+             returning epoch)
+         insert into partition_sessions (show_id, tier, epoch, owner)
+         select $1, $2, epoch, $3 from begun
          returning epoch",
         partition.show.0,
         partition.tier.as_str(),
@@ -267,6 +272,18 @@ pub async fn open(pool: &PgPool, partition: &Partition) -> StoreResult<Opening> 
         order_seconds: row.order_seconds,
     };
     Ok(Opening { version: row.version, terms, seats })
+}
+
+/// Every seat of a partition. Does not change while the show exists.
+pub async fn seats_in(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<SeatLabel>> {
+    let seats = sqlx::query_scalar!(
+        "select seat_id from show_seats where show_id = $1 and tier = $2",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_all(pool)
+    .await?;
+    labels(&seats)
 }
 
 /// Which tier each seat of a show belongs to. Does not change while the show exists.

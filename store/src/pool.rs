@@ -1,55 +1,178 @@
-//! The connection pool, with sqlx's trap closed, and migrations.
+//! The way to the database: a bounded pool behind a circuit breaker, and migrations.
+//!
+//! [`PgPool`] and [`PgConnection`] stand in for sqlx's of the same names and are used alike. What
+//! they add: no wait is without end, and a connection on which one ended early is thrown away.
+//! sqlx sets neither keepalive nor a user timeout on its sockets and has no way to them, so a peer
+//! that is frozen or gone without a word is noticed here or not at all; `tcp_user_timeout` below is
+//! the server's own.
 
-use std::{future::Future, str::FromStr as _, time::Duration};
+use std::{future::Future, io, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use contract::deadline::STATEMENT_MAX;
+use futures_util::{TryFutureExt as _, future::BoxFuture, stream::BoxStream};
+use platform::breaker::{Away, Breaker, Rules};
 use sqlx::{
-    Executor as _, PgPool,
+    ConnectOptions as _, Connection as _, Either, Error, Execute, Executor, Postgres, SqlStr,
     migrate::Migrator,
-    postgres::{PgConnectOptions, PgPoolOptions},
+    postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
+use tokio::time::Instant;
+
+use crate::connection::{PgConnection, Transaction};
 
 /// Every change of the schema, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
+/// Longest wait for a connection: for a free one, for a new one, for a sign of life of an idle one.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
+
+const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait: ACQUIRE_WAIT };
+
+/// Connections to the database. Cheap to clone.
+///
+/// Getting one fails at once while the breaker is open. Statements on a connection one already has
+/// are sent in any case.
+#[derive(Clone, Debug)]
+pub struct PgPool {
+    connections: sqlx::PgPool,
+    breaker: Breaker,
+}
 
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
 /// nobody's start.
 pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<PgPool> {
-    let statement_ms = STATEMENT_MAX.as_millis().to_string();
-    let options = PgConnectOptions::from_str(url)
-        .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?
-        .application_name(name)
-        .options([
-            ("statement_timeout", statement_ms.as_str()),
-            ("lock_timeout", "3000"),
-            // The rollback below mostly finds nothing to roll back; that is no news.
-            ("client_min_messages", "error"),
-            ("idle_in_transaction_session_timeout", statement_ms.as_str()),
-            ("tcp_user_timeout", "10000"),
-            ("client_connection_check_interval", "1000"),
-        ]);
-    Ok(PgPoolOptions::new()
+    let connections = PgPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_WAIT)
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                // A `begin` that was cancelled leaves its transaction open in the pool, and the
-                // next user's writes would be lost with it. Begun first, because a rollback of
-                // nothing is worth a warning in the server's log.
-                connection.execute("begin; rollback").await?;
-                Ok(true)
-            })
-        })
-        .connect_lazy_with(options))
+        .connect_lazy_with(options(url, name)?);
+    Ok(PgPool { connections, breaker: Breaker::new(RULES) })
 }
 
-/// Runs database work to its end, even when the request that wanted it goes away: a future that
-/// is dropped half way through a transaction leaves its connection in doubt.
+/// Applies the migrations that are missing; of several processes that try, one does it.
+pub async fn migrate(url: &str) -> anyhow::Result<()> {
+    let mut connection = options(url, "migrate")?.connect().await?;
+    MIGRATIONS.run(&mut connection).await?;
+    Ok(connection.close().await?)
+}
+
+fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
+    let statement_ms = STATEMENT_MAX.as_millis().to_string();
+    let options = PgConnectOptions::from_str(url)
+        .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?;
+    Ok(options.application_name(name).options([
+        ("statement_timeout", statement_ms.as_str()),
+        ("lock_timeout", "3000"),
+        ("client_min_messages", "error"),
+        ("idle_in_transaction_session_timeout", statement_ms.as_str()),
+        ("tcp_user_timeout", "10000"),
+        ("client_connection_check_interval", "1000"),
+    ]))
+}
+
+impl PgPool {
+    /// A connection that answers, or an error in [`ACQUIRE_WAIT`]; at once while the breaker is
+    /// open.
+    pub async fn acquire(&self) -> sqlx::Result<PgConnection> {
+        let began = self.breaker.enter().map_err(not_asked)?;
+        match self.connections.acquire().await {
+            Ok(connection) => {
+                self.breaker.answered();
+                Ok(PgConnection::new(connection, self.clone()))
+            }
+            Err(error) => {
+                self.observe(began, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Begins a transaction. Dropped without a commit, it is rolled back.
+    pub async fn begin(&self) -> sqlx::Result<Transaction> {
+        Transaction::begin(self.acquire().await?).await
+    }
+
+    /// Waits until every connection has come back, and closes them.
+    pub async fn close(&self) {
+        self.connections.close().await;
+    }
+
+    /// Counts an answer of the database, whatever it said.
+    pub(crate) fn answered(&self) {
+        self.breaker.answered();
+    }
+
+    /// Counts an error of a call that began then. Returns whether the connection is at its end.
+    pub(crate) fn observe(&self, began: Instant, error: &Error) -> bool {
+        if matches!(error, Error::Database(_)) {
+            self.breaker.answered();
+            return false;
+        }
+        let is_silence = matches!(
+            error,
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut
+        );
+        if is_silence && self.breaker.failed(began) {
+            // They lead to the same silence, and each would cost somebody a wait to find out.
+            while let Some(idle) = self.connections.try_acquire() {
+                drop(idle.detach());
+            }
+        }
+        is_silence
+    }
+}
+
+/// Each statement on a connection of its own.
+impl<'p> Executor<'p> for &PgPool {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, sqlx::Result<Either<PgQueryResult, PgRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pool = self.clone();
+        let fetched = async move { pool.acquire().await?.fetch(query).await };
+        Box::pin(fetched.try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.fetch_optional(query).await })
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, sqlx::Result<PgStatement>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.prepare_with(sql, parameters).await })
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<sqlx::Describe<Postgres>>>
+    where
+        'p: 'e,
+    {
+        let pool = self.clone();
+        Box::pin(async move { pool.acquire().await?.describe(sql).await })
+    }
+}
+
+/// Runs database work to its end, even when the request that wanted it goes away: whether it was
+/// done must not depend on how long a client waits.
 pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
-    #[expect(clippy::disallowed_methods, reason = "bounded by the statement timeout")]
+    #[expect(clippy::disallowed_methods, reason = "bounded by what its statements may take")]
     let task = tokio::spawn(work);
     match task.await {
         Ok(value) => value,
@@ -61,4 +184,8 @@ pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 
 pub async fn check(pool: PgPool) -> Result<(), String> {
     let answer = sqlx::query!("select 1 as one").fetch_one(&pool).await;
     answer.map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn not_asked(away: Away) -> Error {
+    Error::Io(io::Error::new(io::ErrorKind::NotConnected, away))
 }

@@ -2,68 +2,70 @@
 //! decided visible to everybody at once; the database has the last word.
 //!
 //! Every call may fail or time out, and may have taken effect all the same: a lock is only ever a
-//! reason to look closer.
+//! reason to look closer. A *generation* per partition tells whether the locks are whole: who
+//! locks must name it, and a flush takes it away with the locks.
+
+mod mirror;
 
 use std::{collections::HashMap, sync::LazyLock, time::Duration};
 
-use contract::{BookingId, SeatLabel, ShowId};
+use contract::{BookingId, SeatLabel, ShowId, topology::Partition};
 use platform::cache::Cache;
-use redis::{RedisResult, Script};
+use redis::{RedisResult, Script, ScriptInvocation};
+use uuid::Uuid;
+
+pub use mirror::mirror;
 
 static LOCK: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("scripts/lock_seats.lua")));
-static RELEASE: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/release_seats.lua")));
+static MEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/mend_locks.lua")));
+static CONFIRM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/confirm_generation.lua")));
 
 /// Most seats one script call takes: Redis serves nobody else meanwhile.
 const SEATS_PER_CALL_MAX: usize = 500;
+/// A generation that nobody confirms ends by itself.
+const GENERATION_TTL: Duration = Duration::from_hours(1);
+
+/// A time during which the locks of a partition were whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation(Uuid);
 
 fn key(show: ShowId, seat: &SeatLabel) -> String {
     format!("seat_lock:{{{show}}}:{seat}")
 }
 
+fn generation_key(partition: &Partition) -> String {
+    format!("seat_lock_generation:{{{}}}:{}", partition.show, partition.tier)
+}
+
 /// Locks seats for bookings, each seat for the one that is named with it. Returns the seats that
-/// another booking has, with that booking.
+/// another booking has, with that booking; `None` where the locks are not whole any more.
 pub async fn lock(
     cache: &Cache,
-    show: ShowId,
+    partition: &Partition,
+    generation: Generation,
     wanted: &[(SeatLabel, BookingId)],
     ttl: Duration,
-) -> RedisResult<HashMap<SeatLabel, BookingId>> {
+) -> RedisResult<Option<HashMap<SeatLabel, BookingId>>> {
     let mut taken = HashMap::new();
     for part in wanted.chunks(SEATS_PER_CALL_MAX) {
-        let holders: Vec<String> = call(cache, &LOCK, show, part, ttl).await?;
+        let mut call = LOCK.key(generation_key(partition));
+        call.arg(generation.0.to_string()).arg(millis(ttl));
+        for (seat, booking) in part {
+            call.key(key(partition.show, seat)).arg(booking.to_string());
+        }
+        let Some(holders) = run::<Option<Vec<String>>>(cache, &call).await? else {
+            return Ok(None);
+        };
         for ((seat, _), holder) in part.iter().zip(holders) {
             if let Ok(holder) = holder.parse() {
                 taken.insert(seat.clone(), holder);
             }
         }
     }
-    Ok(taken)
-}
-
-/// Keeps seats for their bookings for this long, whatever the lock said before: it was decided.
-pub async fn keep(
-    cache: &Cache,
-    show: ShowId,
-    won: &[(SeatLabel, BookingId)],
-    ttl: Duration,
-) -> RedisResult<()> {
-    for part in won.chunks(SEATS_PER_CALL_MAX) {
-        let mut pipeline = redis::pipe();
-        for (seat, booking) in part {
-            pipeline
-                .cmd("SET")
-                .arg(key(show, seat))
-                .arg(booking.to_string())
-                .arg("PX")
-                .arg(millis(ttl))
-                .ignore();
-        }
-        let mut connection = cache.connection()?;
-        cache.observe(pipeline.query_async::<()>(&mut connection).await)?;
-    }
-    Ok(())
+    Ok(Some(taken))
 }
 
 /// Gives seats back, as far as they are still locked for the booking named with them.
@@ -73,28 +75,45 @@ pub async fn release(
     freed: &[(SeatLabel, BookingId)],
 ) -> RedisResult<()> {
     for part in freed.chunks(SEATS_PER_CALL_MAX) {
-        let _: i64 = call(cache, &RELEASE, show, part, Duration::ZERO).await?;
+        let mut call = MEND.prepare_invoke();
+        for (seat, booking) in part {
+            call.key(key(show, seat)).arg(booking.to_string()).arg("").arg(0);
+        }
+        run::<u64>(cache, &call).await?;
     }
     Ok(())
 }
 
-async fn call<T: redis::FromRedisValue>(
-    cache: &Cache,
-    script: &Script,
-    show: ShowId,
-    seats: &[(SeatLabel, BookingId)],
-    ttl: Duration,
-) -> RedisResult<T> {
-    let mut invocation = script.prepare_invoke();
-    for (seat, _) in seats {
-        invocation.key(key(show, seat));
-    }
-    invocation.arg(millis(ttl));
-    for (_, booking) in seats {
-        invocation.arg(booking.to_string());
-    }
+/// Begins a generation: whoever locks under an earlier one is told that it is over. It counts once
+/// it is [confirmed](confirm).
+pub async fn begin(cache: &Cache, partition: &Partition) -> RedisResult<Generation> {
+    let generation = Generation(Uuid::now_v7());
+    let mut set = redis::cmd("SET");
+    set.arg(generation_key(partition)).arg(format!("begun {}", generation.0));
+    set.arg("PX").arg(millis(GENERATION_TTL));
     let mut connection = cache.connection()?;
-    cache.observe(invocation.invoke_async(&mut connection).await)
+    cache.observe(set.query_async::<()>(&mut connection).await)?;
+    Ok(generation)
+}
+
+/// Says that the locks are whole. `false` where Redis has forgotten the generation, or somebody
+/// has begun another.
+pub async fn confirm(
+    cache: &Cache,
+    partition: &Partition,
+    generation: Generation,
+) -> RedisResult<bool> {
+    let mut call = CONFIRM.key(generation_key(partition));
+    call.arg(generation.0.to_string()).arg(millis(GENERATION_TTL));
+    run(cache, &call).await
+}
+
+async fn run<T: redis::FromRedisValue>(
+    cache: &Cache,
+    call: &ScriptInvocation<'_>,
+) -> RedisResult<T> {
+    let mut connection = cache.connection()?;
+    cache.observe(call.invoke_async(&mut connection).await)
 }
 
 fn millis(ttl: Duration) -> u64 {

@@ -10,7 +10,7 @@ use contract::keys::MasterKey;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::time::Instant;
 
-use crate::{MIGRATIONS, PgPool};
+use crate::PgPool;
 
 /// Virtual hosts that `./dev` makes; a test waits until one is free.
 const SLOTS: i32 = 4;
@@ -55,9 +55,7 @@ impl Slot {
             master_key_text: setting("USHER_MASTER_KEY"),
             _lock: Arc::new(lock),
         };
-        let pool = slot.pool();
-        MIGRATIONS.run(&pool).await.expect("the migrations fit an empty database");
-        pool.close().await;
+        crate::migrate(&slot.database_url).await.expect("the migrations fit an empty database");
         let client = redis::Client::open(slot.redis_url.as_str()).expect("REDIS_URL is readable");
         let mut connection =
             client.get_multiplexed_async_connection().await.expect("redis answers");

@@ -27,10 +27,7 @@ impl Migrate {
 
 /// Applies the migrations that are missing; of several processes that try, one does it.
 pub async fn run(database_url: &str) -> anyhow::Result<()> {
-    let pool = store::connect(database_url, "migrate", 1)?;
-    store::MIGRATIONS.run(&pool).await.context(
+    store::migrate(database_url).await.context(
         "the schema cannot be brought up to date: is PostgreSQL running, and DATABASE_URL right?",
-    )?;
-    pool.close().await;
-    Ok(())
+    )
 }

@@ -65,8 +65,7 @@ impl Index {
     }
 
     /// Whether the rank is in the line.
-    #[cfg(test)]
-    fn contains(&self, rank: u64) -> bool {
+    pub(crate) fn contains(&self, rank: u64) -> bool {
         let (word, bit) = place_of(rank.min(RANK_MAX + 1));
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }

@@ -85,6 +85,9 @@ struct Memory {
     /// The last id read from the stream.
     last_id: String,
     index: Index,
+    /// The line as it was before the store lost it: of those who left it then, the store does
+    /// not know, and they must not count again.
+    lost: Option<Index>,
     outflow: Outflow,
     /// Until then visitors come back after a loss, and numbers stay as they were.
     settles_at: Option<Instant>,
@@ -117,6 +120,7 @@ impl Line {
                 seen: Progress::default(),
                 last_id: "0-0".into(),
                 index: Index::default(),
+                lost: None,
                 outflow: Outflow::default(),
                 settles_at: None,
                 registered_epoch: None,
@@ -151,20 +155,16 @@ impl Line {
         if matches!(gate, Gate::Early { lottery: true }) {
             return Standing { ahead: None, waiting, eta: None };
         }
-        let computed = memory.index.before(spot.rank);
+        let computed = memory.ahead_of(spot.rank);
         let settles = memory.settles_at.is_some_and(|at| now < at);
         let pace = memory.outflow.per_second(now);
         let visitor = memory.visitors.get_mut(&spot.place.ticket);
         let told = visitor.as_ref().and_then(|visitor| visitor.ahead_told);
-        // While visitors come back, those ahead may be missing still: no number is better than
-        // the last one told, or else the number of the place itself.
-        let ahead = if settles {
-            told.or(spot.ahead_max())
-        } else {
-            Some(told.map_or(computed, |told| told.min(computed)))
-        };
+        // While visitors come back, those ahead may be missing still, and another node may have
+        // told less than this one: what a visitor knows stands.
+        let ahead = (!settles).then(|| told.map_or(computed, |told| told.min(computed)));
         if let Some(visitor) = visitor {
-            visitor.ahead_told = ahead;
+            visitor.ahead_told = ahead.or(told);
         }
         let eta = match gate {
             Gate::Open => ahead.and_then(|ahead| estimate::wait(ahead, pace, rate)),
@@ -177,6 +177,15 @@ impl Line {
             high: eta.high.saturating_add(later),
         });
         Standing { ahead, waiting, eta }
+    }
+
+    /// Notes what a visitor was told with the ticket, by this node or another.
+    pub(crate) fn was_told(&self, spot: &Spot, ahead: u64) {
+        self.polled(spot);
+        if let Some(visitor) = self.memory().visitors.get_mut(&spot.place.ticket) {
+            let least = visitor.ahead_told.map_or(ahead, |told| told.min(ahead));
+            visitor.ahead_told = Some(least);
+        }
     }
 
     /// Remembers a visitor who polls.
@@ -293,6 +302,9 @@ impl Line {
         memory.loaded = true;
         // Nobody watches from here before the first picture is there.
         memory.registered_epoch.get_or_insert(snapshot.seen.epoch);
+        if memory.seen.epoch != 0 && memory.seen.epoch != snapshot.seen.epoch {
+            memory.lost = Some(std::mem::take(&mut memory.index));
+        }
         memory.seen = snapshot.seen;
         memory.last_id = snapshot.last_id;
         memory.index = snapshot.index;
@@ -343,6 +355,13 @@ impl Line {
 }
 
 impl Memory {
+    /// How many are ahead of a rank: no more than there were when the store lost the line.
+    fn ahead_of(&self, rank: u64) -> u64 {
+        let now = self.index.before(rank);
+        let lost = self.lost.as_ref().filter(|lost| lost.contains(rank));
+        lost.map_or(now, |lost| now.min(lost.before(rank)))
+    }
+
     fn signal(&self, ticket: TicketId, signal: Signal) {
         if let Some(visitor) = self.visitors.get(&ticket) {
             visitor.signal.send_if_modified(|was| std::mem::replace(was, signal) != signal);

@@ -260,6 +260,15 @@ fn known_place(
 ) -> Place {
     match proof {
         Proof::Ticket(place) if place.account == account => place.clone(),
-        _ => Place { ticket, account, show: line.show, lane: 0, epoch: 0, number: 0, joined_at },
+        _ => Place {
+            ticket,
+            account,
+            show: line.show,
+            lane: 0,
+            epoch: 0,
+            number: 0,
+            joined_at,
+            told: None,
+        },
     }
 }

@@ -5,11 +5,8 @@ use contract::{ShowId, TicketId, place_ticket::Place};
 
 use crate::LineError;
 
-/// Ranks up to this belong to those who were drawn by lot; the scripts use the same bound.
-pub(crate) const DRAWN_MAX: u64 = 1 << 20;
-
 /// A place, and its rank: the order in which the line is served. Without a lot it is the number,
-/// above [`DRAWN_MAX`].
+/// above those that are drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub place: Place,
@@ -22,16 +19,6 @@ impl Spot {
         read(show, ticket, record)
             .ok_or_else(|| LineError::Unreadable(format!("ticket `{ticket}`, record `{record}`")))
     }
-
-    /// Whether the place was drawn by lot.
-    pub(crate) fn is_drawn(&self) -> bool {
-        self.rank <= DRAWN_MAX
-    }
-
-    /// The most that can be ahead, where nothing else is known.
-    pub(crate) fn ahead_max(&self) -> Option<u64> {
-        (!self.is_drawn()).then(|| self.place.number.saturating_sub(1))
-    }
 }
 
 fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
@@ -42,6 +29,6 @@ fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
     let epoch = fields.next()?.parse().ok()?;
     let joined_at = DateTime::from_timestamp(fields.next()?.parse().ok()?, 0)?;
     let ticket: TicketId = ticket.parse().ok()?;
-    let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at };
+    let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at, told: None };
     Some(Spot { place, rank })
 }

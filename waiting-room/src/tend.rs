@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use platform::faults::failpoint;
 use store::{board::Sale, line as log};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -136,6 +137,9 @@ impl Rounds {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();
+                if !taken.is_empty() {
+                    failpoint("after-admit");
+                }
                 self.unlogged.extend(taken);
                 self.record(room, line).await?;
             }
@@ -189,6 +193,7 @@ async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineErro
     if logged.is_empty() {
         return Ok(());
     }
+    failpoint("after-log");
     let admissions = logged
         .into_iter()
         .map(|admission| (admission, room.passes.first_expiry(&admission).timestamp_millis()));

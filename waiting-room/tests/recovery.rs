@@ -37,7 +37,9 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
     eventually("everybody is back in place", SOON, || async {
         for (turn, visitor) in visitors.iter().enumerate() {
             let place = stage.look(0, visitor).await;
-            assert!(place.position.unwrap() <= turn as u64 + 1, "a number rose");
+            // No number is told while visitors are coming back: the one they know stands.
+            let told = place.position.unwrap_or_default();
+            assert!(told <= turn as u64 + 1, "a number rose");
             if (place.position, place.waiting) != (Some(turn as u64 + 1), 9) {
                 return None;
             }
@@ -46,8 +48,13 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
     })
     .await;
     for (socket, position) in [(&mut early, 3), (&mut late, 7)] {
-        for _ in 0..3 {
-            assert_eq!(socket.frame_of("position").await["position"], position);
+        let mut told = 0;
+        while told < 3 {
+            let frame = socket.frame_of("position").await;
+            if !frame["position"].is_null() {
+                assert_eq!(frame["position"], position);
+                told += 1;
+            }
         }
     }
 

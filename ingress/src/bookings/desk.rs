@@ -25,25 +25,26 @@ pub(crate) struct Shared {
 }
 
 impl Desk {
-    /// Opens the desk. Returns it with the connection that must be up for it to take anything in.
+    /// Opens the desk. Returns it with the publisher it cannot take anything in without.
     pub(crate) fn open(
         state: State,
         master: &MasterKey,
         amqp_url: &str,
         shutdown: &Shutdown,
-    ) -> anyhow::Result<(Self, Broker)> {
+    ) -> anyhow::Result<(Self, Publisher)> {
         let publishing = Broker::connect(amqp_url, "ingress-publish", shutdown)?;
         let consuming = Broker::connect(amqp_url, "ingress-outcomes", shutdown)?;
+        let publisher = Publisher::new(publishing);
         let outcomes = Outcomes::default();
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
         let desk = Self(Arc::new(Shared {
             halls: Halls::new(state.pool.clone()),
             ids: BookingIds::new(master),
-            intake: Intake::new(Publisher::new(publishing.clone()), shutdown.clone()),
+            intake: Intake::new(publisher.clone(), shutdown.clone()),
             outcomes,
             state,
         }));
-        Ok((desk, publishing))
+        Ok((desk, publisher))
     }
 }
 

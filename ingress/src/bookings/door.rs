@@ -182,6 +182,8 @@ async fn seats_exist(
 
 #[cfg(test)]
 mod tests {
+    use proptest::{collection::vec, prelude::*};
+
     use super::*;
 
     fn headers(name: &'static str, value: &'static str) -> HeaderMap {
@@ -196,6 +198,30 @@ mod tests {
         );
         assert_eq!(prefer_wait(&headers("prefer", "wait=999")).unwrap(), Some(PREFER_WAIT_MAX));
         assert!(prefer_wait(&headers("prefer", "wait=soon")).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_preference_makes_anybody_wait_longer_than_the_limit(
+            bytes in vec(any::<u8>(), 0..40), wait in "[0-9\"+. -]{0,24}",
+        ) {
+            for value in [bytes, format!("wait={wait}").into_bytes()] {
+                let Ok(value) = axum::http::HeaderValue::from_bytes(&value) else { continue };
+                let headers = HeaderMap::from_iter([("prefer".parse().unwrap(), value)]);
+                if let Ok(Some(wait)) = prefer_wait(&headers) {
+                    prop_assert!(wait <= PREFER_WAIT_MAX);
+                }
+            }
+        }
+
+        #[test]
+        fn a_wait_is_read_wherever_it_stands(seconds in 0..=30u64, quoted: bool) {
+            let wait = if quoted { format!("wait=\"{seconds}\"") } else { format!("wait={seconds}") };
+            for value in [wait.clone(), format!("respond-async, {wait}"), format!("{wait}; x=1")] {
+                let headers = HeaderMap::from_iter([("prefer".parse().unwrap(), value.parse().unwrap())]);
+                prop_assert_eq!(prefer_wait(&headers).unwrap(), Some(Duration::from_secs(seconds)));
+            }
+        }
     }
 
     #[test]

@@ -34,8 +34,11 @@ use crate::{errors::database, idempotency::IdempotencyKey};
     responses(
         (status = 201, description = "held", body = Hold),
         (status = 202, description = "stored, and decided later than the wait", body = Accepted),
+        (status = 403, description = "PASS_REQUIRED, PASS_INVALID"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
         (status = 409, description = "SEAT_TAKEN with takenSeats and alternatives, SOLD_OUT, SALE_NOT_OPEN, SALE_CLOSED, PASS_USED, EXPIRED"),
-        (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED")),
+        (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
+        (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
 pub(crate) async fn hold(
     State(desk): State<Desk>,
@@ -122,18 +125,8 @@ pub(crate) async fn release(
         ));
     }
     let ended = store::detached(async move {
-        let ended = bookings::end_one(
-            &desk.state.pool,
-            &seen.partition,
-            id,
-            caller.account,
-            Ending::Released,
-        )
-        .await;
-        if let Ok(Some(ended)) = &ended {
-            super::orders::unlock(&desk.state.cache, seen.partition.show, ended).await;
-        }
-        ended
+        let (pool, partition) = (&desk.state.pool, &seen.partition);
+        bookings::end_one(pool, partition, id, caller.account, Ending::Released).await
     });
     ended.await.map_err(database)?;
     Ok(StatusCode::NO_CONTENT)

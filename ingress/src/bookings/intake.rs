@@ -15,6 +15,7 @@ use contract::{
 use platform::{
     Shutdown,
     broker::{PublishError, Publisher},
+    faults::{Guarantee, failpoint, without},
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -56,6 +57,9 @@ impl Intake {
         if self.line(partition).try_send(Waiting { request, answer }).is_err() {
             metrics::counter!("usher_intake_full_total").increment(1);
             return Err(full);
+        }
+        if without(Guarantee::Confirm) {
+            return Ok(());
         }
         told.await.unwrap_or(Err(PublishError::Unknown("this node is stopping")))
     }
@@ -126,7 +130,11 @@ async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waitin
         Box::pin(publish(publisher, partition, first)).await;
         return Box::pin(publish(publisher, partition, second)).await;
     }
+    failpoint("before-publish");
     let told = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
+    if told.is_ok() {
+        failpoint("after-confirm");
+    }
     for answer in answers {
         // A client that went away is not told; its booking is decided all the same.
         let _ = answer.send(told.clone());

@@ -1,7 +1,5 @@
 //! Orders: placed, paid, cancelled, shown, and their tickets.
 
-use std::time::Duration;
-
 use axum::{
     Json,
     extract::{Path, State},
@@ -10,7 +8,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use contract::{
-    AccountId, OrderId, ShowId,
+    AccountId, OrderId,
     api::{
         BASE, Page,
         bookings::{ConfirmPayment, Customer, NewOrder, Order, Ticket},
@@ -18,15 +16,11 @@ use contract::{
     booking::OrderStatus,
     topology::Partition,
 };
-use platform::{
-    cache::Cache,
-    http::{ApiError, ApiResult, Body, Params, PathId, SignedIn},
-};
+use platform::http::{ApiError, ApiResult, Body, Params, PathId, SignedIn};
 use serde::Deserialize;
 use store::{
-    bookings::{self, Ended, Ending},
+    bookings::{self, Ending},
     orders::{self, Payment, Placement},
-    seat_locks,
 };
 
 use super::Desk;
@@ -35,9 +29,6 @@ use crate::{
     idempotency::{IdempotencyKey, Write},
     page::Window,
 };
-
-/// A sold seat stays locked until its show is long over.
-const SOLD_LOCK_AFTER_START: chrono::Duration = chrono::Duration::hours(6);
 
 /// Makes an order from a hold. The same hold gives the same order.
 #[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = NewOrder,
@@ -159,10 +150,7 @@ pub(crate) async fn confirm_payment(
     let paying = desk.clone();
     let paid = store::detached(async move { orders::confirm(&paying.state.pool, id, owner).await });
     match paid.await.map_err(database)? {
-        Payment::Confirmed(order) => {
-            keep_sold(&desk, &order).await;
-            Ok(Json(*order))
-        }
+        Payment::Confirmed(order) => Ok(Json(*order)),
         Payment::TooLate(order) => Err(over(order.status)),
         Payment::NoSuchOrder => Err(ApiError::not_found("ORDER_NOT_FOUND")),
     }
@@ -215,11 +203,7 @@ async fn end(desk: &Desk, order: &Order, owner: AccountId, ending: Ending) -> Ap
     let partition = Partition { show: order.show_id, tier: order.tier.clone() };
     let (desk, booking) = (desk.clone(), order.booking_id);
     let ended = store::detached(async move {
-        let ended = bookings::end_one(&desk.state.pool, &partition, booking, owner, ending).await;
-        if let Ok(Some(ended)) = &ended {
-            unlock(&desk.state.cache, partition.show, ended).await;
-        }
-        ended
+        bookings::end_one(&desk.state.pool, &partition, booking, owner, ending).await
     });
     ended.await.map_err(database)?;
     Ok(())
@@ -232,26 +216,6 @@ fn over(status: OrderStatus) -> ApiError {
         _ => ("ORDER_EXPIRED", "the time to pay is over and the seats are free again"),
     };
     ApiError::conflict(code, detail)
-}
-
-/// Gives seats back in Redis; a failure is harmless, the locks end by themselves.
-pub(super) async fn unlock(cache: &Cache, show: ShowId, ended: &Ended) {
-    let freed: Vec<_> = ended.seats.iter().map(|seat| (seat.clone(), ended.booking)).collect();
-    if seat_locks::release(cache, show, &freed).await.is_err() {
-        metrics::counter!("usher_seat_locks_failed_total").increment(1);
-    }
-}
-
-/// Keeps the locks of sold seats until the show is over.
-async fn keep_sold(desk: &Desk, order: &Order) {
-    let board = desk.state.board.borrow().clone();
-    let Some(sale) = board.sale(order.show_id) else { return };
-    let left = (sale.starts_at + SOLD_LOCK_AFTER_START - board.now()).to_std();
-    let ttl = left.unwrap_or(Duration::from_mins(1));
-    let sold: Vec<_> = order.seat_ids.iter().map(|seat| (seat.clone(), order.booking_id)).collect();
-    if seat_locks::keep(&desk.state.cache, order.show_id, &sold, ttl).await.is_err() {
-        metrics::counter!("usher_seat_locks_failed_total").increment(1);
-    }
 }
 
 /// The ticket of a confirmed order, as JSON.
@@ -284,7 +248,8 @@ pub(crate) async fn ticket(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageParams {
-    /// 1 to 100, 20 by default.
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
     cursor: Option<String>,
 }

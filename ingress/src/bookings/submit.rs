@@ -23,6 +23,7 @@ use contract::{
 };
 use platform::{
     broker::PublishError,
+    faults::{Guarantee, sometimes, without},
     http::{ApiError, ApiResult, Body, PathId, SignedIn},
 };
 use store::bookings::{self, Seen};
@@ -122,7 +123,7 @@ pub(crate) async fn take_in(
     kind: Kind,
     wait: Duration,
 ) -> ApiResult<Taken> {
-    let IdempotencyKey(key) = key?;
+    let key = key?.0.filter(|_| !without(Guarantee::Idempotency));
     let SignedIn(caller) = caller?;
     let board = desk.state.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
@@ -141,19 +142,22 @@ pub(crate) async fn take_in(
         None => Known::Not,
     };
     if known == Known::Accepted {
-        return told(desk, &waiter, booking, wait).await;
+        return Ok(told(desk, &waiter, booking, wait).await);
     }
     let now = board.now();
     let ticket = match door::pass_through(desk, &sale, now, caller.account, &asked, headers).await {
         Ok(ticket) => ticket,
         // A keyed request that would be refused now may have been accepted before: so it is again.
         Err(_) if key.is_some() && is_decided(desk, booking).await => {
-            return told(desk, &waiter, booking, wait).await;
+            return Ok(told(desk, &waiter, booking, wait).await);
         }
         // It may be on its queue all the same: then a refusal would be a lie.
         Err(_) if known == Known::Perhaps => return Err(unknown(booking, "asked before")),
         Err(refusal) => return Err(refusal),
     };
+    if known == Known::Perhaps {
+        sometimes("unknown publish retried");
+    }
     let partition = Partition { show: asked.show, tier: asked.tier };
     let request = BookingRequested {
         booking_id: booking,
@@ -175,34 +179,34 @@ pub(crate) async fn take_in(
     if let Some(key) = &key {
         remember(desk, &partition, caller.account, key, booking, remembered).await;
     }
-    published.map_err(|error| not_published(&error, booking))?;
+    if let Err(error) = published {
+        return Err(not_published(&error, known, booking));
+    }
     metrics::counter!("usher_accepted_total",
         "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
     .increment(1);
-    told(desk, &waiter, booking, wait).await
+    Ok(told(desk, &waiter, booking, wait).await)
 }
 
 /// The outcome, where the client wants to wait for it and it comes in time.
-async fn told(
-    desk: &Desk,
-    waiter: &Waiter,
-    booking: BookingId,
-    wait: Duration,
-) -> ApiResult<Taken> {
+async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
     let decided = match wait {
         Duration::ZERO => None,
-        wait => waiter.outcome(&desk.state.pool, wait).await.map_err(database)?,
+        // A database that cannot tell the outcome does not make the booking less accepted.
+        wait => waiter.outcome(&desk.state.pool, wait).await.unwrap_or_default(),
     };
-    Ok(Taken { booking, decided })
+    Taken { booking, decided }
 }
 
 async fn is_decided(desk: &Desk, booking: BookingId) -> bool {
     matches!(bookings::seen(&desk.state.pool, booking).await, Ok(Some(_)))
 }
 
-fn not_published(error: &PublishError, booking: BookingId) -> ApiError {
+fn not_published(error: &PublishError, before: Known, booking: BookingId) -> ApiError {
     metrics::counter!("usher_not_accepted_total").increment(1);
     match error {
+        // Not this time; but the time before it may have been.
+        PublishError::Refused(why) if before == Known::Perhaps => unknown(booking, why),
         PublishError::Refused(why) => ApiError::unavailable(
             "QUEUE_UNAVAILABLE",
             format!("the booking was not accepted ({why}); send it again"),

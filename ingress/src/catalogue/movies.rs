@@ -33,7 +33,8 @@ pub(super) struct MoviesWanted {
     q: Option<String>,
     /// A genre, such as `Drama`.
     genre: Option<String>,
-    /// 1 to 100; 20 where it is absent.
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,
@@ -104,7 +105,8 @@ pub(super) struct ShowsWanted {
     date: Option<NaiveDate>,
     /// In this theatre alone.
     theatre_id: Option<TheatreId>,
-    /// 1 to 100; 20 where it is absent.
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,

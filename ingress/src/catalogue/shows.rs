@@ -17,7 +17,8 @@ use crate::{errors::database, page::Window, state::State};
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct UpcomingWanted {
-    /// 1 to 100; 20 where it is absent.
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,

@@ -24,7 +24,8 @@ use crate::{
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct TheatresWanted {
-    /// 1 to 100; 20 where it is absent.
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
     /// `nextCursor` of the page before.
     cursor: Option<String>,

@@ -9,7 +9,7 @@ use lapin::{
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
     },
-    types::FieldTable,
+    types::{AMQPValue, FieldTable},
 };
 use tracing::{debug, warn};
 
@@ -17,6 +17,8 @@ use super::{Broker, Link};
 use crate::Shutdown;
 
 const ACK_WAIT: Duration = Duration::from_secs(5);
+/// The broker has this long to declare what a consumer needs.
+const PREPARE_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// One consumer on one channel of one connection. When any of the three is lost, the session is
@@ -93,6 +95,15 @@ pub async fn ack_all(last: &Delivery) -> bool {
     matches!(tokio::time::timeout(ACK_WAIT, acking).await, Ok(Ok(true)))
 }
 
+/// How often a delivery of a quorum queue has come back before.
+#[must_use]
+pub fn times_returned(delivery: &Delivery) -> i64 {
+    let headers = delivery.properties.headers().as_ref();
+    // The first delivery has no such header in RabbitMQ 3.10 to 4.x.
+    let count = headers.and_then(|headers| headers.inner().get("x-delivery-count"));
+    count.and_then(AMQPValue::as_long_long_int).unwrap_or(0)
+}
+
 /// What becomes of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consumption {
@@ -125,7 +136,8 @@ impl Broker {
                 link = self.link_soon() => match link { Some(link) => link, None => return },
             };
             let opened = async {
-                let queue = prepare(link.channel().await?).await?;
+                let preparing = async { prepare(link.channel().await?).await };
+                let queue = tokio::time::timeout(PREPARE_WAIT, preparing).await??;
                 Session::open(Arc::clone(&link), &queue, prefetch).await
             };
             match opened.await {
@@ -150,17 +162,21 @@ where
             delivery = session.next() => match delivery { Some(delivery) => delivery, None => break },
         };
         let acker = delivery.acker.clone();
-        let settled = match handle(delivery).await {
-            Consumption::Ack => acker.ack(BasicAckOptions { multiple: false }).await,
-            Consumption::Retry => {
-                let settled = acker.nack(BasicNackOptions { multiple: false, requeue: true }).await;
-                shutdown.sleep(RETRY_WAIT).await;
-                settled
+        let consumption = handle(delivery).await;
+        let settling = async {
+            match consumption {
+                Consumption::Ack => acker.ack(BasicAckOptions { multiple: false }).await,
+                Consumption::Retry => {
+                    acker.nack(BasicNackOptions { multiple: false, requeue: true }).await
+                }
+                Consumption::Park => acker.reject(BasicRejectOptions { requeue: false }).await,
             }
-            Consumption::Park => acker.reject(BasicRejectOptions { requeue: false }).await,
         };
-        if !matches!(settled, Ok(true)) {
+        if !matches!(tokio::time::timeout(ACK_WAIT, settling).await, Ok(Ok(true))) {
             break;
+        }
+        if consumption == Consumption::Retry {
+            shutdown.sleep(RETRY_WAIT).await;
         }
     }
     session.close().await;

@@ -1,6 +1,7 @@
 //! Reading requests: bodies, parameters, and who is calling. What passes here is well-formed.
 
 use std::{
+    error::Error,
     fmt::Display,
     net::{IpAddr, SocketAddr},
     str::FromStr,
@@ -13,6 +14,7 @@ use axum::{
     http::{StatusCode, header, request::Parts},
 };
 use contract::access::{Caller, Role};
+use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
 use super::{ApiError, Door};
@@ -44,13 +46,9 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
             ));
         }
         let reading = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), BYTES_MAX));
-        let bytes = reading.await.map_err(|_| too_slow())?.map_err(|_| {
-            ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "BODY_TOO_LARGE",
-                format!("a body here has at most {BYTES_MAX} bytes"),
-            )
-        })?;
+        let bytes =
+            reading.await.map_err(|_| too_slow())?.map_err(|error| not_whole(&error, BYTES_MAX))?;
+        is_object(&bytes)?;
         let mut json = serde_json::Deserializer::from_slice(&bytes);
         let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let inner = error.inner();
@@ -68,6 +66,25 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
 fn too_slow() -> ApiError {
     let detail = "the body came too slowly; send it again";
     ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
+}
+
+/// A body that is too long, or that the client broke off.
+fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
+    if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) {
+        let detail = format!("a body here has at most {bytes_max} bytes");
+        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
+    }
+    ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body broke off before its end")
+}
+
+/// serde would take an array for a struct, its elements for the fields in their order.
+fn is_object(bytes: &[u8]) -> Result<(), ApiError> {
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    let json = serde_json::from_slice::<serde::de::IgnoredAny>(bytes);
+    json.map_err(|error| malformed(&error))?;
+    Err(ApiError::invalid("", "the body is not an object"))
 }
 
 fn malformed(error: &serde_json::Error) -> ApiError {

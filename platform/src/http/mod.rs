@@ -4,6 +4,7 @@ mod serve;
 mod problem;
 mod extract;
 mod origin;
+pub mod socket;
 
 pub use extract::{
     ADMIN_BODY_BYTES_MAX, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId, SignedIn,

@@ -5,11 +5,10 @@ use contract::{
     AccountId, BookingId, EventId, OrderId, SeatLabel, booking::State, message::BookingEvent,
     topology::Partition,
 };
-use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
 use super::facts::lock_quotas;
-use crate::{StoreResult, outbox, partitions};
+use crate::{PgConnection, PgPool, StoreResult, outbox, partitions};
 
 /// Why a live booking ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 
 use contract::{AccountId, BookingId, ShowId, TicketId};
-use sqlx::PgConnection;
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgConnection, StoreResult};
 
 /// Which of these bookings have been decided.
 pub async fn decided(

@@ -9,11 +9,11 @@ use contract::{
     message::BookingEvent,
     topology::Partition,
 };
-use sqlx::{PgConnection, PgPool};
+use platform::faults::{Guarantee, failpoint, sometimes, without};
 use uuid::Uuid;
 
 use crate::{
-    StoreError, StoreResult, orders, outbox,
+    PgConnection, PgPool, StoreError, StoreResult, orders, outbox,
     partitions::{self, Terms},
 };
 
@@ -65,6 +65,7 @@ pub async fn commit_outcomes(
         })
         .collect();
     insert_outcomes(tx, partition, epoch, terms, decided).await?;
+    failpoint("mid-inserts");
     let mut version = None;
     if !winners.is_empty() {
         insert_claims(tx, partition.show, &winners).await?;
@@ -209,6 +210,19 @@ async fn insert_claims(
     claims.sort_unstable();
     let wanted = claims.len();
     let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
+    if without(Guarantee::UniqueIndex) {
+        sqlx::query!(
+            "insert into seat_claims (show_id, seat_id, booking_id, state)
+             select $1, seat_id, booking_id, 'HELD'
+             from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)",
+            show.0,
+            &seats,
+            &bookings,
+        )
+        .execute(tx)
+        .await?;
+        return Ok(());
+    }
     let inserted = sqlx::query!(
         "insert into seat_claims (show_id, seat_id, booking_id, state)
          select $1, seat_id, booking_id, 'HELD'
@@ -224,6 +238,7 @@ async fn insert_claims(
     if usize::try_from(inserted) == Ok(wanted) {
         return Ok(());
     }
+    sometimes("seat conflict at the index");
     Err(StoreError::Constraint {
         constraint: CLAIM_CONFLICT.into(),
         source: sqlx::Error::RowNotFound,

@@ -7,9 +7,8 @@ use contract::{
     booking::{HoldStatus, Kind, Reason, State, Status},
     topology::Partition,
 };
-use sqlx::PgPool;
 
-use crate::{StoreError, StoreResult, error::readable, orders, partitions::labels};
+use crate::{PgPool, StoreError, StoreResult, error::readable, orders, partitions::labels};
 
 /// A decided booking, and whose it is.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use contract::{
     MovieId,
     api::catalogue::{Movie, MovieDetails},
 };
-use sqlx::{PgConnection, PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgConnection, PgPool, StoreResult};
 
 /// Which movies are wanted.
 #[derive(Clone, Debug, Default)]

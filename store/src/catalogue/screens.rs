@@ -4,10 +4,10 @@ use contract::{
     ScreenId, TheatreId,
     api::catalogue::{Layout, Screen, ScreenDetails, ScreenTier},
 };
-use sqlx::{PgConnection, PgExecutor, PgPool, types::Json};
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgConnection, PgPool, StoreResult};
 
 /// Finds a screen.
 pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResult<Option<Screen>> {

@@ -4,10 +4,10 @@ use contract::{
     ShowId,
     api::catalogue::{Layout, Price, SeatMap},
 };
-use sqlx::{PgPool, types::Json};
+use sqlx::types::Json;
 
 use super::seats::never_sold;
-use crate::{StoreResult, error::readable};
+use crate::{PgPool, StoreResult, error::readable};
 
 /// Reads the seat map in one statement, thus from one snapshot. Places of general admission are
 /// in no row and are not listed; a hold that has lapsed counts as free.

@@ -11,11 +11,11 @@ use contract::{
     MovieId, ScreenId, ShowId, TheatreId,
     api::catalogue::{Price, Show, ShowDetails, TierAvailable, WaitingRoom},
 };
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
-    StoreResult,
+    PgPool, StoreResult,
     board::{Sale, TierOnSale, room_mode, sale_state},
     error::readable,
 };

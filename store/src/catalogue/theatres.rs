@@ -4,10 +4,10 @@ use contract::{
     TheatreId,
     api::catalogue::{ScreenName, Theatre, TheatreDetails},
 };
-use sqlx::{PgConnection, PgPool, types::Json};
+use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::StoreResult;
+use crate::{PgConnection, PgPool, StoreResult};
 
 /// Theatres by name, with their screens: those after `after`, at most `limit`.
 pub async fn list(

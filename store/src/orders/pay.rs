@@ -5,10 +5,10 @@ use contract::{
     AccountId, BookingId, EventId, OrderId, ShowId, api::bookings::Order, booking::State,
     message::BookingEvent,
 };
-use sqlx::PgPool;
+use platform::faults::failpoint;
 
 use super::{new_ticket_code, read::by_id};
-use crate::{StoreResult, error::readable, outbox, partitions::labels};
+use crate::{PgPool, StoreResult, error::readable, outbox, partitions::labels};
 
 /// What came of a payment.
 #[derive(Debug)]
@@ -99,6 +99,8 @@ async fn confirm_with(
         seat_ids: labels(&row.seat_ids)?,
     };
     outbox::append(&mut tx, &[event]).await?;
+    failpoint("mid-payment");
     tx.commit().await?;
+    failpoint("after-payment");
     Ok(())
 }

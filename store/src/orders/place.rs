@@ -7,11 +7,10 @@ use contract::{
     message::BookingEvent,
     topology::Partition,
 };
-use sqlx::PgConnection;
 
 use super::{new_reference, read::of_booking};
 use crate::{
-    StoreResult,
+    PgConnection, StoreResult,
     bookings::{amount, lines_json},
     error::readable,
     outbox,
@@ -39,7 +38,7 @@ pub async fn place(
 ) -> StoreResult<Placement> {
     let row = sqlx::query!(
         r#"select b.show_id, b.tier, b.seat_ids as "seat_ids!", b.state::text as "state!",
-               b.expires_at > clock_timestamp() as "in_time!",
+               coalesce(b.expires_at > clock_timestamp(), true) as "in_time!",
                p.name, p.price, p.general_admission, s.currency, s.order_seconds,
                s.max_seats_per_user, s.hold_seconds
            from bookings b

@@ -6,10 +6,10 @@ use contract::{
     api::bookings::{Order, Ticket},
     booking::OrderStatus,
 };
-use sqlx::{PgExecutor, PgPool};
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::{StoreError, StoreResult, error::readable, partitions::labels};
+use crate::{PgPool, StoreError, StoreResult, error::readable, partitions::labels};
 
 struct Row {
     show_id: Uuid,

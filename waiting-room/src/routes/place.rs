@@ -159,7 +159,13 @@ pub(crate) async fn find(
         return Err(ApiError::not_found("PLACE_NOT_FOUND"));
     }
     let found = places::find(room, line, sale, ticket, proof).await?;
-    found.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))
+    let found = found.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))?;
+    if let (Proof::Ticket(Place { told: Some(told), .. }), Life::Waiting(spot)) =
+        (proof, &found.life)
+    {
+        line.was_told(spot, *told);
+    }
+    Ok(found)
 }
 
 fn proof_of(
@@ -214,6 +220,7 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
         epoch: 0,
         number: 0,
         joined_at: room.now(),
+        told: None,
     };
     status(room, &place, PlaceState::Admitted)
 }
@@ -249,6 +256,11 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
     {
         let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
         let standing = line.standing(spot, gate, sale.room.rate_per_second, opens_in);
+        if let Some(ahead) = standing.ahead {
+            // Whoever shows this ticket to another node is told no more there.
+            let told = Place { told: Some(ahead), ..place.clone() };
+            status.place_ticket = room.place_keys.sign(&told);
+        }
         status.ahead = standing.ahead;
         status.position = standing.ahead.map(|ahead| ahead + 1);
         status.eta_seconds = standing.eta;

@@ -4,10 +4,9 @@ use contract::{
     ShowId,
     api::catalogue::{RoomMode, ScreenDetails, ShowDetails, WaitingRoom},
 };
-use sqlx::PgConnection;
 
 use crate::{
-    StoreResult,
+    PgConnection, StoreResult,
     board::{SaleState, room_mode, sale_state},
     catalogue::seats,
 };

@@ -1,0 +1,349 @@
+//! Whole sales, decided batch by batch, with every outcome held against plain sets.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use chrono::DateTime;
+use contract::{
+    AccountId, BookingId, SeatLabel, TicketId,
+    booking::{Kind, Reason, Wish},
+    message::BookingRequested,
+};
+use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
+use store::bookings::{Decided, Outcome};
+
+use super::{Facts, Round, decide};
+use crate::seat_map::{SeatMap, naive::Seats};
+
+const N_ACCOUNTS: usize = 4;
+const MAX_SEATS_PER_USER: i32 = 5;
+
+/// A request in small numbers, so that requests meet.
+#[derive(Clone, Debug)]
+struct Ask {
+    /// The last one is nobody's.
+    account: usize,
+    /// Seats by their place in the hall, one past its end included, or a number of seats.
+    wish: Result<HashSet<usize>, u16>,
+    key: Option<u8>,
+    pass: Option<u8>,
+    late: bool,
+    /// It is the same as one that came before, so many back.
+    repeats: Option<usize>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// The requests, and the seats that undecided bookings elsewhere have locked meanwhile.
+    Batch(Vec<Ask>, HashSet<usize>),
+    /// A live booking ends.
+    End(usize),
+    /// Seats change hands behind the map's back, as it hears when it catches up.
+    Claim(HashSet<usize>),
+    Free(HashSet<usize>),
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let seats = proptest::collection::hash_set(0usize..17, 1..4);
+    let wish = prop_oneof![3 => seats.prop_map(Ok), 3 => (1u16..5).prop_map(Err)];
+    let rarely = |percent| proptest::bool::weighted(f64::from(percent) / 100.0);
+    (
+        0..=N_ACCOUNTS,
+        wish,
+        proptest::option::weighted(0.3, 0u8..3),
+        proptest::option::weighted(0.3, 0u8..2),
+        rarely(5),
+        proptest::option::weighted(0.1, 0usize..8),
+    )
+        .prop_map(|(account, wish, key, pass, late, repeats)| Ask {
+            account,
+            wish,
+            key,
+            pass,
+            late,
+            repeats,
+        })
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let some = || proptest::collection::hash_set(0usize..16, 0..3);
+    let step = prop_oneof![
+        4 => (vec(ask(), 1..12), some()).prop_map(|(asks, locked)| Step::Batch(asks, locked)),
+        2 => any::<usize>().prop_map(Step::End),
+        1 => some().prop_map(Step::Claim),
+        1 => some().prop_map(Step::Free),
+    ];
+    vec(step, 1..12)
+}
+
+/// At most sixteen seats: in rows, with aisles, or one long row as general admission has.
+fn hall() -> impl Strategy<Value = Seats> {
+    prop_oneof![vec("[.x ]{1,5}", 1..4), vec("[.]{1,16}", 1)].prop_map(|rows| {
+        let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+        Seats::drawn(&rows)
+    })
+}
+
+/// What is true, in sets; the database's part.
+#[derive(Clone)]
+struct Sale {
+    seats: Seats,
+    labels: Vec<SeatLabel>,
+    accounts: Vec<AccountId>,
+    passes: HashMap<(usize, u8), TicketId>,
+    asked: Vec<BookingRequested>,
+    decided: HashSet<BookingId>,
+    keys: HashSet<(AccountId, String)>,
+    live: Vec<(BookingRequested, Vec<SeatLabel>)>,
+}
+
+impl Sale {
+    fn open(seats: Seats) -> Self {
+        let labels = seats.labels().collect();
+        let accounts = (0..=N_ACCOUNTS).map(|_| AccountId::new()).collect();
+        let (passes, asked, decided) = (HashMap::new(), Vec::new(), HashSet::new());
+        Self { seats, labels, accounts, passes, asked, decided, keys: HashSet::new(), live: vec![] }
+    }
+
+    fn seats(&self, places: &HashSet<usize>) -> Vec<SeatLabel> {
+        let mut seats: Vec<SeatLabel> = places
+            .iter()
+            .map(|&at| self.labels.get(at).cloned().unwrap_or("Z9".parse().unwrap()))
+            .collect();
+        seats.sort();
+        seats.dedup();
+        seats
+    }
+
+    fn request(&mut self, ask: &Ask) -> BookingRequested {
+        if let Some(before) = ask.repeats.and_then(|n| self.asked.iter().nth_back(n)) {
+            return before.clone();
+        }
+        let request = BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: self.accounts[ask.account],
+            kind: Kind::Hold,
+            wish: match &ask.wish {
+                Ok(places) => Wish::Seats(self.seats(places)),
+                Err(n) => Wish::BestAvailable(*n),
+            },
+            idempotency_key: ask.key.map(|key| key.to_string()),
+            ticket_id: ask
+                .pass
+                .map(|pass| *self.passes.entry((ask.account, pass)).or_insert_with(TicketId::new)),
+            deadline: DateTime::UNIX_EPOCH + Duration::from_secs(u64::from(!ask.late)),
+            traceparent: None,
+            attempt: 0,
+        };
+        self.asked.push(request.clone());
+        request
+    }
+
+    fn n_live(&self, account: AccountId) -> usize {
+        let own = self.live.iter().filter(|(request, _)| request.account_id == account);
+        own.map(|(_, seats)| seats.len()).sum()
+    }
+
+    /// What the database says of the accounts that were asked about.
+    fn facts(&self, locked: &[SeatLabel], about: &HashSet<AccountId>) -> Facts {
+        let nobody = self.accounts[N_ACCOUNTS];
+        let n_live = |account| i32::try_from(self.n_live(account)).unwrap();
+        let live = self.live.iter().filter(|(request, _)| about.contains(&request.account_id));
+        Facts {
+            now: DateTime::UNIX_EPOCH,
+            max_seats_per_user: MAX_SEATS_PER_USER,
+            decided: self.decided.clone(),
+            keys_used: self.keys.clone(),
+            quotas: about.iter().map(|&a| (a, (a != nobody).then(|| n_live(a)))).collect(),
+            passes_used: live.filter_map(|(request, _)| request.ticket_id).collect(),
+            blocked: locked.iter().cloned().collect(),
+        }
+    }
+
+    /// Decides as the ledger does: quotas and passes are asked for as far as they matter.
+    fn decide(
+        &self,
+        map: &mut SeatMap,
+        requests: &[BookingRequested],
+        locked: &[SeatLabel],
+    ) -> Vec<Decided> {
+        let mut about = HashSet::new();
+        loop {
+            let mut after = map.clone();
+            let Round { decided, unknown } =
+                decide(requests, &mut after, &self.facts(locked, &about));
+            if unknown.is_empty() {
+                *map = after;
+                return decided;
+            }
+            let known = about.len();
+            about.extend(unknown);
+            assert!(about.len() > known, "every round asks for something new");
+        }
+    }
+
+    /// Whether the outcome is what it may be just now.
+    fn judge(&self, request: &BookingRequested, outcome: &Outcome, locked: &[SeatLabel]) -> bool {
+        let account = request.account_id;
+        let exists = account != self.accounts[N_ACCOUNTS];
+        let key = request.idempotency_key.clone();
+        let key_used = key.is_some_and(|key| self.keys.contains(&(account, key)));
+        let late = request.deadline <= DateTime::UNIX_EPOCH;
+        let pass_used = request.ticket_id.is_some_and(|ticket| {
+            self.live.iter().any(|(other, _)| other.ticket_id == Some(ticket))
+        });
+        let n = request.wish.n_seats();
+        let over = self.n_live(account) + n > usize::try_from(MAX_SEATS_PER_USER).unwrap();
+        let mut open = self.seats.clone();
+        open.take(locked);
+        let due = match &request.wish {
+            Wish::BestAvailable(n) => {
+                let n = usize::from(*n);
+                open.best(n).or_else(|| self.seats.best(n))
+            }
+            Wish::Seats(seats) => seats.iter().all(|s| open.is_free(s)).then(|| seats.clone()),
+        };
+        match outcome {
+            Outcome::Allocated { seats } => {
+                let may = exists && !key_used && !late && !pass_used && !over;
+                may && due.as_ref() == Some(seats)
+            }
+            Outcome::Rejected { reason, taken, alternatives } => {
+                let plain = taken.is_empty() && alternatives.is_empty();
+                match (reason, &request.wish) {
+                    (Reason::IdempotencyKeyReused, _) => plain && key_used,
+                    (Reason::Expired, _) => plain && late,
+                    (Reason::PassUsed, _) => plain && pass_used,
+                    (Reason::LimitExceeded, _) => plain && exists && over && due.is_some(),
+                    (Reason::SoldOut, Wish::BestAvailable(_)) => plain && self.seats.n_free() < n,
+                    (Reason::SeatTaken, Wish::Seats(seats)) => {
+                        let closed: Vec<_> =
+                            seats.iter().filter(|s| !open.is_free(s)).cloned().collect();
+                        let known = seats.iter().all(|seat| self.labels.contains(seat));
+                        let offered = open.best(n).unwrap_or_default();
+                        known && !taken.is_empty() && *taken == closed && *alternatives == offered
+                    }
+                    (Reason::Internal, Wish::Seats(seats)) => {
+                        plain && !(exists && seats.iter().all(|s| self.labels.contains(s)))
+                    }
+                    (Reason::Internal, Wish::BestAvailable(_)) => plain && !exists,
+                    _ => false,
+                }
+            }
+        }
+    }
+
+    /// Makes outcomes so, one after the other, each judged by what came before it.
+    fn settle(
+        &mut self,
+        requests: &[BookingRequested],
+        decided: &[Decided],
+        locked: &[SeatLabel],
+    ) -> Result<(), TestCaseError> {
+        let mut answers = decided.iter();
+        for request in requests {
+            if !self.decided.insert(request.booking_id) {
+                continue;
+            }
+            let answer = answers.next().expect("one outcome per booking, in order");
+            prop_assert_eq!(answer.booking, request.booking_id);
+            prop_assert!(
+                self.judge(request, &answer.outcome, locked),
+                "{:?} for {:?}",
+                answer.outcome,
+                request
+            );
+            let key = request.idempotency_key.clone();
+            let ours = key.filter(|key| self.keys.insert((request.account_id, key.clone())));
+            prop_assert_eq!(&answer.idempotency_key, &ours);
+            if let Outcome::Allocated { seats } = &answer.outcome {
+                self.seats.take(seats);
+                self.live.push((request.clone(), seats.clone()));
+            }
+        }
+        prop_assert!(answers.next().is_none());
+        Ok(())
+    }
+
+    /// What happens beside the batches.
+    fn meanwhile(&mut self, step: &Step, map: &mut SeatMap) {
+        let owned: HashSet<SeatLabel> =
+            self.live.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
+        match step {
+            Step::End(n) if !self.live.is_empty() => {
+                let (_, seats) = self.live.swap_remove(n % self.live.len());
+                map.free(&seats);
+                self.seats.give(&seats);
+            }
+            Step::Batch(..) | Step::End(_) => {}
+            Step::Claim(places) => {
+                let seats = self.seats(places);
+                map.claim(&seats);
+                self.seats.take(&seats);
+            }
+            Step::Free(places) => {
+                let mut seats = self.seats(places);
+                seats.retain(|seat| !owned.contains(seat));
+                map.free(&seats);
+                self.seats.give(&seats);
+            }
+        }
+    }
+
+    fn agrees(&self, map: &SeatMap) -> Result<(), TestCaseError> {
+        prop_assert!(self.labels.iter().all(|s| map.is_free(s) == self.seats.is_free(s)));
+        prop_assert_eq!(map.n_free(), self.seats.n_free());
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_outcome_is_true_and_the_map_is_what_the_outcomes_made_of_it(
+        seats in hall(),
+        steps in steps(),
+    ) {
+        let (mut map, mut sale) = (seats.map(), Sale::open(seats));
+        for step in &steps {
+            if let Step::Batch(asks, locked) = step {
+                let requests: Vec<_> = asks.iter().map(|ask| sale.request(ask)).collect();
+                let locked = sale.seats(locked);
+                let decided = sale.decide(&mut map, &requests, &locked);
+                sale.settle(&requests, &decided, &locked)?;
+                let again = sale.decide(&mut map, &requests, &locked);
+                prop_assert!(again.is_empty(), "decided already");
+            }
+            sale.meanwhile(step, &mut map);
+            sale.agrees(&map)?;
+        }
+    }
+
+    #[test]
+    fn a_batch_cut_anywhere_ends_as_the_whole_does(
+        seats in hall(),
+        asks in vec(ask(), 2..20),
+        locked in proptest::collection::hash_set(0usize..16, 0..3),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let (map, mut sale) = (seats.map(), Sale::open(seats));
+        let requests: Vec<_> = asks.iter().map(|ask| sale.request(ask)).collect();
+        let locked = sale.seats(&locked);
+        let everybody: HashSet<AccountId> = sale.accounts.iter().copied().collect();
+        let outcomes = |decided: &[Decided]| {
+            decided.iter().map(|d| (d.booking, d.outcome.clone())).collect::<Vec<_>>()
+        };
+        let mut whole = map.clone();
+        let at_once = decide(&requests, &mut whole, &sale.facts(&locked, &everybody)).decided;
+        let (first, second) = requests.split_at(cut.index(requests.len()));
+        let (mut parts, mut one_by_one) = (map, Vec::new());
+        for part in [first, second] {
+            let decided = decide(part, &mut parts, &sale.facts(&locked, &everybody)).decided;
+            sale.settle(part, &decided, &locked)?;
+            one_by_one.extend(outcomes(&decided));
+        }
+        prop_assert_eq!(outcomes(&at_once), one_by_one);
+        prop_assert!(sale.labels.iter().all(|s| whole.is_free(s) == parts.is_free(s)));
+    }
+}

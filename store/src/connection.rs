@@ -1,0 +1,191 @@
+//! A connection of the pool on which every wait has an end, and a transaction on it.
+
+use std::{
+    future::Future,
+    io,
+    ops::{Deref, DerefMut},
+    time::Duration,
+};
+
+use contract::deadline::STATEMENT_MAX;
+use futures_util::{
+    StreamExt as _, TryFutureExt as _, TryStreamExt as _,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use sqlx::{
+    Either, Error, Execute, Executor, Postgres, SqlStr,
+    pool::PoolConnection,
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+};
+use tokio::{
+    runtime::Handle,
+    time::{Instant, timeout},
+};
+
+use crate::PgPool;
+
+/// Longest wait for a statement's answer. The server ends a statement before that and says so: past
+/// it, the server is frozen or gone, and what became of the statement is unknown.
+const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
+/// How long a connection may take to prove itself on its way back to the pool.
+const RETURN_WAIT: Duration = Duration::from_secs(3);
+
+/// A connection to the database, until it is dropped: then it goes back to the pool, or is closed
+/// where a wait on it came to nothing.
+#[derive(Debug)]
+pub struct PgConnection {
+    /// Taken when dropped.
+    live: Option<PoolConnection<Postgres>>,
+    pool: PgPool,
+    in_transaction: bool,
+    is_broken: bool,
+}
+
+impl PgConnection {
+    pub(crate) fn new(live: PoolConnection<Postgres>, pool: PgPool) -> Self {
+        Self { live: Some(live), pool, in_transaction: false, is_broken: false }
+    }
+
+    /// Runs a statement and takes all it returns.
+    pub(crate) async fn fetch<'q, E>(
+        &mut self,
+        query: E,
+    ) -> sqlx::Result<BoxStream<'static, sqlx::Result<Either<PgQueryResult, PgRow>>>>
+    where
+        E: 'q + Execute<'q, Postgres>,
+    {
+        let fetched: Vec<_> = self.wait(|live| live.fetch_many(query).try_collect()).await?;
+        Ok(stream::iter(fetched.into_iter().map(Ok)).boxed())
+    }
+
+    /// Waits for the answer to a statement, as long as there can be one.
+    async fn wait<'c, T, Fut>(
+        &'c mut self,
+        call: impl FnOnce(&'c mut sqlx::PgConnection) -> Fut,
+    ) -> sqlx::Result<T>
+    where
+        Fut: Future<Output = sqlx::Result<T>>,
+    {
+        let began = Instant::now();
+        let live = self.live.as_mut().expect("taken when dropped, not before");
+        let answer = timeout(STATEMENT_WAIT, call(live)).await.unwrap_or_else(|_| {
+            Err(Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer to a statement")))
+        });
+        match &answer {
+            Ok(_) => self.pool.answered(),
+            Err(error) => self.is_broken |= self.pool.observe(began, error),
+        }
+        answer
+    }
+}
+
+impl Drop for PgConnection {
+    fn drop(&mut self) {
+        let Some(live) = self.live.take() else { return };
+        match Handle::try_current() {
+            // Not through the shutdown: it ends in a moment, and nobody need wait for it.
+            Ok(runtime) if !self.is_broken => {
+                _ = runtime.spawn(give_back(live, self.in_transaction));
+            }
+            _ => drop(live.detach()),
+        }
+    }
+}
+
+/// Ends what the last user left open: a statement or a `begin` whose caller went away would
+/// otherwise be the next user's. What cannot be ended is closed.
+async fn give_back(mut live: PoolConnection<Postgres>, in_transaction: bool) {
+    if in_transaction {
+        let rolled_back = timeout(RETURN_WAIT, live.execute("ROLLBACK")).await;
+        if !matches!(rolled_back, Ok(Ok(_))) {
+            drop(live.detach());
+            return;
+        }
+    }
+    // Left to its own drop, it would wait without end, and its place in the pool be lost.
+    let _ = timeout(RETURN_WAIT, live.return_to_pool()).await;
+}
+
+impl<'c> Executor<'c> for &'c mut PgConnection {
+    type Database = Postgres;
+
+    fn fetch_many<'e, 'q: 'e, E>(
+        self,
+        query: E,
+    ) -> BoxStream<'e, sqlx::Result<Either<PgQueryResult, PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(self.fetch(query).try_flatten_stream())
+    }
+
+    fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, sqlx::Result<Option<PgRow>>>
+    where
+        'c: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(self.wait(|live| live.fetch_optional(query)))
+    }
+
+    fn prepare_with<'e>(
+        self,
+        sql: SqlStr,
+        parameters: &'e [PgTypeInfo],
+    ) -> BoxFuture<'e, sqlx::Result<PgStatement>>
+    where
+        'c: 'e,
+    {
+        Box::pin(self.wait(|live| live.prepare_with(sql, parameters)))
+    }
+
+    fn describe<'e>(self, sql: SqlStr) -> BoxFuture<'e, sqlx::Result<sqlx::Describe<Postgres>>>
+    where
+        'c: 'e,
+    {
+        Box::pin(self.wait(|live| live.describe(sql)))
+    }
+}
+
+/// A transaction. Dropped without a commit, it is rolled back. A commit that fails without the
+/// database's word may have happened.
+#[derive(Debug)]
+pub struct Transaction(PgConnection);
+
+impl Transaction {
+    pub(crate) async fn begin(mut connection: PgConnection) -> sqlx::Result<Self> {
+        // Before it is sent: a caller that goes away half way must not leave it to the next.
+        connection.in_transaction = true;
+        connection.execute("BEGIN").await?;
+        Ok(Self(connection))
+    }
+
+    /// Makes what was done last.
+    pub async fn commit(mut self) -> sqlx::Result<()> {
+        self.0.execute("COMMIT").await?;
+        self.0.in_transaction = false;
+        Ok(())
+    }
+
+    /// Undoes what was done, and returns when it is undone.
+    pub async fn rollback(mut self) -> sqlx::Result<()> {
+        self.0.execute("ROLLBACK").await?;
+        self.0.in_transaction = false;
+        Ok(())
+    }
+}
+
+impl Deref for Transaction {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        &self.0
+    }
+}
+
+impl DerefMut for Transaction {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+}

@@ -1,0 +1,275 @@
+//! What can be done to bookings, done to the real store, the way the services do it.
+
+use std::collections::{BTreeSet, HashSet};
+
+use contract::{
+    AccountId, BookingId, OrderId, SeatLabel,
+    api::bookings::Customer,
+    booking::{Kind, OrderStatus, Reason},
+};
+use store::{
+    PgConnection, PgPool, StoreError, StoreResult,
+    bookings::{self, Decided, Ended, Ending, Outcome, Refusal},
+    lapse,
+    orders::{self, Payment, Placement},
+    partitions::{self, Terms},
+};
+
+use crate::{
+    rules::{self, Facts, Request},
+    stage::{Hall, TIERS},
+};
+
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// A batch of a tier, under its session's epoch.
+    Decide(usize, Vec<Request>),
+    Place(BookingId, AccountId),
+    Pay(BookingId, AccountId),
+    End(usize, BookingId, AccountId, Ending),
+    /// The time of a live booking is over.
+    TimePasses(BookingId),
+    Sweep(usize),
+    Refuse(usize, BookingId, AccountId),
+    /// Outcomes that contradict what is stored, which only the database can know.
+    Forge(Forgery, usize, Vec<Decided>),
+}
+
+/// What is wrong with forged outcomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forgery {
+    SeatOfAnother,
+    PassOfAnother,
+    KeyOfAnother,
+    DecidedBefore,
+    OldSession,
+}
+
+/// What the store answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    Decided(Vec<(BookingId, Outcome)>),
+    Ended(BTreeSet<BookingId>),
+    Placed,
+    HoldExpired,
+    NoSuchHold,
+    Paid,
+    TooLate(OrderStatus),
+    NoSuchOrder,
+    TimePassed,
+    Refused(bool),
+    /// By this constraint.
+    Denied(String),
+    StaleEpoch,
+}
+
+/// A session for each tier, and a client for the rest.
+pub(crate) struct Clerk {
+    pool: PgPool,
+    hall: Hall,
+    epochs: [i64; TIERS],
+    terms: Vec<Terms>,
+    maps: [Map; TIERS],
+}
+
+/// A tier as of a version.
+#[derive(Clone)]
+struct Map {
+    version: i64,
+    free: BTreeSet<SeatLabel>,
+}
+
+impl Clerk {
+    /// Begins a session for each tier.
+    pub(crate) async fn new(pool: &PgPool, hall: &Hall) -> Self {
+        for tier in &hall.tiers {
+            partitions::begin_session(pool, tier, "clerk").await.unwrap();
+        }
+        Self::colleague(pool, hall, [1; TIERS]).await
+    }
+
+    /// Joins the sessions with these epochs.
+    pub(crate) async fn colleague(pool: &PgPool, hall: &Hall, epochs: [i64; TIERS]) -> Self {
+        let mut terms = Vec::new();
+        let mut maps = Vec::new();
+        for tier in &hall.tiers {
+            let opening = partitions::open(pool, tier).await.unwrap();
+            let free = opening.seats.into_iter().filter(|(_, claimed)| !claimed);
+            let free = free.map(|(seat, _)| seat.label).collect();
+            maps.push(Map { version: opening.version, free });
+            terms.push(opening.terms);
+        }
+        let maps = maps.try_into().unwrap_or_else(|_| unreachable!("a map for each tier"));
+        Self { pool: pool.clone(), hall: hall.clone(), epochs, terms, maps }
+    }
+
+    pub(crate) async fn perform(&mut self, command: &Command) -> StoreResult<Told> {
+        let pool = &self.pool;
+        match command {
+            Command::Decide(tier, requests) => self.decide(*tier, requests).await,
+            Command::Place(hold, account) => {
+                let mut tx = pool.begin().await?;
+                let placed = orders::place(&mut tx, *hold, *account, &customer()).await?;
+                tx.commit().await?;
+                Ok(match placed {
+                    Placement::Placed(order) => {
+                        assert_eq!(order.booking_id, *hold);
+                        Told::Placed
+                    }
+                    Placement::HoldExpired => Told::HoldExpired,
+                    Placement::NoSuchHold => Told::NoSuchHold,
+                })
+            }
+            Command::Pay(booking, account) => {
+                let order = orders::of_booking(pool, self.hall.show, *booking).await?;
+                let order = order.map_or_else(OrderId::new, |order| order.order_id);
+                Ok(match orders::confirm(pool, order, *account).await? {
+                    Payment::Confirmed(_) => Told::Paid,
+                    Payment::TooLate(order) => Told::TooLate(order.status),
+                    Payment::NoSuchOrder => Told::NoSuchOrder,
+                })
+            }
+            Command::End(tier, booking, account, ending) => {
+                let tier = &self.hall.tiers[*tier];
+                let ended = bookings::end_one(pool, tier, *booking, *account, *ending).await?;
+                Ok(told_ended(ended))
+            }
+            Command::TimePasses(booking) => {
+                time_passes(pool, *booking).await?;
+                Ok(Told::TimePassed)
+            }
+            Command::Sweep(tier) => {
+                Ok(told_ended(lapse::sweep(pool, &self.hall.tiers[*tier]).await?))
+            }
+            Command::Refuse(tier, booking, account) => {
+                let refusal = Refusal {
+                    partition: self.hall.tiers[*tier].clone(),
+                    booking: *booking,
+                    account: *account,
+                    kind: Kind::Order,
+                    reason: Reason::SaleClosed,
+                };
+                Ok(Told::Refused(bookings::refuse(pool, &refusal).await?))
+            }
+            Command::Forge(forgery, tier, decided) => self.forge(*forgery, *tier, decided).await,
+        }
+    }
+
+    async fn decide(&mut self, tier: usize, requests: &[Request]) -> StoreResult<Told> {
+        let partition = &self.hall.tiers[tier];
+        let mut tx = self.pool.begin().await?;
+        let locked = partitions::lock(&mut tx, partition, Some(self.epochs[tier])).await?;
+        let mut map = self.maps[tier].clone();
+        for change in partitions::changes_after(&mut tx, partition, map.version).await? {
+            map.free.extend(change.freed);
+            map.free.retain(|seat| !change.claimed.contains(seat));
+        }
+        let due = bookings::due(&mut tx, partition).await?;
+        let accounts: Vec<AccountId> =
+            requests.iter().map(|r| r.account).chain(due.iter().map(|(_, a)| *a)).collect();
+        bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
+        let lapsed = bookings::end(&mut tx, partition, &due, Ending::Lapsed).await?;
+        map.free.extend(lapsed.iter().flat_map(|ended| ended.seats.iter().cloned()));
+        let facts = self.facts(&mut tx, requests, map.free.clone()).await?;
+        let decided = rules::decide(requests, facts);
+        let (epoch, terms) = (self.epochs[tier], &self.terms[tier]);
+        let version =
+            bookings::commit_outcomes(&mut tx, partition, epoch, terms, &decided, locked.now)
+                .await?;
+        tx.commit().await?;
+        for decided in &decided {
+            if let Outcome::Allocated { seats } = &decided.outcome {
+                map.free.retain(|seat| !seats.contains(seat));
+            }
+        }
+        map.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
+        self.maps[tier] = map;
+        Ok(Told::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect()))
+    }
+
+    async fn facts(
+        &self,
+        tx: &mut PgConnection,
+        requests: &[Request],
+        free: BTreeSet<SeatLabel>,
+    ) -> StoreResult<Facts> {
+        let show = self.hall.show;
+        let ids: Vec<BookingId> = requests.iter().map(|r| r.booking).collect();
+        let accounts: Vec<AccountId> = requests.iter().map(|r| r.account).collect();
+        let keys: Vec<_> =
+            requests.iter().filter_map(|r| Some((r.account, r.key.clone()?))).collect();
+        let tickets: Vec<_> = requests.iter().filter_map(|r| r.ticket).collect();
+        Ok(Facts {
+            free,
+            live: bookings::lock_quotas(tx, show, &accounts).await?,
+            decided: bookings::decided(tx, show, &ids).await?,
+            keys: bookings::keys_used(tx, show, &keys).await?,
+            passes: bookings::passes_used(tx, show, &tickets).await?,
+        })
+    }
+
+    async fn forge(&self, forgery: Forgery, tier: usize, decided: &[Decided]) -> StoreResult<Told> {
+        let partition = &self.hall.tiers[tier];
+        let epoch = self.epochs[tier] - i64::from(forgery == Forgery::OldSession);
+        let mut tx = self.pool.begin().await?;
+        let forged = async {
+            let locked = partitions::lock(&mut tx, partition, Some(epoch)).await?;
+            let accounts: Vec<AccountId> = decided.iter().map(|d| d.account).collect();
+            bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
+            let (terms, now) = (&self.terms[tier], locked.now);
+            bookings::commit_outcomes(&mut tx, partition, epoch, terms, decided, now).await
+        };
+        let forged = forged.await;
+        match forged {
+            Err(StoreError::Constraint { constraint, .. }) => Ok(Told::Denied(constraint)),
+            Err(StoreError::StaleEpoch) => Ok(Told::StaleEpoch),
+            Err(other) => Err(other),
+            Ok(_) => {
+                tx.commit().await?;
+                Ok(Told::Decided(Vec::new()))
+            }
+        }
+    }
+}
+
+fn told_ended(ended: impl IntoIterator<Item = Ended>) -> Told {
+    Told::Ended(ended.into_iter().map(|ended| ended.booking).collect())
+}
+
+fn customer() -> Customer {
+    Customer { name: "Asha Rao".into(), email: "asha@visitor.example".into(), phone: None }
+}
+
+/// A live, unpaid booking and its order are past their time.
+async fn time_passes(pool: &PgPool, booking: BookingId) -> StoreResult<()> {
+    let mut tx = pool.begin().await?;
+    sqlx::query(
+        "update bookings set expires_at = clock_timestamp() - interval '1 second'
+         where booking_id = $1 and state in ('HELD', 'PAYMENT_PENDING')",
+    )
+    .bind(booking.0)
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query(
+        "update orders set expires_at = clock_timestamp() - interval '1 second'
+         where booking_id = $1 and status = 'PAYMENT_PENDING'",
+    )
+    .bind(booking.0)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Bookings a command is about.
+pub(crate) fn subjects(command: &Command) -> HashSet<BookingId> {
+    match command {
+        Command::Decide(_, requests) => requests.iter().map(|r| r.booking).collect(),
+        Command::Place(booking, _)
+        | Command::Pay(booking, _)
+        | Command::End(_, booking, ..)
+        | Command::TimePasses(booking)
+        | Command::Refuse(_, booking, _) => HashSet::from([*booking]),
+        Command::Forge(..) | Command::Sweep(_) => HashSet::new(),
+    }
+}

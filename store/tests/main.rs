@@ -1,0 +1,12 @@
+//! The store against a real database: the whole life of a booking, alone under a model and in a
+//! crowd.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod stage;
+mod rules;
+mod command;
+mod records;
+mod model;
+mod life;
+mod rush;

@@ -1,0 +1,304 @@
+//! What ought to become of bookings: a map and plain rules, no database.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use contract::{
+    AccountId, BookingId, SeatLabel, TicketId,
+    booking::{Kind, OrderStatus, Reason, State},
+};
+use store::bookings::{Decided, Ending, Outcome};
+
+use crate::{
+    command::{Command, Forgery, Told},
+    records::{Records, Row},
+    rules::{self, Facts, Request},
+    stage::{Hall, TIERS},
+};
+
+pub(crate) struct Model {
+    hall: Hall,
+    pub(crate) bookings: BTreeMap<BookingId, Booking>,
+    versions: [i64; TIERS],
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Booking {
+    pub(crate) account: AccountId,
+    pub(crate) tier: usize,
+    pub(crate) kind: Kind,
+    pub(crate) ticket: Option<TicketId>,
+    pub(crate) key: Option<String>,
+    pub(crate) outcome: Outcome,
+    /// `None` for a rejected one.
+    pub(crate) state: Option<State>,
+    /// Its time is over, and nobody has swept it yet.
+    late: bool,
+    seq: i32,
+    order: Vec<OrderStatus>,
+}
+
+impl Booking {
+    pub(crate) fn is_live(&self) -> bool {
+        self.state.is_some_and(State::is_live)
+    }
+
+    pub(crate) fn seats(&self) -> &[SeatLabel] {
+        match &self.outcome {
+            Outcome::Allocated { seats } => seats,
+            Outcome::Rejected { .. } => &[],
+        }
+    }
+
+    fn moves(&mut self, state: State, order: Option<OrderStatus>) {
+        self.state = Some(state);
+        self.late = false;
+        self.seq += 1;
+        self.order.extend(order);
+    }
+
+    fn may_end(&self, ending: Ending) -> bool {
+        let Some(state) = self.state else { return false };
+        match ending {
+            Ending::Lapsed => self.late,
+            Ending::Released => state == State::Held && !self.late,
+            Ending::PaymentFailed => state == State::PaymentPending && !self.late,
+            Ending::Cancelled => {
+                state == State::Confirmed || state == State::PaymentPending && !self.late
+            }
+        }
+    }
+
+    fn end(&mut self, ending: Ending) {
+        let (state, order) = match ending {
+            Ending::Lapsed => (State::Expired, OrderStatus::Expired),
+            Ending::Released => (State::Released, OrderStatus::Cancelled),
+            Ending::Cancelled => (State::Cancelled, OrderStatus::Cancelled),
+            Ending::PaymentFailed => (State::Failed, OrderStatus::Failed),
+        };
+        self.moves(state, (!self.order.is_empty()).then_some(order));
+    }
+
+    pub(crate) fn order_status(&self) -> Option<OrderStatus> {
+        self.order.last().copied()
+    }
+
+    /// Where it stands for whoever looks now.
+    pub(crate) fn seen(&self) -> Option<State> {
+        if self.late { Some(State::Expired) } else { self.state }
+    }
+}
+
+impl Model {
+    pub(crate) fn new(hall: &Hall) -> Self {
+        Self { hall: hall.clone(), bookings: BTreeMap::new(), versions: [0; TIERS] }
+    }
+
+    pub(crate) fn free(&self, tier: usize) -> BTreeSet<SeatLabel> {
+        let mut free: BTreeSet<SeatLabel> = self.hall.seats[tier].iter().cloned().collect();
+        for booking in self.bookings.values().filter(|b| b.is_live()) {
+            free.retain(|seat| !booking.seats().contains(seat));
+        }
+        free
+    }
+
+    fn n_live(&self, account: AccountId) -> i32 {
+        let own = self.bookings.values().filter(|b| b.account == account && b.is_live());
+        i32::try_from(own.map(|b| b.seats().len()).sum::<usize>()).unwrap()
+    }
+
+    /// What the store must answer; from then on it is so.
+    pub(crate) fn perform(&mut self, command: &Command) -> Told {
+        match command {
+            Command::Decide(tier, requests) => self.decide(*tier, requests),
+            Command::Place(hold, account) => self.place(*hold, *account),
+            Command::Pay(booking, account) => self.pay(*booking, *account),
+            Command::End(tier, booking, _, ending) => self.end(*tier, &[*booking], *ending),
+            Command::TimePasses(booking) => {
+                if let Some(booking) = self.bookings.get_mut(booking) {
+                    booking.late = booking.is_live() && booking.state != Some(State::Confirmed);
+                }
+                Told::TimePassed
+            }
+            Command::Sweep(tier) => self.sweep(*tier),
+            Command::Refuse(tier, booking, account) => self.refuse(*tier, *booking, *account),
+            Command::Forge(forgery, ..) => match forgery {
+                Forgery::SeatOfAnother => Told::Denied("seat_claims_one_live".into()),
+                Forgery::PassOfAnother => Told::Denied("bookings_pass_used_once".into()),
+                Forgery::KeyOfAnother => Told::Denied("bookings_idempotency".into()),
+                Forgery::DecidedBefore => Told::Denied("bookings_pkey".into()),
+                Forgery::OldSession => Told::StaleEpoch,
+            },
+        }
+    }
+
+    fn decide(&mut self, tier: usize, requests: &[Request]) -> Told {
+        self.sweep(tier);
+        let known = &self.hall.accounts[..self.hall.accounts.len() - 1];
+        let live = self.bookings.values().filter(|b| b.is_live());
+        let facts = Facts {
+            free: self.free(tier),
+            live: known.iter().map(|&account| (account, self.n_live(account))).collect(),
+            keys: self
+                .bookings
+                .values()
+                .filter_map(|b| Some((b.account, b.key.clone()?)))
+                .collect(),
+            passes: live.filter_map(|b| b.ticket).collect(),
+            decided: self.bookings.keys().copied().collect(),
+        };
+        let decided = rules::decide(requests, facts);
+        let won = |d: &Decided| matches!(d.outcome, Outcome::Allocated { .. });
+        self.versions[tier] += i64::from(decided.iter().any(won));
+        for d in &decided {
+            let (state, order) = match (won(d), d.kind) {
+                (false, _) => (None, Vec::new()),
+                (true, Kind::Hold) => (Some(State::Held), Vec::new()),
+                (true, Kind::Order) => {
+                    (Some(State::PaymentPending), vec![OrderStatus::PaymentPending])
+                }
+            };
+            let booking = Booking {
+                account: d.account,
+                tier,
+                kind: d.kind,
+                ticket: d.ticket,
+                key: d.idempotency_key.clone(),
+                outcome: d.outcome.clone(),
+                state,
+                late: false,
+                seq: 1,
+                order,
+            };
+            self.bookings.insert(d.booking, booking);
+        }
+        Told::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect())
+    }
+
+    fn place(&mut self, hold: BookingId, account: AccountId) -> Told {
+        let hold = self.bookings.get_mut(&hold);
+        let Some(hold) = hold.filter(|b| b.account == account && b.kind == Kind::Hold) else {
+            return Told::NoSuchHold;
+        };
+        match (hold.state, hold.late) {
+            (None, _) => Told::NoSuchHold,
+            (Some(State::Held), false) => {
+                hold.moves(State::PaymentPending, Some(OrderStatus::PaymentPending));
+                Told::Placed
+            }
+            (Some(State::PaymentPending | State::Confirmed), false) => Told::Placed,
+            _ => Told::HoldExpired,
+        }
+    }
+
+    fn pay(&mut self, booking: BookingId, account: AccountId) -> Told {
+        let booking = self.bookings.get_mut(&booking).filter(|b| b.account == account);
+        let Some(booking) = booking.filter(|b| !b.order.is_empty()) else {
+            return Told::NoSuchOrder;
+        };
+        match booking.order.last() {
+            Some(OrderStatus::PaymentPending) if booking.late => {
+                Told::TooLate(OrderStatus::Expired)
+            }
+            Some(OrderStatus::PaymentPending) => {
+                booking.moves(State::Confirmed, Some(OrderStatus::Confirmed));
+                Told::Paid
+            }
+            Some(OrderStatus::Confirmed) => Told::Paid,
+            Some(ended) => Told::TooLate(*ended),
+            None => Told::NoSuchOrder,
+        }
+    }
+
+    fn sweep(&mut self, tier: usize) -> Told {
+        let here = self.bookings.iter().filter(|(_, b)| b.tier == tier);
+        let here: Vec<BookingId> = here.map(|(id, _)| *id).collect();
+        self.end(tier, &here, Ending::Lapsed)
+    }
+
+    fn end(&mut self, tier: usize, candidates: &[BookingId], ending: Ending) -> Told {
+        let mut ended = BTreeSet::new();
+        for id in candidates {
+            let booking = self.bookings.get_mut(id).filter(|b| b.may_end(ending));
+            if let Some(booking) = booking {
+                booking.end(ending);
+                ended.insert(*id);
+            }
+        }
+        self.versions[tier] += i64::from(!ended.is_empty());
+        Told::Ended(ended)
+    }
+
+    fn refuse(&mut self, tier: usize, booking: BookingId, account: AccountId) -> Told {
+        if self.bookings.contains_key(&booking) {
+            return Told::Refused(false);
+        }
+        let refused = Booking {
+            account,
+            tier,
+            kind: Kind::Order,
+            ticket: None,
+            key: None,
+            outcome: Outcome::rejected(Reason::SaleClosed),
+            state: None,
+            late: false,
+            seq: 1,
+            order: Vec::new(),
+        };
+        self.bookings.insert(booking, refused);
+        Told::Refused(true)
+    }
+
+    /// Whether this is what is stored, and nothing else.
+    pub(crate) fn agrees(&self, stored: &Records) -> Result<(), String> {
+        let bookings: BTreeMap<BookingId, Row> =
+            self.bookings.iter().map(|(id, booking)| (*id, self.row(*id, booking))).collect();
+        same("bookings", &bookings, &stored.bookings)?;
+        let live = self.bookings.iter().filter(|(_, b)| b.is_live());
+        let claims = live.flat_map(|(id, b)| {
+            let sold = b.state == Some(State::Confirmed);
+            b.seats().iter().map(move |seat| (seat.to_string(), *id, sold))
+        });
+        same("claims", &claims.collect(), &stored.claims)?;
+        let count = |quotas: &HashMap<AccountId, i32>| {
+            let count = |a: &AccountId| quotas.get(a).copied().unwrap_or(0);
+            self.hall.accounts.iter().map(count).collect::<Vec<_>>()
+        };
+        let quotas = self.hall.accounts.iter().map(|&a| (a, self.n_live(a))).collect();
+        same("quotas", &count(&quotas), &count(&stored.quotas))?;
+        let n_free = |tier| i32::try_from(self.free(tier).len()).unwrap();
+        let tiers = [(n_free(0), self.versions[0]), (n_free(1), self.versions[1])];
+        same("tiers", &tiers, &stored.tiers)
+    }
+
+    fn row(&self, id: BookingId, booking: &Booking) -> Row {
+        let words = |seats: &[SeatLabel]| seats.iter().map(ToString::to_string).collect();
+        let (reason, taken, alternatives) = match &booking.outcome {
+            Outcome::Allocated { .. } => (None, Vec::new(), Vec::new()),
+            Outcome::Rejected { reason, taken, alternatives } => {
+                (Some(reason.as_str().to_owned()), words(taken), words(alternatives))
+            }
+        };
+        Row {
+            booking_id: id.0,
+            account_id: booking.account.0,
+            tier: self.hall.tiers[booking.tier].tier.to_string(),
+            kind: booking.kind.as_str().to_owned(),
+            reason,
+            taken,
+            alternatives,
+            seats: words(booking.seats()),
+            ticket_id: booking.ticket.map(|ticket| ticket.0),
+            idempotency_key: booking.key.clone(),
+            state: booking.state.map(|state| state.as_str().to_owned()),
+            seq: booking.seq,
+            order: booking.order.iter().map(|status| status.as_str().to_owned()).collect(),
+        }
+    }
+}
+
+fn same<T: PartialEq + std::fmt::Debug>(what: &str, model: &T, stored: &T) -> Result<(), String> {
+    if model == stored {
+        return Ok(());
+    }
+    Err(format!("{what} differ\nmodel:  {model:#?}\nstored: {stored:#?}"))
+}
