@@ -23,11 +23,16 @@ struct Allocator(Child);
 
 impl Allocator {
     fn start(system: &System) -> Self {
+        Self::start_with_broker_at(system, &system.slot.amqp_url)
+    }
+
+    fn start_with_broker_at(system: &System, amqp_url: &str) -> Self {
         let exe = std::env::current_exe().expect("a test knows its own path");
         let beside = exe.ancestors().nth(2).expect("…/deps/test").join("allocator");
         assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
         let child = Command::new(&beside)
             .envs(system.slot.environment())
+            .env("AMQP_URL", amqp_url)
             .env("USHER_ALLOCATOR_LISTEN", "127.0.0.1:0")
             .stdout(Stdio::null())
             .spawn()
@@ -140,5 +145,21 @@ async fn two_allocators_share_the_partitions_and_one_takes_over_from_the_other()
         book(*show).await;
     }
     assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_allocator_that_cannot_reach_the_broker_leaves_its_partitions_to_others() {
+    let system = System::start().await;
+    // Nobody listens there, while Postgres and Redis answer.
+    let _cut_off = Allocator::start_with_broker_at(&system, "amqp://127.0.0.1:1/%2f");
+    let token = system.visitor().await;
+    // Were the partitions shared with it, half of these sales would never open.
+    for _ in 0..8 {
+        let show = system.show(Plan { rows: 1, ..Plan::default() }).await;
+        let booked =
+            system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
+        assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
+    }
     system.stop().await;
 }

@@ -8,7 +8,7 @@ use contract::{
     access::{AccessKeys, Caller, Role},
 };
 use platform::{Shutdown, clock};
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use store::{PgPool, testing::Slot};
 use usher::{
@@ -32,10 +32,18 @@ pub(crate) struct System {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Value,
 }
 
 impl Answer {
+    /// Reads an answer to its end.
+    pub(crate) async fn of(response: reqwest::Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap_or_default();
+        Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+    }
+
     /// The problem's code, or nothing.
     pub(crate) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or("")
@@ -50,6 +58,8 @@ pub(crate) struct Plan {
     pub(crate) per_user: u32,
     pub(crate) hold_seconds: u32,
     pub(crate) order_seconds: u32,
+    /// Whether row A is a tier of its own, BALCONY.
+    pub(crate) balcony: bool,
 }
 
 impl Default for Plan {
@@ -61,6 +71,7 @@ impl Default for Plan {
             per_user: 10,
             hold_seconds: 600,
             order_seconds: 300,
+            balcony: false,
         }
     }
 }
@@ -73,22 +84,35 @@ impl System {
 
     /// Everything, or everything but the allocator.
     pub(crate) async fn start_with(allocation: Allocation) -> Self {
-        let system = Self::start_on(Slot::take().await, allocation).await;
+        Self::start_at(Slot::take().await, allocation).await
+    }
+
+    /// Everything, or everything but the allocator, at these addresses.
+    pub(crate) async fn start_at(slot: Slot, allocation: Allocation) -> Self {
+        Self::start_on(slot, allocation, &[]).await.ready().await
+    }
+
+    /// Everything, with these arguments besides the backends.
+    pub(crate) async fn start_with_arguments(arguments: &[&str]) -> Self {
+        Self::start_on(Slot::take().await, Allocation::Here, arguments).await.ready().await
+    }
+
+    async fn ready(self) -> Self {
         store::testing::eventually("the system is ready", SOON, async || {
-            (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
+            (self.get("/readyz", None).await.status == StatusCode::OK).then_some(())
         })
         .await;
-        system
+        self
     }
 
     /// Everything but Redis, at whose address nobody listens. It is never quite ready.
     pub(crate) async fn start_without_redis() -> Self {
         let mut slot = Slot::take().await;
         slot.redis_url = "redis://127.0.0.1:1/0".into();
-        Self::start_on(slot, Allocation::Here).await
+        Self::start_on(slot, Allocation::Here, &[]).await
     }
 
-    async fn start_on(slot: Slot, allocation: Allocation) -> Self {
+    async fn start_on(slot: Slot, allocation: Allocation, more: &[&str]) -> Self {
         let command = Settings::augment_args(Command::new("usher"));
         let arguments = [
             "usher".to_owned(),
@@ -99,6 +123,7 @@ impl System {
             "--trusted-proxies=127.0.0.1".to_owned(),
             "--log=warn,waiting_room=info,allocator=info".to_owned(),
         ];
+        let arguments = arguments.into_iter().chain(more.iter().map(|&more| more.to_owned()));
         let settings = Settings::from_arg_matches(&command.get_matches_from(arguments))
             .expect("the settings have defaults");
         // The runner shows it when the test fails.
@@ -161,9 +186,7 @@ impl System {
             request = request.json(&body);
         }
         let response = request.send().await.expect("the system answers");
-        let status = response.status();
-        let text = response.text().await.unwrap_or_default();
-        Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
+        Answer::of(response).await
     }
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Answer {
@@ -208,12 +231,18 @@ impl System {
             .await;
         let row = |r: u8| {
             let name = char::from(b'A' + r);
+            let tier = if plan.balcony && r == 0 { "BALCONY" } else { "STANDARD" };
             let seats: Vec<Value> = (1..=plan.seats)
-                .map(|s| json!({"seatId": format!("{name}{s}"), "tier": "STANDARD"}))
+                .map(|s| json!({"seatId": format!("{name}{s}"), "tier": tier}))
                 .collect();
             json!({"row": name.to_string(), "seats": seats})
         };
         let rows: Vec<Value> = (0..plan.rows).map(row).collect();
+        let codes = if plan.balcony { &["STANDARD", "BALCONY"][..] } else { &["STANDARD"] };
+        let tier = |tier| json!({"tier": tier, "name": tier, "generalAdmission": false});
+        let price = |tier| json!({"tier": tier, "amount": 25_000, "currency": "INR"});
+        let tiers: Vec<Value> = codes.iter().map(tier).collect();
+        let prices: Vec<Value> = codes.iter().map(price).collect();
         let screen = self
             .created(
                 "/api/v1/screens",
@@ -221,8 +250,7 @@ impl System {
                 "screenId",
                 json!({
                     "theatreId": theatre, "name": "Screen 1",
-                    "tiers": [{"tier": "STANDARD", "name": "Standard", "generalAdmission": false,
-                               "capacity": u32::from(plan.rows) * plan.seats}],
+                    "tiers": tiers,
                     "layout": {"rows": rows},
                 }),
             )
@@ -238,7 +266,7 @@ impl System {
                     "movieId": movie, "theatreId": theatre, "screenId": screen,
                     "startsAt": now + hours(48), "saleOpensAt": now - hours(1),
                     "saleClosesAt": now + hours(24),
-                    "prices": [{"tier": "STANDARD", "amount": 25_000, "currency": "INR"}],
+                    "prices": prices,
                     "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
                     "orderSeconds": plan.order_seconds,
                     "waitingRoom": {"mode": plan.room, "ratePerSecond": 100.0, "burst": 10},

@@ -4,8 +4,16 @@
 #![expect(clippy::similar_names, reason = "hold and held are the domain's words")]
 
 mod harness;
+mod witness;
 mod journey;
 mod bookings;
+mod locks;
+mod events;
+mod poison;
 mod bad_input;
+mod abuse;
+mod fuzzed;
 mod compose;
 mod alone;
+mod outages;
+mod under_fire;

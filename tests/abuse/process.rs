@@ -1,0 +1,74 @@
+//! A service as a process of its own, so that its memory can be weighed alone.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+};
+
+use store::testing::eventually;
+
+use crate::harness::{SOON, System};
+
+/// Ended when dropped.
+pub(crate) struct Process {
+    pub(crate) address: SocketAddr,
+    child: Child,
+}
+
+impl Process {
+    /// Starts a service beside the system, on the same backends, and waits until it serves.
+    pub(crate) async fn start(system: &System, service: &str) -> Self {
+        let exe = std::env::current_exe().expect("a test knows its own path");
+        let beside = exe.ancestors().nth(2).expect("…/deps/test").join(service);
+        assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
+        let address = free_address();
+        let listen = format!("USHER_{}_LISTEN", service.replace('-', "_").to_uppercase());
+        let child = Command::new(&beside)
+            .envs(system.slot.environment())
+            .env(listen, address.to_string())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the service starts");
+        let ready = format!("http://{address}/readyz");
+        eventually("the service is ready", SOON, async || {
+            let answer = system.http.get(&ready).send().await.ok()?;
+            answer.status().is_success().then_some(())
+        })
+        .await;
+        Self { address, child }
+    }
+
+    /// Memory that is really there, in KiB.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The most it ever was.
+    pub(crate) fn memory_at_most(&self) -> u64 {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, field: &str) -> u64 {
+        let status = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(status).expect("the service runs");
+        let line = status.lines().find(|line| line.starts_with(field)).expect("it has memory");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An address that is free, and free a thousand ports up for the metrics.
+fn free_address() -> SocketAddr {
+    let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut ports = 20_000..30_000_u16;
+    let start = u16::try_from(std::process::id() % 4_000).expect("below 4,000") * 2;
+    let port =
+        ports.by_ref().skip(usize::from(start)).find(|port| free(*port) && free(port + 1000));
+    SocketAddr::from(([127, 0, 0, 1], port.expect("a port is free")))
+}

@@ -1,0 +1,191 @@
+//! What goes round the front door: messages put straight on a request queue. Each is answered,
+//! set aside or both; its neighbours never notice.
+
+use std::time::Duration;
+
+use contract::{
+    AccountId, BookingId, ShowId, TierCode,
+    access::Role,
+    booking::{Kind, Wish},
+    booking_id::{Asked, BookingIds},
+    message::{BookingRequested, Envelope},
+};
+use lapin::types::{AMQPValue, FieldTable};
+use serde_json::{Value, json};
+use store::testing::eventually;
+
+use super::good;
+use crate::{
+    harness::{Plan, SOON, System, fresh_key},
+    witness::Witness,
+};
+
+/// Makes requests as ingress would, or nearly.
+struct Forge {
+    ids: BookingIds,
+    show: ShowId,
+    tier: TierCode,
+    account: AccountId,
+}
+
+impl Forge {
+    fn request(&self, wish: Wish) -> BookingRequested {
+        self.request_of(self.account, wish)
+    }
+
+    fn request_of(&self, account: AccountId, wish: Wish) -> BookingRequested {
+        let (key, kind) = (fresh_key(), Kind::Order);
+        let (show, tier) = (self.show, &self.tier);
+        let asked = Asked { account, show, tier, kind, wish: &wish, key: &key };
+        BookingRequested {
+            booking_id: self.ids.derive(&asked),
+            account_id: account,
+            kind,
+            wish,
+            idempotency_key: None,
+            ticket_id: None,
+            deadline: platform::clock::now() + Duration::from_mins(10),
+            traceparent: None,
+            attempt: 0,
+        }
+    }
+
+    fn any(&self) -> BookingRequested {
+        self.request(Wish::BestAvailable(1))
+    }
+
+    fn envelope(&self, bookings: Vec<BookingRequested>) -> Vec<u8> {
+        self.versioned(1, bookings)
+    }
+
+    fn versioned(&self, v: u8, bookings: Vec<BookingRequested>) -> Vec<u8> {
+        Envelope { v, show_id: self.show, tier: self.tier.clone(), bookings }.encode()
+    }
+}
+
+/// Status and reason of a booking, once it has them.
+async fn outcome(system: &System, booking: BookingId) -> (String, Option<String>) {
+    eventually("the booking has an outcome", SOON, async || {
+        sqlx::query_as("select status::text, reason::text from bookings where booking_id = $1")
+            .bind(booking.0)
+            .fetch_optional(&system.pool)
+            .await
+            .unwrap()
+    })
+    .await
+}
+
+async fn set_aside(system: &System) -> Vec<String> {
+    let whys = sqlx::query_scalar("select why from parked_messages order by parked_id");
+    whys.fetch_all(&system.pool).await.unwrap()
+}
+
+/// Headers as the broker adds them to what has been dead-lettered, and more than it would.
+fn table(entries: usize) -> FieldTable {
+    let mut headers = FieldTable::default();
+    headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(19));
+    for n in 0..entries {
+        let value = AMQPValue::LongString("x".repeat(32).into());
+        headers.insert(format!("x-{n}").into(), value);
+    }
+    headers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bad_messages_on_the_queue_are_answered_or_set_aside_and_their_neighbours_are_sold() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (account, token) = system.account(Role::User).await;
+    let witness = Witness::of(&system, show).await;
+    let ids = BookingIds::new(&system.slot.master_key());
+    let forge = Forge { ids, show, tier: "STANDARD".parse().unwrap(), account };
+
+    let foreign = forge.any();
+    let past = platform::clock::now() - Duration::from_mins(1);
+    let late = BookingRequested { deadline: past, ..forge.any() };
+    let ghost = forge.request_of(AccountId::new(), Wish::BestAvailable(1));
+    let nowhere = forge.request(Wish::Seats(vec!["Z9".parse().unwrap()]));
+    let neighbour = forge.any();
+    let tired = BookingRequested { attempt: 4, ..forge.any() };
+    let decorated = forge.any();
+    let mut nameless: Value = serde_json::from_slice(&forge.envelope(vec![forge.any()])).unwrap();
+    nameless["bookings"][0].as_object_mut().unwrap().remove("bookingId");
+    let endless = vec![forge.any(); 65];
+
+    let none = FieldTable::default;
+    witness.publish(b"\xff\xfenot json", none()).await;
+    witness.publish(b"", none()).await;
+    witness.publish(json!({"v": 1}).to_string().as_bytes(), none()).await;
+    witness.publish(nameless.to_string().as_bytes(), none()).await;
+    witness.publish(&forge.versioned(9, vec![foreign.clone()]), none()).await;
+    witness.publish(&forge.envelope(endless.clone()), none()).await;
+    assert!(!witness.try_publish(&vec![b'x'; 65 * 1024]).await, "the broker refuses 65 KiB");
+    witness.publish(&vec![b'x'; 64 * 1024], none()).await;
+    witness.publish(b"{", table(1_000)).await;
+    let mixed = vec![late.clone(), ghost.clone(), nowhere.clone(), neighbour.clone()];
+    witness.publish(&forge.envelope(mixed), none()).await;
+    witness.publish(&forge.envelope(vec![decorated.clone()]), table(1_000)).await;
+    witness.park(&forge.envelope(vec![tired.clone()])).await;
+
+    for (what, request, status, reason) in [
+        ("an unknown version", &foreign, "REJECTED", Some("INTERNAL")),
+        ("65 at once", &endless[0], "REJECTED", Some("INTERNAL")),
+        ("a deadline that is past", &late, "REJECTED", Some("EXPIRED")),
+        ("no such account", &ghost, "REJECTED", Some("INTERNAL")),
+        ("no such seat", &nowhere, "REJECTED", Some("INTERNAL")),
+        ("a good one among them", &neighbour, "ALLOCATED", None),
+        ("a thousand headers", &decorated, "ALLOCATED", None),
+        ("the last attempt", &tired, "REJECTED", Some("INTERNAL")),
+    ] {
+        let (got, why) = outcome(&system, request.booking_id).await;
+        assert_eq!((got.as_str(), why.as_deref()), (status, reason), "{what}");
+    }
+    assert_eq!(set_aside(&system).await.len(), 8, "each that cannot be understood is kept once");
+    let fine = system.book(&token, serde_json::from_str(&good(show)).unwrap()).await;
+    assert_eq!(fine.body["status"], "ALLOCATED", "the queue goes on: {fine:?}");
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+/// An id that was not made for its account was never promised to anybody. An outcome under it
+/// would stand in the way of whoever it does belong to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_booking_whose_id_does_not_prove_its_account_gets_no_seat_and_no_outcome() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (account, _) = system.account(Role::User).await;
+    let (thief, _) = system.account(Role::User).await;
+    let witness = Witness::of(&system, show).await;
+    let ids = BookingIds::new(&system.slot.master_key());
+    let forge = Forge { ids, show, tier: "STANDARD".parse().unwrap(), account };
+
+    let victim = forge.any();
+    let stolen = BookingRequested { account_id: thief, ..victim.clone() };
+    let invented = BookingRequested { booking_id: BookingId::new(), ..forge.any() };
+    let neighbour = forge.any();
+    let none = FieldTable::default;
+    witness.publish(&forge.versioned(9, vec![stolen.clone(), invented.clone()]), none()).await;
+    let mixed = vec![stolen.clone(), invented.clone(), neighbour.clone()];
+    witness.publish(&forge.envelope(mixed.clone()), none()).await;
+    witness.park(&forge.envelope(vec![BookingRequested { attempt: 4, ..stolen }])).await;
+    assert_eq!(outcome(&system, neighbour.booking_id).await.0, "ALLOCATED");
+    eventually("all three are kept", SOON, async || {
+        (set_aside(&system).await.len() == 3).then_some(())
+    })
+    .await;
+
+    witness.publish(&forge.envelope(vec![victim.clone()]), none()).await;
+    assert_eq!(outcome(&system, victim.booking_id).await.0, "ALLOCATED", "its owner's is decided");
+    let decided: Vec<BookingId> =
+        sqlx::query_scalar("select booking_id from bookings where show_id = $1")
+            .bind(show.0)
+            .fetch_all(&system.pool)
+            .await
+            .unwrap()
+            .into_iter()
+            .map(BookingId)
+            .collect();
+    assert_eq!(decided.len(), 2, "nothing else: {decided:?}");
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}

@@ -1,0 +1,198 @@
+//! The backends of a run: PostgreSQL, Redis and RabbitMQ of its own, to be killed, frozen and
+//! started again. `scripts/arena.sh` does what needs the machine's programs.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+use anyhow::{Context as _, bail};
+use tokio::process::Command;
+
+use crate::process;
+
+/// A backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    Postgres,
+    Redis,
+    RabbitMq,
+    /// One node of a cluster, from 1 on.
+    RabbitMqNode(u8),
+}
+
+impl Backend {
+    fn name(self) -> String {
+        match self {
+            Self::Postgres => "postgres".into(),
+            Self::Redis => "redis".into(),
+            Self::RabbitMq => "rabbitmq".into(),
+            Self::RabbitMqNode(n) => format!("rabbitmq{n}"),
+        }
+    }
+
+    fn pid_variable(self) -> String {
+        match self {
+            Self::RabbitMqNode(n) => format!("RABBITMQ_PID_{n}"),
+            other => format!("{}_PID", other.name().to_uppercase()),
+        }
+    }
+}
+
+/// Backends that belong to this run alone.
+pub struct Arena {
+    script: PathBuf,
+    folder: PathBuf,
+    settings: HashMap<String, String>,
+    pids: Mutex<HashMap<Backend, u32>>,
+}
+
+impl Arena {
+    /// Starts the backends, with three brokers where a cluster is wanted.
+    pub async fn up(folder: PathBuf, cluster: bool) -> anyhow::Result<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/arena.sh");
+        let mut up = vec!["up"];
+        if cluster {
+            up.push("--cluster");
+        }
+        let mut arena = Self { script, folder, settings: HashMap::new(), pids: Mutex::default() };
+        let said = arena.run(&up).await?;
+        for line in said.lines() {
+            let line = line.trim().trim_start_matches("export ");
+            if let Some((name, value)) = line.split_once('=') {
+                arena.settings.insert(name.into(), value.trim_matches(['\'', '"']).into());
+            }
+        }
+        for backend in arena.backends() {
+            let pid = arena.setting(&backend.pid_variable())?.parse()?;
+            arena.pids().insert(backend, pid);
+        }
+        Ok(arena)
+    }
+
+    /// Every backend that can be hit.
+    pub fn backends(&self) -> Vec<Backend> {
+        let mut all = vec![Backend::Postgres, Backend::Redis];
+        if self.is_cluster() {
+            all.extend((1..=3).map(Backend::RabbitMqNode));
+        } else {
+            all.push(Backend::RabbitMq);
+        }
+        all
+    }
+
+    /// Whether the broker is a cluster of three.
+    pub fn is_cluster(&self) -> bool {
+        self.settings.contains_key("AMQP_URLS")
+    }
+
+    pub fn postgres_url(&self) -> anyhow::Result<&str> {
+        self.setting("POSTGRES_URL")
+    }
+
+    pub fn redis_url(&self) -> anyhow::Result<&str> {
+        self.setting("REDIS_URL")
+    }
+
+    /// The broker's address, or those of its nodes.
+    pub fn amqp_urls(&self) -> anyhow::Result<Vec<&str>> {
+        match self.settings.get("AMQP_URLS") {
+            Some(urls) => Ok(urls.split([',', ' ']).filter(|url| !url.is_empty()).collect()),
+            None => Ok(vec![self.setting("AMQP_URL")?]),
+        }
+    }
+
+    /// SIGKILL. The postmaster's children notice and end by themselves.
+    pub fn kill(&self, backend: Backend) {
+        process::signal(self.pid(backend), "KILL");
+    }
+
+    /// SIGSTOP, or SIGCONT: of the process and, for PostgreSQL, of each of its sessions.
+    pub fn freeze(&self, backend: Backend, frozen: bool) {
+        let name = if frozen { "STOP" } else { "CONT" };
+        let pid = self.pid(backend);
+        for child in process::children(pid) {
+            process::signal(child, name);
+        }
+        process::signal(pid, name);
+    }
+
+    /// Starts a backend that was killed, and waits until it is ready.
+    pub async fn start(&self, backend: Backend) -> anyhow::Result<()> {
+        let said = self.run(&["start", &backend.name()]).await?;
+        let digits = said.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty());
+        let pid = digits.context("arena.sh start prints the new pid")?.parse()?;
+        self.pids().insert(backend, pid);
+        Ok(())
+    }
+
+    /// Parts a node of the cluster from the others, or joins it again.
+    pub async fn part(&self, node: u8, parted: bool) -> anyhow::Result<()> {
+        let command = if parted { "cut" } else { "join" };
+        self.run(&[command, &node.to_string()]).await.map(drop)
+    }
+
+    /// Raises or ends the broker's memory alarm.
+    pub async fn alarm(&self, on: bool) -> anyhow::Result<()> {
+        self.run(&["alarm", if on { "on" } else { "off" }]).await.map(drop)
+    }
+
+    /// Ends everything and deletes its data.
+    pub async fn down(&self) -> anyhow::Result<()> {
+        self.run(&["down"]).await.map(drop)
+    }
+
+    fn pid(&self, backend: Backend) -> u32 {
+        self.pids().get(&backend).copied().unwrap_or_default()
+    }
+
+    fn pids(&self) -> std::sync::MutexGuard<'_, HashMap<Backend, u32>> {
+        self.pids.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn setting(&self, name: &str) -> anyhow::Result<&str> {
+        let value = self.settings.get(name).map(String::as_str);
+        value.with_context(|| format!("arena.sh up did not say {name}"))
+    }
+
+    async fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let mut command = Command::new(&self.script);
+        command.arg(arguments[0]).arg(&self.folder).args(&arguments[1..]);
+        let output = command.output().await.context("scripts/arena.sh cannot be run")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("scripts/arena.sh {}: {}\n{said}", arguments.join(" "), output.status);
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// The address in a URL such as `amqp://user:secret@127.0.0.1:5672/usher`.
+pub fn address_in(url: &str) -> anyhow::Result<SocketAddr> {
+    let (_, rest) = url.split_once("://").context("a URL has a scheme")?;
+    let authority = rest.split('/').next().unwrap_or(rest);
+    let address = authority.rsplit('@').next().unwrap_or(authority);
+    address.parse().with_context(|| format!("{address} is no address with a port"))
+}
+
+/// The same URL with another address.
+pub fn at_address(url: &str, address: SocketAddr) -> anyhow::Result<String> {
+    let old = address_in(url)?.to_string();
+    Ok(url.replacen(&old, &address.to_string(), 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_in_a_url_is_found_and_replaced() {
+        let url = "amqp://usher:a1@127.0.0.1:26729/usher";
+        assert_eq!(address_in(url).unwrap(), "127.0.0.1:26729".parse().unwrap());
+        let moved = at_address(url, "127.0.0.1:9".parse().unwrap()).unwrap();
+        assert_eq!(moved, "amqp://usher:a1@127.0.0.1:9/usher");
+        assert!(address_in("redis://127.0.0.1:6379").is_ok());
+    }
+}

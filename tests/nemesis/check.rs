@@ -1,0 +1,103 @@
+//! What must be true once everything is quiet again: the tables by themselves, what clients were
+//! told against the tables, Redis against the tables, and the queues.
+
+use std::{collections::BTreeMap, fmt};
+
+use contract::BookingId;
+use store::PgPool;
+
+use crate::{arena::Arena, fleet::Fleet, sale::Hall, story::Story};
+
+mod tables;
+mod told;
+mod locks;
+mod queues;
+
+pub use locks::differences as lock_differences;
+pub use queues::left_over;
+
+/// Examples that are kept of one kind of finding.
+const EXAMPLES_MAX: usize = 3;
+
+/// Everything that is not as it must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings(BTreeMap<&'static str, (u64, Vec<String>)>);
+
+impl Findings {
+    /// Notes one case of a kind.
+    pub fn add(&mut self, kind: &'static str, example: impl Into<String>) {
+        let (count, examples) = self.0.entry(kind).or_default();
+        *count += 1;
+        if examples.len() < EXAMPLES_MAX {
+            examples.push(example.into());
+        }
+    }
+
+    /// Notes many cases of a kind at once.
+    pub fn add_many(&mut self, kind: &'static str, count: i64, example: impl Into<String>) {
+        if let Ok(count @ 1..) = u64::try_from(count) {
+            self.add(kind, example);
+            if let Some((n, _)) = self.0.get_mut(kind) {
+                *n += count - 1;
+            }
+        }
+    }
+
+    pub fn is_clean(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The kinds that were found.
+    pub fn kinds(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (kind, (count, examples)) in &self.0 {
+            writeln!(f, "  {count:>5} x {kind}")?;
+            for example in examples {
+                writeln!(f, "          {example}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is checked.
+pub struct Scene<'a> {
+    pub arena: &'a Arena,
+    pub fleet: &'a Fleet,
+    pub pool: &'a PgPool,
+    pub halls: &'a [Hall],
+    pub stories: &'a [Story],
+    /// Bookings that break a batch: each is refused, and nothing else suffers.
+    pub poison: &'a [BookingId],
+}
+
+impl Scene<'_> {
+    /// The bookings that clients were promised an outcome for.
+    pub fn accepted(&self) -> Vec<BookingId> {
+        let accepted = self.stories.iter().filter(|story| story.accepted);
+        accepted.flat_map(|story| story.ids.iter().copied()).collect()
+    }
+
+    fn shows(&self) -> Vec<uuid::Uuid> {
+        self.halls.iter().map(|hall| hall.show.0).collect()
+    }
+
+    /// Checks everything.
+    pub async fn check(&self) -> anyhow::Result<Findings> {
+        let mut findings = Findings::default();
+        tables::check(self, &mut findings).await?;
+        told::check(self, &mut findings).await?;
+        for difference in locks::differences(self.arena, self.pool, self.halls).await? {
+            findings.add("seat locks in Redis differ from the claims", difference);
+        }
+        for queue in queues::left_over(self.arena, self.halls).await? {
+            findings.add("queues that are not empty", queue);
+        }
+        Ok(findings)
+    }
+}

@@ -1,0 +1,118 @@
+//! The invariants that the tables alone can show.
+
+use sqlx::Row as _;
+
+use super::{Findings, Scene};
+
+/// A check: what is wrong, and the SQL that returns a line of text for each case. `$1` is the
+/// list of shows.
+type Check = (&'static str, &'static str);
+
+/// Histories of one seat that overlap: sold twice at some moment, even if not at the end.
+const CLAIMS_OVERLAP: Check = (
+    "claims on one seat that overlap in time",
+    "select a.seat_id || ': ' || a.booking_id || ', ' || b.booking_id
+     from seat_claims a join seat_claims b using (show_id, seat_id)
+     where show_id = any($1) and a.claim_id < b.claim_id
+       and coalesce(a.ended_at, 'infinity') > b.claimed_at",
+);
+
+/// A batch that committed after a newer session had begun.
+const STALE_EPOCHS: Check = (
+    "outcomes that a displaced session wrote",
+    "select b.booking_id || ' of epoch ' || b.epoch
+     from bookings b
+     join partition_sessions s on s.show_id = b.show_id and s.tier = b.tier
+       and s.epoch = b.epoch + 1
+     where b.show_id = any($1) and b.decided_at > s.began_at",
+);
+
+const EVENTS_HAVE_GAPS: Check = (
+    "bookings whose events have gaps",
+    "select b.booking_id || ' at ' || b.seq || ' has ' || count(o.seq)
+     from bookings b left join outbox o using (booking_id)
+     where b.show_id = any($1)
+     group by b.booking_id, b.seq
+     having count(o.seq) <> b.seq or max(o.seq) <> b.seq",
+);
+
+const EVENTS_WAIT: Check = (
+    "events that are not published",
+    "select booking_id || ' seq ' || seq from outbox
+     where show_id = any($1) and published_at is null",
+);
+
+/// `SEAT_TAKEN`, and yet nobody had any of these seats around that time. An undecided booking's lock,
+/// which no table shows, can outlive the session that took it by half a minute.
+const NOT_TAKEN: Check = (
+    "SEAT_TAKEN where nobody had the seat",
+    "select b.booking_id || ' wanted ' || taken.seat_id
+     from bookings b cross join unnest(b.taken_seats) as taken (seat_id)
+     where b.show_id = any($1) and b.reason = 'SEAT_TAKEN'
+       and not exists (
+           select from seat_claims c
+           where c.show_id = b.show_id and c.seat_id = taken.seat_id
+             and c.claimed_at <= b.decided_at + interval '1 second'
+             and coalesce(c.ended_at, 'infinity') >= b.decided_at - interval '1 second')
+       and not exists (
+           select from partition_sessions s
+           where s.show_id = b.show_id and s.tier = b.tier and s.epoch > 1
+             and s.began_at between b.decided_at - interval '31 seconds' and b.decided_at)",
+);
+
+/// Bookings that should have ended seconds ago.
+const LAPSED_AND_LIVE: Check = (
+    "bookings that have lapsed and keep their seats",
+    "select booking_id || ' ' || state from bookings
+     where show_id = any($1) and state in ('HELD', 'PAYMENT_PENDING')
+       and expires_at < clock_timestamp() - interval '5 seconds'",
+);
+
+const OPEN_TRANSACTIONS: Check = (
+    "transactions left open",
+    "select application_name || ' since ' || xact_start from pg_stat_activity
+     where state = 'idle in transaction' and xact_start < clock_timestamp() - interval '5 seconds'
+       and cardinality($1::uuid[]) >= 0",
+);
+
+const CHECKS: [Check; 7] = [
+    CLAIMS_OVERLAP,
+    STALE_EPOCHS,
+    EVENTS_HAVE_GAPS,
+    EVENTS_WAIT,
+    NOT_TAKEN,
+    LAPSED_AND_LIVE,
+    OPEN_TRANSACTIONS,
+];
+
+/// Admissions against the bucket: `admitted ≤ burst + rate × w` over every window that begins
+/// with an admission.
+const TOO_MANY_ADMITTED: &str =
+    "select count(*) from admissions a join shows s using (show_id)
+     cross join lateral (
+         select count(*) as n, max(b.admitted_at) as last from admissions b
+         where b.show_id = a.show_id and b.admitted_at between a.admitted_at and a.admitted_at + interval '5 seconds') w
+     where a.show_id = any($1)
+       and w.n > s.room_burst + 1 + s.room_rate_per_second * (extract(epoch from w.last - a.admitted_at) + 1)";
+
+pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
+    let accepted = scene.accepted();
+    for (n, hall) in scene.halls.iter().enumerate() {
+        // Those without any row belong to no show: they are counted with the first.
+        let accepted = if n == 0 { accepted.as_slice() } else { &[] };
+        let audit = store::audit::audit(scene.pool, Some(hall.show), accepted).await?;
+        for (what, count) in audit.findings() {
+            findings.add_many(what, count, "by the audit");
+        }
+    }
+    let shows = scene.shows();
+    for (what, sql) in CHECKS {
+        let rows = sqlx::query(sql).bind(&shows).fetch_all(scene.pool).await?;
+        for row in rows {
+            findings.add(what, row.try_get::<String, _>(0)?);
+        }
+    }
+    let n: i64 = sqlx::query_scalar(TOO_MANY_ADMITTED).bind(&shows).fetch_one(scene.pool).await?;
+    findings.add_many("windows in which too many were admitted", n, "by the log of admissions");
+    Ok(())
+}

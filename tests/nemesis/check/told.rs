@@ -1,0 +1,171 @@
+//! What clients were told, against the tables.
+
+use std::collections::{HashMap, HashSet};
+
+use sqlx::Row as _;
+use uuid::Uuid;
+
+use super::{Findings, Scene};
+use crate::story::{OrderStory, Story, Told};
+
+/// A decided booking as the tables have it.
+struct Decided {
+    id: Uuid,
+    account: Uuid,
+    key: Option<String>,
+    outcome: Told,
+    state: Option<String>,
+    free_at_decision: i64,
+}
+
+struct OrderRow {
+    status: String,
+    ticket_code: Option<String>,
+}
+
+/// Every decided booking, and how many seats of its tier were free around its decision: claims
+/// that were live at any moment within a second of it count as taken.
+const BOOKINGS: &str = "
+    select b.booking_id, b.account_id, b.idempotency_key, b.status::text, b.reason::text,
+        b.taken_seats, b.state::text,
+        p.capacity - (
+            select count(distinct c.seat_id) from seat_claims c join show_seats s using (show_id, seat_id)
+            where c.show_id = b.show_id and s.tier = b.tier
+              and c.claimed_at <= b.decided_at + interval '1 second'
+              and coalesce(c.ended_at, 'infinity') >= b.decided_at - interval '1 second') as free
+    from bookings b join partitions p using (show_id, tier)
+    where b.show_id = any($1)";
+
+const ORDERS: &str =
+    "select order_id, status::text, ticket_code from orders where show_id = any($1)";
+
+pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
+    let shows = scene.shows();
+    let mut by_id: HashMap<Uuid, Decided> = HashMap::new();
+    for row in sqlx::query(BOOKINGS).bind(&shows).fetch_all(scene.pool).await? {
+        let decided = Decided {
+            id: row.try_get("booking_id")?,
+            account: row.try_get("account_id")?,
+            key: row.try_get("idempotency_key")?,
+            outcome: Told {
+                status: row.try_get("status")?,
+                reason: row.try_get("reason")?,
+                taken: row.try_get::<Option<Vec<String>>, _>("taken_seats")?.unwrap_or_default(),
+            },
+            state: row.try_get("state")?,
+            free_at_decision: row.try_get("free")?,
+        };
+        by_id.insert(decided.id, decided);
+    }
+    let mut orders: HashMap<Uuid, OrderRow> = HashMap::new();
+    for row in sqlx::query(ORDERS).bind(&shows).fetch_all(scene.pool).await? {
+        let order =
+            OrderRow { status: row.try_get("status")?, ticket_code: row.try_get("ticket_code")? };
+        orders.insert(row.try_get("order_id")?, order);
+    }
+    let asked: HashSet<(Uuid, &str)> =
+        scene.stories.iter().map(|story| (story.account.0, story.key.as_str())).collect();
+    let mut named = HashSet::new();
+    for story in scene.stories {
+        named.extend(story.ids.iter().map(|id| id.0));
+        check_story(story, &by_id, findings);
+        if let Some(order) = &story.order {
+            check_order(order, &orders, findings);
+        }
+    }
+    for poison in scene.poison {
+        named.insert(poison.0);
+        let reason = by_id.get(&poison.0).and_then(|decided| decided.outcome.reason.as_deref());
+        if reason != Some("INTERNAL") {
+            findings.add("poison that was not refused", format!("{poison}: {reason:?}"));
+        }
+    }
+    for decided in by_id.values() {
+        if decided.outcome.reason.as_deref() == Some("INTERNAL")
+            && !scene.poison.iter().any(|poison| poison.0 == decided.id)
+        {
+            findings.add("bookings refused as INTERNAL", decided.id.to_string());
+        }
+        let key = decided.key.as_deref().unwrap_or_default();
+        if !named.contains(&decided.id) && !asked.contains(&(decided.account, key)) {
+            findings.add("bookings nobody asked for", decided.id.to_string());
+        }
+    }
+    Ok(())
+}
+
+fn check_story(story: &Story, by_id: &HashMap<Uuid, Decided>, findings: &mut Findings) {
+    let key = &story.key;
+    for trouble in &story.trouble {
+        findings.add("answers that should not have been given", format!("key {key}: {trouble}"));
+    }
+    if story.ids.len() > 1 {
+        findings.add("one key, several bookings", format!("key {key}: {:?}", story.ids));
+    }
+    for outcome in story.told.windows(2) {
+        if outcome[0] != outcome[1] {
+            findings.add("outcomes that changed", format!("key {key}: {outcome:?}"));
+        }
+    }
+    let same_key: Vec<&Decided> = by_id
+        .values()
+        .filter(|d| d.account == story.account.0 && d.key.as_ref() == Some(key))
+        .collect();
+    if same_key.len() > 1 {
+        findings.add("one key, several bookings", format!("key {key} in the tables"));
+    }
+    // A refusal at the door is the truth, unless an earlier try may have got through.
+    if story.refused.is_some() && !story.accepted && !story.unknown {
+        for decided in &same_key {
+            findings.add("refused at the door and decided all the same", decided.id.to_string());
+        }
+    }
+    for id in &story.ids {
+        // Those without a row are counted by the audit.
+        let Some(decided) = by_id.get(&id.0) else { continue };
+        check_outcome(story, decided, findings);
+    }
+}
+
+fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
+    let id = decided.id;
+    if let Some(told) = story.told.last()
+        && *told != decided.outcome
+    {
+        findings
+            .add("told otherwise than decided", format!("{id}: {told:?}, {:?}", decided.outcome));
+    }
+    let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
+    if decided.outcome.reason.as_deref() == Some("SOLD_OUT") && decided.free_at_decision >= quantity
+    {
+        let free = decided.free_at_decision;
+        findings.add("SOLD_OUT with seats free", format!("{id}: wanted {quantity} of {free}"));
+    }
+    // A hold that lapsed before it could be released is gone as well.
+    let is_gone = matches!(decided.state.as_deref(), Some("RELEASED" | "EXPIRED"));
+    if story.released && !is_gone {
+        findings.add("released, and still there", format!("{id}: {:?}", decided.state));
+    }
+    let paid = story.order.as_ref().is_some_and(|order| order.asked_to_pay);
+    if decided.state.as_deref() == Some("CONFIRMED") && !paid {
+        findings.add("confirmed without a payment", id.to_string());
+    }
+}
+
+fn check_order(order: &OrderStory, rows: &HashMap<Uuid, OrderRow>, findings: &mut Findings) {
+    let id = order.id;
+    let Some(row) = rows.get(&id.0) else {
+        return findings.add("orders that were shown and are not there", id.to_string());
+    };
+    if let Some(code) = &order.paid
+        && (row.status != "CONFIRMED" || row.ticket_code.as_ref() != Some(code))
+    {
+        findings.add("paid, and not confirmed", format!("{id}: {}", row.status));
+    }
+    if order.cancelled && row.status != "CANCELLED" {
+        findings.add("cancelled, and not cancelled", format!("{id}: {}", row.status));
+    }
+    if row.status == "CANCELLED" && !order.asked_to_cancel {
+        findings.add("cancelled without being asked", id.to_string());
+    }
+}

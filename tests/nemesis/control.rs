@@ -1,0 +1,235 @@
+//! Negative controls: the same sale and the same checks with a guarantee missing must turn red.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::{Context as _, bail};
+use platform::faults::Guarantee;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    arena::Backend,
+    fault::Fault,
+    fleet::{Fleet, Role, Seat},
+    run::{Script, Theatre, Verdict},
+    sale::Halls,
+};
+
+const LENGTH: Duration = Duration::from_secs(17);
+const SEATS: u32 = 80;
+/// Two heartbeats, a takeover, and time to go on.
+const FREEZES_TAKE: Duration = Duration::from_secs(40);
+const TAKEOVER: Duration = Duration::from_secs(30);
+
+/// A guarantee that is taken away, and the finding that must come of it.
+pub struct Control {
+    pub name: &'static str,
+    pub what: &'static str,
+    without: &'static [Guarantee],
+    /// Without the unique index, too.
+    drops_index: bool,
+    faults: fn() -> Vec<(Duration, Fault)>,
+    /// Allocators freeze with deliveries in hand, one after the other, over one partition.
+    freezes: bool,
+    /// One of these is found; nothing at all where the list is empty.
+    pub found: &'static [&'static str],
+}
+
+/// Every control. Two stay green: `two-owners` shows the fence at work, and `wrong-map` that the
+/// index alone is enough where the map in memory is wrong.
+pub const ALL: [Control; 8] = [
+    Control {
+        name: "two-owners",
+        what: "nothing is missing, and allocators freeze with deliveries in hand",
+        without: &[],
+        drops_index: false,
+        faults: Vec::new,
+        freezes: true,
+        found: &[],
+    },
+    Control {
+        name: "ack-after-commit",
+        what: "deliveries are acked before the transaction, and allocators are killed",
+        without: &[Guarantee::AckAfterCommit],
+        drops_index: false,
+        faults: kills,
+        freezes: false,
+        found: &["accepted without outcome", "did not converge"],
+    },
+    Control {
+        name: "fence",
+        what: "epochs are not compared, and allocators freeze with deliveries in hand",
+        without: &[Guarantee::Fence],
+        drops_index: false,
+        faults: Vec::new,
+        freezes: true,
+        found: &["outcomes that a displaced session wrote"],
+    },
+    Control {
+        name: "idempotency",
+        what: "a repeated request gets an id of its own, and answers are lost",
+        without: &[Guarantee::Idempotency],
+        drops_index: false,
+        faults: lost_answers,
+        freezes: false,
+        found: &["one key, several bookings"],
+    },
+    Control {
+        name: "confirm",
+        what: "202 is said before the broker's confirm, and the broker is killed",
+        without: &[Guarantee::Confirm],
+        drops_index: false,
+        faults: broker_dies,
+        freezes: false,
+        found: &["accepted without outcome", "did not converge"],
+    },
+    Control {
+        name: "wrong-map",
+        what: "a session takes every seat for free; the unique index is there",
+        without: &[Guarantee::SeatMap],
+        drops_index: false,
+        faults: kills,
+        freezes: false,
+        found: &[],
+    },
+    Control {
+        name: "unique-index",
+        what: "a session takes every seat for free; the unique index and the bound of the count are gone",
+        without: &[Guarantee::SeatMap, Guarantee::UniqueIndex],
+        drops_index: true,
+        faults: kills,
+        freezes: false,
+        found: &["seats sold twice", "claims on one seat that overlap in time"],
+    },
+    Control {
+        name: "rebuild",
+        what: "seat locks are not written again after a flush",
+        without: &[Guarantee::Rebuild],
+        drops_index: false,
+        faults: flushes,
+        freezes: false,
+        found: &["seat locks in Redis differ from the claims"],
+    },
+];
+
+impl Control {
+    /// What is meant to be found, in words.
+    pub fn expects(&self) -> String {
+        if self.found.is_empty() { "nothing to find".into() } else { self.found.join(", or ") }
+    }
+}
+
+/// The control of this name.
+pub fn named(name: &str) -> anyhow::Result<&'static Control> {
+    let found = ALL.iter().find(|control| control.name == name);
+    found.with_context(|| {
+        let names: Vec<&str> = ALL.iter().map(|control| control.name).collect();
+        format!("there is no control `{name}`: one of {}", names.join(", "))
+    })
+}
+
+/// Runs a control.
+pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<Verdict> {
+    let theatre = Theatre::open(folder, false, control.without).await?;
+    if control.drops_index {
+        sqlx::query("drop index seat_claims_one_live").execute(&theatre.pool).await?;
+        // Another net below it: where everything is sold, the count of free seats says so.
+        let count = "alter table partitions drop constraint partitions_available_in_range";
+        sqlx::query(count).execute(&theatre.pool).await?;
+    }
+    let length = if control.freezes { FREEZES_TAKE } else { LENGTH };
+    let partitions = if control.freezes { Halls::OnePartition } else { Halls::Several };
+    let faults = (control.faults)();
+    let script = Script { seed, length, seats: SEATS, halls: partitions, faults };
+    let verdict = if control.freezes {
+        tokio::select! {
+            verdict = theatre.run(&script) => verdict,
+            never = freeze_in_turn(&theatre) => match never {},
+        }
+    } else {
+        theatre.run(&script).await
+    };
+    theatre.close().await?;
+    verdict
+}
+
+/// Whether the control found what it must, and nothing is what it must find where it is green.
+pub fn is_as_expected(control: &Control, verdict: &Verdict) -> anyhow::Result<()> {
+    let found: Vec<&str> = verdict.findings.kinds().collect();
+    if control.found.is_empty() {
+        if verdict.is_green() {
+            return Ok(());
+        }
+        bail!("control {}: meant to stay green, and found\n{}", control.name, verdict.findings);
+    }
+    if control.found.iter().any(|kind| found.contains(kind)) {
+        return Ok(());
+    }
+    bail!("control {}: the damage was not found, only {found:?}", control.name)
+}
+
+/// Freezes an allocator with deliveries in hand, and the other one as soon as it has taken over;
+/// then lets the first go on where it was, under an epoch that is not the last any more.
+async fn freeze_in_turn(theatre: &Theatre) -> std::convert::Infallible {
+    let fleet = &theatre.fleet;
+    loop {
+        sleep(Duration::from_secs(1)).await;
+        let both = [allocator(0), allocator(1)];
+        for seat in both {
+            fleet.arm(seat, "after-delivery=freeze@2");
+        }
+        // There is one partition: only its owner has deliveries.
+        let Some(first) = stopped(fleet, &both).await else { continue };
+        let second = allocator(1 - first.n);
+        fleet.arm(second, "after-epoch=freeze");
+        if stopped(fleet, &[second]).await.is_some() {
+            fleet.freeze(first, false);
+            sleep(Duration::from_secs(2)).await;
+        }
+        fleet.freeze(first, false);
+        fleet.freeze(second, false);
+        sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// The first of these to be stopped by its failpoint.
+async fn stopped(fleet: &Fleet, seats: &[Seat]) -> Option<Seat> {
+    let until = Instant::now() + TAKEOVER;
+    while Instant::now() < until {
+        if let Some(seat) = seats.iter().find(|seat| fleet.is_stopped(**seat)) {
+            return Some(*seat);
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    None
+}
+
+fn allocator(n: usize) -> Seat {
+    Seat { role: Role::Allocator, n }
+}
+
+/// Allocators die in turn, with time for the other to take over in between.
+fn kills() -> Vec<(Duration, Fault)> {
+    let kill = |n: u64| Fault::Kill {
+        seat: allocator(usize::try_from(n % 2).unwrap_or_default()),
+        down: Duration::from_secs(4),
+    };
+    (0..3).map(|n| (Duration::from_secs(3 + 5 * n), kill(n))).collect()
+}
+
+/// Ingress nodes die in turn, with answers on their way.
+fn lost_answers() -> Vec<(Duration, Fault)> {
+    let kill = |s: u64| Fault::Kill {
+        seat: Seat { role: Role::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
+        down: Duration::from_millis(200),
+    };
+    (1..10).map(|s| (Duration::from_secs(s), kill(s))).collect()
+}
+
+fn broker_dies() -> Vec<(Duration, Fault)> {
+    let kill = Fault::KillBackend { backend: Backend::RabbitMq, down: Duration::from_millis(200) };
+    vec![(Duration::from_secs(3), kill)]
+}
+
+fn flushes() -> Vec<(Duration, Fault)> {
+    (2..10).step_by(2).map(|s| (Duration::from_secs(s), Fault::Flush)).collect()
+}

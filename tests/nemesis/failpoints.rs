@@ -1,0 +1,93 @@
+//! Every hand-off as the last thing that a process does: aborted at each, one by one.
+
+use std::{path::Path, time::Duration};
+
+use tokio::time::sleep;
+
+use crate::{
+    fault::Fault,
+    fleet::{Role, Seat},
+    run::{Script, Theatre, Verdict},
+    sale::Halls,
+};
+
+const LENGTH: Duration = Duration::from_secs(4);
+const SEATS: u32 = 30;
+/// Passes before the abort: the first work of a run is like no other.
+const PASS: u32 = 3;
+
+/// Every hand-off and the service it is in.
+pub const ALL: [(&str, Role); 17] = [
+    ("before-publish", Role::Ingress),
+    ("after-confirm", Role::Ingress),
+    ("after-delivery", Role::Allocator),
+    ("after-epoch", Role::Allocator),
+    ("after-locks", Role::Allocator),
+    ("mid-inserts", Role::Allocator),
+    ("before-commit", Role::Allocator),
+    ("after-commit", Role::Allocator),
+    ("after-ack", Role::Allocator),
+    ("before-event", Role::Allocator),
+    ("after-event", Role::Allocator),
+    ("mid-lapse", Role::Allocator),
+    ("after-parking", Role::Allocator),
+    ("mid-payment", Role::Ingress),
+    ("after-payment", Role::Ingress),
+    ("after-admit", Role::WaitingRoom),
+    ("after-log", Role::WaitingRoom),
+];
+
+/// What came of one hand-off.
+pub struct Aborted {
+    pub failpoint: &'static str,
+    /// Whether a process really ended there.
+    pub was_reached: bool,
+    pub verdict: Verdict,
+}
+
+impl Aborted {
+    pub fn is_green(&self) -> bool {
+        self.was_reached && self.verdict.is_green()
+    }
+}
+
+/// Aborts at each of these hand-offs, in both processes of its service.
+pub async fn run(
+    folder: &Path,
+    wanted: &[(&'static str, Role)],
+    mut each: impl FnMut(&Aborted),
+) -> anyhow::Result<Vec<Aborted>> {
+    let theatre = Theatre::open(folder, false, &[]).await?;
+    let mut results = Vec::new();
+    for (seed, (failpoint, role)) in (1..).zip(wanted) {
+        let before = reached(&theatre);
+        // A session begins once, and only what breaks a batch is parked.
+        let is_rare = matches!(*failpoint, "after-epoch" | "after-parking");
+        let pass = if is_rare { 1 } else { PASS };
+        let poison = [(Duration::from_secs(3), Fault::Poison { n: 0 })];
+        let faults = if *failpoint == "after-parking" { poison.to_vec() } else { Vec::new() };
+        let armed = format!("{failpoint}=abort@{pass}");
+        let script = Script { seed, length: LENGTH, seats: SEATS, halls: Halls::Several, faults };
+        let arming = async {
+            sleep(Duration::from_millis(1200)).await;
+            for n in 0..2 {
+                theatre.fleet.arm(Seat { role: *role, n }, &armed);
+            }
+            std::future::pending::<std::convert::Infallible>().await
+        };
+        let verdict = tokio::select! {
+            verdict = theatre.run(&script) => verdict?,
+            never = arming => match never {},
+        };
+        let was_reached = reached(&theatre) > before;
+        let aborted = Aborted { failpoint, was_reached, verdict };
+        each(&aborted);
+        results.push(aborted);
+    }
+    theatre.close().await?;
+    Ok(results)
+}
+
+fn reached(theatre: &Theatre) -> u64 {
+    theatre.rare.counts().get("a failpoint was reached").copied().unwrap_or_default()
+}

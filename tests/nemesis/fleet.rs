@@ -1,0 +1,338 @@
+//! The services of a run: two processes of each, behind proxies, started again when they die.
+
+use std::{
+    fs::File,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use platform::Shutdown;
+use tokio::time::Instant;
+
+use crate::{
+    arena::{Arena, address_in, at_address},
+    process,
+    proxy::Proxy,
+};
+
+/// A service that ended is started again after this, as a supervisor would.
+const RESTART_WAIT: Duration = Duration::from_millis(400);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    Ingress,
+    WaitingRoom,
+    Allocator,
+    Notifier,
+}
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Ingress, Self::WaitingRoom, Self::Allocator, Self::Notifier];
+
+    fn binary(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::WaitingRoom => "waiting-room",
+            Self::Allocator => "allocator",
+            Self::Notifier => "notifier",
+        }
+    }
+
+    fn listen_variable(self) -> &'static str {
+        match self {
+            Self::Ingress => "USHER_INGRESS_LISTEN",
+            Self::WaitingRoom => "USHER_WAITING_ROOM_LISTEN",
+            Self::Allocator => "USHER_ALLOCATOR_LISTEN",
+            Self::Notifier => "USHER_NOTIFIER_LISTEN",
+        }
+    }
+}
+
+/// Processes of each role.
+pub const PER_ROLE: usize = 2;
+
+/// One of the processes: its role, and which of the two it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Seat {
+    pub role: Role,
+    pub n: usize,
+}
+
+impl Seat {
+    /// Every process there is.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Role::ALL.into_iter().flat_map(|role| (0..PER_ROLE).map(move |n| Self { role, n }))
+    }
+
+    fn index(self) -> usize {
+        let role = Role::ALL.iter().position(|role| *role == self.role).unwrap_or_default();
+        role * PER_ROLE + self.n
+    }
+}
+
+impl std::fmt::Display for Seat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.role.binary(), self.n + 1)
+    }
+}
+
+/// The way from one process to its backends.
+pub struct Links {
+    pub postgres: Proxy,
+    pub redis: Proxy,
+    pub amqp: Proxy,
+}
+
+/// What every process is told.
+pub struct Orders {
+    pub database: String,
+    pub master_key: String,
+    /// More environment, such as a guarantee that is missing.
+    pub environment: Vec<(&'static str, String)>,
+    pub logs: PathBuf,
+}
+
+struct Post {
+    seat: Seat,
+    address: SocketAddr,
+    links: Links,
+    environment: Vec<(&'static str, String)>,
+    /// For one start only.
+    failpoint: Option<String>,
+    child: Option<Child>,
+    frozen: bool,
+    /// Not to be started again before then.
+    down_until: Option<Instant>,
+    log: PathBuf,
+}
+
+/// All processes. Cheap to clone.
+#[derive(Clone)]
+pub struct Fleet {
+    posts: Arc<Mutex<Vec<Post>>>,
+    /// Processes that ended without having been told or hit.
+    ended_alone: Arc<AtomicU64>,
+}
+
+impl Fleet {
+    /// Starts every process, and keeps it running until the shutdown begins.
+    pub async fn start(arena: &Arena, orders: &Orders, stop: &Shutdown) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&orders.logs)?;
+        let mut posts = Vec::new();
+        let base = free_ports()?;
+        for seat in Seat::all() {
+            let port = base + u16::try_from(seat.index())?;
+            posts.push(post(arena, orders, seat, port, stop).await?);
+        }
+        let fleet = Self { posts: Arc::new(Mutex::new(posts)), ended_alone: Arc::default() };
+        let keeping = fleet.clone();
+        let stopping = stop.clone();
+        stop.spawn(async move {
+            loop {
+                keeping.keep();
+                if !stopping.sleep(LOOK_EVERY).await {
+                    break;
+                }
+            }
+            keeping.end_all();
+        });
+        Ok(fleet)
+    }
+
+    /// Where a process listens.
+    pub fn address(&self, seat: Seat) -> SocketAddr {
+        self.posts()[seat.index()].address
+    }
+
+    /// Does something to the links of a process.
+    pub fn with_links<T>(&self, seat: Seat, act: impl FnOnce(&Links) -> T) -> T {
+        act(&self.posts()[seat.index()].links)
+    }
+
+    /// SIGKILL; it is started again after `down`.
+    pub fn kill(&self, seat: Seat, down: Duration) {
+        let mut posts = self.posts();
+        let post = &mut posts[seat.index()];
+        post.down_until = Some(Instant::now() + down);
+        post.end();
+    }
+
+    /// SIGSTOP or SIGCONT.
+    pub fn freeze(&self, seat: Seat, frozen: bool) {
+        let mut posts = self.posts();
+        let post = &mut posts[seat.index()];
+        post.frozen = frozen;
+        if let Some(child) = &post.child {
+            process::signal(child.id(), if frozen { "STOP" } else { "CONT" });
+        }
+    }
+
+    /// Whether a process is stopped, by us or by its failpoint.
+    pub fn is_stopped(&self, seat: Seat) -> bool {
+        let pid = self.posts()[seat.index()].child.as_ref().map(Child::id);
+        pid.is_some_and(process::is_stopped)
+    }
+
+    /// Ends a process and starts it again with a failpoint, such as `after-commit=abort`.
+    pub fn arm(&self, seat: Seat, failpoint: &str) {
+        let mut posts = self.posts();
+        let post = &mut posts[seat.index()];
+        post.failpoint = Some(failpoint.to_owned());
+        post.down_until = None;
+        post.end();
+    }
+
+    /// Everything runs and every link passes.
+    pub fn heal(&self) {
+        for seat in Seat::all() {
+            self.freeze(seat, false);
+            self.with_links(seat, |links| {
+                for proxy in [&links.postgres, &links.redis, &links.amqp] {
+                    proxy.heal();
+                }
+            });
+        }
+        for post in &mut *self.posts() {
+            post.down_until = None;
+        }
+    }
+
+    /// Processes that ended although nobody had hit them.
+    pub fn ended_alone(&self) -> u64 {
+        self.ended_alone.load(Ordering::Relaxed)
+    }
+
+    fn keep(&self) {
+        for post in &mut *self.posts() {
+            let ended = post.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            if ended.is_some() {
+                post.child = None;
+                post.down_until = Some(Instant::now() + RESTART_WAIT);
+                self.ended_alone.fetch_add(1, Ordering::Relaxed);
+            }
+            let is_due = post.down_until.is_none_or(|until| Instant::now() >= until);
+            if post.child.is_none()
+                && is_due
+                && let Err(error) = post.launch()
+            {
+                eprintln!("{} cannot be started: {error:#}", post.seat);
+            }
+        }
+    }
+
+    fn end_all(&self) {
+        for post in &mut *self.posts() {
+            post.end();
+        }
+    }
+
+    fn posts(&self) -> MutexGuard<'_, Vec<Post>> {
+        self.posts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Post {
+    fn launch(&mut self) -> anyhow::Result<()> {
+        let log = File::options().append(true).create(true).open(&self.log)?;
+        let mut command = Command::new(binary(self.seat.role.binary())?);
+        command
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .envs(self.environment.iter().map(|(name, value)| (*name, value.as_str())))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log);
+        if let Some(failpoint) = self.failpoint.take() {
+            command.env("USHER_FAILPOINT", failpoint);
+        }
+        self.child = Some(command.spawn()?);
+        self.down_until = None;
+        self.frozen = false;
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Post {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+async fn post(
+    arena: &Arena,
+    orders: &Orders,
+    seat: Seat,
+    port: u16,
+    stop: &Shutdown,
+) -> anyhow::Result<Post> {
+    let urls = arena.amqp_urls()?;
+    // The processes of a role go to different nodes of a cluster.
+    let amqp = urls[seat.index() % urls.len()];
+    let links = Links {
+        postgres: Proxy::start(address_in(&orders.database)?, stop).await?,
+        redis: Proxy::start(address_in(arena.redis_url()?)?, stop).await?,
+        amqp: Proxy::start(address_in(amqp)?, stop).await?,
+    };
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut environment = vec![
+        ("DATABASE_URL", at_address(&orders.database, links.postgres.address)?),
+        ("REDIS_URL", at_address(arena.redis_url()?, links.redis.address)?),
+        ("AMQP_URL", at_address(amqp, links.amqp.address)?),
+        ("USHER_MASTER_KEY", orders.master_key.clone()),
+        ("USHER_TRUSTED_PROXIES", "127.0.0.1".into()),
+        ("USHER_LOG", "info".into()),
+        (seat.role.listen_variable(), address.to_string()),
+    ];
+    environment.extend(orders.environment.iter().cloned());
+    Ok(Post {
+        seat,
+        address,
+        links,
+        environment,
+        failpoint: None,
+        child: None,
+        frozen: false,
+        down_until: None,
+        log: orders.logs.join(format!("{}-{}.log", seat.role.binary(), seat.n + 1)),
+    })
+}
+
+/// A service's binary, which cargo has built beside this program.
+fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    let this = std::env::current_exe().context("this program has a path")?;
+    let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
+    let found = beside.into_iter().find(|path| Path::exists(path));
+    found.with_context(|| format!("{name} is not built: run this by ./dev chaos or ./dev test"))
+}
+
+/// The first of as many ports in a row as there are processes, free here and a thousand up. Below
+/// those from which outgoing connections are given theirs.
+fn free_ports() -> anyhow::Result<u16> {
+    let n = u16::try_from(Role::ALL.len() * PER_ROLE)?;
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut base = 20_000 + fastrand::u16(0..300) * n;
+    for _ in 0..50 {
+        if (base..base + n).all(|port| is_free(port) && is_free(port + 1000)) {
+            return Ok(base);
+        }
+        base += n;
+    }
+    ensure!(false, "no {n} free ports in a row from {base} on");
+    Ok(base)
+}

@@ -1,0 +1,77 @@
+//! What was asked and what was answered, one JSON object a line, on disk before long: the oracle
+//! for what was promised. Nobody kills this process, but the machine may end with the run.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    path::Path,
+    sync::mpsc::{Receiver, Sender, channel},
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+/// Lines are on disk at most so long after they were noted.
+const SYNC_EVERY: Duration = Duration::from_millis(50);
+
+/// A history that is being written. Every buyer has a [`Pen`].
+pub struct History {
+    pen: Pen,
+    writer: JoinHandle<std::io::Result<()>>,
+}
+
+/// Notes things in the history.
+#[derive(Clone)]
+pub struct Pen {
+    since: Instant,
+    lines: Sender<String>,
+}
+
+impl History {
+    /// Begins a history in a file of its own.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = File::create(path)
+            .with_context(|| format!("the history cannot be written to {}", path.display()))?;
+        let (lines, written) = channel();
+        let writer = std::thread::spawn(move || write(file, &written));
+        Ok(Self { pen: Pen { since: Instant::now(), lines }, writer })
+    }
+
+    pub fn pen(&self) -> Pen {
+        self.pen.clone()
+    }
+
+    /// Ends the history once every pen is put down.
+    pub fn close(self) -> anyhow::Result<()> {
+        drop(self.pen);
+        let written = self.writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
+        written.context("the history is not whole")
+    }
+}
+
+impl Pen {
+    /// Notes what somebody did or was told.
+    pub fn note(&self, who: &str, what: &str, detail: &Value) {
+        let at_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let line = json!({"atMs": at_ms, "who": who, "what": what, "detail": detail});
+        // A closed history has failed already, and says so where it is closed.
+        let _ = self.lines.send(line.to_string());
+    }
+}
+
+fn write(mut file: File, lines: &Receiver<String>) -> std::io::Result<()> {
+    while let Ok(first) = lines.recv() {
+        writeln!(file, "{first}")?;
+        let until = Instant::now() + SYNC_EVERY;
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            match lines.recv_timeout(left) {
+                Ok(line) => writeln!(file, "{line}")?,
+                Err(_) => break,
+            }
+        }
+        file.sync_data()?;
+    }
+    file.sync_all()
+}

@@ -1,0 +1,28 @@
+//! The nemesis: a contended sale on the real binaries and private backends, faults drawn from a
+//! seed, and checks that nothing was sold twice, lost, invented or changed.
+//!
+//! A [`run::Theatre`] has its [`arena`] of backends and its [`fleet`] of services, two of each,
+//! with a misbehaving [`proxy`] on every link. A [`run::Script`] sends a crowd of [`buyer`]s through
+//! the public API while the [`fault`]s happen; each leaves a [`story`], and the [`check`]s compare the
+//! stories with the tables. [`control`] shows that the checks find the damage where a guarantee is
+//! missing, [`failpoints`] that every hand-off may be the last thing a process does.
+
+pub mod run;
+pub mod arena;
+pub mod fleet;
+pub mod process;
+pub mod proxy;
+pub mod fault;
+pub mod poison;
+pub mod sale;
+pub mod buyer;
+pub mod queue;
+pub mod listener;
+pub mod api;
+pub mod story;
+pub mod history;
+pub mod check;
+pub mod rare;
+pub mod control;
+pub mod failpoints;
+pub mod report;

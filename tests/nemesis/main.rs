@@ -1,0 +1,132 @@
+//! `./dev chaos`: sales under fire, replayable from their seeds.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use nemesis::{
+    control, failpoints, report,
+    run::{Script, Theatre, Verdict},
+};
+
+/// A short run: long enough for half a dozen faults.
+const SHORT: Duration = Duration::from_secs(14);
+const SHORT_SEATS: u32 = 80;
+
+/// Sells under fire and checks that nothing was sold twice, lost, invented or changed.
+#[derive(Parser)]
+struct Settings {
+    /// The faults, the buyers and their wishes are drawn from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// So many runs, from the seed on, over the same services.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// How long buyers come, and faults with them.
+    #[arg(long, default_value_t = 3.0, conflicts_with = "short")]
+    minutes: f64,
+    /// Runs of 14 seconds.
+    #[arg(long)]
+    short: bool,
+    /// Take a guarantee away: the checks must find the damage. `all` for each in turn.
+    #[arg(long, conflicts_with_all = ["failpoints", "cluster"])]
+    control: Option<String>,
+    /// Abort at every hand-off, one by one.
+    #[arg(long)]
+    failpoints: bool,
+    /// Three brokers in network namespaces, killed and parted from each other (needs root).
+    #[arg(long)]
+    cluster: bool,
+    /// Where logs and histories go.
+    #[arg(long, default_value = ".dev/chaos")]
+    folder: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let settings = Settings::parse();
+    let folder = std::path::absolute(&settings.folder)?;
+    if let Some(name) = &settings.control {
+        return controls(name, &folder, settings.seed).await;
+    }
+    if settings.failpoints {
+        return aborts(&folder).await;
+    }
+    seeds(&settings, &folder).await
+}
+
+async fn seeds(settings: &Settings, folder: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let (length, seats) = if settings.short {
+        (SHORT, SHORT_SEATS)
+    } else {
+        let length = Duration::from_secs_f64(settings.minutes * 60.0);
+        (length, u32::try_from(length.as_secs())?.clamp(SHORT_SEATS, 300))
+    };
+    let theatre = Theatre::open(folder, settings.cluster, &[]).await?;
+    let mut verdicts: Vec<Verdict> = Vec::new();
+    for seed in settings.seed..settings.seed + settings.seeds {
+        let script = Script::drawn(seed, length, seats, settings.cluster);
+        let verdict = theatre.run(&script).await?;
+        println!("{}", report::line(&verdict));
+        verdicts.push(verdict);
+    }
+    println!("\n{}\n{}", report::faults(&verdicts), report::rare_paths(&theatre.rare.counts()));
+    let alone = theatre.fleet.ended_alone();
+    println!("services that ended by themselves and were started again: {alone}");
+    theatre.close().await?;
+    let red: Vec<String> = verdicts
+        .iter()
+        .filter(|verdict| !verdict.is_green())
+        .map(|verdict| verdict.seed.to_string())
+        .collect();
+    if red.is_empty() {
+        println!("{} of {} green", verdicts.len(), verdicts.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let how =
+        if settings.short { "--short".into() } else { format!("--minutes {}", settings.minutes) };
+    let how = if settings.cluster { format!("{how} --cluster") } else { how };
+    println!("RED: seeds {}", red.join(", "));
+    println!(
+        "again: ./dev chaos --seed {} {how}   logs and histories: {}",
+        red[0],
+        folder.display()
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+/// Exits 1 where the damage was found: a control is meant to be red.
+async fn controls(name: &str, folder: &std::path::Path, seed: u64) -> anyhow::Result<ExitCode> {
+    let wanted: Vec<&control::Control> = match name {
+        "all" => control::ALL.iter().collect(),
+        name => vec![control::named(name)?],
+    };
+    let mut worst = ExitCode::SUCCESS;
+    let all = wanted.len() > 1;
+    for control in wanted {
+        println!("control {}: {}", control.name, control.what);
+        let verdict = control::run(control, &folder.join(control.name), seed).await?;
+        println!("{}", report::line(&verdict));
+        match control::is_as_expected(control, &verdict) {
+            Ok(()) => println!("as expected: {}", control.expects()),
+            Err(error) => {
+                println!("NOT AS EXPECTED: {error}");
+                worst = ExitCode::from(2);
+            }
+        }
+        if !all && !verdict.is_green() && worst == ExitCode::SUCCESS {
+            worst = ExitCode::FAILURE;
+        }
+    }
+    Ok(worst)
+}
+
+async fn aborts(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
+    let results = failpoints::run(folder, &failpoints::ALL, |aborted| {
+        let reached = if aborted.was_reached { "" } else { "  NOT REACHED" };
+        println!("{:<16} {}{reached}", aborted.failpoint, report::line(&aborted.verdict));
+    })
+    .await?;
+    let held = results.iter().filter(|aborted| aborted.is_green()).count();
+    println!("{held} of {} hand-offs hold", results.len());
+    Ok(if held == results.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

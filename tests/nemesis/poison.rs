@@ -1,0 +1,89 @@
+//! Bookings that no database can store: PostgreSQL's text has no zero byte, and their keys have
+//! one. Ingress would never send them; whoever can write to the queue might.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Context as _;
+use contract::{
+    AccountId, BookingId,
+    booking::{Kind, Wish},
+    booking_id::{Asked, BookingIds},
+    keys::MasterKey,
+    message::{BookingRequested, Envelope},
+    topology::{Partition, REQUESTS},
+};
+use lapin::{BasicProperties, Connection, ConnectionProperties, options::BasicPublishOptions};
+use platform::clock;
+
+use crate::{arena::Arena, sale::Hall};
+
+/// Puts poison on the queues of a run, and remembers it.
+pub struct Poison<'a> {
+    pub master: &'a MasterKey,
+    pub halls: &'a [Hall],
+    pub account: AccountId,
+    pub put: Mutex<Vec<BookingId>>,
+}
+
+impl Poison<'_> {
+    /// Publishes one to a partition of the run.
+    pub async fn put(&self, arena: &Arena, n: usize) -> anyhow::Result<()> {
+        let all: Vec<(&Hall, &str)> = self
+            .halls
+            .iter()
+            .flat_map(|hall| hall.tiers.iter().map(move |tier| (hall, tier.tier)))
+            .collect();
+        let (hall, tier) = *all.get(n % all.len()).context("a run has partitions")?;
+        let partition = Partition { show: hall.show, tier: tier.parse()? };
+        let (kind, wish, key) =
+            (Kind::Order, Wish::BestAvailable(1), format!("zero\u{0}{}", fastrand::u64(..)));
+        let id = BookingIds::new(self.master).derive(&Asked {
+            account: self.account,
+            show: hall.show,
+            tier: &partition.tier,
+            kind,
+            wish: &wish,
+            key: &key,
+        });
+        let request = BookingRequested {
+            booking_id: id,
+            account_id: self.account,
+            kind,
+            wish,
+            idempotency_key: Some(key),
+            ticket_id: None,
+            deadline: clock::now() + contract::deadline::BOOKING_DEADLINE,
+            traceparent: None,
+            attempt: 0,
+        };
+        let envelope = Envelope {
+            v: 1,
+            show_id: hall.show,
+            tier: partition.tier.clone(),
+            bookings: vec![request],
+        };
+        let url = *arena.amqp_urls()?.first().context("there is a broker")?;
+        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        let confirms = lapin::options::ConfirmSelectOptions { nowait: false };
+        channel.confirm_select(confirms).await?;
+        let persistent = BasicProperties::default().with_delivery_mode(2);
+        let options = BasicPublishOptions { mandatory: false, immediate: false };
+        let key = partition.routing_key();
+        let body = envelope.encode();
+        let confirmed = channel
+            .basic_publish(REQUESTS.into(), key.as_str().into(), options, &body, persistent)
+            .await?
+            .await?;
+        if matches!(confirmed, lapin::Confirmation::Ack(_)) {
+            self.put.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        }
+        connection.close(200, "poisoned".into()).await?;
+        Ok(())
+    }
+
+    /// What was put so far.
+    pub fn ids(&self) -> Vec<BookingId> {
+        self.put.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,302 @@
+//! One run: a sale under fire, then quiet, then the checks.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use contract::keys::MasterKey;
+use fastrand::Rng;
+use futures_util::future::join;
+use platform::{Shutdown, faults::Guarantee};
+use serde_json::json;
+use store::PgPool;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, sleep_until},
+};
+
+use crate::{
+    api,
+    arena::Arena,
+    buyer::{Buyer, Visit, Wishes},
+    check::{self, Findings, Scene},
+    fault::{Nemesis, Schedule},
+    fleet::{Fleet, Orders},
+    history::History,
+    poison::Poison,
+    rare::RarePaths,
+    sale::{self, Hall, Halls},
+    story::Story,
+};
+
+/// A master key that guards nothing: these backends end with the run.
+const MASTER_KEY: &str = "Y2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MhISE=";
+/// Requests for each seat.
+const REQUESTS_PER_SEAT: usize = 10;
+/// After the last fault, everything accepted is decided and told within this (goal R2).
+pub const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
+/// Buyers that have no answer by then give up, and the checks say what is missing.
+const PATIENCE: Duration = Duration::from_secs(45);
+const QUIET_WAIT: Duration = Duration::from_secs(45);
+/// Backends that do not serve by then are counted as if they did.
+const SERVING_WAIT: Duration = Duration::from_mins(1);
+
+/// What a run is to be like.
+#[derive(Clone, Debug)]
+pub struct Script {
+    pub seed: u64,
+    /// How long buyers keep coming, and faults with them.
+    pub length: Duration,
+    pub seats: u32,
+    pub halls: Halls,
+    pub faults: Schedule,
+}
+
+impl Script {
+    /// A run of this length with faults drawn from the seed.
+    pub fn drawn(seed: u64, length: Duration, seats: u32, is_cluster: bool) -> Self {
+        let faults = crate::fault::schedule(seed, length, is_cluster);
+        Self { seed, length, seats, halls: Halls::Several, faults }
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    pub seed: u64,
+    pub faults: BTreeMap<String, u32>,
+    pub asked: usize,
+    pub accepted: usize,
+    pub allocated: usize,
+    pub unknown: usize,
+    /// From the end of the last fault until everything accepted was decided and told.
+    pub converged: Option<Duration>,
+    pub findings: Findings,
+}
+
+impl Verdict {
+    pub fn is_green(&self) -> bool {
+        self.findings.is_clean()
+    }
+}
+
+/// A system to be harmed: backends, services, accounts.
+pub struct Theatre {
+    pub arena: Arena,
+    pub fleet: Fleet,
+    pub pool: PgPool,
+    pub rare: RarePaths,
+    folder: PathBuf,
+    master: MasterKey,
+    http: reqwest::Client,
+    stop: Shutdown,
+}
+
+impl Theatre {
+    /// Starts everything in a folder of its own, with the named guarantees missing.
+    pub async fn open(folder: &Path, cluster: bool, without: &[Guarantee]) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let arena = Arena::up(folder.join("arena"), cluster).await?;
+        let database = arena.postgres_url()?.to_owned();
+        usher::migrate::run(&database).await?;
+        let rare = RarePaths::new(folder.join("rare-paths"))?;
+        let missing: Vec<&str> = without.iter().map(|guarantee| guarantee.as_str()).collect();
+        let orders = Orders {
+            database: database.clone(),
+            master_key: MASTER_KEY.into(),
+            environment: vec![
+                ("USHER_RARE_PATHS", rare.path().display().to_string()),
+                ("USHER_WITHOUT", missing.join(",")),
+                // Several accounts share an address here, and nobody is patient.
+                ("USHER_LIMIT_READS_PER_SECOND", "1000".into()),
+                ("USHER_LIMIT_BOOKINGS_PER_SECOND", "100".into()),
+                ("USHER_REBUILD_SECONDS", "3".into()),
+                ("USHER_BATCH_BOOKINGS_MAX", "32".into()),
+            ],
+            logs: folder.join("logs"),
+        };
+        let stop = Shutdown::default();
+        let fleet = Fleet::start(&arena, &orders, &stop).await?;
+        Ok(Self {
+            pool: store::connect(&database, "chaos", 8)?,
+            master: MasterKey::parse(MASTER_KEY).context("the key is 32 bytes in base64")?,
+            http: api::http()?,
+            folder: folder.to_owned(),
+            arena,
+            fleet,
+            rare,
+            stop,
+        })
+    }
+
+    /// Ends everything and deletes the backends' data; logs and histories stay.
+    pub async fn close(self) -> anyhow::Result<()> {
+        self.stop.finish(Duration::from_secs(10)).await;
+        self.arena.down().await
+    }
+
+    /// Runs one script from an empty hall to the verdict.
+    pub async fn run(&self, script: &Script) -> anyhow::Result<Verdict> {
+        let history = History::create(&self.folder.join(format!("history-{}.jsonl", script.seed)))?;
+        let (http, fleet, master) = (&self.http, &self.fleet, &self.master);
+        let halls = sale::open(http, fleet, &self.pool, master, script.halls, script.seats).await?;
+        let seats: usize = halls.iter().map(Hall::n_seats).sum();
+        let n = seats * REQUESTS_PER_SEAT;
+        let schedule: Vec<String> =
+            script.faults.iter().map(|(at, fault)| format!("{at:?} {fault:?}")).collect();
+        history.pen().note("nemesis", "schedule", &json!(schedule));
+        let poisoner = sale::tokens(&self.pool, master, 1).await?.remove(0).0;
+        let poison =
+            Poison { master, halls: &halls, account: poisoner, put: std::sync::Mutex::default() };
+        let nemesis = Nemesis { arena: &self.arena, fleet, poison };
+        let until = Instant::now() + script.length;
+        let buying = self.crowd(script, &halls, n, &history);
+        let harming = async {
+            let counts = nemesis.act(&script.faults).await;
+            sleep_until(until).await;
+            self.fleet.heal();
+            serving(&self.arena, &self.pool, &halls).await;
+            (counts, Instant::now())
+        };
+        let (visits, (faults, healed)) = join(buying, harming).await;
+        let visits = visits?;
+        let stories: Vec<Story> = visits.iter().flat_map(|visit| visit.stories.clone()).collect();
+        let scene = Scene {
+            arena: &self.arena,
+            fleet: &self.fleet,
+            pool: &self.pool,
+            halls: &halls,
+            stories: &stories,
+            poison: &nemesis.poison.ids(),
+        };
+        let converged = converged(&scene, healed).await;
+        settled(&scene).await;
+        let mut findings = scene.check().await?;
+        let went_up: u64 = visits.iter().map(|visit| visit.went_up).sum();
+        findings.add_many(
+            "positions that rose",
+            i64::try_from(went_up)?,
+            "while the place was kept",
+        );
+        match converged {
+            Some(took) if took <= CONVERGED_WITHIN => {}
+            Some(took) => findings.add("too slow to converge", format!("{took:?}")),
+            None => findings.add("did not converge", "accepted bookings or events are left"),
+        }
+        history.close()?;
+        Ok(Verdict {
+            seed: script.seed,
+            faults,
+            asked: stories.len(),
+            accepted: stories.iter().filter(|story| story.accepted).count(),
+            allocated: stories.iter().filter(|story| story.has_won()).count(),
+            unknown: stories.iter().filter(|story| story.unknown).count(),
+            converged,
+            findings,
+        })
+    }
+
+    /// Sends buyers evenly over the run, and waits for the last of them.
+    async fn crowd(
+        &self,
+        script: &Script,
+        halls: &[Hall],
+        n: usize,
+        history: &History,
+    ) -> anyhow::Result<Vec<Visit>> {
+        let mut rng = Rng::with_seed(script.seed);
+        // Each account comes back a few times, so that limits matter.
+        let accounts = sale::tokens(&self.pool, &self.master, n.div_ceil(3).max(1)).await?;
+        let began = Instant::now();
+        let give_up = began + script.length + PATIENCE;
+        let mut visits = JoinSet::new();
+        for at in 0..n {
+            let share = f64::from(u32::try_from(at)?) / f64::from(u32::try_from(n)?);
+            sleep_until(began + script.length.mul_f64(share)).await;
+            let (account, token) = &accounts[at % accounts.len()];
+            let buyer = Buyer {
+                name: format!("buyer {at}"),
+                account: *account,
+                api: api::Api::new(&self.http, &self.fleet, token, at),
+                wishes: Wishes::draw(halls, &mut rng),
+                pen: history.pen(),
+                until: give_up,
+            };
+            visits.spawn(buyer.shop());
+        }
+        let mut done = Vec::with_capacity(n);
+        while let Some(visit) = visits.join_next().await {
+            done.push(visit.context("a buyer panicked")?);
+        }
+        Ok(done)
+    }
+}
+
+/// Waits until the backends serve again, which is when a fault has ended: a broker that was killed
+/// takes its time to find its queues.
+async fn serving(arena: &Arena, pool: &PgPool, halls: &[Hall]) {
+    let until = Instant::now() + SERVING_WAIT;
+    while Instant::now() < until {
+        let postgres = store::pool::check(pool.clone()).await.is_ok();
+        if postgres && check::left_over(arena, halls).await.is_ok() {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// How long after `healed` everything accepted was decided and every event published.
+async fn converged(scene: &Scene<'_>, healed: Instant) -> Option<Duration> {
+    let accepted: Vec<uuid::Uuid> = scene.accepted().iter().map(|id| id.0).collect();
+    let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
+    let until = Instant::now() + QUIET_WAIT;
+    while Instant::now() < until {
+        let left: Result<(i64, Option<f64>), sqlx::Error> = sqlx::query_as(
+            "select (select count(*) from unnest($1::uuid[]) as a (id)
+                     where not exists (select from bookings b where b.booking_id = a.id))
+                  + (select count(*) from outbox where show_id = any($2) and published_at is null),
+                (select extract(epoch from clock_timestamp() - greatest(
+                    (select max(decided_at) from bookings where show_id = any($2)
+                       and booking_id = any($1)),
+                    (select max(published_at) from outbox where show_id = any($2) and seq = 1)))::float8)",
+        )
+        .bind(&accepted)
+        .bind(&shows)
+        .fetch_one(scene.pool)
+        .await;
+        if let Ok((0, ago)) = left {
+            let last = Duration::from_secs_f64(ago.unwrap_or_default().max(0.0));
+            return Some(healed.elapsed().saturating_sub(last));
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+    None
+}
+
+/// Waits until lapses are through and Redis has caught up; what is not by then is found.
+async fn settled(scene: &Scene<'_>) {
+    let until = Instant::now() + QUIET_WAIT;
+    let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
+    while Instant::now() < until {
+        let open: Result<i64, sqlx::Error> = sqlx::query_scalar(
+            "select (select count(*) from bookings where show_id = any($1)
+                       and state in ('HELD', 'PAYMENT_PENDING'))
+                  + (select count(*) from outbox where show_id = any($1) and published_at is null)",
+        )
+        .bind(&shows)
+        .fetch_one(scene.pool)
+        .await;
+        if matches!(open, Ok(0)) {
+            let locks = check::lock_differences(scene.arena, scene.pool, scene.halls).await;
+            let left = check::left_over(scene.arena, scene.halls).await;
+            if locks.is_ok_and(|found| found.is_empty()) && left.is_ok_and(|found| found.is_empty())
+            {
+                return;
+            }
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}

@@ -1,0 +1,98 @@
+//! What one request came to, as the one who made it saw it. The checks compare it with the tables.
+
+use std::collections::BTreeSet;
+
+use contract::{AccountId, BookingId, OrderId, ShowId};
+use serde_json::Value;
+
+/// One request for seats, from the first try to the last look.
+#[derive(Clone, Debug)]
+pub struct Story {
+    pub account: AccountId,
+    pub show: ShowId,
+    pub tier: &'static str,
+    /// Chosen seats; empty for the best available.
+    pub seats: Vec<String>,
+    pub quantity: usize,
+    pub key: String,
+    /// Every id that was named in an acceptance: one, or something is wrong.
+    pub ids: BTreeSet<BookingId>,
+    /// The first id came with the word that it is stored.
+    pub accepted: bool,
+    /// Some try had no answer, or one that said so.
+    pub unknown: bool,
+    /// A refusal that settles it.
+    pub refused: Option<String>,
+    /// Every final outcome heard, in order.
+    pub told: Vec<Told>,
+    pub order: Option<OrderStory>,
+    /// The hold was given back, and that was answered.
+    pub released: bool,
+    /// What should not have been answered at all.
+    pub trouble: Vec<String>,
+}
+
+/// An outcome as it was answered or pushed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    pub status: String,
+    pub reason: Option<String>,
+    pub taken: Vec<String>,
+}
+
+/// What became of an order, as far as its owner was told.
+#[derive(Clone, Debug)]
+pub struct OrderStory {
+    pub id: OrderId,
+    /// Payment was asked for.
+    pub asked_to_pay: bool,
+    /// The ticket's code.
+    pub paid: Option<String>,
+    pub asked_to_cancel: bool,
+    pub cancelled: bool,
+}
+
+impl OrderStory {
+    pub fn of(order: &Value) -> Option<Self> {
+        let id = order["orderId"].as_str()?.parse().ok()?;
+        Some(Self { id, asked_to_pay: false, paid: None, asked_to_cancel: false, cancelled: false })
+    }
+}
+
+impl Told {
+    /// The outcome in a booking as the API shows it; `None` while it is queued.
+    pub fn of(booking: &Value) -> Option<Self> {
+        let status = booking["status"].as_str().filter(|status| *status != "QUEUED")?;
+        let taken = booking["takenSeats"].as_array().map(Vec::as_slice).unwrap_or_default();
+        Some(Self {
+            status: status.to_owned(),
+            reason: booking["reason"].as_str().map(ToOwned::to_owned),
+            taken: taken.iter().filter_map(|seat| Some(seat.as_str()?.to_owned())).collect(),
+        })
+    }
+}
+
+impl Story {
+    /// Notes an id with which the request was accepted.
+    pub fn accepted_as(&mut self, id: &Value) {
+        match id.as_str().and_then(|id| id.parse().ok()) {
+            Some(id) => {
+                self.ids.insert(id);
+                self.accepted = true;
+            }
+            None => self.trouble.push("an acceptance without an id".into()),
+        }
+    }
+
+    /// Notes an outcome that was answered or pushed.
+    pub fn hear(&mut self, booking: &Value) -> bool {
+        let Some(told) = Told::of(booking) else { return false };
+        self.told.push(told);
+        true
+    }
+
+    /// Whether it won its seats, as far as it was told.
+    pub fn has_won(&self) -> bool {
+        self.told.first().is_some_and(|told| told.status == "ALLOCATED")
+    }
+}

@@ -1,0 +1,191 @@
+//! A backend falls silent: no error, no answer. Whoever needs it hears so soon, then at once; the
+//! rest goes on; and everything is as before within seconds of its return.
+
+mod proxy;
+mod pool;
+
+use std::{future::Future, time::Duration};
+
+use contract::BookingId;
+use futures_util::future::join_all;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use store::{
+    PgPool,
+    testing::{Slot, eventually},
+};
+use tokio::time::Instant;
+use usher::up::Allocation;
+
+use crate::harness::{Answer, Plan, System, fresh_key};
+use proxy::Proxy;
+
+/// Far from every timeout, and far from what a busy machine takes for an answer.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// A statement has six seconds, a connection three; the rest is for a busy machine.
+const POSTGRES_NOTICED: Duration = Duration::from_secs(8);
+/// A publish has two seconds for its confirm, and its probe two for a channel.
+const BROKER_NOTICED: Duration = Duration::from_secs(4);
+/// Longer than the pause between two tries.
+const ASKED_FOR: Duration = Duration::from_secs(4);
+const RECOVERED: Duration = Duration::from_secs(15);
+
+/// How many of this process's breakers of a dependency are open.
+fn open_breakers(dependency: &str) -> f64 {
+    let name = format!("usher_breaker_open{{dependency=\"{dependency}\"}} ");
+    let metrics = platform::telemetry::render();
+    let line = metrics.lines().find_map(|line| line.strip_prefix(&name));
+    line.expect("the metric is there from the start").parse().expect("a number")
+}
+
+/// A system, a proxy before one of its backends, and a way around it to the database.
+async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, PgPool) {
+    let mut slot = Slot::take().await;
+    let database = slot.pool();
+    let proxy = Proxy::before(url(&mut slot)).await;
+    (System::start_at(slot, Allocation::Here).await, proxy, database)
+}
+
+async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    (work.await, began.elapsed())
+}
+
+/// Asks again and again: nearly every answer comes at once, and the one that is sent out to see how
+/// things are comes in time.
+async fn is_refused_at_once(code: &str, noticed: Duration, ask: impl AsyncFn() -> Answer) {
+    let began = Instant::now();
+    let (mut quick, mut slow) = (0, 0);
+    while began.elapsed() < ASKED_FOR {
+        let (answer, took) = timed(ask()).await;
+        assert_eq!(answer.code(), code, "{answer:?}");
+        assert!(took < noticed, "{took:?}");
+        *(if took < AT_ONCE { &mut quick } else { &mut slow }) += 1;
+    }
+    assert!(quick > 5 * slow, "{slow} waited, {quick} did not");
+}
+
+async fn submit(system: &System, token: &str, key: &str, body: &Value) -> Answer {
+    let headers = [("idempotency-key", key)];
+    system.call(Method::POST, "/api/v1/bookings", Some(token), &headers, Some(body.clone())).await
+}
+
+fn id_of(answer: &Answer) -> BookingId {
+    answer.body["bookingId"].as_str().expect("a booking id").parse().expect("a booking id")
+}
+
+async fn is_missing(system: &System, dependency: &str) {
+    assert!(open_breakers(dependency) > 0.0, "no breaker of {dependency} is open");
+    eventually("the node says what is missing", RECOVERED, async || {
+        let ready = system.get("/readyz", None).await;
+        let named = ready.body["detail"].as_str().is_some_and(|detail| detail.contains(dependency));
+        (ready.status == StatusCode::SERVICE_UNAVAILABLE && named).then_some(())
+    })
+    .await;
+}
+
+async fn is_whole_again(system: &System, database: &PgPool, accepted: &[BookingId]) {
+    eventually("the node is ready again", RECOVERED, async || {
+        (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    eventually("every accepted booking has its outcome", RECOVERED, async || {
+        let audit = store::audit::audit(database, None, accepted).await.expect("the audit runs");
+        assert!(audit.seats_sold_twice == 0, "{audit:?}");
+        (audit.is_clean() && audit.accepted_without_outcome == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_postgres_is_silent_reads_are_refused_and_bookings_wait_in_their_queue() {
+    let (system, postgres, database) = behind(|slot| &mut slot.database_url).await;
+    let show = system.show(Plan::default()).await;
+    let token = system.visitor().await;
+    let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    postgres.silence();
+
+    let reads = (0..20).map(|_| timed(system.get("/api/v1/movies", None)));
+    for (answer, took) in join_all(reads).await {
+        assert_eq!(answer.code(), "DATABASE_UNAVAILABLE", "{answer:?}");
+        assert!(took < POSTGRES_NOTICED, "{took:?}");
+    }
+    let order = format!("/api/v1/orders/{}", fresh_key());
+    let read = async || system.get(&order, Some(&token)).await;
+    is_refused_at_once("DATABASE_UNAVAILABLE", POSTGRES_NOTICED, read).await;
+    let (booked, took) = timed(submit(&system, &token, &fresh_key(), &body)).await;
+    assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
+    assert!(took < AT_ONCE, "{took:?}");
+    let waited = system.book(&token, body).await;
+    assert_eq!(waited.status, StatusCode::ACCEPTED, "its outcome cannot be read: {waited:?}");
+    is_missing(&system, "postgres").await;
+
+    postgres.forget();
+    eventually("reads are answered", RECOVERED, async || {
+        (system.get("/api/v1/movies", None).await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    is_whole_again(&system, &database, &[id_of(&booked), id_of(&waited)]).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
+    let (system, redis, database) = behind(|slot| &mut slot.redis_url).await;
+    let show = system.show(Plan::default()).await;
+    let token = system.visitor().await;
+    let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    redis.silence();
+
+    let mut accepted = Vec::new();
+    let began = Instant::now();
+    for _ in 0..30 {
+        let booked = submit(&system, &token, &fresh_key(), &body).await;
+        assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
+        accepted.push(id_of(&booked));
+    }
+    // Each asks Redis twice: with half a second for every answer that would be half a minute.
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(6), "{took:?}");
+    let booked = system.book(&system.visitor().await, body).await;
+    assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
+    is_missing(&system, "redis").await;
+
+    redis.forget();
+    is_whole_again(&system, &database, &accepted).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_rest_at_once() {
+    let (system, broker, database) = behind(|slot| &mut slot.amqp_url).await;
+    let show = system.show(Plan::default()).await;
+    let token = system.visitor().await;
+    let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    let before = submit(&system, &token, &fresh_key(), &body).await;
+    assert_eq!(before.status, StatusCode::ACCEPTED, "{before:?}");
+    broker.silence();
+
+    let key = fresh_key();
+    let (first, took) = timed(submit(&system, &token, &key, &body)).await;
+    assert_eq!(first.code(), "OUTCOME_UNKNOWN", "{first:?}");
+    assert!(took < BROKER_NOTICED, "{took:?}");
+    let (again, took) = timed(submit(&system, &token, &key, &body)).await;
+    assert_eq!(again.code(), "OUTCOME_UNKNOWN", "it may be on its queue: {again:?}");
+    assert!(took < AT_ONCE, "{took:?}");
+    // A visitor for each: there is a limit to what one may ask.
+    let submit_one = async || submit(&system, &system.visitor().await, &fresh_key(), &body).await;
+    is_refused_at_once("QUEUE_UNAVAILABLE", BROKER_NOTICED, submit_one).await;
+    is_missing(&system, "rabbitmq").await;
+    let read = system.get(&format!("/api/v1/bookings/{}", id_of(&before)), Some(&token)).await;
+    assert_eq!(read.status, StatusCode::OK, "{read:?}");
+
+    broker.go_on();
+    // Nobody books meanwhile: the node finds out by itself.
+    is_whole_again(&system, &database, &[id_of(&before)]).await;
+    let booked = submit(&system, &token, &key, &body).await;
+    assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
+    assert_eq!(id_of(&booked), id_of(&first), "the same key is the same booking");
+    is_whole_again(&system, &database, &[id_of(&before), id_of(&booked)]).await;
+    system.stop().await;
+}

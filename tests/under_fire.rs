@@ -1,0 +1,71 @@
+//! A selection of what `./dev chaos` does, small enough for every run of the tests.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nemesis::{
+    control, failpoints, report,
+    run::{Script, Theatre},
+};
+
+const LENGTH: Duration = Duration::from_secs(14);
+const SEATS: u32 = 80;
+const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// Where logs and histories of a test stay when it fails.
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("under-fire").join(name)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sold_twice_lost_invented_or_changed_whatever_dies() {
+    let folder = folder("seeds");
+    let theatre = Theatre::open(&folder, false, &[]).await.expect("it starts");
+    let mut red = Vec::new();
+    for seed in SEEDS {
+        let script = Script::drawn(seed, LENGTH, SEATS, false);
+        let verdict = theatre.run(&script).await.expect("it runs");
+        eprintln!("{}", report::line(&verdict));
+        if !verdict.is_green() {
+            red.push(seed);
+        }
+    }
+    let rare = theatre.rare.counts();
+    eprintln!("{}", report::rare_paths(&rare));
+    theatre.close().await.expect("it stops");
+    assert!(red.is_empty(), "./dev chaos --short --seed {}; see {}", red[0], folder.display());
+    for path in ["redelivery deduplicated", "generation rebuilt", "decided without redis"] {
+        assert!(rare.get(path).is_some_and(|n| *n > 0), "never taken: {path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_hand_off_may_be_the_last_thing_a_process_does() {
+    let folder = folder("failpoints");
+    let print = |aborted: &failpoints::Aborted| {
+        eprintln!("{} {}", aborted.failpoint, report::line(&aborted.verdict));
+    };
+    let results = failpoints::run(&folder, &failpoints::ALL, print).await.expect("they run");
+    let broken: Vec<&str> = results.iter().filter(|r| !r.is_green()).map(|r| r.failpoint).collect();
+    assert!(broken.is_empty(), "{broken:?} were not reached or do not hold: {}", folder.display());
+}
+
+/// The checks are worth something: with a guarantee missing they find the damage.
+async fn damage_is_found(name: &str) {
+    let control = control::named(name).expect("it exists");
+    let verdict = control::run(control, &folder(name), 1).await.expect("it runs");
+    eprintln!("{}", report::line(&verdict));
+    control::is_as_expected(control, &verdict).expect("the damage is found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acks_before_the_commit_are_found_out() {
+    damage_is_found("ack-after-commit").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_unique_index_is_found_out() {
+    damage_is_found("unique-index").await;
+}
