@@ -19,6 +19,8 @@ pub mod outbox;
 pub mod seat_locks;
 pub mod allocators;
 pub mod line;
+pub mod admissions;
+pub mod revoked;
 pub mod audit;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -19,6 +19,7 @@ mod answers;
 mod tend;
 mod recover;
 mod passes;
+mod admitted;
 mod follow;
 mod change;
 mod line;

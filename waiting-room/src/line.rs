@@ -12,7 +12,7 @@ use contract::{
     api::line::{Interval, PlaceState},
     place_ticket::Place,
 };
-use store::line::Admission;
+use store::admissions::Admission;
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout},
@@ -329,7 +329,9 @@ impl Line {
         for (ticket, admitted_at) in change.admitted {
             if let Some(visitor) = memory.visitors.get(&ticket) {
                 let account = visitor.spot.place.account;
-                memory.signal(ticket, Signal::Admitted(Admission { ticket, account, admitted_at }));
+                let admission =
+                    Admission { ticket, account, admitted_at, valid_until: None, spent: None };
+                memory.signal(ticket, Signal::Admitted(admission));
             }
         }
         memory.seen = change.at;

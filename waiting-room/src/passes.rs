@@ -7,8 +7,8 @@ use contract::{ShowId, keys::MasterKey, pass::Pass};
 use platform::{Shutdown, clock};
 use store::{
     PgPool,
+    admissions::Admission,
     keys::{self, Keys},
-    line::Admission,
 };
 use tokio::sync::watch;
 use tracing::warn;
@@ -59,9 +59,14 @@ impl Passes {
         Ok(Self { keys, lifetime })
     }
 
-    /// Until when a fresh pass is valid.
-    pub(crate) fn first_expiry(&self, admission: &Admission) -> DateTime<Utc> {
-        admission.admitted_at + self.lifetime
+    /// Until when a pass is valid, as the log knows it.
+    pub(crate) fn expiry(&self, admission: &Admission) -> DateTime<Utc> {
+        admission.valid_until.unwrap_or(admission.admitted_at + self.lifetime)
+    }
+
+    /// Whoever was admitted before this has no valid pass, however often it was renewed.
+    pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - self.lifetime * LIFETIMES_MAX
     }
 
     /// What becomes of a pass that is known to be valid until `expires_at`.

@@ -5,11 +5,11 @@ use std::{sync::LazyLock, time::Duration};
 use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
 use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
-use store::line::{Admission, LineMark};
+use store::{admissions::Admission, line::LineMark};
 
 use crate::{
     LineError,
-    answers::{self, Joined, Swept, Told, Touched},
+    answers::{self, GivenBack, Joined, Swept, Told, Touched},
     keys::Keys,
     spot::Spot,
 };
@@ -30,6 +30,7 @@ scripts! {
     JOIN = "join";
     TOUCH = "touch";
     LEAVE = "leave";
+    USED = "used";
     ADMIT = "admit";
     SETTLE = "settle";
     SWEEP = "sweep";
@@ -40,6 +41,7 @@ pub(crate) struct Joiner<'a> {
     pub account: AccountId,
     /// The ticket of a new place.
     pub ticket: TicketId,
+    /// In ms.
     pub joined_at: i64,
     /// Whether a new place is drawn by lot.
     pub drawn: bool,
@@ -108,7 +110,7 @@ impl LineStore {
                 .arg(place.ticket.to_string())
                 .arg(place.number)
                 .arg(place.epoch)
-                .arg(place.joined_at.timestamp())
+                .arg(place.joined_at.timestamp_millis())
                 .arg(u8::from(drawn)),
             None => call.arg(["", "0", "0", "0", "0"].as_slice()),
         };
@@ -132,16 +134,25 @@ impl LineStore {
         Touched::read(&answer)
     }
 
-    /// Gives a place back; whether there was one to give back.
+    /// Gives a place back.
     pub(crate) async fn leave(
         &self,
         keys: &Keys,
         ticket: TicketId,
-    ) -> Result<Told<bool>, LineError> {
+    ) -> Result<Told<GivenBack>, LineError> {
         let mut call = with_keys(&LEAVE, keys);
         call.arg(ticket.to_string());
         let answer: String = self.run("leave", &call).await?;
-        Ok(if answer == "FLUSHED" { Told::Flushed } else { Told::Known(answer == "LEFT") })
+        GivenBack::read(&answer)
+    }
+
+    /// Frees the slots of passes that were used; how many were taken.
+    pub(crate) async fn used(&self, keys: &Keys, tickets: &[TicketId]) -> Result<u64, LineError> {
+        let mut call = with_keys(&USED, keys);
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        self.run("used", &call).await
     }
 
     /// Takes from the head of the line whoever the bucket and the cap let in.

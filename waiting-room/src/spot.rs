@@ -40,7 +40,7 @@ fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
     let number = fields.next()?.parse().ok()?;
     let rank = fields.next()?.parse().ok()?;
     let epoch = fields.next()?.parse().ok()?;
-    let joined_at = DateTime::from_timestamp(fields.next()?.parse().ok()?, 0)?;
+    let joined_at = DateTime::from_timestamp_millis(fields.next()?.parse().ok()?)?;
     let ticket: TicketId = ticket.parse().ok()?;
     let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at };
     Some(Spot { place, rank })

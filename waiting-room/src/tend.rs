@@ -3,12 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use store::{board::Sale, line as log};
+use chrono::{DateTime, Utc};
+use store::{admissions, board::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::{
-    LineError,
+    LineError, admitted,
     answers::{Told, Whereabouts},
     gate::Gate,
     line::{Line, Progress},
@@ -36,6 +37,8 @@ struct Rounds {
     touch_at: Instant,
     admit_at: Instant,
     ended_at: Option<Instant>,
+    /// Passes that were used before this have given their slots back.
+    used_until: Option<DateTime<Utc>>,
     /// The last run failed; said once.
     failing: bool,
     /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
@@ -53,6 +56,7 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
         touch_at: now + TOUCH_EVERY,
         admit_at: now,
         ended_at: None,
+        used_until: None,
         failing: false,
         unlogged: Vec::new(),
         must_have_seen: Progress::default(),
@@ -174,6 +178,9 @@ impl Rounds {
             recover::put_back(room, line).await?;
             line.registered(swept.epoch);
         }
+        if swept.active > 0 {
+            self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
+        }
         if swept.unsettled.is_empty() {
             return Ok(());
         }
@@ -185,13 +192,13 @@ impl Rounds {
 
 async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
     let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
-    let logged = log::append_admissions(&room.pool, line.show, &places).await?;
+    let logged = admissions::append(&room.pool, line.show, &places).await?;
     if logged.is_empty() {
         return Ok(());
     }
     let admissions = logged
         .into_iter()
-        .map(|admission| (admission, room.passes.first_expiry(&admission).timestamp_millis()));
+        .map(|admission| (admission, room.passes.expiry(&admission).timestamp_millis()));
     let news = room.store.settle(&line.keys, admissions).await?;
     metrics::counter!("usher_line_admitted_total").increment(news);
     Ok(())

@@ -10,7 +10,7 @@ use contract::{
 };
 use platform::{
     Shutdown, clock,
-    config::{Backends, Http},
+    config::{Backends, Http, Process},
 };
 use redis::aio::MultiplexedConnection;
 use reqwest::{Method, StatusCode};
@@ -19,8 +19,9 @@ use store::{
     PgPool,
     testing::{Slot, eventually},
 };
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::{
-    connect_async,
+    WebSocketStream, client_async, connect_async,
     tungstenite::{self, client::IntoClientRequest as _, http::HeaderValue},
 };
 use waiting_room::{Config, LineSettings};
@@ -55,6 +56,26 @@ impl Default for Plan {
             seats: 100,
         }
     }
+}
+
+/// Starts measuring in this process.
+pub(crate) fn measure() {
+    platform::telemetry::init(&Process {
+        log_format: "text".into(),
+        log: "warn".into(),
+        shutdown_seconds: 1,
+    });
+}
+
+/// The sum of a metric over its labels, as far as they contain this.
+pub(crate) fn measured(name: &str, label: &str) -> f64 {
+    let text = platform::telemetry::render();
+    let values = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let of_name = series.split('{').next() == Some(name);
+        (of_name && series.contains(label)).then(|| value.parse::<f64>().ok())?
+    });
+    values.sum()
 }
 
 pub(crate) struct Stage {
@@ -103,6 +124,19 @@ impl Stage {
     }
 
     pub(crate) async fn with(nodes: usize, change: impl Fn(&mut LineSettings)) -> Self {
+        Self::build(nodes, change, None).await
+    }
+
+    /// One node, whose sockets take so few bytes that a client does not read.
+    pub(crate) async fn with_send_buffer(bytes: u32) -> Self {
+        Self::build(1, |_| (), Some(bytes)).await
+    }
+
+    async fn build(
+        nodes: usize,
+        change: impl Fn(&mut LineSettings),
+        send_buffer: Option<u32>,
+    ) -> Self {
         let slot = Slot::take().await;
         let proxy = Proxy::before(&slot.redis_url).await;
         let shutdown = Shutdown::default();
@@ -135,7 +169,7 @@ impl Stage {
                 line: line.clone(),
             };
             let service = waiting_room::start(&config, &shutdown).await.unwrap();
-            let listener = platform::service::bind(config.listen).await.unwrap();
+            let listener = listen(config.listen, send_buffer);
             addresses.push(listener.local_addr().unwrap());
             let (stop, http) = (shutdown.clone(), http.clone());
             shutdown.spawn(async move {
@@ -221,8 +255,16 @@ impl Stage {
     }
 
     pub(crate) fn token(&self, account: AccountId) -> String {
+        self.token_as(account, Role::User)
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        self.token_as(AccountId::new(), Role::Admin)
+    }
+
+    fn token_as(&self, account: AccountId, role: Role) -> String {
         let expires_at = clock::now() + Duration::from_hours(1);
-        self.access.issue(Caller { account, role: Role::User }, expires_at)
+        self.access.issue(Caller { account, role }, expires_at)
     }
 
     pub(crate) async fn call(
@@ -333,6 +375,21 @@ impl Stage {
         self.connect(node, visitor, "", &headers).await.unwrap()
     }
 
+    /// Opens a socket over a connection of the test's own.
+    pub(crate) async fn watch_over(
+        &self,
+        connection: TcpStream,
+        visitor: &Visitor,
+    ) -> WebSocketStream<TcpStream> {
+        let Visitor { show, ticket, place_ticket, .. } = visitor;
+        let url = format!("ws://{}/api/v1/shows/{show}/queue/{ticket}/live", self.nodes[0]);
+        let mut request = url.into_client_request().unwrap();
+        let protocols = format!("usher.v1, place-ticket.{place_ticket}");
+        let protocols = HeaderValue::from_str(&protocols).unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocols);
+        client_async(request, connection).await.unwrap().0
+    }
+
     /// Opens a socket; the status where it was refused.
     pub(crate) async fn connect(
         &self,
@@ -360,6 +417,16 @@ impl Stage {
             Err(error) => panic!("{error}"),
         }
     }
+}
+
+fn listen(address: SocketAddr, send_buffer: Option<u32>) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    if let Some(bytes) = send_buffer {
+        // Connections inherit it.
+        socket.set_send_buffer_size(bytes).unwrap();
+    }
+    socket.bind(address).unwrap();
+    socket.listen(1024).unwrap()
 }
 
 impl Drop for Stage {

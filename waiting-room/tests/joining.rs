@@ -151,8 +151,7 @@ async fn a_lottery_draws_those_who_came_before_the_opening() {
         assert_eq!(place.eta_seconds, None);
         visitors.push(visitor);
     }
-    // On a whole second, as sales open: tickets keep no finer time.
-    stage.set(show, "sale_opens_at = date_trunc('second', now())").await;
+    stage.set(show, "sale_opens_at = clock_timestamp()").await;
     let mut positions = Vec::new();
     for visitor in &visitors {
         let place = stage.until(0, visitor, PlaceState::Waiting).await;

@@ -7,5 +7,6 @@ mod socket;
 mod proxy;
 mod joining;
 mod admission;
+mod passes;
 mod sockets;
 mod recovery;
