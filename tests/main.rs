@@ -8,4 +8,5 @@ mod journey;
 mod bookings;
 mod bad_input;
 mod compose;
+mod line_load;
 mod alone;

@@ -1,11 +1,11 @@
 //! The connection pool, with sqlx's trap closed, and migrations.
 
-use std::{future::Future, str::FromStr as _, time::Duration};
+use std::{borrow::Cow, future::Future, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use contract::deadline::STATEMENT_MAX;
 use sqlx::{
-    Executor as _, PgPool,
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
@@ -14,6 +14,8 @@ use sqlx::{
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
+/// PostgreSQL's code for a database that is there.
+const DUPLICATE_DATABASE: &str = "42P04";
 
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
 /// nobody's start.
@@ -44,6 +46,29 @@ pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pg
             })
         })
         .connect_lazy_with(options))
+}
+
+/// The URL of a database beside this one, of the same name with a suffix. It is made where it is
+/// missing.
+pub async fn beside(url: &str, suffix: &str) -> anyhow::Result<String> {
+    let (head, parameters) = url.split_once('?').map_or((url, None), |(h, p)| (h, Some(p)));
+    let (server, name) = head.rsplit_once('/').context("DATABASE_URL names no database")?;
+    let name = format!("{name}{suffix}");
+    let mut connection = PgConnection::connect(url)
+        .await
+        .context("postgres does not answer: is DATABASE_URL right?")?;
+    let quoted = name.replace('"', "\"\"");
+    let made = connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await;
+    if let Err(error) = made {
+        let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
+        if code.as_deref() != Some(DUPLICATE_DATABASE) {
+            return Err(error).with_context(|| {
+                format!("the database {name} cannot be made: may the role create databases?")
+            });
+        }
+    }
+    let parameters = parameters.map(|some| format!("?{some}")).unwrap_or_default();
+    Ok(format!("{server}/{name}{parameters}"))
 }
 
 /// Runs database work to its end, even when the request that wanted it goes away: a future that

@@ -7,5 +7,6 @@ pub mod openapi;
 pub mod migrate;
 pub mod seed;
 pub mod demo;
+pub mod load;
 pub mod audit;
 pub mod healthcheck;
