@@ -12,6 +12,7 @@ mod line_store;
 mod freshness;
 mod admission;
 mod figures;
+mod goals;
 mod report;
 
 use std::process::ExitCode;

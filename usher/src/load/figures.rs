@@ -1,4 +1,4 @@
-//! What a run measured, and the goals it is held against.
+//! What a run measured.
 
 use loadtest::{
     report::Latency,
@@ -6,15 +6,7 @@ use loadtest::{
 };
 use serde::Serialize;
 
-use super::{
-    admission::Pace,
-    freshness::{AgeSummary, Summary},
-    line_store::Load,
-};
-
-/// Growth up to this counts as none, for what must not depend on the number of watchers.
-const SAME: f64 = 1.3;
-const KIB: f64 = 1024.0;
+use super::{admission::Pace, freshness::Summary, line_store::Load};
 
 /// Everything that was measured.
 #[derive(Serialize)]
@@ -62,7 +54,7 @@ pub(super) struct Stirred {
 }
 
 /// What happened over a stretch of time.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(super) struct Stretch {
     pub(super) seconds: f64,
     pub(super) watching_at_first: u64,
@@ -75,17 +67,6 @@ pub(super) struct Stretch {
     pub(super) node_cores: Option<f64>,
     /// And the visitors.
     pub(super) stampede_cores: Option<f64>,
-}
-
-/// A goal and what was measured.
-#[derive(Debug, Serialize)]
-pub(super) struct Goal {
-    pub(super) id: &'static str,
-    pub(super) what: &'static str,
-    pub(super) wanted: String,
-    pub(super) measured: String,
-    /// `None` where this run could not tell.
-    pub(super) met: Option<bool>,
 }
 
 impl Joins {
@@ -110,7 +91,8 @@ impl Joins {
         }
     }
 
-    fn ratio(&self) -> f64 {
+    /// Joins for each call that Redis answers by itself.
+    pub(super) fn ratio(&self) -> f64 {
         self.per_second / self.redis_alone_per_second
     }
 }
@@ -119,118 +101,41 @@ impl Stretch {
     /// Microseconds of the nodes' processors for each frame.
     pub(super) fn micros_per_frame(&self) -> Option<f64> {
         let cores = self.node_cores?;
-        (self.frames_per_second > 0.0).then(|| cores * 1e6 / self.frames_per_second)
+        (self.frames_per_second > 0.0 && cores > 0.0).then(|| cores * 1e6 / self.frames_per_second)
     }
-}
-
-impl Figures {
-    /// Promises that were not kept, in words; goals are another matter.
-    pub(super) fn broken(&self) -> Vec<String> {
-        let mut broken = Vec::new();
-        if self.counts.rose > 0 {
-            broken.push(format!("{} numbers rose on a visitor's screen", self.counts.rose));
-        }
-        if self.stirred.admission.most_above_bound > 0.0 {
-            let above = self.stirred.admission.most_above_bound;
-            broken.push(format!("{above:.1} visitors above burst + rate × w were let in"));
-        }
-        for (what, n) in &self.counts.failed {
-            broken.push(format!("{n} visitors could not go on: {what}"));
-        }
-        broken
-    }
-
-    /// The goals that are about the line, with the figures of this run.
-    pub(super) fn goals(&self) -> Vec<Goal> {
-        let mut goals = self.of_watching();
-        goals.extend(self.of_freshness());
-        if let Some(joins) = self.steps.last().map(|step| &step.joins) {
-            let measured = format!(
-                "{:.2} ({:.0}/s ÷ {:.0}/s)",
-                joins.ratio(),
-                joins.per_second,
-                joins.redis_alone_per_second
-            );
-            goals.push(goal(
-                "P9",
-                "joins ÷ Redis's own rate",
-                "≥ 1",
-                measured,
-                joins.ratio() >= 1.0,
-            ));
-        }
-        let pace = &self.stirred.admission;
-        goals.push(Goal {
-            id: "P10",
-            what: "admission over any 10 s, off the rate",
-            wanted: "≤ 1 %".into(),
-            measured: pace.worst_percent.map_or("too short".into(), |off| format!("{off:.2} %")),
-            met: pace.worst_percent.map(|off| off <= 1.0),
-        });
-        let above = format!("{:+.1} visitors", pace.most_above_bound);
-        let kept = pace.most_above_bound <= 0.0;
-        goals.push(goal("P10", "admitted above burst + rate × w", "never", above, kept));
-        let rose = self.counts.rose;
-        goals.push(goal("R7", "numbers that rose", "0", rose.to_string(), rose == 0));
-        goals
-    }
-
-    fn of_watching(&self) -> Vec<Goal> {
-        let most = self.steps.iter().map(|step| step.watching).max().unwrap_or(0);
-        let wanted = self.watchers as u64;
-        let mut goals = vec![
-            goal("P7", "watching live", &wanted.to_string(), most.to_string(), most >= wanted),
-            Goal {
-                id: "P7",
-                what: "memory of the nodes, each",
-                wanted: "≤ 6 KiB".into(),
-                measured: self
-                    .bytes_per_socket
-                    .map_or("not known here".into(), |bytes| format!("{:.1} KiB", bytes / KIB)),
-                met: self.bytes_per_socket.map(|bytes| bytes <= 6.0 * KIB),
-            },
-        ];
-        if let [first, .., last] = self.steps.as_slice() {
-            let growth = last.quiet.redis.operations / first.quiet.redis.operations;
-            goals.push(goal(
-                "P7",
-                "Redis operations, most ÷ fewest watchers",
-                "the same",
-                format!("{growth:.2}"),
-                growth <= SAME,
-            ));
-            if let (Some(few), Some(many)) =
-                (first.quiet.micros_per_frame(), last.quiet.micros_per_frame())
-            {
-                let grown = many / few;
-                let what = "CPU by watcher and tick, most ÷ fewest";
-                goals.push(goal("P11", what, "≤ 1.3", format!("{grown:.2}"), grown <= SAME));
-            }
-        }
-        goals
-    }
-
-    fn of_freshness(&self) -> Vec<Goal> {
-        let freshness = &self.stirred.freshness;
-        let one = |what, ages: Option<&AgeSummary>, wanted: &str, limit_ms| Goal {
-            id: "P8",
-            what,
-            wanted: wanted.into(),
-            measured: ages.map_or("nobody".into(), |ages| format!("{} ms", ages.p99_ms)),
-            met: ages.map(|ages| ages.p99_ms <= limit_ms),
-        };
-        vec![
-            one("age of a number, front 1 %, p99", freshness.front.as_ref(), "≤ 1 s", 1_000),
-            one("age of a number, everyone, p99", freshness.everyone.as_ref(), "≤ 10 s", 10_000),
-        ]
-    }
-}
-
-fn goal(id: &'static str, what: &'static str, wanted: &str, measured: String, met: bool) -> Goal {
-    Goal { id, what, wanted: wanted.into(), measured, met: Some(met) }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of people and milliseconds of a run")]
 pub(super) fn float(n: u64) -> f64 {
     n as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn joins_of_several_processes_are_counted_from_the_first_to_the_last() {
+        let joined = |from_ms, until_ms, took_micros| Joined { from_ms, until_ms, took_micros };
+        let told =
+            vec![joined(1_000, 2_000, vec![1_000; 100]), joined(1_500, 3_000, vec![1_000, 9_000])];
+        let joins = Joins::of(told, 102.0, Stretch::default());
+        assert_eq!(joins.joined, 102);
+        assert!((joins.per_second - 51.0).abs() < 1e-9);
+        assert!((joins.ratio() - 0.5).abs() < 1e-9);
+        assert!((joins.p50_ms - 1.0).abs() < 1e-9 && (joins.p99_ms - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn without_a_frame_or_an_account_nothing_is_known_of_its_cost() {
+        let stretch = |frames_per_second, node_cores| Stretch {
+            frames_per_second,
+            node_cores,
+            ..Stretch::default()
+        };
+        assert_eq!(stretch(1_000.0, Some(0.05)).micros_per_frame(), Some(50.0));
+        assert_eq!(stretch(0.0, Some(0.05)).micros_per_frame(), None);
+        assert_eq!(stretch(1_000.0, Some(0.0)).micros_per_frame(), None);
+        assert_eq!(stretch(1_000.0, None).micros_per_frame(), None);
+    }
 }

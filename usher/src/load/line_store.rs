@@ -56,7 +56,7 @@ pub(super) struct Work {
 }
 
 /// What Redis did over a stretch of time, per second.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Load {
     /// Commands, those inside scripts included.
     pub(super) operations: f64,

@@ -5,13 +5,14 @@ use std::fmt::{self, Display, Write as _};
 use serde_json::json;
 
 use super::{
-    figures::{Figures, Goal, Step, Stirred},
+    figures::{Figures, Step, Stirred},
     freshness::AgeSummary,
+    goals::{Goal, broken, goals},
 };
 
 /// The report as JSON: every figure, and the goals beside them.
 pub(super) fn json(figures: &Figures) -> serde_json::Value {
-    json!({ "goals": figures.goals(), "broken": figures.broken(), "figures": figures })
+    json!({ "goals": goals(figures), "broken": broken(figures), "figures": figures })
 }
 
 /// The report as text.
@@ -30,8 +31,8 @@ fn write(f: &mut String, figures: &Figures) -> fmt::Result {
     let again = format!("{} / {}", figures.counts.repeats, figures.counts.refused);
     row(f, "connections ended by the server", figures.counts.dropped)?;
     row(f, "calls sent again / sockets refused", again)?;
-    write_goals(f, &figures.goals())?;
-    for broken in figures.broken() {
+    write_goals(f, &goals(figures))?;
+    for broken in broken(figures) {
         writeln!(f, "PROMISE BROKEN: {broken}")?;
     }
     Ok(())
