@@ -15,6 +15,7 @@ mod sweep;
 mod relay;
 mod parking;
 mod queues;
+mod backlog;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -50,6 +51,7 @@ struct Office {
     pool: PgPool,
     cache: Cache,
     consuming: Broker,
+    publishing: Broker,
     publisher: Publisher,
     batch_bookings_max: usize,
     /// Wakes the relay when events were committed here.
@@ -69,6 +71,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
         consuming: consuming.clone(),
+        publishing: publishing.clone(),
         publisher: Publisher::new(publishing.clone()),
         batch_bookings_max: config.batch_bookings_max.max(1),
         events: Arc::new(Notify::new()),

@@ -9,11 +9,13 @@ use contract::{
 };
 use platform::broker::{Delivery, Link, Session, ack_all};
 use store::StoreError;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     Office,
+    backlog::InHand,
     batch::{Failure, Ledger, failure},
     poison,
 };
@@ -26,14 +28,19 @@ const RETRY_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Consumes a partition until `stop`, across lost connections.
-pub(crate) async fn run(office: Office, partition: Partition, stop: CancellationToken) {
+pub(crate) async fn run(
+    office: Office,
+    partition: Partition,
+    in_hand: InHand,
+    stop: CancellationToken,
+) {
     let mut broker = office.consuming.clone();
     while !stop.is_cancelled() {
         let link = tokio::select! {
             () = stop.cancelled() => break,
             link = broker.link_soon() => match link { Some(link) => link, None => break },
         };
-        if let Err(error) = one(&office, &partition, link, &stop).await {
+        if let Err(error) = one(&office, &partition, &in_hand, link, &stop).await {
             warn!(%partition, "a session ended: {error:#}");
         }
         tokio::select! {
@@ -46,6 +53,7 @@ pub(crate) async fn run(office: Office, partition: Partition, stop: Cancellation
 async fn one(
     office: &Office,
     partition: &Partition,
+    in_hand: &InHand,
     link: Arc<Link>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
@@ -68,9 +76,11 @@ async fn one(
     let mut next = Some(first);
     while let Some(delivery) = next {
         let Some(gathered) = gather(office, &mut session, delivery).await else { break };
+        in_hand.takes(&gathered.requests, gathered.messages);
         if !work(office, &mut ledger, &session, stop, gathered).await {
             break;
         }
+        in_hand.is_empty_again(Instant::now());
         next = tokio::select! {
             () = stop.cancelled() => None,
             next = session.next() => next,
@@ -83,13 +93,14 @@ async fn one(
 /// Deliveries of one batch: all acked together, by the last.
 struct Gathered {
     requests: Vec<BookingRequested>,
+    messages: usize,
     last: Delivery,
 }
 
 /// Takes what is already here, up to the bound; waits for nothing. `None` where something
 /// unreadable could not be put aside: it comes back in another session.
 async fn gather(office: &Office, session: &mut Session, first: Delivery) -> Option<Gathered> {
-    let mut gathered = Gathered { requests: Vec::new(), last: first };
+    let mut gathered = Gathered { requests: Vec::new(), messages: 1, last: first };
     loop {
         match Envelope::decode(&gathered.last.data) {
             Ok(envelope) => gathered.requests.extend(envelope.bookings),
@@ -106,7 +117,10 @@ async fn gather(office: &Office, session: &mut Session, first: Delivery) -> Opti
             return Some(gathered);
         }
         match session.next_now() {
-            Some(delivery) => gathered.last = delivery,
+            Some(delivery) => {
+                gathered.last = delivery;
+                gathered.messages += 1;
+            }
             None => return Some(gathered),
         }
     }

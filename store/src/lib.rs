@@ -18,6 +18,7 @@ pub mod orders;
 pub mod outbox;
 pub mod seat_locks;
 pub mod allocators;
+pub mod backlogs;
 pub mod line;
 pub mod admissions;
 pub mod revoked;

@@ -82,19 +82,6 @@ pub async fn begin_epoch_after(
     row.map(|row| mark(row.epoch, row.high_water)).transpose()
 }
 
-/// Lines of sales that are not over, or were not a minute ago.
-pub async fn open_lines(pool: &PgPool) -> StoreResult<Vec<ShowId>> {
-    let shows = sqlx::query_scalar!(
-        "select l.show_id from lines l join shows s using (show_id)
-         where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
-             and s.sale_closes_at > clock_timestamp() - interval '1 minute'
-         limit 10000"
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(shows.into_iter().map(ShowId).collect())
-}
-
 fn mark(epoch: i32, high_water: i64) -> StoreResult<LineMark> {
     let epoch = u32::try_from(epoch)
         .map_err(|_| StoreError::Unreadable(format!("epoch {epoch} of a line")))?;

@@ -16,7 +16,7 @@ use tracing::warn;
 /// How often the signing keys are read again, for their rotation.
 const REFRESH: Duration = Duration::from_secs(10);
 /// Renewed as long as its visitor is there, a pass lasts at most so many lifetimes.
-const LIFETIMES_MAX: i32 = 3;
+pub const PASS_LIFETIMES_MAX: u32 = 3;
 
 /// What becomes of a pass now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Passes {
 
     /// Whoever was admitted before this has no valid pass, however often it was renewed.
     pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        now - self.lifetime * LIFETIMES_MAX
+        now - self.lifetime * PASS_LIFETIMES_MAX.cast_signed()
     }
 
     /// What becomes of a pass that is known to be valid until `expires_at`.
@@ -109,7 +109,7 @@ fn validity(
     expires_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Validity {
-    let last = admitted_at + lifetime * LIFETIMES_MAX;
+    let last = admitted_at + lifetime * PASS_LIFETIMES_MAX.cast_signed();
     if now >= expires_at {
         Validity::Expired
     } else if expires_at - now < lifetime / 3 && expires_at < last {

@@ -10,6 +10,7 @@ use store::{admissions::Admission, line::LineMark};
 use crate::{
     LineError,
     answers::{self, GivenBack, Joined, Swept, Told, Touched},
+    challenge::Solved,
     keys::Keys,
     spot::Spot,
 };
@@ -199,6 +200,30 @@ impl LineStore {
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         Swept::read(show, &answer)
+    }
+
+    /// Whether the account has a place.
+    pub(crate) async fn has_place(
+        &self,
+        keys: &Keys,
+        account: AccountId,
+    ) -> Result<bool, LineError> {
+        let account = account.to_string();
+        self.query(redis::cmd("HEXISTS").arg(keys.accounts()).arg(account)).await
+    }
+
+    /// Notes that a challenge is used up, until it expires; whether it was not before.
+    pub(crate) async fn is_first_use(
+        &self,
+        keys: &Keys,
+        solved: &Solved,
+    ) -> Result<bool, LineError> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys.solved(&solved.id)).arg(1).arg("NX");
+        // A little longer: the clocks need not agree.
+        command.arg("EXAT").arg(solved.expires_at.timestamp() + 60);
+        let was_set: Option<String> = self.query(&command).await?;
+        Ok(was_set.is_some())
     }
 
     /// Until when an admitted visitor counts as active, in ms; `None` where that is not known.

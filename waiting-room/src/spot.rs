@@ -5,11 +5,8 @@ use contract::{ShowId, TicketId, place_ticket::Place};
 
 use crate::LineError;
 
-/// Ranks up to this belong to those who were drawn by lot; the scripts use the same bound.
-pub(crate) const DRAWN_MAX: u64 = 1 << 20;
-
-/// A place, and its rank: the order in which the line is served. Without a lot it is the number,
-/// above [`DRAWN_MAX`].
+/// A place, and its rank: the order in which the line is served. Those who were drawn by lot come
+/// before all others (`DRAWN_MAX` in the scripts); without a lot the order is that of the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub place: Place,
@@ -21,16 +18,6 @@ impl Spot {
     pub(crate) fn parse(show: ShowId, ticket: &str, record: &str) -> Result<Self, LineError> {
         read(show, ticket, record)
             .ok_or_else(|| LineError::Unreadable(format!("ticket `{ticket}`, record `{record}`")))
-    }
-
-    /// Whether the place was drawn by lot.
-    pub(crate) fn is_drawn(&self) -> bool {
-        self.rank <= DRAWN_MAX
-    }
-
-    /// The most that can be ahead, where nothing else is known.
-    pub(crate) fn ahead_max(&self) -> Option<u64> {
-        (!self.is_drawn()).then(|| self.place.number.saturating_sub(1))
     }
 }
 

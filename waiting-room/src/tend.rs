@@ -4,6 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
+use contract::api::catalogue::WaitingRoom;
 use store::{admissions, board::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
@@ -18,8 +19,11 @@ use crate::{
     spot::Spot,
 };
 
-/// How often admission runs.
+/// How often a line is looked after.
 const TICK: Duration = Duration::from_millis(100);
+/// How often admission runs at most. A bucket that is full loses what flows in: it is emptied four
+/// times in the time it takes to fill.
+const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often the store hears that the watchers of this node are here. Several of these fit into
 /// the silence after which a visitor counts as absent.
@@ -87,7 +91,7 @@ impl Rounds {
     fn is_last(&mut self, room: &Room, line: &Line) -> bool {
         let sale = room.sale(line.show);
         let gate = match &sale {
-            Some((sale, _)) => room.gate(sale, line.store_silent()),
+            Some((sale, _)) => room.gate(sale, line),
             None => Gate::Over,
         };
         line.set_gate(gate);
@@ -129,19 +133,45 @@ impl Rounds {
         if now >= self.admit_at {
             self.record(room, line).await?;
             if *line.gate.borrow() == Gate::Open && !line.is_empty() {
-                self.admit(room, line, &sale).await?;
+                self.admit_until(now + TICK, room, line, &sale).await?;
             }
         }
         Ok(())
     }
 
-    async fn admit(&mut self, room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
-        match room.store.admit(line.show, &line.keys, &sale.room, BATCH).await? {
+    /// Admits now, and again as long as there is time before the next look.
+    async fn admit_until(
+        &mut self,
+        next_look: Instant,
+        room: &Room,
+        line: &Line,
+        sale: &Sale,
+    ) -> Result<(), LineError> {
+        let limits = line.pace().slowed(&sale.room);
+        let fills_in = f64::from(limits.burst) / limits.rate_per_second.max(0.01);
+        let every = Duration::from_secs_f64(fills_in / 4.0).clamp(ADMIT_EVERY_MIN, TICK);
+        let mut at = Instant::now();
+        loop {
+            self.admit(room, line, &limits).await?;
+            at += every;
+            if at.max(Instant::now()) + every / 2 >= next_look || room.shutdown.has_begun() {
+                return self.record(room, line).await;
+            }
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    async fn admit(
+        &mut self,
+        room: &Room,
+        line: &Line,
+        limits: &WaitingRoom,
+    ) -> Result<(), LineError> {
+        match room.store.admit(line.show, &line.keys, limits, BATCH).await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();
                 self.unlogged.extend(taken);
-                self.record(room, line).await?;
             }
         }
         Ok(())

@@ -173,7 +173,7 @@ impl Watch {
             return;
         };
         let opens_in = (sale.sale_opens_at - now).to_std().unwrap_or_default();
-        let rate = sale.room.rate_per_second;
+        let rate = self.line.pace().slowed(&sale.room).rate_per_second;
         let standing = self.line.standing(&self.spot, self.gate_told, rate, opens_in);
         let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
         self.next_at = Instant::now() + wait;

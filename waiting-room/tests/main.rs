@@ -10,3 +10,7 @@ mod admission;
 mod passes;
 mod sockets;
 mod recovery;
+mod slow;
+mod crowd;
+mod foreign;
+mod bucket;

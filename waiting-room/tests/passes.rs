@@ -1,8 +1,14 @@
 //! The pass: what frees its slot, what takes it back, and what of it survives a loss.
 
+use std::time::Duration;
+
 use contract::{AccountId, TicketId, api::line::PlaceState};
 use reqwest::Method;
-use store::{revoked::Revoked, testing::eventually};
+use store::{
+    keys::{self, Rotation},
+    revoked::Revoked,
+    testing::eventually,
+};
 use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
@@ -66,7 +72,7 @@ async fn a_pass_that_is_given_back_is_revoked_within_a_second() {
     let ended = stage.call(0, Method::DELETE, &path, Some(&admin), None).await;
     assert_eq!(ended.status.as_u16(), 204);
     for visitor in [&leaver, &taken] {
-        eventually("the nodes know", std::time::Duration::from_secs(1), || async {
+        eventually("the nodes know", Duration::from_secs(1), || async {
             revoked.contains(visitor.ticket).then_some(())
         })
         .await;
@@ -104,6 +110,7 @@ async fn after_a_loss_an_admitted_account_finds_its_pass_without_its_ticket() {
     })
     .await;
     assert_eq!(stage.admitted(show).await, [visitor.ticket]);
+    assert_eq!(stage.look(0, &next).await.position, Some(1), "before the one who came later");
     stage.leave(0, &visitor).await;
     stage.until(0, &next, PlaceState::Admitted).await;
     assert_eq!(stage.look(0, &behind).await.position, Some(1));
@@ -118,7 +125,7 @@ async fn a_renewed_pass_survives_a_loss() {
     stage.until(0, &visitor, PlaceState::Admitted).await;
     // The pass runs out in half a minute: looking at it renews it.
     let mut redis = stage.redis.clone();
-    let soon = platform::clock::now() + std::time::Duration::from_secs(30);
+    let soon = platform::clock::now() + Duration::from_secs(30);
     let (): () = redis::cmd("ZADD")
         .arg(Stage::key(show, "active"))
         .arg(soon.timestamp_millis())
@@ -166,4 +173,38 @@ async fn who_leaves_while_being_admitted_is_not_admitted() {
         stage.post_queue(0, show, &stage.token(account)).await.place().ticket_id,
         visitor.ticket
     );
+}
+
+#[tokio::test]
+async fn passes_of_the_key_before_stay_valid_and_a_new_key_signs_once_it_is_known() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { paused: false, ..Plan::default() }).await;
+    let visitor = stage.join(0, show).await;
+    let pass = stage.until(0, &visitor, PlaceState::Admitted).await.pass.unwrap();
+    let (pool, master) = (&stage.pool, stage.slot.master_key());
+    let load = async || keys::load(pool, &master).await.unwrap();
+    let is_valid = async || {
+        let now = platform::clock::now();
+        load().await.verify.verify(&pass, show, visitor.account, now).is_ok()
+    };
+    let first = load().await.sign.unwrap().kid;
+    let live = Duration::from_mins(15);
+    let rotated = keys::rotate(pool, &master, live).await.unwrap();
+    let Rotation::Rotated { kid } = rotated else { panic!("{rotated:?}") };
+    assert_eq!(load().await.sign.unwrap().kid, first, "not every node knows the new key yet");
+    let age = async || {
+        let later = "update signing_keys set created_at = created_at - interval '2 minutes'";
+        sqlx::query(later).execute(pool).await.unwrap();
+    };
+    age().await;
+    assert_eq!(load().await.sign.unwrap().kid, kid);
+    assert!(is_valid().await, "until it expires");
+    let again = keys::rotate(pool, &master, live).await.unwrap();
+    assert!(matches!(again, Rotation::TooSoon { wait } if wait > Duration::from_mins(13)));
+    assert!(is_valid().await);
+    // A key that has leaked goes at once, by two rotations.
+    keys::rotate(pool, &master, Duration::ZERO).await.unwrap();
+    assert!(!is_valid().await);
+    let count = serde_json::to_value(load().await.verify.jwks()).unwrap();
+    assert_eq!(count["keys"].as_array().map(Vec::len), Some(2), "two are live");
 }

@@ -10,6 +10,7 @@ use crate::harness::{Plan, SOON, Stage, measure, measured};
 
 #[tokio::test]
 async fn a_watcher_counts_down_and_is_admitted() {
+    measure();
     let stage = Stage::new(2).await;
     let show = stage.show(Plan { rate: 8.0, burst: 1, ..Plan::default() }).await;
     let mut ahead = Vec::new();
@@ -41,6 +42,9 @@ async fn a_watcher_counts_down_and_is_admitted() {
         shown = position;
     }
     assert!(shown < 13, "it was told of the way");
+    for label in ["shown=\"first\"", "shown=\"later\""] {
+        assert!(measured("usher_line_intervals_total", label) >= 1.0, "{label} is scored");
+    }
 }
 
 #[tokio::test]
@@ -209,6 +213,6 @@ async fn a_node_that_stops_says_so() {
     let visitor = stage.join(0, show).await;
     let mut socket = stage.watch(0, &visitor).await;
     socket.frame().await;
-    stage.shutdown.begin();
+    stage.stop_node(0);
     assert_eq!(socket.close_code().await, 1001);
 }

@@ -23,7 +23,7 @@ use platform::http::{ApiError, ApiResult, ClientAddr, OptionalCaller, Params, Pa
 use store::board::Sale;
 
 use super::{
-    events,
+    events, guard,
     request::{
         JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, join_request, proof,
         proven, sale_and_line,
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     admitted, cadence,
+    challenge::Joining,
     gate::{self, Gate, Unjoinable},
     line::Line,
     places::{self, Found, Life, Proof},
@@ -41,12 +42,17 @@ use crate::{
 /// Takes a place in the line of a show; the same one on every call.
 #[utoipa::path(
     post, path = "/api/v1/shows/{id}/queue", tag = "Waiting room",
-    params(("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header)),
+    params(
+        ("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header),
+        ("Challenge-Solution" = Option<String>, Header),
+    ),
     request_body(content = JoinRequest, description = "may be empty"),
     responses(
         (status = 201, body = PlaceStatus),
         (status = 200, body = PlaceStatus, description = "the account has a place already"),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 403, body = Problem,
+            description = "CHALLENGE_REQUIRED, with `challenge` (see Posed), where challenges are on"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
         (status = 409, body = Problem, description = "SALE_NOT_OPEN, SALE_CLOSED, ROOM_CLOSED"),
         (status = 429, body = Problem, description = "RATE_LIMITED"),
@@ -78,6 +84,8 @@ pub(crate) async fn join(
             .into_response());
     }
     let line = room.line(&sale);
+    let joining = Joining { show, account: caller.account, now };
+    guard::solved(&room, &line, joining, back.is_some(), &headers).await?;
     let (is_new, found) = places::join(&room, &line, &sale, caller.account, back.as_ref()).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
         .increment(1);
@@ -226,7 +234,7 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
 
 /// A place as its owner sees it.
 async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
-    let gate = room.gate(sale, line.store_silent());
+    let gate = room.gate(sale, line);
     let place = &found.place;
     let state = match (&found.life, gate) {
         (Life::Ended(ended), _) => *ended,
@@ -254,7 +262,8 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
         && !matches!(gate, Gate::Over | Gate::Off)
     {
         let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
-        let standing = line.standing(spot, gate, sale.room.rate_per_second, opens_in);
+        let rate = line.pace().slowed(&sale.room).rate_per_second;
+        let standing = line.standing(spot, gate, rate, opens_in);
         status.ahead = standing.ahead;
         status.position = standing.ahead.map(|ahead| ahead + 1);
         status.eta_seconds = standing.eta;
