@@ -5,6 +5,7 @@ pub mod example;
 pub mod up;
 pub mod openapi;
 pub mod migrate;
+pub mod keys;
 pub mod seed;
 pub mod demo;
 pub mod load;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use usher::{audit, demo, healthcheck, load, migrate, seed, up};
+use usher::{audit, demo, healthcheck, keys, load, migrate, seed, up};
 
 /// Sells seats when everybody comes at once.
 #[derive(Parser)]
@@ -25,6 +25,8 @@ enum Command {
     Demo(Box<demo::Demo>),
     /// Put the system under load, as processes of its own on this machine, and report.
     Load(load::Load),
+    /// Look after the keys that sign passes.
+    Keys(keys::Keys),
     /// Count what must never be; exit 1 unless all of it is zero.
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
@@ -41,6 +43,7 @@ async fn main() -> ExitCode {
         Command::Seed(seed) => seed.run().await,
         Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
         Command::Load(load) => Box::pin(load.run()).await,
+        Command::Keys(keys) => keys.run().await,
         Command::Audit(audit) => audit.run().await,
         Command::Settings => {
             print!("{}", usher::example::text());
