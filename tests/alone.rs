@@ -1,4 +1,6 @@
-//! Tests that kill what they started; each has the machine to itself.
+//! Tests that kill what they started, or measure times; each has the machine to itself.
+
+mod line;
 
 use std::{
     process::{Child, Command, Stdio},

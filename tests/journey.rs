@@ -11,12 +11,11 @@ use tokio_tungstenite::{
 
 use crate::harness::{Plan, SOON, System};
 
+/// The frames of a socket, read.
+pub(crate) type LiveSocket = std::pin::Pin<Box<dyn futures_util::Stream<Item = Value> + Send>>;
+
 /// Opens a socket with these subprotocols and returns it once it is up.
-async fn socket(
-    system: &System,
-    path: &str,
-    protocols: &str,
-) -> impl futures_util::Stream<Item = Value> + Unpin + use<> {
+pub(crate) async fn socket(system: &System, path: &str, protocols: &str) -> LiveSocket {
     let mut request = format!("ws://{}{path}", system.address).into_client_request().unwrap();
     request.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
     let (socket, response) = connect_async(request).await.expect("the upgrade is answered");
@@ -27,7 +26,7 @@ async fn socket(
     }))
 }
 
-async fn frame_where(
+pub(crate) async fn frame_where(
     frames: &mut (impl futures_util::Stream<Item = Value> + Unpin),
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {

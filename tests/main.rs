@@ -14,6 +14,7 @@ mod bad_input;
 mod abuse;
 mod fuzzed;
 mod compose;
+mod line_load;
 mod alone;
 mod outages;
 mod under_fire;

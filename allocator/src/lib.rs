@@ -16,6 +16,7 @@ mod sweep;
 mod relay;
 mod parking;
 mod queues;
+mod backlog;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -52,6 +53,7 @@ struct Office {
     pool: PgPool,
     cache: Cache,
     consuming: Broker,
+    publishing: Broker,
     publisher: Publisher,
     ids: BookingIds,
     batch_bookings_max: usize,
@@ -72,12 +74,13 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
     let consuming = Broker::connect(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
-    let publisher = Publisher::new(publishing);
+    let publisher = Publisher::new(publishing.clone());
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
     let office = Office {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
         consuming: consuming.clone(),
+        publishing,
         publisher: publisher.clone(),
         ids: BookingIds::new(&backends.master_key),
         batch_bookings_max: config.batch_bookings_max.max(1),

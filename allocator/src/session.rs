@@ -9,11 +9,13 @@ use platform::{
     faults::{Guarantee, failpoint, sometimes, without},
 };
 use store::{StoreError, partitions};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     Office,
+    backlog::InHand,
     batch::{Failure, Ledger, failure},
     locks::Locks,
     poison,
@@ -30,11 +32,16 @@ const RETRY_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Holds a partition until `stop`: consumes it, across lost connections, and keeps its seat locks.
-pub(crate) async fn run(office: Office, partition: Partition, stop: CancellationToken) {
+pub(crate) async fn run(
+    office: Office,
+    partition: Partition,
+    in_hand: InHand,
+    stop: CancellationToken,
+) {
     let locks = Arc::new(Locks::new(partition.clone()));
     tokio::select! {
         () = locks.keep(&office) => {}
-        () = consume(&office, &partition, &locks, &stop) => {}
+        () = consume(&office, &partition, &locks, &in_hand, &stop) => {}
     }
 }
 
@@ -42,6 +49,7 @@ async fn consume(
     office: &Office,
     partition: &Partition,
     locks: &Arc<Locks>,
+    in_hand: &InHand,
     stop: &CancellationToken,
 ) {
     let mut broker = office.consuming.clone();
@@ -51,7 +59,7 @@ async fn consume(
             () = stop.cancelled() => break,
             link = broker.link_soon() => match link { Some(link) => link, None => break },
         };
-        if let Err(error) = one(office, partition, locks, link, stop).await {
+        if let Err(error) = one(office, partition, locks, in_hand, link, stop).await {
             warn!(%partition, "a session ended: {error:#}");
         }
         tokio::select! {
@@ -65,12 +73,13 @@ async fn one(
     office: &Office,
     partition: &Partition,
     locks: &Arc<Locks>,
+    in_hand: &InHand,
     link: Arc<Link>,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let session = Session::open(link, &partition.queue(), PREFETCH).await?;
     let mut sitting = Sitting { office, stop, session };
-    sitting.run(partition, locks).await;
+    sitting.run(partition, locks, in_hand).await;
     sitting.session.close().await;
     Ok(())
 }
@@ -85,6 +94,7 @@ pub(crate) struct Sitting<'a> {
 /// Deliveries of one batch: all acked together, by the last.
 struct Gathered {
     requests: Vec<BookingRequested>,
+    messages: usize,
     last: Delivery,
     suspicious: bool,
 }
@@ -100,7 +110,7 @@ pub(crate) enum Settled {
 }
 
 impl Sitting<'_> {
-    async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>) {
+    async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>, in_hand: &InHand) {
         let mut next = self.next().await;
         // The epoch is taken on the first delivery, not before: until then another consumer may be
         // the active one. A session that is known to be dead takes none. One that was frozen and
@@ -113,9 +123,11 @@ impl Sitting<'_> {
         let Some(mut ledger) = self.begin(partition, locks).await else { return };
         while let Some(delivery) = next {
             let Some(gathered) = self.gather(delivery).await else { break };
+            in_hand.takes(&gathered.requests, gathered.messages);
             if !self.work(&mut ledger, gathered).await {
                 break;
             }
+            in_hand.is_empty_again(Instant::now());
             next = self.next().await;
         }
     }
@@ -156,7 +168,8 @@ impl Sitting<'_> {
     /// Takes what is already here, up to the bound; waits for nothing but the database, where
     /// something unreadable must be put aside. `None` when the session is over before that.
     async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
-        let mut gathered = Gathered { requests: Vec::new(), last: first, suspicious: false };
+        let mut gathered =
+            Gathered { requests: Vec::new(), messages: 1, last: first, suspicious: false };
         let mut wait = RETRY_WAIT;
         loop {
             let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
@@ -179,7 +192,10 @@ impl Sitting<'_> {
                 return Some(gathered);
             }
             match self.session.next_now() {
-                Some(delivery) => gathered.last = delivery,
+                Some(delivery) => {
+                    gathered.last = delivery;
+                    gathered.messages += 1;
+                }
                 None => return Some(gathered),
             }
         }

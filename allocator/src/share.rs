@@ -28,6 +28,7 @@ use uuid::Uuid;
 
 use crate::{
     Office,
+    backlog::{self, InHand},
     queues::{self, Closing},
     session,
 };
@@ -42,6 +43,7 @@ type Live = (Instant, Vec<Uuid>);
 
 struct Held {
     stop: CancellationToken,
+    in_hand: InHand,
     task: JoinHandle<()>,
 }
 
@@ -144,12 +146,20 @@ impl Shares {
         for partition in wanted {
             self.held.entry(partition).or_insert_with_key(|partition| {
                 let stop = office.shutdown.child();
-                let work = session::run(office.clone(), partition.clone(), stop.clone());
-                Held { stop, task: office.shutdown.spawn(work) }
+                let in_hand = InHand::default();
+                let work =
+                    session::run(office.clone(), partition.clone(), in_hand.clone(), stop.clone());
+                Held { stop, in_hand, task: office.shutdown.spawn(work) }
             });
         }
         let n_held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
         metrics::gauge!("usher_partitions_held").set(f64::from(n_held));
+        let held = self.held.iter().map(|(partition, held)| (partition, &held.in_hand));
+        match timeout(LOOK_WAIT, backlog::record(office, &link, held)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!("the backlog cannot be written down: {error:#}"),
+            Err(_) => warn!("the broker did not answer for the backlog in time"),
+        }
     }
 
     /// Does for every partition's queue what is due. Returns those that are to be consumed. A queue

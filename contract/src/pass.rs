@@ -51,6 +51,8 @@ pub enum InvalidPass {
     Expired,
     #[error("it is not valid yet")]
     NotYetValid,
+    #[error("it was given back; go back to the line")]
+    Revoked,
 }
 
 /// A private signing key, in PKCS#8, and the id it is known by.

@@ -21,7 +21,8 @@ pub struct Place {
     pub epoch: u32,
     #[serde(rename = "num")]
     pub number: u64,
-    #[serde(rename = "iat", with = "chrono::serde::ts_seconds")]
+    /// To the millisecond: whether it takes part in a lottery can be told again from it.
+    #[serde(rename = "jat", with = "chrono::serde::ts_milliseconds")]
     pub joined_at: DateTime<Utc>,
     /// The number ahead that its owner was told with this ticket: no node tells a larger one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

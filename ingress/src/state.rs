@@ -9,6 +9,7 @@ use store::{
     PgPool,
     board::{self, Board, Sale},
     catalogue::shows,
+    revoked::Revoked,
 };
 use tokio::sync::watch;
 use tracing::warn;
@@ -43,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) cache: Cache,
     pub(crate) board: watch::Receiver<Arc<Board>>,
     pub(crate) pass_keys: watch::Receiver<PassKeys>,
+    pub(crate) revoked: Revoked,
     pub(crate) access: AccessKeys,
     pub(crate) access_token: Duration,
     pub(crate) passwords: Passwords,
@@ -66,6 +68,7 @@ impl State {
         Ok(Self(Arc::new(Shared {
             board: board::watch(pool.clone(), shutdown).await?,
             pass_keys,
+            revoked: Revoked::watch(pool.clone(), shutdown).await?,
             seat_maps: SeatMaps::new(read_pool.clone()),
             pool,
             read_pool,

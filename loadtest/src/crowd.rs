@@ -89,7 +89,7 @@ fn note_panic(tally: &Tally, ended: &Result<(), tokio::task::JoinError>) {
 }
 
 /// An address of its own for each visitor, within 10.0.0.0/8.
-fn address(n: usize) -> Ipv4Addr {
+pub(crate) fn address(n: usize) -> Ipv4Addr {
     let [_, a, b, c] =
         u32::try_from(n % 0x00ff_ffff).unwrap_or_default().saturating_add(1).to_be_bytes();
     Ipv4Addr::new(10, a, b, c)

@@ -2,7 +2,8 @@
 //!
 //! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the [`seats`],
 //! to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures them, the
-//! [`journal`] keeps what they were promised, and the [`report`] says how it went.
+//! [`journal`] keeps what they were promised, and the [`report`] says how it went. A
+//! [`stampede`] only waits, in numbers that take several processes.
 
 pub mod client;
 pub mod socket;
@@ -12,6 +13,7 @@ pub mod seats;
 pub mod outcome;
 pub mod visitor;
 pub mod crowd;
+pub mod stampede;
 pub mod tally;
 pub mod journal;
 pub mod report;

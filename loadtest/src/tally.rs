@@ -199,6 +199,11 @@ impl Count {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// One less.
+    pub fn down(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// One more for as long as the answer lives.
     #[must_use]
     pub fn present(&self) -> Present<'_> {
@@ -218,7 +223,7 @@ pub struct Present<'a>(&'a Count);
 
 impl Drop for Present<'_> {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.down();
     }
 }
 

@@ -1,4 +1,7 @@
-//! Keys that sign passes: in the database, sealed with the master key.
+//! Keys that sign passes: in the database, sealed with the master key. Two are live at most: the
+//! one that signs, and the one before it, until its last pass is over.
+
+use std::time::Duration;
 
 use contract::{
     keys::MasterKey,
@@ -7,7 +10,11 @@ use contract::{
 
 use crate::{PgPool, StoreError, StoreResult};
 
-/// Every key that verifies, and the newest one, which signs.
+/// A new key is live this long before it signs: by then every node has read it, and knows the
+/// passes that it signs.
+const KNOWN_AFTER: Duration = Duration::from_mins(1);
+
+/// Every key that verifies, and the newest of them that every node knows, which signs.
 pub struct Keys {
     pub verify: PassKeys,
     pub sign: Option<SigningKey>,
@@ -16,18 +23,21 @@ pub struct Keys {
 /// Loads the keys. A key that was sealed with another master key is an error, not a missing key.
 pub async fn load(pool: &PgPool, master: &MasterKey) -> StoreResult<Keys> {
     let rows = sqlx::query!(
-        "select kid, public_key, sealed_private_key from signing_keys
-         where retired_at is null
-         order by created_at desc, kid"
+        r#"select kid, public_key, sealed_private_key,
+               created_at < clock_timestamp() - make_interval(secs => $1) as "known!"
+           from signing_keys
+           where retired_at is null
+           order by created_at desc, kid"#,
+        KNOWN_AFTER.as_secs_f64(),
     )
     .fetch_all(pool)
     .await?;
-    let sign = match rows.first() {
+    let sign = match rows.iter().find(|row| row.known).or(rows.last()) {
         None => None,
-        Some(newest) => {
-            let opened = master.open(&newest.sealed_private_key);
+        Some(signs) => {
+            let opened = master.open(&signs.sealed_private_key);
             let private = opened.map_err(|error| StoreError::Unreadable(error.to_string()))?;
-            Some(SigningKey::new(newest.kid.clone(), &private))
+            Some(SigningKey::new(signs.kid.clone(), &private))
         }
     };
     let verify = PassKeys::new(rows.into_iter().map(|row| (row.kid, row.public_key)));
@@ -52,4 +62,58 @@ pub async fn ensure(pool: &PgPool, master: &MasterKey) -> StoreResult<()> {
     .await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// What came of a rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rotation {
+    /// This key signs from a minute on; those of the key before it stay valid.
+    Rotated { kid: String },
+    /// The key that would be retired may have valid passes for so long still.
+    TooSoon { wait: Duration },
+}
+
+/// Makes a new key, and retires the one before the last, unless the last is younger than passes
+/// live.
+pub async fn rotate(
+    pool: &PgPool,
+    master: &MasterKey,
+    passes_live: Duration,
+) -> StoreResult<Rotation> {
+    let mut tx = pool.begin().await?;
+    sqlx::query!("lock table signing_keys in share row exclusive mode").execute(&mut *tx).await?;
+    let live = sqlx::query!(
+        r#"select extract(epoch from clock_timestamp() - created_at)::float8 as "age!"
+           from signing_keys where retired_at is null
+           order by created_at desc"#
+    )
+    .fetch_all(&mut *tx)
+    .await?;
+    let settled = passes_live + KNOWN_AFTER;
+    if let [newest, _, ..] = live.as_slice()
+        && let wait = settled.saturating_sub(Duration::from_secs_f64(newest.age.max(0.0)))
+        && !wait.is_zero()
+        && !passes_live.is_zero()
+    {
+        return Ok(Rotation::TooSoon { wait });
+    }
+    let new = NewKey::generate();
+    sqlx::query!(
+        "insert into signing_keys (kid, public_key, sealed_private_key) values ($1, $2, $3)",
+        new.kid,
+        new.public,
+        master.seal(&new.private_pkcs8),
+    )
+    .execute(&mut *tx)
+    .await?;
+    sqlx::query!(
+        "update signing_keys set retired_at = clock_timestamp()
+         where retired_at is null and kid not in (
+             select kid from signing_keys where retired_at is null
+             order by created_at desc, kid limit 2)"
+    )
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Rotation::Rotated { kid: new.kid })
 }

@@ -19,7 +19,10 @@ pub mod orders;
 pub mod outbox;
 pub mod seat_locks;
 pub mod allocators;
+pub mod backlogs;
 pub mod line;
+pub mod admissions;
+pub mod revoked;
 pub mod audit;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -1,9 +1,7 @@
-//! What of the line must survive the loss of Redis: how far its numbers may have gone, its epoch,
-//! and who was let in.
+//! What of the line must survive the loss of Redis: how far its numbers may have gone, and its
+//! epoch. Who was let in is in [`crate::admissions`].
 
-use chrono::{DateTime, Utc};
-use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
-use uuid::Uuid;
+use contract::ShowId;
 
 use crate::{PgPool, StoreError, StoreResult};
 
@@ -14,15 +12,6 @@ pub struct LineMark {
     pub epoch: u32,
     /// No number above it was ever handed out.
     pub high_water: u64,
-}
-
-/// Somebody who was let in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Admission {
-    pub ticket: TicketId,
-    pub account: AccountId,
-    /// Postgres's clock.
-    pub admitted_at: DateTime<Utc>,
 }
 
 /// The line's mark, where it was ever opened.
@@ -90,83 +79,6 @@ pub async fn begin_epoch_after(
     .fetch_optional(pool)
     .await?;
     row.map(|row| mark(row.epoch, row.high_water)).transpose()
-}
-
-/// Lines of sales that are not over, or were not a minute ago.
-pub async fn open_lines(pool: &PgPool) -> StoreResult<Vec<ShowId>> {
-    let shows = sqlx::query_scalar!(
-        "select l.show_id from lines l join shows s using (show_id)
-         where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
-             and s.sale_closes_at > clock_timestamp() - interval '1 minute'
-         limit 10000"
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(shows.into_iter().map(ShowId).collect())
-}
-
-/// Appends admissions to the log, and returns them as they stand there: somebody who was in it
-/// already keeps the first time. One that another transaction is just writing may be missing from
-/// the answer; append it again.
-pub async fn append_admissions(
-    pool: &PgPool,
-    show: ShowId,
-    places: &[Place],
-) -> StoreResult<Vec<Admission>> {
-    let tickets: Vec<Uuid> = places.iter().map(|place| place.ticket.0).collect();
-    let accounts: Vec<Uuid> = places.iter().map(|place| place.account.0).collect();
-    let lanes: Vec<i16> = places.iter().map(|place| i16::from(place.lane)).collect();
-    let epochs: Vec<i32> = places.iter().map(|place| place.epoch.cast_signed()).collect();
-    let numbers: Vec<i64> = places.iter().map(|place| place.number.cast_signed()).collect();
-    let rows = sqlx::query!(
-        r#"with added as (
-               insert into admissions (show_id, ticket_id, account_id, lane, epoch, number)
-               select $1, * from unnest($2::uuid[], $3::uuid[], $4::smallint[], $5::integer[], $6::bigint[])
-               on conflict do nothing
-               returning ticket_id, account_id, admitted_at)
-           select ticket_id as "ticket_id!", account_id as "account_id!", admitted_at as "admitted_at!"
-           from added
-           union all
-           select ticket_id, account_id, admitted_at from admissions
-           where show_id = $1 and ticket_id = any ($2)"#,
-        show.0,
-        &tickets,
-        &accounts,
-        &lanes,
-        &epochs,
-        &numbers,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| admission(row.ticket_id, row.account_id, row.admitted_at))
-        .collect())
-}
-
-/// Those of the tickets that were let in.
-pub async fn admissions_of(
-    pool: &PgPool,
-    show: ShowId,
-    tickets: &[TicketId],
-) -> StoreResult<Vec<Admission>> {
-    let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
-    let rows = sqlx::query!(
-        "select ticket_id, account_id, admitted_at from admissions
-         where show_id = $1 and ticket_id = any ($2)",
-        show.0,
-        &tickets,
-    )
-    .fetch_all(pool)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| admission(row.ticket_id, row.account_id, row.admitted_at))
-        .collect())
-}
-
-fn admission(ticket: Uuid, account: Uuid, admitted_at: DateTime<Utc>) -> Admission {
-    Admission { ticket: TicketId(ticket), account: AccountId(account), admitted_at }
 }
 
 fn mark(epoch: i32, high_water: i64) -> StoreResult<LineMark> {

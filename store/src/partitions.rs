@@ -171,7 +171,8 @@ pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult
 pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
     sqlx::query!(
         "with closed as (
-             update partitions set queue_ready_at = null where show_id = $1 and tier = $2)
+             update partitions set queue_ready_at = null where show_id = $1 and tier = $2),
+         served as (delete from backlogs where show_id = $1 and tier = $2)
          delete from tier_changes where show_id = $1 and tier = $2",
         partition.show.0,
         partition.tier.as_str(),

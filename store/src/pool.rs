@@ -6,14 +6,15 @@
 //! that is frozen or gone without a word is noticed here or not at all; `tcp_user_timeout` below is
 //! the server's own.
 
-use std::{future::Future, io, str::FromStr as _, time::Duration};
+use std::{borrow::Cow, future::Future, io, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use contract::deadline::STATEMENT_MAX;
 use futures_util::{TryFutureExt as _, future::BoxFuture, stream::BoxStream};
 use platform::breaker::{Away, Breaker, Rules};
 use sqlx::{
-    ConnectOptions as _, Connection as _, Either, Error, Execute, Executor, Postgres, SqlStr,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Error, Execute, Executor,
+    Postgres, SqlStr,
     migrate::Migrator,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
@@ -26,6 +27,8 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Longest wait for a connection: for a free one, for a new one, for a sign of life of an idle one.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
+/// PostgreSQL's code for a database that is there.
+const DUPLICATE_DATABASE: &str = "42P04";
 
 const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait: ACQUIRE_WAIT };
 
@@ -167,6 +170,29 @@ impl<'p> Executor<'p> for &PgPool {
         let pool = self.clone();
         Box::pin(async move { pool.acquire().await?.describe(sql).await })
     }
+}
+
+/// The URL of a database beside this one, of the same name with a suffix. It is made where it is
+/// missing.
+pub async fn beside(url: &str, suffix: &str) -> anyhow::Result<String> {
+    let (head, parameters) = url.split_once('?').map_or((url, None), |(h, p)| (h, Some(p)));
+    let (server, name) = head.rsplit_once('/').context("DATABASE_URL names no database")?;
+    let name = format!("{name}{suffix}");
+    let mut connection = sqlx::PgConnection::connect(url)
+        .await
+        .context("postgres does not answer: is DATABASE_URL right?")?;
+    let quoted = name.replace('"', "\"\"");
+    let made = connection.execute(AssertSqlSafe(format!("create database \"{quoted}\""))).await;
+    if let Err(error) = made {
+        let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
+        if code.as_deref() != Some(DUPLICATE_DATABASE) {
+            return Err(error).with_context(|| {
+                format!("the database {name} cannot be made: may the role create databases?")
+            });
+        }
+    }
+    let parameters = parameters.map(|some| format!("?{some}")).unwrap_or_default();
+    Ok(format!("{server}/{name}{parameters}"))
 }
 
 /// Runs database work to its end, even when the request that wanted it goes away: whether it was

@@ -98,7 +98,7 @@ async fn a_place_ticket_that_was_edited_or_is_anothers_proves_nothing() {
         ("a better number", edited(|claims| claims["num"] = json!(1))),
         ("a better lane", edited(|claims| claims["lane"] = json!(1))),
         ("another epoch", edited(|claims| claims["epoch"] = json!(0))),
-        ("an earlier time", edited(|claims| claims["iat"] = json!(0))),
+        ("an earlier time", edited(|claims| claims["jat"] = json!(0))),
         ("no signature", format!("{unsigned}.{claims}.")),
         ("another key's", PlaceKeys::new(&strange).sign(&Place { number: 1, ..place.clone() })),
         ("somebody else's", theirs),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use usher::{audit, demo, healthcheck, migrate, seed, up};
+use usher::{audit, demo, healthcheck, keys, load, migrate, seed, up};
 
 /// Sells seats when everybody comes at once.
 #[derive(Parser)]
@@ -23,6 +23,10 @@ enum Command {
     Seed(seed::Seed),
     /// Run a flash sale from end to end in this process, and prove its result.
     Demo(Box<demo::Demo>),
+    /// Put the system under load, as processes of its own on this machine, and report.
+    Load(load::Load),
+    /// Look after the keys that sign passes.
+    Keys(keys::Keys),
     /// Count what must never be; exit 1 unless all of it is zero.
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
@@ -38,6 +42,8 @@ async fn main() -> ExitCode {
         Command::Migrate(migrate) => migrate.run().await,
         Command::Seed(seed) => seed.run().await,
         Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
+        Command::Load(load) => Box::pin(load.run()).await,
+        Command::Keys(keys) => keys.run().await,
         Command::Audit(audit) => audit.run().await,
         Command::Settings => {
             print!("{}", usher::example::text());

@@ -50,6 +50,15 @@ pub(crate) enum Whereabouts {
     Unknown,
 }
 
+/// What a visitor who left gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenBack {
+    Place,
+    /// The visitor was admitted, or was just being.
+    Pass,
+    Nothing,
+}
+
 /// Where tickets are, in the order they were asked for, with their records or accounts.
 pub(crate) struct Touched {
     pub epoch: u32,
@@ -86,6 +95,19 @@ impl Joined {
         };
         let spot = Spot::parse(show, ticket, record)?;
         Ok(Told::Known(Self::Placed { how, epoch: number(epoch)?, seq: number(seq)?, spot }))
+    }
+}
+
+impl GivenBack {
+    /// Reads the answer of a leave.
+    pub(crate) fn read(answer: &str) -> Result<Told<Self>, LineError> {
+        Ok(Told::Known(match answer {
+            "FLUSHED" => return Ok(Told::Flushed),
+            "PLACE" => Self::Place,
+            "PASS" => Self::Pass,
+            "NOTHING" => Self::Nothing,
+            other => return Err(LineError::Unreadable(other.to_owned())),
+        }))
     }
 }
 

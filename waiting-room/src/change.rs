@@ -28,6 +28,8 @@ pub(crate) struct Snapshot {
     pub index: Index,
     /// How long visitors will still be coming back after a loss.
     pub settles_in: Option<Duration>,
+    /// How long admission waits still for them.
+    pub held_for: Option<Duration>,
 }
 
 impl Change {

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use clap::Args;
 use platform::config::{Backends, Http};
 
-use crate::{ABSENT_AFTER, scripts::Patience};
+use crate::{ABSENT_AFTER, ChallengeKind, scripts::Patience};
 
 /// An admission that is not settled after this is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
@@ -49,6 +49,14 @@ pub struct LineSettings {
     #[arg(long, env = "USHER_SOCKETS_PER_ACCOUNT_MAX", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub sockets_per_account_max: u32,
+    /// What a client must solve to join: nothing, or a proof of work.
+    #[arg(long, env = "USHER_CHALLENGE", default_value = "off", value_enum)]
+    pub challenge: ChallengeKind,
+    /// Zero bits a proof of work needs; each one more doubles the work. A phone needs some tenths
+    /// of a second for 18.
+    #[arg(long, env = "USHER_CHALLENGE_BITS", default_value_t = 18,
+          value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub challenge_bits: u8,
     /// Joins per second and client address (IPv6: per /64), with a burst of five seconds' worth.
     #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "20")]
     pub limit_joins_per_second: NonZeroU32,
@@ -65,6 +73,11 @@ impl LineSettings {
 
     pub(crate) fn rebuild_ms(&self) -> u64 {
         u64::from(self.rebuild_seconds) * 1000
+    }
+
+    /// How long after the hold of a rebuild places are still kept for those who come back.
+    pub(crate) fn returns_ms(&self) -> u64 {
+        u64::from(self.grace_seconds.saturating_sub(self.rebuild_seconds)) * 1000
     }
 
     /// When somebody counts as absent, and when the place is lost. A grace that is shorter than

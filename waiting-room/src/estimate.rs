@@ -1,97 +1,143 @@
-//! How long somebody will wait, as an interval: from how fast the line has been moving, or, as
-//! long as that is not known, from how fast it is set to move.
+//! How long somebody will wait: from how fast the line has been moving, or, as long as nothing
+//! speaks against it, from how fast it is set to move.
+//!
+//! With `n` ahead, of whom `pace` are let in each second and a share `leaving` gives up each
+//! second, it takes `ln(1 + n × leaving / pace) / leaving` seconds until nobody is.
 
 use std::time::Duration;
 
-use contract::api::line::Interval;
-use tokio::time::Instant;
+/// What was seen is forgotten with these time constants: quickly, to notice a change, and slowly,
+/// to know well what does not change.
+const MEMORIES_S: [f64; 2] = [15.0, 120.0];
+/// What was seen contradicts a pace where it is so many standard deviations away.
+const DEVIATIONS: f64 = 3.0;
+/// A line that was seen to stand still is taken to move by so much of the rate: it is quiet, or
+/// everybody in it has just been let in.
+const LEAST_SHARE: f64 = 0.01;
 
-/// The observed pace forgets with this time constant.
-const MEMORY: Duration = Duration::from_secs(15);
-/// The pace counts once the line has been watched moving this long.
-const WARM_UP: Duration = Duration::from_secs(5);
-/// The interval: so much less and more than the expected wait.
-const SOONER: f64 = 0.8;
-const LATER: f64 = 1.3;
-/// Nobody is told more than a day.
-const LONGEST_S: f64 = 86_400.0;
-
-/// How many leave the line per second: an average that forgets.
-#[derive(Clone, Debug, Default)]
+/// How many leave the line, and how; while it does not move, nothing is learned.
+#[derive(Clone, Debug)]
 pub(crate) struct Outflow {
-    /// Since when the line moves, without a stop.
-    since: Option<Instant>,
-    updated: Option<Instant>,
-    /// Decayed count of those gone, and decayed seconds watched.
-    gone: f64,
+    /// Since when the line moves; times are measured from any fixed moment.
+    moving_since: Option<Duration>,
+    /// How long the line has moved, before that.
+    moved: Duration,
+    updated: Duration,
+    waiting: u64,
+    windows: [Window; 2],
+}
+
+/// Sums of what was seen, the older the less.
+#[derive(Clone, Copy, Debug, Default)]
+struct Window {
+    memory_s: f64,
     seconds: f64,
+    admitted: f64,
+    left: f64,
+    /// Seconds times those who waited.
+    waited: f64,
+}
+
+impl Default for Outflow {
+    fn default() -> Self {
+        Self {
+            moving_since: None,
+            moved: Duration::ZERO,
+            updated: Duration::ZERO,
+            waiting: 0,
+            windows: MEMORIES_S.map(|memory_s| Window { memory_s, ..Window::default() }),
+        }
+    }
 }
 
 impl Outflow {
-    /// Notes that so many left the line.
-    pub(crate) fn gone(&mut self, count: u64, now: Instant) {
-        if self.since.is_some() {
-            self.decay(now);
-            self.gone += float(count);
+    /// Notes that so many were let in and so many left, and how many wait now.
+    pub(crate) fn gone(&mut self, admitted: u64, left: u64, waiting: u64, now: Duration) {
+        self.catch_up(now);
+        self.waiting = waiting;
+        if self.moving_since.is_some() {
+            for window in &mut self.windows {
+                window.admitted += float(admitted);
+                window.left += float(left);
+            }
         }
     }
 
-    /// Notes whether the line moves. A stop says nothing about the pace after it, so the time of
-    /// the stop does not count.
-    pub(crate) fn moves(&mut self, moves: bool, now: Instant) {
-        match (moves, self.since) {
-            (true, None) => (self.since, self.updated) = (Some(now), Some(now)),
-            (false, Some(_)) => {
-                self.decay(now);
-                (self.since, self.updated) = (None, None);
+    /// Notes whether the line moves. A stop says nothing about the pace after it.
+    pub(crate) fn moves(&mut self, moves: bool, now: Duration) {
+        self.catch_up(now);
+        match (moves, self.moving_since) {
+            (true, None) => self.moving_since = Some(now),
+            (false, Some(since)) => {
+                self.moved += now.saturating_sub(since);
+                self.moving_since = None;
             }
             _ => {}
         }
     }
 
-    /// Those gone per second, once that is known well enough.
-    pub(crate) fn per_second(&self, now: Instant) -> Option<f64> {
-        let fresh = self.updated.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        let (gone, seconds) = decayed(self.gone, self.seconds, fresh);
-        (seconds >= WARM_UP.as_secs_f64() && gone >= 1.0).then(|| gone / seconds)
+    /// How long the line has moved until now, stops left out.
+    pub(crate) fn moved(&self, now: Duration) -> Duration {
+        self.moved + self.moving_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    fn decay(&mut self, now: Instant) {
-        let fresh = self.updated.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-        (self.gone, self.seconds) = decayed(self.gone, self.seconds, fresh);
-        self.updated = Some(now);
+    /// Seconds until nobody is ahead, where so many are; `rate` is what the room is set to.
+    pub(crate) fn wait(&self, ahead: u64, rate: f64) -> Option<f64> {
+        let pace = self.pace(rate).max(rate * LEAST_SHARE);
+        if pace <= 0.0 || !pace.is_finite() {
+            return None;
+        }
+        let leaving = self.leaving();
+        let ahead = float(ahead);
+        let wait =
+            if leaving < 1e-6 { ahead / pace } else { (ahead * leaving / pace).ln_1p() / leaving };
+        Some(wait)
+    }
+
+    /// Those let in per second: the rate or the long average, unless the last seconds contradict.
+    fn pace(&self, rate: f64) -> f64 {
+        let [quick, slow] = &self.windows;
+        if !quick.contradicts(rate) && !slow.contradicts(rate) {
+            return rate;
+        }
+        let average = slow.admitted / slow.seconds.max(0.001);
+        if quick.contradicts(average) { quick.admitted / quick.seconds.max(0.001) } else { average }
+    }
+
+    /// The share of those who wait that leaves each second.
+    fn leaving(&self) -> f64 {
+        let [_, slow] = &self.windows;
+        if slow.left < 3.0 { 0.0 } else { slow.left / slow.waited.max(1.0) }
+    }
+
+    fn catch_up(&mut self, now: Duration) {
+        if self.moving_since.is_some() {
+            let seconds = now.saturating_sub(self.updated).as_secs_f64();
+            let waiting = float(self.waiting);
+            for window in &mut self.windows {
+                window.pass(seconds, waiting);
+            }
+        }
+        self.updated = now;
     }
 }
 
-fn decayed(gone: f64, seconds: f64, fresh: f64) -> (f64, f64) {
-    let memory = MEMORY.as_secs_f64();
-    let kept = (-fresh / memory).exp();
-    (gone * kept, seconds * kept + memory * (1.0 - kept))
-}
-
-/// The wait of somebody with so many ahead; `None` where nothing moves.
-pub(crate) fn wait(ahead: u64, observed: Option<f64>, rate: f64) -> Option<Interval> {
-    // The line may be held back by a cap or move faster because people leave: what was seen
-    // counts. It is trusted down to a hundredth of the rate, for a quiet line is not a stuck one.
-    let pace = observed.map_or(rate, |pace| pace.max(rate / 100.0));
-    if pace <= 0.0 || !pace.is_finite() {
-        return None;
+impl Window {
+    fn pass(&mut self, seconds: f64, waiting: f64) {
+        let kept = (-seconds / self.memory_s).exp();
+        let new = self.memory_s * (1.0 - kept);
+        self.seconds = self.seconds * kept + new;
+        self.waited = self.waited * kept + new * waiting;
+        self.admitted *= kept;
+        self.left *= kept;
     }
-    let expected = float(ahead) / pace;
-    // A second or two on top: being told takes a moment too.
-    Some(Interval {
-        low: whole_seconds(expected * SOONER),
-        high: whole_seconds(expected * LATER + 2.0),
-    })
-}
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "clamped to a day, and never negative"
-)]
-fn whole_seconds(seconds: f64) -> u32 {
-    seconds.clamp(0.0, LONGEST_S).round() as u32
+    fn contradicts(&self, pace: f64) -> bool {
+        let expected = pace * self.seconds;
+        // Admissions come in handfuls; a few of them more or less say nothing.
+        let allowed = DEVIATIONS * expected.sqrt() + 0.02 * expected + 2.0;
+        (self.admitted - expected).abs() > allowed
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
@@ -105,47 +151,50 @@ mod tests {
 
     use super::*;
 
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
     proptest! {
         #[test]
-        fn the_interval_holds_the_wait_of_a_steady_line(
-            ahead in 0u64..1_000_000,
-            rate in 0.01f64..100_000.0,
-        ) {
-            let interval = wait(ahead, None, rate).unwrap();
-            let real = (float(ahead) / rate).min(LONGEST_S);
-            prop_assert!(f64::from(interval.low) <= real + 0.5);
-            prop_assert!(f64::from(interval.high) >= real - 0.5);
-            prop_assert!(interval.low <= interval.high);
-        }
-
-        #[test]
         fn more_ahead_is_never_a_shorter_wait(ahead in 0u64..100_000, more in 0u64..100_000) {
-            let (near, far) = (wait(ahead, None, 50.0).unwrap(), wait(ahead + more, None, 50.0).unwrap());
-            prop_assert!(near.low <= far.low && near.high <= far.high);
+            let outflow = Outflow::default();
+            let (near, far) = (outflow.wait(ahead, 50.0), outflow.wait(ahead + more, 50.0));
+            prop_assert!(near.unwrap() <= far.unwrap());
+            prop_assert!((near.unwrap() - float(ahead) / 50.0).abs() < 0.001);
         }
     }
 
     #[test]
-    fn the_pace_is_learned_and_stops_do_not_slow_it() {
-        let start = Instant::now();
-        let at = |seconds| start + Duration::from_secs(seconds);
+    fn a_pace_below_the_rate_is_learned_and_stops_do_not_slow_it() {
         let mut outflow = Outflow::default();
         outflow.moves(true, at(0));
-        assert_eq!(outflow.per_second(at(4)), None, "not known yet");
         for second in 1..=60 {
-            outflow.gone(20, at(second));
+            outflow.gone(20, 0, 1000, at(second));
         }
-        let pace = outflow.per_second(at(60)).unwrap();
-        assert!((18.0..=22.0).contains(&pace), "{pace}");
-
+        let learned = outflow.wait(1000, 100.0).unwrap();
+        assert!((48.0..=53.0).contains(&learned), "{learned}");
         outflow.moves(false, at(60));
         outflow.moves(true, at(600));
-        let after = outflow.per_second(at(600)).unwrap();
-        assert!((pace - after).abs() < 0.5, "{after} after a stop");
+        let after = outflow.wait(1000, 100.0).unwrap();
+        assert!((learned - after).abs() < 0.5, "{after} after a stop");
+        assert_eq!(outflow.moved(at(610)), at(70));
+    }
+
+    #[test]
+    fn those_ahead_who_give_up_shorten_the_wait() {
+        let mut outflow = Outflow::default();
+        outflow.moves(true, at(0));
+        for second in 1..=120 {
+            outflow.gone(10, 10, 1000, at(second));
+        }
+        let wait = outflow.wait(1000, 10.0).unwrap();
+        // A hundredth of a thousand leaves each second: ln(2) / 0.01 instead of 100 seconds.
+        assert!((66.0..=72.0).contains(&wait), "{wait}");
     }
 
     #[test]
     fn a_line_that_cannot_move_has_no_estimate() {
-        assert_eq!(wait(10, None, 0.0), None);
+        assert_eq!(Outflow::default().wait(10, 0.0), None);
     }
 }

@@ -22,6 +22,8 @@ const BLOCK: Duration = Duration::from_millis(100);
 const ENTRIES_MAX: usize = 2_000;
 /// Members of the line per read, when the picture is loaded.
 const PAGE: usize = 5_000;
+/// Admission is never held longer after a loss.
+const HOLD_MS_MAX: u64 = 60_000;
 const RETRY: Duration = Duration::from_millis(200);
 
 /// Keeps every line of this node up to date until the shutdown begins.
@@ -59,7 +61,7 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
     let mut read = Vec::new();
     for line in &lines {
         if line.read_from().is_none()
-            && let Some(snapshot) = load(line, connection).await?
+            && let Some(snapshot) = load(line, connection, room.settings.returns_ms()).await?
         {
             line.install(snapshot);
         }
@@ -98,10 +100,12 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
 }
 
 /// Loads the picture of a line; `None` where the store does not have it. Changes made while it is
-/// read are applied again afterwards, which changes nothing.
+/// read are applied again afterwards, which changes nothing. After a loss, visitors may come back
+/// for so long after admission goes on.
 async fn load(
     line: &Line,
     connection: &mut MultiplexedConnection,
+    returns_ms: u64,
 ) -> RedisResult<Option<Snapshot>> {
     let keys = &line.keys;
     let (mark, last, (seconds, micros)): (Vec<Option<String>>, StreamRangeReply, (u64, u64)) =
@@ -141,12 +145,17 @@ async fn load(
     }
     metrics::counter!("usher_line_loaded_total").increment(1);
     let now_ms = seconds * 1000 + micros / 1000;
-    let held_ms = field(2).unwrap_or(0).saturating_sub(now_ms).min(60_000);
+    // The first epoch follows no loss.
+    let held_until = if epoch > 1 { field(2).unwrap_or(0) } else { 0 };
+    let settles_at = if epoch > 1 { held_until + returns_ms } else { 0 };
+    let settles_ms = settles_at.saturating_sub(now_ms).min(returns_ms + HOLD_MS_MAX);
+    let held_ms = held_until.saturating_sub(now_ms).min(HOLD_MS_MAX);
     Ok(Some(Snapshot {
         seen: Progress { epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq },
         last_id: last.ids.into_iter().next().map_or_else(|| "0-0".to_owned(), |entry| entry.id),
         index,
-        settles_in: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+        settles_in: (settles_ms > 0).then(|| Duration::from_millis(settles_ms)),
+        held_for: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
     }))
 }
 

@@ -97,7 +97,9 @@ pub(crate) fn joinable(sale: &Sale, now: DateTime<Utc>) -> Result<(), Unjoinable
 
 /// Whether somebody who joined then takes part in the lot.
 pub(crate) fn is_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
-    sale.room.mode == RoomMode::Lottery && joined_at < sale.sale_opens_at
+    // In ms, as place tickets keep it.
+    let before = joined_at.timestamp_millis() < sale.sale_opens_at.timestamp_millis();
+    sale.room.mode == RoomMode::Lottery && before
 }
 
 #[cfg(test)]
@@ -194,6 +196,10 @@ mod tests {
         sale.room.mode = RoomMode::Lottery;
         assert!(is_drawn(&sale, time(-1)));
         assert!(!is_drawn(&sale, time(0)));
+        let half = chrono::Duration::milliseconds(500);
+        sale.sale_opens_at = time(0) + half;
+        assert!(is_drawn(&sale, time(0)));
+        assert!(!is_drawn(&sale, time(0) + half), "within the same second, but late");
         assert_eq!(gate(&sale, -1), Gate::Early { lottery: true });
     }
 }

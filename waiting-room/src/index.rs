@@ -64,6 +64,18 @@ impl Index {
         true
     }
 
+    /// Adds every rank of another index.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        if other.bits.len() > self.bits.len() {
+            self.bits.resize(other.bits.len(), 0);
+        }
+        for (mine, theirs) in self.bits.iter_mut().zip(&other.bits) {
+            *mine |= theirs;
+        }
+        self.len = self.bits.iter().map(|bits| u64::from(bits.count_ones())).sum();
+        self.grow_to(self.bits.len());
+    }
+
     /// Whether the rank is in the line.
     pub(crate) fn contains(&self, rank: u64) -> bool {
         let (word, bit) = place_of(rank.min(RANK_MAX + 1));
@@ -133,6 +145,26 @@ mod tests {
                 prop_assert_eq!(index.before(rank), model.range(..rank).count() as u64);
                 prop_assert_eq!(index.contains(rank), model.contains(&rank));
             }
+        }
+
+        #[test]
+        fn merged_it_counts_as_the_union_does(
+            mine in prop::collection::btree_set(0u64..3000, 0..200),
+            theirs in prop::collection::btree_set(0u64..6000, 0..200),
+            asked in 0u64..7000,
+        ) {
+            let of = |ranks: &BTreeSet<u64>| {
+                let mut index = Index::default();
+                for rank in ranks {
+                    index.insert(*rank);
+                }
+                index
+            };
+            let mut merged = of(&mine);
+            merged.merge(&of(&theirs));
+            let union: BTreeSet<u64> = mine.union(&theirs).copied().collect();
+            prop_assert_eq!(merged.len(), union.len() as u64);
+            prop_assert_eq!(merged.before(asked), union.range(..asked).count() as u64);
         }
 
         #[test]

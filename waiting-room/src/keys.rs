@@ -34,12 +34,22 @@ impl Keys {
         &self.0[2]
     }
 
+    pub(crate) fn accounts(&self) -> &str {
+        &self.0[7]
+    }
+
     pub(crate) fn active(&self) -> &str {
         &self.0[10]
     }
 
     pub(crate) fn changes(&self) -> &str {
         &self.0[11]
+    }
+
+    /// Where it is noted that a challenge was used.
+    pub(crate) fn solved(&self, id: &str) -> String {
+        // Under the same hash tag as the rest.
+        format!("{}:solved:{id}", self.head())
     }
 
     /// All of them.

@@ -11,19 +11,24 @@ mod gate;
 mod routes;
 mod room;
 mod limits;
+mod challenge;
 mod places;
 mod spot;
 mod keys;
 mod scripts;
 mod answers;
 mod tend;
+mod pace;
 mod recover;
 mod passes;
+mod admitted;
 mod follow;
 mod change;
 mod line;
 mod index;
+mod forecast;
 mod estimate;
+mod promise;
 mod cadence;
 mod watch;
 mod sockets;
@@ -39,8 +44,10 @@ use platform::{
 use tracing::warn;
 use utoipa::OpenApi as _;
 
+pub use challenge::ChallengeKind;
 pub use config::{Config, LineSettings};
 pub(crate) use error::LineError;
+pub use passes::PASS_LIFETIMES_MAX;
 
 use room::Room;
 
@@ -66,6 +73,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         board: store::board::watch(pool.clone(), shutdown).await?,
         place_keys: PlaceKeys::new(master),
         passes: passes::Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
+        challenge: challenge::of(config.line.challenge, config.line.challenge_bits, master),
         limits: limits::Limits::new(config.line.limit_joins_per_second),
         sockets: sockets::Sockets::new(config.line.sockets_per_account_max),
         lot: master.derive("lot"),
@@ -97,14 +105,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes::Api::openapi()
 }
 
-/// Tends the lines that other nodes have opened, too.
+/// Tends the lines that other nodes have opened, too, and follows how far their queues are behind.
 async fn find_lines(room: Arc<Room>) {
     while room.shutdown.sleep(LOOK_EVERY).await {
-        match store::line::open_lines(&room.pool).await {
-            Ok(shows) => {
-                for show in shows {
+        match store::backlogs::of_open_lines(&room.pool).await {
+            Ok(lines) => {
+                for (show, backlog) in lines {
                     if let Some((sale, _)) = room.sale(show) {
-                        room.line(&sale);
+                        room.line(&sale).follow_backlog(&backlog);
                     }
                 }
             }

@@ -12,7 +12,7 @@ use contract::{
     api::line::{Interval, PlaceState},
     place_ticket::Place,
 };
-use store::line::Admission;
+use store::{admissions::Admission, backlogs::Backlog};
 use tokio::{
     sync::{Semaphore, watch},
     time::{Instant, timeout},
@@ -21,10 +21,11 @@ use tokio::{
 use crate::{
     LineError,
     change::{Change, Snapshot},
-    estimate::{self, Outflow},
+    forecast::{Forecast, Told},
     gate::Gate,
     index::Index,
     keys::Keys,
+    pace::Pace,
     spot::Spot,
 };
 
@@ -88,9 +89,14 @@ struct Memory {
     /// The line as it was before the store lost it: of those who left it then, the store does
     /// not know, and they must not count again.
     lost: Option<Index>,
-    outflow: Outflow,
-    /// Until then visitors come back after a loss, and numbers stay as they were.
+    forecast: Forecast,
+    pace: Pace,
+    /// Until then visitors come back after a loss, and those who have not yet count as well.
     settles_at: Option<Instant>,
+    /// Until then admission waits for them, and no number is told.
+    held_until: Option<Instant>,
+    /// Whether this node knows who they are: it saw the line before the loss.
+    knows_the_lost: bool,
     /// The epoch under which this node's watchers are known to the store.
     registered_epoch: Option<u32>,
     heard_at: Instant,
@@ -101,6 +107,7 @@ struct Visitor {
     spot: Spot,
     /// The smallest number told so far.
     ahead_told: Option<u64>,
+    told: Told,
     sockets: u32,
     /// When it last polled, or closed a socket.
     polled_at: Instant,
@@ -108,11 +115,11 @@ struct Visitor {
 }
 
 impl Line {
-    pub(crate) fn new(show: ShowId, gate: Gate) -> Self {
+    pub(crate) fn new(show: ShowId) -> Self {
         Self {
             show,
             keys: Keys::of(show),
-            gate: watch::Sender::new(gate),
+            gate: watch::Sender::new(Gate::Held),
             reserving: Semaphore::new(1),
             progress: watch::Sender::new(Progress::default()),
             memory: Mutex::new(Memory {
@@ -121,8 +128,11 @@ impl Line {
                 last_id: "0-0".into(),
                 index: Index::default(),
                 lost: None,
-                outflow: Outflow::default(),
+                forecast: Forecast::new(),
+                pace: Pace::default(),
                 settles_at: None,
+                held_until: None,
+                knows_the_lost: false,
                 registered_epoch: None,
                 heard_at: Instant::now(),
                 visitors: HashMap::new(),
@@ -149,34 +159,34 @@ impl Line {
         rate: f64,
         opens_in: Duration,
     ) -> Standing {
-        let now = Instant::now();
-        let mut memory = self.memory();
+        let mut guard = self.memory();
+        let memory = &mut *guard;
         let waiting = memory.index.len();
         if matches!(gate, Gate::Early { lottery: true }) {
             return Standing { ahead: None, waiting, eta: None };
         }
         let computed = memory.ahead_of(spot.rank);
+        let now = Instant::now();
+        let is_held = memory.held_until.is_some_and(|at| now < at);
         let settles = memory.settles_at.is_some_and(|at| now < at);
-        let pace = memory.outflow.per_second(now);
         let visitor = memory.visitors.get_mut(&spot.place.ticket);
         let told = visitor.as_ref().and_then(|visitor| visitor.ahead_told);
-        // While visitors come back, those ahead may be missing still, and another node may have
-        // told less than this one: what a visitor knows stands.
-        let ahead = (!settles).then(|| told.map_or(computed, |told| told.min(computed)));
+        // While visitors come back, another node may have told less than this one. One that does
+        // not know who may still come back cannot tell a number that will not have to rise. What
+        // the visitor knows stands.
+        let is_sure = !is_held && (!settles || memory.knows_the_lost);
+        let ahead = is_sure.then(|| told.map_or(computed, |told| told.min(computed)));
+        let moves = matches!(gate, Gate::Open | Gate::Early { .. });
+        let promise = ahead
+            .filter(|_| moves)
+            .and_then(|ahead| memory.forecast.promise(ahead, rate, opens_in));
         if let Some(visitor) = visitor {
             visitor.ahead_told = ahead.or(told);
+            if let Some(promise) = promise {
+                visitor.told.note(promise, spot.place.ticket);
+            }
         }
-        let eta = match gate {
-            Gate::Open => ahead.and_then(|ahead| estimate::wait(ahead, pace, rate)),
-            Gate::Early { .. } => ahead.and_then(|ahead| estimate::wait(ahead, None, rate)),
-            _ => None,
-        };
-        let later = u32::try_from(opens_in.as_secs()).unwrap_or(u32::MAX);
-        let eta = eta.map(|eta| Interval {
-            low: eta.low.saturating_add(later),
-            high: eta.high.saturating_add(later),
-        });
-        Standing { ahead, waiting, eta }
+        Standing { ahead, waiting, eta: promise.map(|promise| promise.interval) }
     }
 
     /// Notes what a visitor was told with the ticket, by this node or another.
@@ -264,9 +274,22 @@ impl Line {
         self.memory().heard_at.elapsed()
     }
 
+    /// Takes over how far the show's queues are behind; once a second.
+    pub(crate) fn follow_backlog(&self, backlog: &Backlog) {
+        let mut memory = self.memory();
+        memory.pace.follow(backlog);
+        metrics::gauge!("usher_line_pace", "show" => self.show.to_string())
+            .set(memory.pace.factor());
+    }
+
+    /// How fast visitors may be let in, by what the queues can take.
+    pub(crate) fn pace(&self) -> Pace {
+        self.memory().pace
+    }
+
     /// Sets how the line stands; watchers hear of it at once.
     pub(crate) fn set_gate(&self, gate: Gate) {
-        self.memory().outflow.moves(gate == Gate::Open, Instant::now());
+        self.memory().forecast.moves(gate == Gate::Open);
         self.gate.send_if_modified(|was| std::mem::replace(was, gate) != gate);
     }
 
@@ -277,7 +300,12 @@ impl Line {
 
     /// Where to read on in the stream; `None` where the picture must be loaded first.
     pub(crate) fn read_from(&self) -> Option<String> {
-        let memory = self.memory();
+        let mut memory = self.memory();
+        if memory.settles_at.is_some_and(|at| Instant::now() >= at) {
+            // Whoever has not come back is not counted any more.
+            memory.settles_at = None;
+            memory.loaded = false;
+        }
         memory.loaded.then(|| memory.last_id.clone())
     }
 
@@ -299,22 +327,30 @@ impl Line {
     /// Takes over a fresh picture.
     pub(crate) fn install(&self, snapshot: Snapshot) {
         let mut memory = self.memory();
+        memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
+        memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
+        let was = std::mem::replace(&mut memory.index, snapshot.index);
+        // Loaded again within the same epoch, it knows whom it knew.
+        let lost_now = memory.seen.epoch > 0 && snapshot.seen.epoch > memory.seen.epoch;
+        memory.knows_the_lost = memory.settles_at.is_some() && (lost_now || memory.knows_the_lost);
+        if memory.knows_the_lost {
+            memory.index.merge(&was);
+        }
+        if lost_now {
+            memory.lost = Some(was);
+        }
         memory.loaded = true;
         // Nobody watches from here before the first picture is there.
         memory.registered_epoch.get_or_insert(snapshot.seen.epoch);
-        if memory.seen.epoch != 0 && memory.seen.epoch != snapshot.seen.epoch {
-            memory.lost = Some(std::mem::take(&mut memory.index));
-        }
         memory.seen = snapshot.seen;
         memory.last_id = snapshot.last_id;
-        memory.index = snapshot.index;
-        memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
         self.progress.send_replace(snapshot.seen);
     }
 
     /// Takes over one change.
     pub(crate) fn apply(&self, id: &str, change: Change) -> Applied {
-        let mut memory = self.memory();
+        let mut guard = self.memory();
+        let memory = &mut *guard;
         if !memory.loaded || change.at.epoch != memory.seen.epoch || change.opened {
             memory.loaded = false;
             return Applied::Gap;
@@ -331,7 +367,11 @@ impl Line {
             memory.index.insert(rank);
         }
         let gone = change.gone.into_iter().filter(|rank| memory.index.remove(*rank)).count();
-        memory.outflow.gone(gone as u64, Instant::now());
+        // One script took them all: they left, or they were let in.
+        let gone = gone as u64;
+        let left = !change.left.is_empty() || !change.expired.is_empty();
+        let (admitted, left) = if left { (0, gone) } else { (gone, 0) };
+        memory.forecast.gone(admitted, left, memory.index.len());
         for ticket in change.left {
             memory.signal(ticket, Signal::Ended(PlaceState::Left));
         }
@@ -341,7 +381,12 @@ impl Line {
         for (ticket, admitted_at) in change.admitted {
             if let Some(visitor) = memory.visitors.get(&ticket) {
                 let account = visitor.spot.place.account;
-                memory.signal(ticket, Signal::Admitted(Admission { ticket, account, admitted_at }));
+                if *visitor.signal.borrow() == Signal::Waiting {
+                    memory.forecast.ends(&visitor.told);
+                }
+                let admission =
+                    Admission { ticket, account, admitted_at, valid_until: None, spent: None };
+                memory.signal(ticket, Signal::Admitted(admission));
             }
         }
         memory.seen = change.at;
@@ -374,6 +419,7 @@ impl Visitor {
         Self {
             spot: spot.clone(),
             ahead_told: None,
+            told: Told::default(),
             sockets: 0,
             polled_at: Instant::now(),
             signal: watch::Sender::new(signal),

@@ -7,8 +7,8 @@ use contract::{ShowId, keys::MasterKey, pass::Pass};
 use platform::{Shutdown, clock};
 use store::{
     PgPool,
+    admissions::Admission,
     keys::{self, Keys},
-    line::Admission,
 };
 use tokio::sync::watch;
 use tracing::warn;
@@ -16,7 +16,7 @@ use tracing::warn;
 /// How often the signing keys are read again, for their rotation.
 const REFRESH: Duration = Duration::from_secs(10);
 /// Renewed as long as its visitor is there, a pass lasts at most so many lifetimes.
-const LIFETIMES_MAX: i32 = 3;
+pub const PASS_LIFETIMES_MAX: u32 = 3;
 
 /// What becomes of a pass now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,9 +59,14 @@ impl Passes {
         Ok(Self { keys, lifetime })
     }
 
-    /// Until when a fresh pass is valid.
-    pub(crate) fn first_expiry(&self, admission: &Admission) -> DateTime<Utc> {
-        admission.admitted_at + self.lifetime
+    /// Until when a pass is valid, as the log knows it.
+    pub(crate) fn expiry(&self, admission: &Admission) -> DateTime<Utc> {
+        admission.valid_until.unwrap_or(admission.admitted_at + self.lifetime)
+    }
+
+    /// Whoever was admitted before this has no valid pass, however often it was renewed.
+    pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - self.lifetime * PASS_LIFETIMES_MAX.cast_signed()
     }
 
     /// What becomes of a pass that is known to be valid until `expires_at`.
@@ -104,7 +109,7 @@ fn validity(
     expires_at: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Validity {
-    let last = admitted_at + lifetime * LIFETIMES_MAX;
+    let last = admitted_at + lifetime * PASS_LIFETIMES_MAX.cast_signed();
     if now >= expires_at {
         Validity::Expired
     } else if expires_at - now < lifetime / 3 && expires_at < last {

@@ -3,17 +3,16 @@
 use chrono::{DateTime, SubsecRound as _, Utc};
 use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
 use store::{
+    admissions::{self, Admission},
     board::Sale,
-    detached,
-    line::{self as log, Admission},
+    detached, line as log,
 };
 
 use crate::{
-    LineError,
-    answers::{Joined, Placed, Told, Whereabouts},
+    LineError, admitted,
+    answers::{GivenBack, Joined, Placed, Told, Whereabouts},
     gate,
     line::{Line, Progress},
-    passes::Validity,
     recover,
     room::Room,
     scripts::Joiner,
@@ -73,9 +72,9 @@ pub(crate) async fn join(
 ) -> Result<(bool, Found), LineError> {
     let mut back = back.map(|place| (place, gate::is_drawn(sale, place.joined_at)));
     if let Some((place, _)) = back
-        && let Some(admission) = admission_of(room, line, place.ticket).await?
+        && let Some(admission) = admitted::find(room, line, place.ticket).await?
     {
-        if pass_expiry(room, line, &admission).await.is_some() {
+        if admission.spent.is_none() && admitted::expiry(room, line, &admission).await.is_some() {
             return Ok((false, Found { place: place.clone(), life: Life::Admitted(admission) }));
         }
         back = None;
@@ -83,12 +82,37 @@ pub(crate) async fn join(
     let (how, at, spot) = claim(room, line, sale, account, back).await?;
     line.caught_up(at.epoch, at.seq).await?;
     if how == Placed::Admitted
-        && let Some(admission) = admission_of(room, line, spot.place.ticket).await?
+        && let Some(admission) = admitted::find(room, line, spot.place.ticket).await?
     {
         return Ok((false, Found { place: spot.place, life: Life::Admitted(admission) }));
     }
+    if how == Placed::New
+        && at.epoch > 1
+        && let Some(found) = admitted_before_a_loss(room, line, &spot).await?
+    {
+        return Ok((false, found));
+    }
     line.polled(&spot);
     Ok((how == Placed::New, Found::waiting(spot)))
+}
+
+/// The account's admission that the store has lost: then the place it was just given goes again.
+async fn admitted_before_a_loss(
+    room: &Room,
+    line: &Line,
+    spot: &Spot,
+) -> Result<Option<Found>, LineError> {
+    let account = spot.place.account;
+    let Some(admission) = admissions::of_account(&room.pool, line.show, account).await? else {
+        return Ok(None);
+    };
+    if admission.spent.is_some() || admitted::expiry(room, line, &admission).await.is_none() {
+        return Ok(None);
+    }
+    room.store.leave(&line.keys, spot.place.ticket).await?;
+    let proof = Proof::Account(account);
+    let place = known_place(line, admission.ticket, account, &proof, admission.admitted_at);
+    Ok(Some(Found { place, life: Life::Admitted(admission) }))
 }
 
 /// Gives an account its place in the store: the one it has, the one it comes back to, or the next.
@@ -99,13 +123,13 @@ pub(crate) async fn claim(
     account: AccountId,
     back: Option<(&Place, bool)>,
 ) -> Result<(Placed, Progress, Spot), LineError> {
-    // Whole seconds, as the place ticket keeps them: who was drawn can be told again from it.
-    let joined_at = room.now().trunc_subsecs(0);
+    // In ms, as the place ticket keeps it: who was drawn can be told again from it.
+    let joined_at = room.now().trunc_subsecs(3);
     let lot = room.lot_of(line.show);
     let joiner = Joiner {
         account,
         ticket: TicketId::new(),
-        joined_at: joined_at.timestamp(),
+        joined_at: joined_at.timestamp_millis(),
         drawn: gate::is_drawn(sale, joined_at),
         lot: &lot,
         back,
@@ -185,13 +209,13 @@ async fn find_lost(
     proof: &Proof,
     record: &str,
 ) -> Result<Option<Found>, LineError> {
-    if let Some(admission) = admission_of(room, line, ticket).await? {
+    if let Some(admission) = admitted::find(room, line, ticket).await? {
         let recorded = Spot::parse(line.show, &ticket.to_string(), record);
         let place = recorded.map_or_else(
             |_| known_place(line, ticket, admission.account, proof, admission.admitted_at),
             |spot| spot.place,
         );
-        let found = Found { place, life: Life::Admitted(admission) };
+        let found = Found { place, life: admitted::life(admission) };
         return Ok((admission.account == proof.account()).then_some(found));
     }
     let Proof::Ticket(place) = proof else { return Ok(None) };
@@ -210,44 +234,28 @@ async fn find_lost(
     Ok(Some(Found::waiting(spot)))
 }
 
-/// Gives a place back at once.
-pub(crate) async fn leave(room: &Room, line: &Line, ticket: TicketId) -> Result<(), LineError> {
-    match room.store.leave(&line.keys, ticket).await? {
-        Told::Known(true) => metrics::counter!("usher_line_left_total").increment(1),
-        Told::Known(false) => {}
-        Told::Flushed => recover::open_again(room, line).await?,
-    }
-    Ok(())
-}
-
-/// Until when an admitted visitor may book, renewed where that is near; `None` where it is past.
-pub(crate) async fn pass_expiry(
-    room: &Room,
-    line: &Line,
-    admission: &Admission,
-) -> Option<DateTime<Utc>> {
-    // Where the store is away or has forgotten, what the log says stands: no renewal.
-    let known = room.store.active_until(&line.keys, admission.ticket).await.ok().flatten();
-    let known = known.and_then(DateTime::from_timestamp_millis);
-    let expires_at = known.unwrap_or_else(|| room.passes.first_expiry(admission));
-    match room.passes.validity(admission, expires_at, room.now()) {
-        Validity::Until(time) => Some(time),
-        Validity::Renewed(time) => {
-            let until_ms = time.timestamp_millis();
-            let kept = room.store.stay_active(&line.keys, admission.ticket, until_ms).await;
-            Some(if kept.is_ok() { time } else { expires_at })
-        }
-        Validity::Expired => None,
-    }
-}
-
-async fn admission_of(
+/// Gives a place back at once, and the pass with it where there is one.
+pub(crate) async fn leave(
     room: &Room,
     line: &Line,
     ticket: TicketId,
-) -> Result<Option<Admission>, LineError> {
-    let admissions = log::admissions_of(&room.pool, line.show, &[ticket]).await?;
-    Ok(admissions.into_iter().next())
+    may_have_pass: bool,
+) -> Result<(), LineError> {
+    // The pass first: a slot that is free is free of it.
+    if may_have_pass {
+        admissions::revoke(&room.pool, line.show, ticket).await?;
+    }
+    match room.store.leave(&line.keys, ticket).await? {
+        Told::Known(GivenBack::Nothing) => {}
+        Told::Known(given) => {
+            metrics::counter!("usher_line_left_total").increment(1);
+            if given == GivenBack::Pass && !may_have_pass {
+                admissions::revoke(&room.pool, line.show, ticket).await?;
+            }
+        }
+        Told::Flushed => recover::open_again(room, line).await?,
+    }
+    Ok(())
 }
 
 /// A place of which the store knows the owner only.

@@ -3,18 +3,18 @@
 use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::try_join_all;
 use store::{
-    PgPool, detached,
+    PgPool, admissions, detached,
     line::{self as log, LineMark},
 };
 use tracing::{info, warn};
 
 use crate::{
-    LineError,
+    LineError, admitted,
     answers::Whereabouts,
     gate,
     keys::Keys,
     line::{Line, Signal},
-    places,
+    places::{self, Life},
     room::Room,
     scripts::LineStore,
 };
@@ -38,6 +38,7 @@ pub(crate) async fn open_again(room: &Room, line: &Line) -> Result<(), LineError
 async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineError> {
     let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
     let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
+    let (passes, now) = (room.passes.clone(), room.now());
     let opened = detached(async move {
         let mark = if may_be_new {
             Some(log::find_or_open(&pool, show).await?)
@@ -46,7 +47,11 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
         };
         match mark {
             Some(mark) => {
-                open_under(&pool, &store, &keys, show, mark, hold_ms).await.map(|()| true)
+                open_under(&pool, &store, &keys, show, mark, hold_ms).await?;
+                if mark.high_water > 0 {
+                    admitted::restore(&pool, &store, &passes, &keys, show, now).await?;
+                }
+                Ok::<_, LineError>(true)
             }
             None => Ok(false),
         }
@@ -135,11 +140,15 @@ async fn tell_admitted(
         return Ok(Vec::new());
     }
     let tickets: Vec<_> = places.iter().map(|place| place.ticket).collect();
-    let admitted = log::admissions_of(&room.pool, line.show, &tickets).await?;
-    for admission in &admitted {
-        line.signal(admission.ticket, Signal::Admitted(*admission));
+    let logged = admissions::of_tickets(&room.pool, line.show, &tickets).await?;
+    for admission in &logged {
+        let signal = match admitted::life(*admission) {
+            Life::Ended(ended) => Signal::Ended(ended),
+            _ => Signal::Admitted(*admission),
+        };
+        line.signal(admission.ticket, signal);
     }
-    let waits = |place: &&Place| !admitted.iter().any(|known| known.ticket == place.ticket);
+    let waits = |place: &&Place| !logged.iter().any(|known| known.ticket == place.ticket);
     Ok(places.iter().filter(waits).cloned().collect())
 }
 

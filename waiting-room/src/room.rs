@@ -3,7 +3,6 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -16,8 +15,8 @@ use store::{
 use tokio::sync::watch;
 
 use crate::{
-    config::LineSettings, gate::Gate, limits::Limits, line::Line, passes::Passes,
-    scripts::LineStore, sockets::Sockets, tend::tend,
+    challenge::Challenge, config::LineSettings, gate::Gate, limits::Limits, line::Line,
+    passes::Passes, scripts::LineStore, sockets::Sockets, tend::tend,
 };
 
 pub(crate) struct Room {
@@ -28,6 +27,8 @@ pub(crate) struct Room {
     pub place_keys: PlaceKeys,
     pub passes: Passes,
     pub limits: Limits,
+    /// `None` where anybody may join.
+    pub challenge: Option<Box<dyn Challenge>>,
     pub sockets: Arc<Sockets>,
     pub lot: Secret,
     pub shutdown: Shutdown,
@@ -49,9 +50,10 @@ impl Room {
     }
 
     /// How the line of a sale stands at this moment.
-    pub(crate) fn gate(&self, sale: &Sale, store_silent: Duration) -> Gate {
+    pub(crate) fn gate(&self, sale: &Sale, line: &Line) -> Gate {
         let board = self.board.borrow();
-        Gate::of(sale, board.now(), board.age(), store_silent)
+        let gate = Gate::of(sale, board.now(), board.age(), line.store_silent());
+        if gate == Gate::Open && line.pace().is_stopped() { Gate::Held } else { gate }
     }
 
     /// The line of a show; this node tends it from now on.
@@ -60,7 +62,8 @@ impl Room {
         match lines.entry(sale.show) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(vacant) => {
-                let line = Arc::new(Line::new(sale.show, self.gate(sale, Duration::ZERO)));
+                let line = Arc::new(Line::new(sale.show));
+                line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
                 line

@@ -5,11 +5,12 @@ use std::{sync::LazyLock, time::Duration};
 use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
 use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
-use store::line::{Admission, LineMark};
+use store::{admissions::Admission, line::LineMark};
 
 use crate::{
     LineError,
-    answers::{self, Joined, Swept, Told, Touched},
+    answers::{self, GivenBack, Joined, Swept, Told, Touched},
+    challenge::Solved,
     keys::Keys,
     spot::Spot,
 };
@@ -30,6 +31,7 @@ scripts! {
     JOIN = "join";
     TOUCH = "touch";
     LEAVE = "leave";
+    USED = "used";
     ADMIT = "admit";
     SETTLE = "settle";
     SWEEP = "sweep";
@@ -40,6 +42,7 @@ pub(crate) struct Joiner<'a> {
     pub account: AccountId,
     /// The ticket of a new place.
     pub ticket: TicketId,
+    /// In ms.
     pub joined_at: i64,
     /// Whether a new place is drawn by lot.
     pub drawn: bool,
@@ -108,7 +111,7 @@ impl LineStore {
                 .arg(place.ticket.to_string())
                 .arg(place.number)
                 .arg(place.epoch)
-                .arg(place.joined_at.timestamp())
+                .arg(place.joined_at.timestamp_millis())
                 .arg(u8::from(drawn)),
             None => call.arg(["", "0", "0", "0", "0"].as_slice()),
         };
@@ -132,16 +135,25 @@ impl LineStore {
         Touched::read(&answer)
     }
 
-    /// Gives a place back; whether there was one to give back.
+    /// Gives a place back.
     pub(crate) async fn leave(
         &self,
         keys: &Keys,
         ticket: TicketId,
-    ) -> Result<Told<bool>, LineError> {
+    ) -> Result<Told<GivenBack>, LineError> {
         let mut call = with_keys(&LEAVE, keys);
         call.arg(ticket.to_string());
         let answer: String = self.run("leave", &call).await?;
-        Ok(if answer == "FLUSHED" { Told::Flushed } else { Told::Known(answer == "LEFT") })
+        GivenBack::read(&answer)
+    }
+
+    /// Frees the slots of passes that were used; how many were taken.
+    pub(crate) async fn used(&self, keys: &Keys, tickets: &[TicketId]) -> Result<u64, LineError> {
+        let mut call = with_keys(&USED, keys);
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        self.run("used", &call).await
     }
 
     /// Takes from the head of the line whoever the bucket and the cap let in.
@@ -188,6 +200,30 @@ impl LineStore {
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         Swept::read(show, &answer)
+    }
+
+    /// Whether the account has a place.
+    pub(crate) async fn has_place(
+        &self,
+        keys: &Keys,
+        account: AccountId,
+    ) -> Result<bool, LineError> {
+        let account = account.to_string();
+        self.query(redis::cmd("HEXISTS").arg(keys.accounts()).arg(account)).await
+    }
+
+    /// Notes that a challenge is used up, until it expires; whether it was not before.
+    pub(crate) async fn is_first_use(
+        &self,
+        keys: &Keys,
+        solved: &Solved,
+    ) -> Result<bool, LineError> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys.solved(&solved.id)).arg(1).arg("NX");
+        // A little longer: the clocks need not agree.
+        command.arg("EXAT").arg(solved.expires_at.timestamp() + 60);
+        let was_set: Option<String> = self.query(&command).await?;
+        Ok(was_set.is_some())
     }
 
     /// Until when an admitted visitor counts as active, in ms; `None` where that is not known.

@@ -5,8 +5,8 @@ use contract::{ShowId, TicketId, place_ticket::Place};
 
 use crate::LineError;
 
-/// A place, and its rank: the order in which the line is served. Without a lot it is the number,
-/// above those that are drawn.
+/// A place, and its rank: the order in which the line is served. Those who were drawn by lot come
+/// before all others (`DRAWN_MAX` in the scripts); without a lot the order is that of the numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub place: Place,
@@ -27,7 +27,7 @@ fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
     let number = fields.next()?.parse().ok()?;
     let rank = fields.next()?.parse().ok()?;
     let epoch = fields.next()?.parse().ok()?;
-    let joined_at = DateTime::from_timestamp(fields.next()?.parse().ok()?, 0)?;
+    let joined_at = DateTime::from_timestamp_millis(fields.next()?.parse().ok()?)?;
     let ticket: TicketId = ticket.parse().ok()?;
     let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at, told: None };
     Some(Spot { place, rank })

@@ -3,13 +3,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
+use contract::api::catalogue::WaitingRoom;
 use platform::faults::failpoint;
-use store::{board::Sale, line as log};
+use store::{admissions, board::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::{
-    LineError,
+    LineError, admitted,
     answers::{Told, Whereabouts},
     gate::Gate,
     line::{Line, Progress},
@@ -18,8 +20,11 @@ use crate::{
     spot::Spot,
 };
 
-/// How often admission runs.
+/// How often a line is looked after.
 const TICK: Duration = Duration::from_millis(100);
+/// How often admission runs at most. A bucket that is full loses what flows in: it is emptied four
+/// times in the time it takes to fill.
+const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// How often the store hears that the watchers of this node are here. Several of these fit into
 /// the silence after which a visitor counts as absent.
@@ -37,6 +42,8 @@ struct Rounds {
     touch_at: Instant,
     admit_at: Instant,
     ended_at: Option<Instant>,
+    /// Passes that were used before this have given their slots back.
+    used_until: Option<DateTime<Utc>>,
     /// The last run failed; said once.
     failing: bool,
     /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
@@ -54,6 +61,7 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
         touch_at: now + TOUCH_EVERY,
         admit_at: now,
         ended_at: None,
+        used_until: None,
         failing: false,
         unlogged: Vec::new(),
         must_have_seen: Progress::default(),
@@ -84,7 +92,7 @@ impl Rounds {
     fn is_last(&mut self, room: &Room, line: &Line) -> bool {
         let sale = room.sale(line.show);
         let gate = match &sale {
-            Some((sale, _)) => room.gate(sale, line.store_silent()),
+            Some((sale, _)) => room.gate(sale, line),
             None => Gate::Over,
         };
         line.set_gate(gate);
@@ -126,14 +134,41 @@ impl Rounds {
         if now >= self.admit_at {
             self.record(room, line).await?;
             if *line.gate.borrow() == Gate::Open && !line.is_empty() {
-                self.admit(room, line, &sale).await?;
+                self.admit_until(now + TICK, room, line, &sale).await?;
             }
         }
         Ok(())
     }
 
-    async fn admit(&mut self, room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
-        match room.store.admit(line.show, &line.keys, &sale.room, BATCH).await? {
+    /// Admits now, and again as long as there is time before the next look.
+    async fn admit_until(
+        &mut self,
+        next_look: Instant,
+        room: &Room,
+        line: &Line,
+        sale: &Sale,
+    ) -> Result<(), LineError> {
+        let limits = line.pace().slowed(&sale.room);
+        let fills_in = f64::from(limits.burst) / limits.rate_per_second.max(0.01);
+        let every = Duration::from_secs_f64(fills_in / 4.0).clamp(ADMIT_EVERY_MIN, TICK);
+        let mut at = Instant::now();
+        loop {
+            self.admit(room, line, &limits).await?;
+            at += every;
+            if at.max(Instant::now()) + every / 2 >= next_look || room.shutdown.has_begun() {
+                return self.record(room, line).await;
+            }
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    async fn admit(
+        &mut self,
+        room: &Room,
+        line: &Line,
+        limits: &WaitingRoom,
+    ) -> Result<(), LineError> {
+        match room.store.admit(line.show, &line.keys, limits, BATCH).await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();
@@ -141,7 +176,6 @@ impl Rounds {
                     failpoint("after-admit");
                 }
                 self.unlogged.extend(taken);
-                self.record(room, line).await?;
             }
         }
         Ok(())
@@ -178,6 +212,9 @@ impl Rounds {
             recover::put_back(room, line).await?;
             line.registered(swept.epoch);
         }
+        if swept.active > 0 {
+            self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
+        }
         if swept.unsettled.is_empty() {
             return Ok(());
         }
@@ -189,14 +226,14 @@ impl Rounds {
 
 async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
     let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
-    let logged = log::append_admissions(&room.pool, line.show, &places).await?;
+    let logged = admissions::append(&room.pool, line.show, &places).await?;
     if logged.is_empty() {
         return Ok(());
     }
     failpoint("after-log");
     let admissions = logged
         .into_iter()
-        .map(|admission| (admission, room.passes.first_expiry(&admission).timestamp_millis()));
+        .map(|admission| (admission, room.passes.expiry(&admission).timestamp_millis()));
     let news = room.store.settle(&line.keys, admissions).await?;
     metrics::counter!("usher_line_admitted_total").increment(news);
     Ok(())

@@ -4,11 +4,11 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use contract::api::line::{LineFrame, PlaceState, close};
-use store::line::Admission;
+use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    LineError, cadence,
+    LineError, admitted, cadence,
     gate::Gate,
     line::{Line, Signal},
     places::{self, Found, Life},
@@ -73,7 +73,8 @@ impl Watch {
 
     /// Gives the place back.
     pub(crate) async fn leave(&self) -> Result<(), LineError> {
-        places::leave(&self.room, &self.line, self.spot.place.ticket).await
+        let is_admitted = self.admitted.is_some();
+        places::leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
     }
 
     /// What to tell next. Can be dropped and called again at any time.
@@ -172,7 +173,7 @@ impl Watch {
             return;
         };
         let opens_in = (sale.sale_opens_at - now).to_std().unwrap_or_default();
-        let rate = sale.room.rate_per_second;
+        let rate = self.line.pace().slowed(&sale.room).rate_per_second;
         let standing = self.line.standing(&self.spot, self.gate_told, rate, opens_in);
         let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
         self.next_at = Instant::now() + wait;
@@ -192,7 +193,7 @@ impl Watch {
     }
 
     async fn push_pass(&mut self, admission: Admission) {
-        match places::pass_expiry(&self.room, &self.line, &admission).await {
+        match admitted::expiry(&self.room, &self.line, &admission).await {
             Some(expires_at) => {
                 let pass = self.room.passes.sign(self.line.show, &admission, expires_at);
                 let left = (expires_at - self.room.now()).to_std().unwrap_or_default();
@@ -202,7 +203,7 @@ impl Watch {
                 self.next_at = Instant::now() + wait;
                 self.push(LineFrame::Admitted { pass, expires_at: Some(expires_at) });
             }
-            None => self.end("the pass has expired; join again"),
+            None => self.end("the pass is used or over; join again for another"),
         }
     }
 

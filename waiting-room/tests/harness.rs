@@ -10,20 +10,25 @@ use contract::{
 };
 use platform::{
     Shutdown, clock,
-    config::{Backends, Http},
+    config::{Backends, Http, Process},
 };
-use redis::aio::MultiplexedConnection;
+use redis::{aio::MultiplexedConnection, streams::StreamRangeReply};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use store::{
     PgPool,
     testing::{Slot, eventually},
 };
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::{
-    connect_async,
-    tungstenite::{self, client::IntoClientRequest as _, http::HeaderValue},
+    WebSocketStream, client_async, connect_async,
+    tungstenite::{
+        self,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, Request},
+    },
 };
-use waiting_room::{Config, LineSettings};
+use waiting_room::{ChallengeKind, Config, LineSettings};
 
 use crate::{proxy::Proxy, socket::Socket};
 
@@ -57,6 +62,26 @@ impl Default for Plan {
     }
 }
 
+/// Starts measuring in this process.
+pub(crate) fn measure() {
+    platform::telemetry::init(&Process {
+        log_format: "text".into(),
+        log: "warn".into(),
+        shutdown_seconds: 1,
+    });
+}
+
+/// The sum of a metric over its labels, as far as they contain this.
+pub(crate) fn measured(name: &str, label: &str) -> f64 {
+    let text = platform::telemetry::render();
+    let values = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let of_name = series.split('{').next() == Some(name);
+        (of_name && series.contains(label)).then(|| value.parse::<f64>().ok())?
+    });
+    values.sum()
+}
+
 pub(crate) struct Stage {
     pub pool: PgPool,
     pub redis: MultiplexedConnection,
@@ -64,7 +89,9 @@ pub(crate) struct Stage {
     /// Between the nodes and Redis.
     pub proxy: Proxy,
     pub place_keys: PlaceKeys,
+    /// Of what the test itself runs.
     pub shutdown: Shutdown,
+    stops: Vec<Shutdown>,
     /// Nobody else uses these backends as long as it is held.
     pub slot: Slot,
     access: AccessKeys,
@@ -88,6 +115,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    async fn read(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status, headers, body }
+    }
+
     pub(crate) fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or("")
     }
@@ -103,24 +138,45 @@ impl Stage {
     }
 
     pub(crate) async fn with(nodes: usize, change: impl Fn(&mut LineSettings)) -> Self {
+        Self::build(nodes, change, None).await
+    }
+
+    /// Nodes for thousands of sockets.
+    pub(crate) async fn crowded(nodes: usize) -> Self {
+        rlimit::increase_nofile_limit(u64::MAX).unwrap();
+        Self::new(nodes).await
+    }
+
+    /// One node, whose sockets take so few bytes that a client does not read.
+    pub(crate) async fn with_send_buffer(bytes: u32) -> Self {
+        Self::build(1, |_| (), Some(bytes)).await
+    }
+
+    async fn build(
+        nodes: usize,
+        change: impl Fn(&mut LineSettings),
+        send_buffer: Option<u32>,
+    ) -> Self {
         let slot = Slot::take().await;
         let proxy = Proxy::before(&slot.redis_url).await;
-        let shutdown = Shutdown::default();
         let mut line = LineSettings {
             pass_seconds: 300,
             grace_seconds: 120,
             rebuild_seconds: 2,
             sockets_per_account_max: 5,
+            challenge: ChallengeKind::Off,
+            challenge_bits: 12,
             limit_joins_per_second: NonZeroU32::new(10_000).unwrap(),
         };
         change(&mut line);
         let http = Http {
-            connections_max: 1000,
+            connections_max: 10_000,
             trusted_proxies: Vec::new(),
             allowed_origins: vec!["https://tickets.example".into()],
         };
-        let mut addresses = Vec::new();
+        let (mut addresses, mut stops) = (Vec::new(), Vec::new());
         for _ in 0..nodes {
+            let shutdown = Shutdown::default();
             let config = Config {
                 listen: "127.0.0.1:0".parse().unwrap(),
                 backends: Backends {
@@ -135,12 +191,13 @@ impl Stage {
                 line: line.clone(),
             };
             let service = waiting_room::start(&config, &shutdown).await.unwrap();
-            let listener = platform::service::bind(config.listen).await.unwrap();
+            let listener = listen(config.listen, send_buffer);
             addresses.push(listener.local_addr().unwrap());
             let (stop, http) = (shutdown.clone(), http.clone());
             shutdown.spawn(async move {
                 platform::http::serve(listener, service, &http, &stop).await;
             });
+            stops.push(shutdown);
         }
         let redis = redis::Client::open(slot.redis_url.as_str()).unwrap();
         Self {
@@ -149,7 +206,8 @@ impl Stage {
             nodes: addresses,
             proxy,
             place_keys: PlaceKeys::new(&slot.master_key()),
-            shutdown,
+            shutdown: Shutdown::default(),
+            stops,
             access: AccessKeys::new(&slot.master_key()),
             slot,
             http: reqwest::Client::new(),
@@ -221,8 +279,16 @@ impl Stage {
     }
 
     pub(crate) fn token(&self, account: AccountId) -> String {
+        self.token_as(account, Role::User)
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        self.token_as(AccountId::new(), Role::Admin)
+    }
+
+    fn token_as(&self, account: AccountId, role: Role) -> String {
         let expires_at = clock::now() + Duration::from_hours(1);
-        self.access.issue(Caller { account, role: Role::User }, expires_at)
+        self.access.issue(Caller { account, role }, expires_at)
     }
 
     pub(crate) async fn call(
@@ -241,25 +307,40 @@ impl Stage {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_owned());
         }
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Answer { status, headers, body }
+        Answer::read(request).await
     }
 
     pub(crate) async fn post_queue(&self, node: usize, show: ShowId, token: &str) -> Answer {
         self.call(node, Method::POST, &format!("/shows/{show}/queue"), Some(token), None).await
     }
 
+    /// Joins with a solved challenge.
+    pub(crate) async fn join_with(
+        &self,
+        node: usize,
+        show: ShowId,
+        token: &str,
+        solution: &str,
+    ) -> Answer {
+        let url = format!("http://{}/api/v1/shows/{show}/queue", self.nodes[node]);
+        let request = self.http.post(url).bearer_auth(token);
+        Answer::read(request.header("challenge-solution", solution)).await
+    }
+
     /// Somebody new joins.
     pub(crate) async fn join(&self, node: usize, show: ShowId) -> Visitor {
+        self.join_new(node, show).await.0
+    }
+
+    /// The same, with what the visitor is told.
+    pub(crate) async fn join_new(&self, node: usize, show: ShowId) -> (Visitor, PlaceStatus) {
         let account = AccountId::new();
         let token = self.token(account);
         let answer = self.post_queue(node, show, &token).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
         let place = answer.place();
-        Visitor { show, account, token, ticket: place.ticket_id, place_ticket: place.place_ticket }
+        let (ticket, place_ticket) = (place.ticket_id, place.place_ticket.clone());
+        (Visitor { show, account, token, ticket, place_ticket }, place)
     }
 
     pub(crate) async fn look(&self, node: usize, visitor: &Visitor) -> PlaceStatus {
@@ -300,6 +381,39 @@ impl Stage {
         rows.into_iter().map(|(ticket,)| TicketId(ticket)).collect()
     }
 
+    /// The ranks that were taken from the line to be admitted, in that order.
+    pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
+        let mut redis = self.redis.clone();
+        let changes: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(Self::key(show, "changes"))
+            .arg(["-", "+"].as_slice())
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        let of_admission = changes
+            .ids
+            .into_iter()
+            .filter(|entry| !["p", "l", "x"].iter().any(|other| entry.map.contains_key(*other)));
+        let ranks = of_admission.filter_map(|entry| entry.get::<String>("g"));
+        ranks
+            .flat_map(|ranks| {
+                let ranks = ranks.split_whitespace().map(|rank| rank.parse().unwrap());
+                ranks.collect::<Vec<u64>>()
+            })
+            .collect()
+    }
+
+    /// How many wait, by the store.
+    pub(crate) async fn waiting(&self, show: ShowId) -> usize {
+        let mut redis = self.redis.clone();
+        redis::cmd("ZCARD").arg(Self::key(show, "line")).query_async(&mut redis).await.unwrap()
+    }
+
+    /// A node ends, in good order.
+    pub(crate) fn stop_node(&self, node: usize) {
+        self.stops[node].begin();
+    }
+
     pub(crate) fn key(show: ShowId, name: &str) -> String {
         format!("line:{{{show}}}:{name}")
     }
@@ -333,6 +447,32 @@ impl Stage {
         self.connect(node, visitor, "", &headers).await.unwrap()
     }
 
+    /// Opens a socket, where the node is there.
+    pub(crate) async fn try_watch(&self, node: usize, visitor: &Visitor) -> Option<Socket> {
+        let request = self.upgrade(node, visitor);
+        let (socket, _) = connect_async(request).await.ok()?;
+        Some(Socket { protocol: None, socket })
+    }
+
+    fn upgrade(&self, node: usize, visitor: &Visitor) -> Request<()> {
+        let Visitor { show, ticket, place_ticket, .. } = visitor;
+        let url = format!("ws://{}/api/v1/shows/{show}/queue/{ticket}/live", self.nodes[node]);
+        let mut request = url.into_client_request().unwrap();
+        let protocols = format!("usher.v1, place-ticket.{place_ticket}");
+        let protocols = HeaderValue::from_str(&protocols).unwrap();
+        request.headers_mut().insert("sec-websocket-protocol", protocols);
+        request
+    }
+
+    /// Opens a socket over a connection of the test's own.
+    pub(crate) async fn watch_over(
+        &self,
+        connection: TcpStream,
+        visitor: &Visitor,
+    ) -> WebSocketStream<TcpStream> {
+        client_async(self.upgrade(0, visitor), connection).await.unwrap().0
+    }
+
     /// Opens a socket; the status where it was refused.
     pub(crate) async fn connect(
         &self,
@@ -362,8 +502,19 @@ impl Stage {
     }
 }
 
+fn listen(address: SocketAddr, send_buffer: Option<u32>) -> TcpListener {
+    let socket = TcpSocket::new_v4().unwrap();
+    if let Some(bytes) = send_buffer {
+        // Connections inherit it.
+        socket.set_send_buffer_size(bytes).unwrap();
+    }
+    socket.bind(address).unwrap();
+    socket.listen(1024).unwrap()
+}
+
 impl Drop for Stage {
     fn drop(&mut self) {
         self.shutdown.begin();
+        self.stops.iter().for_each(Shutdown::begin);
     }
 }

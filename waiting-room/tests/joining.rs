@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
+use aws_lc_rs::digest;
 use contract::{AccountId, ShowId, TicketId, api::line::PlaceState};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
+use serde_json::Value;
 use store::testing::eventually;
+use waiting_room::ChallengeKind;
 
-use crate::harness::{Plan, SOON, Stage};
+use crate::harness::{Plan, SOON, Stage, Visitor};
 
 #[tokio::test]
 async fn an_account_has_one_place_however_often_and_wherever_it_asks() {
@@ -151,8 +154,7 @@ async fn a_lottery_draws_those_who_came_before_the_opening() {
         assert_eq!(place.eta_seconds, None);
         visitors.push(visitor);
     }
-    // On a whole second, as sales open: tickets keep no finer time.
-    stage.set(show, "sale_opens_at = date_trunc('second', now())").await;
+    stage.set(show, "sale_opens_at = clock_timestamp()").await;
     let mut positions = Vec::new();
     for visitor in &visitors {
         let place = stage.until(0, visitor, PlaceState::Waiting).await;
@@ -187,4 +189,52 @@ async fn an_address_that_joins_too_often_must_wait() {
     for header in ["retry-after", "ratelimit", "ratelimit-policy"] {
         assert!(refused.headers.contains_key(header), "{header}");
     }
+}
+
+/// Finds the number that a proof of work asks for.
+fn solve(challenge: &Value) -> String {
+    let (text, bits) = (challenge["challenge"].as_str().unwrap(), challenge["bits"].as_u64());
+    let is_solved = |attempt: &String| {
+        let hash = digest::digest(&digest::SHA256, attempt.as_bytes());
+        let head = u64::from_be_bytes(hash.as_ref()[..8].try_into().unwrap());
+        u64::from(head.leading_zeros()) >= bits.unwrap()
+    };
+    (0..10_000_000u64).map(|number| format!("{text}.{number}")).find(is_solved).unwrap()
+}
+
+#[tokio::test]
+async fn where_challenges_are_on_a_new_place_costs_some_work_once() {
+    let stage = Stage::with(2, |line| line.challenge = ChallengeKind::ProofOfWork).await;
+    let show = stage.show(Plan::default()).await;
+    let account = AccountId::new();
+    let token = stage.token(account);
+    let refused = stage.post_queue(0, show, &token).await;
+    assert_eq!((refused.status.as_u16(), refused.code()), (403, "CHALLENGE_REQUIRED"));
+    let challenge = &refused.body["challenge"];
+    assert_eq!(challenge["kind"], "proof-of-work");
+    let solution = solve(challenge);
+    let other = stage.token(AccountId::new());
+    assert_eq!(stage.join_with(0, show, &other, &solution).await.code(), "CHALLENGE_REQUIRED");
+    let joined = stage.join_with(1, show, &token, &solution).await;
+    assert_eq!(joined.status, StatusCode::CREATED, "{}", joined.body);
+    let again = stage.post_queue(0, show, &token).await;
+    assert_eq!(again.place().ticket_id, joined.place().ticket_id, "who has a place needs none");
+    let visitor = Visitor {
+        show,
+        account,
+        ticket: joined.place().ticket_id,
+        place_ticket: joined.place().place_ticket,
+        token: token.clone(),
+    };
+    stage.leave(0, &visitor).await;
+    let replayed = stage.join_with(0, show, &token, &solution).await;
+    assert_eq!(replayed.code(), "CHALLENGE_REQUIRED", "once is enough");
+    // A place ticket is as good: it was paid for, and has its place again after a loss.
+    let solution = solve(&replayed.body["challenge"]);
+    let place = stage.join_with(0, show, &token, &solution).await.place();
+    stage.lose(show).await;
+    let body = format!("{{\"placeTicket\": \"{}\"}}", place.place_ticket);
+    let path = format!("/shows/{show}/queue");
+    let back = stage.call(1, Method::POST, &path, Some(&token), Some(&body)).await;
+    assert_eq!((back.status.as_u16(), back.place().ticket_id), (200, place.ticket_id));
 }

@@ -1,17 +1,26 @@
-//! A connection to Redis that can be cut and mended.
+//! A connection to Redis that can be cut, slowed down and mended.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
+    time::sleep,
 };
 
 pub(crate) struct Proxy {
     /// What to call instead of Redis.
     pub url: String,
-    cut: watch::Sender<bool>,
+    how: watch::Sender<How>,
+}
+
+/// How what arrives is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    AtOnce,
+    After(Duration),
+    Never,
 }
 
 impl Proxy {
@@ -21,35 +30,61 @@ impl Proxy {
         let address: SocketAddr = address.parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}/{database}", listener.local_addr().unwrap());
-        let (cut, is_cut) = watch::channel(false);
-        spawn(accept(listener, address, is_cut));
-        Self { url, cut }
+        let (set, how) = watch::channel(How::AtOnce);
+        spawn(accept(listener, address, how));
+        Self { url, how: set }
     }
 
-    /// From now on nothing comes through.
+    /// From now on nothing comes through, and connections end.
     pub(crate) fn cut(&self) {
-        self.cut.send_replace(true);
+        self.how.send_replace(How::Never);
     }
 
-    /// New connections come through again.
+    /// From now on everything comes through so much later.
+    pub(crate) fn slow(&self, by: Duration) {
+        self.how.send_replace(How::After(by));
+    }
+
+    /// All is well again; connections that were cut must be made anew.
     pub(crate) fn mend(&self) {
-        self.cut.send_replace(false);
+        self.how.send_replace(How::AtOnce);
     }
 }
 
-async fn accept(listener: TcpListener, address: SocketAddr, is_cut: watch::Receiver<bool>) {
-    while let Ok((mut client, _)) = listener.accept().await {
-        if *is_cut.borrow() {
+async fn accept(listener: TcpListener, address: SocketAddr, how: watch::Receiver<How>) {
+    while let Ok((client, _)) = listener.accept().await {
+        if *how.borrow() == How::Never {
             continue;
         }
-        let mut is_cut = is_cut.clone();
+        let mut cut = how.clone();
+        let how = how.clone();
         spawn(async move {
-            let Ok(mut server) = TcpStream::connect(address).await else { return };
+            let Ok(server) = TcpStream::connect(address).await else { return };
+            let (from_client, to_client) = client.into_split();
+            let (from_server, to_server) = server.into_split();
             tokio::select! {
-                _ = copy_bidirectional(&mut client, &mut server) => {}
-                _ = is_cut.wait_for(|cut| *cut) => {}
+                () = pass_on(from_client, to_server, how.clone()) => {}
+                () = pass_on(from_server, to_client, how) => {}
+                _ = cut.wait_for(|how| *how == How::Never) => {}
             }
         });
+    }
+}
+
+async fn pass_on(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    how: watch::Receiver<How>,
+) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        let now = *how.borrow();
+        if let How::After(delay) = now {
+            sleep(delay).await;
+        }
+        if to.write_all(&buffer[..count]).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -2,13 +2,15 @@
 
 use contract::api::line::PlaceState;
 use futures_util::StreamExt as _;
-use tokio::time::timeout;
+use store::testing::eventually;
+use tokio::{net::TcpSocket, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{Plan, SOON, Stage};
+use crate::harness::{Plan, SOON, Stage, measure, measured};
 
 #[tokio::test]
 async fn a_watcher_counts_down_and_is_admitted() {
+    measure();
     let stage = Stage::new(2).await;
     let show = stage.show(Plan { rate: 8.0, burst: 1, ..Plan::default() }).await;
     let mut ahead = Vec::new();
@@ -40,6 +42,9 @@ async fn a_watcher_counts_down_and_is_admitted() {
         shown = position;
     }
     assert!(shown < 13, "it was told of the way");
+    for label in ["shown=\"first\"", "shown=\"later\""] {
+        assert!(measured("usher_line_intervals_total", label) >= 1.0, "{label} is scored");
+    }
 }
 
 #[tokio::test]
@@ -169,12 +174,45 @@ fn response_chunks(response: reqwest::Response) -> impl futures_util::Stream<Ite
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_is_dropped_and_finds_out_why() {
+    measure();
+    let stage = Stage::with_send_buffer(1).await;
+    let show = stage.show(Plan { seats: 0, ..Plan::default() }).await;
+    let visitor = stage.join(0, show).await;
+    let connection = TcpSocket::new_v4().unwrap();
+    connection.set_recv_buffer_size(1).unwrap();
+    let connection = connection.connect(stage.nodes[0]).await.unwrap();
+    let mut asleep = stage.watch_over(connection, &visitor).await;
+    // Paused, sold out, paused: each turn is a frame to everybody.
+    eventually("the server gives up", SOON * 3, || async {
+        stage.set(show, "room_paused = false").await;
+        stage.until(0, &visitor, PlaceState::SoldOut).await;
+        stage.set(show, "room_paused = true").await;
+        stage.until(0, &visitor, PlaceState::Waiting).await;
+        (measured("usher_line_slow_clients_total", "") > 0.0).then_some(())
+    })
+    .await;
+    loop {
+        match asleep.next().await {
+            Some(Ok(Message::Close(Some(close)))) => {
+                assert_eq!(u16::from(close.code), 4002);
+                break;
+            }
+            Some(Ok(_)) => {}
+            other => panic!("{other:?} instead of a close frame"),
+        }
+    }
+    let mut again = stage.watch(0, &visitor).await;
+    assert_eq!(again.frame_of("position").await["position"], 1, "the place is kept");
+}
+
+#[tokio::test]
 async fn a_node_that_stops_says_so() {
     let stage = Stage::new(1).await;
     let show = stage.show(Plan::default()).await;
     let visitor = stage.join(0, show).await;
     let mut socket = stage.watch(0, &visitor).await;
     socket.frame().await;
-    stage.shutdown.begin();
+    stage.stop_node(0);
     assert_eq!(socket.close_code().await, 1001);
 }

@@ -76,9 +76,22 @@ pub enum LineFrame {
 
 /// What a waiting visitor may tell the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "type", rename_all = "snake_case", from = "StrictFrame")]
 pub enum VisitorFrame {
     Leave,
+}
+
+/// The same with braces: of a variant without them, serde would let unknown fields pass.
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum StrictFrame {
+    Leave {},
+}
+
+impl From<StrictFrame> for VisitorFrame {
+    fn from(StrictFrame::Leave {}: StrictFrame) -> Self {
+        Self::Leave
+    }
 }
 
 /// The subprotocol every socket of ours speaks.
@@ -141,5 +154,15 @@ mod tests {
             // Decimal digits of a double read back to its neighbour at worst.
             prop_assert!((rate_per_second - rate).abs() <= rate * f64::EPSILON);
         }
+    }
+
+    #[test]
+    fn a_visitors_frame_has_no_unknown_fields() {
+        let read = |text| serde_json::from_str::<VisitorFrame>(text).ok();
+        assert_eq!(read(r#"{"type":"leave"}"#), Some(VisitorFrame::Leave));
+        assert_eq!(read(r#"{"type":"leave","now":true}"#), None);
+        assert_eq!(read(r#"{"type":"stay"}"#), None);
+        let written = serde_json::to_string(&VisitorFrame::Leave).unwrap();
+        assert_eq!(written, r#"{"type":"leave"}"#);
     }
 }

@@ -8,6 +8,7 @@ use contract::{
     api::{bookings::NewBooking, catalogue::RoomMode},
     booking::{SEATS_PER_REQUEST_MAX, Wish},
     deadline::PREFER_WAIT_MAX,
+    pass::InvalidPass,
 };
 use platform::{
     clock,
@@ -134,6 +135,10 @@ fn pass(
     let keys = desk.state.pass_keys.borrow().clone();
     let verified =
         keys.verify(token.to_str().unwrap_or_default(), sale.show, account, clock::now());
+    let verified = verified.and_then(|pass| {
+        let revoked = desk.state.revoked.contains(pass.ticket);
+        if revoked { Err(InvalidPass::Revoked) } else { Ok(pass) }
+    });
     match verified {
         Ok(pass) => Ok(Some(pass.ticket)),
         Err(why) => {

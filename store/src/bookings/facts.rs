@@ -77,7 +77,7 @@ pub async fn lock_quotas(
     Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.live)).collect())
 }
 
-/// Which of these places have bought a live booking. Call it after [`lock_quotas`] of their
+/// Which of these places have bought a live booking, or had their pass taken back. Call it after [`lock_quotas`] of their
 /// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
 pub async fn passes_used(
     tx: &mut PgConnection,
@@ -91,7 +91,10 @@ pub async fn passes_used(
     let rows = sqlx::query_scalar!(
         r#"select ticket_id as "ticket_id!" from bookings
            where show_id = $1 and ticket_id = any($2)
-             and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')"#,
+             and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
+           union all
+           select ticket_id from admissions
+           where show_id = $1 and ticket_id = any($2) and revoked_at is not null"#,
         show.0,
         &ids,
     )

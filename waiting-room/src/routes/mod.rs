@@ -1,6 +1,7 @@
 //! The waiting room over HTTP.
 
 mod request;
+mod guard;
 mod place;
 mod live;
 mod socket;
@@ -35,6 +36,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
     paths(place::join, place::show, place::leave, live::live),
     components(schemas(
         request::JoinRequest,
+        crate::challenge::Posed,
         PlaceStatus,
         PlaceState,
         Interval,

@@ -10,6 +10,7 @@ use axum::{
 };
 use contract::{
     AccountId, ShowId, TicketId,
+    access::Role,
     api::{
         BASE,
         catalogue::RoomMode,
@@ -22,14 +23,15 @@ use platform::http::{ApiError, ApiResult, ClientAddr, OptionalCaller, Params, Pa
 use store::board::Sale;
 
 use super::{
-    events,
+    events, guard,
     request::{
         JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, join_request, proof,
         proven, sale_and_line,
     },
 };
 use crate::{
-    cadence,
+    admitted, cadence,
+    challenge::Joining,
     gate::{self, Gate, Unjoinable},
     line::Line,
     places::{self, Found, Life, Proof},
@@ -40,12 +42,17 @@ use crate::{
 /// Takes a place in the line of a show; the same one on every call.
 #[utoipa::path(
     post, path = "/api/v1/shows/{id}/queue", tag = "Waiting room",
-    params(("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header)),
+    params(
+        ("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header),
+        ("Challenge-Solution" = Option<String>, Header),
+    ),
     request_body(content = JoinRequest, description = "may be empty"),
     responses(
         (status = 201, body = PlaceStatus),
         (status = 200, body = PlaceStatus, description = "the account has a place already"),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 403, body = Problem,
+            description = "CHALLENGE_REQUIRED, with `challenge` (see Posed), where challenges are on"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
         (status = 409, body = Problem, description = "SALE_NOT_OPEN, SALE_CLOSED, ROOM_CLOSED"),
         (status = 429, body = Problem, description = "RATE_LIMITED"),
@@ -77,6 +84,8 @@ pub(crate) async fn join(
             .into_response());
     }
     let line = room.line(&sale);
+    let joining = Joining { show, account: caller.account, now };
+    guard::solved(&room, &line, joining, back.is_some(), &headers).await?;
     let (is_new, found) = places::join(&room, &line, &sale, caller.account, back.as_ref()).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
         .increment(1);
@@ -116,7 +125,7 @@ pub(crate) async fn show(
     Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))
 }
 
-/// Gives a place back, at once.
+/// Gives a place back, at once, and the pass with it. An admin can do so for anybody.
 #[utoipa::path(
     delete, path = "/api/v1/shows/{id}/queue/{ticketId}", tag = "Waiting room",
     params(
@@ -138,10 +147,15 @@ pub(crate) async fn leave(
     headers: HeaderMap,
     OptionalCaller(caller): OptionalCaller,
 ) -> ApiResult<StatusCode> {
-    let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
     let (sale, line) = sale_and_line(&room, path.show)?;
-    find(&room, &line, &sale, path.ticket, &proof).await?;
-    places::leave(&room, &line, path.ticket).await?;
+    if caller.is_some_and(|caller| caller.role == Role::Admin) {
+        places::leave(&room, &line, path.ticket, true).await?;
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
+    let found = find(&room, &line, &sale, path.ticket, &proof).await?;
+    let may_have_pass = !matches!(found.life, Life::Waiting(_));
+    places::leave(&room, &line, path.ticket, may_have_pass).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -227,14 +241,14 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
 
 /// A place as its owner sees it.
 async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
-    let gate = room.gate(sale, line.store_silent());
+    let gate = room.gate(sale, line);
     let place = &found.place;
     let state = match (&found.life, gate) {
         (Life::Ended(ended), _) => *ended,
         (_, Gate::Over) => PlaceState::Closed,
         (_, Gate::Off) => PlaceState::Admitted,
         (Life::Admitted(admission), _) => {
-            let Some(expires_at) = places::pass_expiry(room, line, admission).await else {
+            let Some(expires_at) = admitted::expiry(room, line, admission).await else {
                 return status(room, place, PlaceState::Expired);
             };
             let pass = room.passes.sign(line.show, admission, expires_at);
@@ -255,7 +269,8 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
         && !matches!(gate, Gate::Over | Gate::Off)
     {
         let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
-        let standing = line.standing(spot, gate, sale.room.rate_per_second, opens_in);
+        let rate = line.pace().slowed(&sale.room).rate_per_second;
+        let standing = line.standing(spot, gate, rate, opens_in);
         if let Some(ahead) = standing.ahead {
             // Whoever shows this ticket to another node is told no more there.
             let told = Place { told: Some(ahead), ..place.clone() };

@@ -20,6 +20,8 @@ const SEND_WAIT: Duration = Duration::from_secs(5);
 const FRAMES_PER_SECOND_MAX: u32 = 5;
 /// After a close frame, the client has so long to close too, or to read at least.
 const LINGER: Duration = Duration::from_secs(1);
+/// A client that was too slow has so long to read on and find out why it was dropped.
+const SLOW_LINGER: Duration = Duration::from_secs(30);
 
 /// Why a socket is closed.
 struct Close(u16, &'static str);
@@ -46,7 +48,9 @@ async fn talk(socket: &mut WebSocket, watch: &mut Watch) -> Option<Close> {
     loop {
         tokio::select! {
             next = watch.next() => match next {
-                Next::Frame(frame) => send(socket, text(&frame)).await?,
+                Next::Frame(frame) => if let Err(close) = send(socket, text(&frame)).await {
+                    return close;
+                },
                 Next::End(code, reason) => return Some(Close(code, reason)),
             },
             received = socket.recv() => {
@@ -62,23 +66,23 @@ async fn talk(socket: &mut WebSocket, watch: &mut Watch) -> Option<Close> {
                     Err(error) => return refused(error),
                 }
             }
-            _ = pings.tick() => send(socket, Message::Ping(Vec::new().into())).await?,
+            _ = pings.tick() => {
+                if let Err(close) = send(socket, Message::Ping(Vec::new().into())).await {
+                    return close;
+                }
+            }
             () = sleep_until(heard_at + SILENCE_MAX) => return None,
         }
     }
 }
 
-/// Sends within [`SEND_WAIT`]. A client that is too slow is dropped: it would not read a close
-/// frame either, but finds one where it reads on.
-async fn send(socket: &mut WebSocket, message: Message) -> Option<()> {
+/// Sends within [`SEND_WAIT`], or says what to close with: nothing, where the client is gone.
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), Option<Close>> {
     if let Ok(sent) = timeout(SEND_WAIT, socket.send(message)).await {
-        return sent.ok();
+        return sent.map_err(|_| None);
     }
     metrics::counter!("usher_line_slow_clients_total").increment(1);
-    let reason = "frames were not read".into();
-    let last = Message::Close(Some(CloseFrame { code: close::TOO_SLOW, reason }));
-    let _ = timeout(LINGER, socket.send(last)).await;
-    None
+    Err(Some(Close(close::TOO_SLOW, "frames were not read; connect again")))
 }
 
 /// Reads a client's frame; a reason to close where it is refused, or a wish.
@@ -90,11 +94,9 @@ async fn read(message: Message, watch: &Watch) -> Option<Close> {
         }
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return None,
     };
-    // Compared as a whole: the tag alone would let unknown fields pass.
-    let wish = serde_json::from_str::<serde_json::Value>(text.as_str()).ok();
-    if wish.is_none() || wish != serde_json::to_value(VisitorFrame::Leave).ok() {
+    let Ok(VisitorFrame::Leave) = serde_json::from_str(text.as_str()) else {
         return Some(Close(close::POLICY, "a frame is {\"type\":\"leave\"}"));
-    }
+    };
     match watch.leave().await {
         Ok(()) => Some(Close(1000, "you left the line")),
         Err(_) => Some(Close(close::TRY_LATER, "leaving failed; try again")),
@@ -116,8 +118,9 @@ fn refused(error: axum::Error) -> Option<Close> {
 }
 
 async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
-    let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-    if !matches!(timeout(SEND_WAIT, socket.send(close)).await, Ok(Ok(()))) {
+    let last = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
+    let wait = if code == close::TOO_SLOW { SLOW_LINGER } else { SEND_WAIT };
+    if !matches!(timeout(wait, socket.send(last)).await, Ok(Ok(()))) {
         return;
     }
     // Closing while something is unread would reset the connection, and the client might never

@@ -1,5 +1,5 @@
 -- Gives an account its place: the one it has, the one it comes back to, or the next.
--- ARGV 1 account, 2 ticket for a new place, 3 joined_at in s, 4 '1' where the place is drawn by
+-- ARGV 1 account, 2 ticket for a new place, 3 joined_at in ms, 4 '1' where the place is drawn by
 --      lot, 5 secret of the lot, 6 epoch of the reservation, 7 number reserved up to (0: none),
 --      8 ticket to come back with ('' for none), and of it: 9 number, 10 epoch, 11 joined_at,
 --      12 '1' where it was drawn

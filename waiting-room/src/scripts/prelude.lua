@@ -8,7 +8,7 @@
 --  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
 --  5 seen       zset   ticket -> ms: when each of the ready was last heard of
 --  6 absent     zset   ticket -> ms: when each of the others was last heard of
---  7 places     hash   ticket -> "account number rank epoch joined_at"
+--  7 places     hash   ticket -> "account number rank epoch joined_at", the time in ms
 --  8 accounts   hash   account -> ticket
 --  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; kept for a day
 -- 10 admitting  zset   ticket -> ms: taken from the line, not yet in Postgres's log

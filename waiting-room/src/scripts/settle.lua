@@ -10,8 +10,11 @@ for i = 1, #ARGV, 3 do
   local was_admitting = redis.call('ZREM', admitting, ticket) == 1
   -- Back in the line by a ticket, because the store had lost that it was being admitted.
   gone[#gone + 1] = take_out(ticket)
-  local added = redis.call('ZADD', active, 'NX', ARGV[i + 1], ticket) == 1
-  if was_admitting or added then news[#news + 1] = ticket .. ' ' .. ARGV[i + 2] end
+  -- Whoever left meanwhile stays gone.
+  if redis.call('HEXISTS', ended, ticket) == 0 then
+    local added = redis.call('ZADD', active, 'NX', ARGV[i + 1], ticket) == 1
+    if was_admitting or added then news[#news + 1] = ticket .. ' ' .. ARGV[i + 2] end
+  end
 end
 if #news > 0 or #gone > 0 then
   tell(epoch, 'p', table.concat(news, ' '), 'g', table.concat(gone, ' '))

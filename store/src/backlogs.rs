@@ -1,0 +1,93 @@
+//! How far the queues of a show are behind: written by the allocators that serve them, read by
+//! whoever lets visitors in.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contract::{ShowId, topology::Partition};
+use uuid::Uuid;
+
+use crate::{PgPool, StoreResult};
+
+/// What an allocator sees of one queue.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub partition: Partition,
+    pub undecided: u32,
+    /// When the oldest undecided booking was accepted; `None` where there is none in hand.
+    pub oldest_at: Option<DateTime<Utc>>,
+    /// Where none is in hand though some are in the queue: for how long.
+    pub idle_for: Option<Duration>,
+}
+
+/// The worst of a show's queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Backlog {
+    /// Bookings accepted and not decided, over all queues.
+    pub undecided: i64,
+    /// Age of the oldest of them.
+    pub oldest: Duration,
+    /// How long nobody has looked at a queue; nothing, where nobody ever did.
+    pub silent: Duration,
+}
+
+/// Writes down what was seen.
+pub async fn record(pool: &PgPool, seen: &[Seen]) -> StoreResult<()> {
+    let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
+    let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
+    let undecided: Vec<i32> =
+        seen.iter().map(|one| i32::try_from(one.undecided).unwrap_or(i32::MAX)).collect();
+    let oldest: Vec<Option<DateTime<Utc>>> = seen.iter().map(|one| one.oldest_at).collect();
+    let idle: Vec<Option<f64>> =
+        seen.iter().map(|one| one.idle_for.map(|idle| idle.as_secs_f64())).collect();
+    sqlx::query!(
+        "insert into backlogs (show_id, tier, undecided, oldest_at)
+         select show_id, tier, undecided,
+             coalesce(oldest_at, clock_timestamp() - make_interval(secs => idle_s))
+         from unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::float8[])
+             as seen (show_id, tier, undecided, oldest_at, idle_s)
+         order by show_id, tier
+         on conflict (show_id, tier) do update
+         set undecided = excluded.undecided, oldest_at = excluded.oldest_at,
+             seen_at = clock_timestamp()",
+        &shows,
+        &tiers,
+        &undecided,
+        &oldest as &[Option<DateTime<Utc>>],
+        &idle as &[Option<f64>],
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// The lines of sales that are not over, or were not a minute ago, and how far their queues are
+/// behind.
+pub async fn of_open_lines(pool: &PgPool) -> StoreResult<Vec<(ShowId, Backlog)>> {
+    let rows = sqlx::query!(
+        r#"select l.show_id, coalesce(sum(b.undecided), 0) as "undecided!",
+               coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
+                   as "oldest!",
+               coalesce(max(extract(epoch from clock_timestamp() - b.seen_at)), 0)::float8
+                   as "silent!"
+           from lines l join shows s using (show_id) left join backlogs b using (show_id)
+           where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
+               and s.sale_closes_at > clock_timestamp() - interval '1 minute'
+           group by l.show_id
+           limit 10000"#
+    )
+    .fetch_all(pool)
+    .await?;
+    let seconds = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, 1e6));
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let backlog = Backlog {
+                undecided: row.undecided,
+                oldest: seconds(row.oldest),
+                silent: seconds(row.silent),
+            };
+            (ShowId(row.show_id), backlog)
+        })
+        .collect())
+}

@@ -1,0 +1,130 @@
+//! Passes that were taken back before their time. They are checked offline, so every node that
+//! checks them reads what was taken back a few times a second.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::TicketId;
+use platform::Shutdown;
+use tracing::warn;
+
+use crate::{PgPool, StoreResult};
+
+const REFRESH: Duration = Duration::from_millis(250);
+/// A commit may come so long after the time it carries.
+const LATE_MAX: TimeDelta = TimeDelta::seconds(10);
+/// No pass lives longer, as far as this is concerned.
+const KEPT: TimeDelta = TimeDelta::days(1);
+/// Most passes in memory; past that the oldest are left to the transaction, which knows them all.
+const REVOKED_MAX: usize = 100_000;
+/// Read at once.
+const PAGE: i64 = 10_000;
+
+/// The passes that were taken back, as of a moment ago. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Revoked(Arc<RwLock<Tickets>>);
+
+#[derive(Default)]
+struct Tickets {
+    known: HashSet<TicketId>,
+    by_time: BTreeSet<(DateTime<Utc>, TicketId)>,
+}
+
+impl Revoked {
+    /// Reads once what was taken back lately, then again and again until the shutdown begins.
+    pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<Self> {
+        let revoked = Self::default();
+        let mut after = revoked.read(&pool, None).await?;
+        let (reading, stop) = (revoked.clone(), shutdown.clone());
+        shutdown.spawn_vital("revoked passes", async move {
+            while stop.sleep(REFRESH).await {
+                match reading.read(&pool, after).await {
+                    Ok(last) => after = last,
+                    Err(error) => {
+                        metrics::counter!("usher_revoked_read_failed_total").increment(1);
+                        warn!("revoked passes cannot be read: {:#}", anyhow::Error::from(error));
+                        stop.sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+        });
+        Ok(revoked)
+    }
+
+    /// Whether this place's pass was taken back.
+    #[must_use]
+    pub fn contains(&self, ticket: TicketId) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).known.contains(&ticket)
+    }
+
+    /// Reads on; returns where to begin the next time.
+    async fn read(
+        &self,
+        pool: &PgPool,
+        after: Option<DateTime<Utc>>,
+    ) -> StoreResult<Option<DateTime<Utc>>> {
+        let mut after = after;
+        loop {
+            let rows = sqlx::query!(
+                r#"select ticket_id, revoked_at as "revoked_at!" from admissions
+                   where revoked_at > coalesce($1, clock_timestamp() - interval '1 day')
+                   order by revoked_at
+                   limit $2"#,
+                after,
+                PAGE,
+            )
+            .fetch_all(pool)
+            .await?;
+            let is_last = i64::try_from(rows.len()) != Ok(PAGE);
+            let mut tickets = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            for row in &rows {
+                tickets.add(row.revoked_at, TicketId(row.ticket_id));
+            }
+            let last = rows.last().map(|row| row.revoked_at);
+            if is_last {
+                // Again from a little earlier, for those that were committed late.
+                return Ok(tickets.by_time.last().map(|(time, _)| *time - LATE_MAX));
+            }
+            after = last.or(after);
+        }
+    }
+}
+
+impl Tickets {
+    fn add(&mut self, time: DateTime<Utc>, ticket: TicketId) {
+        if self.known.insert(ticket) {
+            self.by_time.insert((time, ticket));
+        }
+        while let Some((oldest, ticket)) = self.by_time.first().copied()
+            && (self.by_time.len() > REVOKED_MAX || oldest < time - KEPT)
+        {
+            self.by_time.remove(&(oldest, ticket));
+            self.known.remove(&ticket);
+        }
+        metrics::gauge!("usher_revoked_passes")
+            .set(f64::from(u32::try_from(self.known.len()).unwrap_or(u32::MAX)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_are_forgotten_first() {
+        let mut tickets = Tickets::default();
+        let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let (first, second) = (TicketId::new(), TicketId::new());
+        tickets.add(start, first);
+        tickets.add(start, first);
+        tickets.add(start + KEPT, second);
+        assert!(tickets.known.contains(&first), "a day is not over");
+        tickets.add(start + KEPT + TimeDelta::seconds(1), TicketId::new());
+        assert!(!tickets.known.contains(&first) && tickets.known.contains(&second));
+        assert_eq!(tickets.known.len(), tickets.by_time.len());
+    }
+}

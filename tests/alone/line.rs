@@ -1,0 +1,198 @@
+//! The line follows what is behind it: queues that nobody serves, queues that are slow, the stock.
+
+use std::time::Duration;
+
+use contract::{ShowId, access::Role};
+use futures_util::StreamExt as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+use store::testing::eventually;
+use tokio::time::{Instant, timeout};
+use usher::up::Allocation;
+
+use super::{Allocator, TAKEOVER};
+use crate::{
+    harness::{Answer, Plan, SOON, System},
+    journey::{LiveSocket, frame_where, socket},
+};
+
+/// Somebody in the line, who watches it.
+struct Watcher {
+    token: String,
+    place: String,
+    socket: LiveSocket,
+}
+
+impl Watcher {
+    async fn join(system: &System, show: ShowId) -> Self {
+        let token = system.visitor().await;
+        let joined = system.post(&format!("/api/v1/shows/{show}/queue"), &token, json!({})).await;
+        let text = |name: &str| joined.body[name].as_str().expect("a place").to_owned();
+        let protocols = format!("usher.v1, place-ticket.{}", text("placeTicket"));
+        let socket = socket(system, &text("liveUrl"), &protocols).await;
+        let place = format!("/api/v1/shows/{show}/queue/{}", text("ticketId"));
+        Self { token, place, socket }
+    }
+
+    async fn hears(&mut self, kind: &str) -> Value {
+        frame_where(&mut self.socket, |frame| frame["type"] == kind).await
+    }
+
+    /// As [`Self::hears`], where another allocator must take over first.
+    async fn hears_after_takeover(&mut self, kind: &str) {
+        let heard = async { while next(&mut self.socket).await["type"] != kind {} };
+        timeout(TAKEOVER, heard).await.expect("a new allocator takes over");
+    }
+
+    async fn admitted(&mut self) -> String {
+        self.hears("admitted").await["pass"].as_str().expect("the room is on").to_owned()
+    }
+
+    async fn books(&self, system: &System, show: ShowId, pass: &str, wait: &str) -> Answer {
+        let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+        let headers = [("admission-pass", pass), ("prefer", wait)];
+        system.call(Method::POST, "/api/v1/bookings", Some(&self.token), &headers, Some(body)).await
+    }
+}
+
+async fn next(socket: &mut LiveSocket) -> Value {
+    socket.next().await.expect("the socket stays open")
+}
+
+async fn set_room(system: &System, show: ShowId, change: Value) {
+    let (_, admin) = system.account(Role::Admin).await;
+    let path = format!("/api/v1/shows/{show}/waiting-room");
+    let set = system.call(Method::PATCH, &path, Some(&admin), &[], Some(change)).await;
+    assert!(set.status.is_success(), "{set:?}");
+}
+
+/// Waits until the queue of a show was last looked at so many seconds ago.
+async fn served(system: &System, show: ShowId, seconds: std::ops::Range<f64>) {
+    eventually("the queue is served, or is not", SOON, async || {
+        let silent: Option<f64> = sqlx::query_scalar(
+            "select extract(epoch from clock_timestamp() - seen_at)::float8
+             from backlogs where show_id = $1",
+        )
+        .bind(show.0)
+        .fetch_optional(&system.pool)
+        .await
+        .unwrap();
+        silent.filter(|silent| seconds.contains(silent))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_admitted_while_nobody_serves_the_queues() {
+    let system = System::start_with(Allocation::Elsewhere).await;
+    let allocator = Allocator::start(&system);
+    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    served(&system, show, 0.0..3.0).await;
+    set_room(&system, show, json!({"paused": true})).await;
+    let mut watcher = Watcher::join(&system, show).await;
+    watcher.hears("paused").await;
+    allocator.kill();
+    served(&system, show, 6.5..1e6).await;
+    set_room(&system, show, json!({"paused": false})).await;
+    let held = watcher.hears("paused").await;
+    assert!(held["detail"].as_str().unwrap().contains("held"), "{held}");
+    let _allocator = Allocator::start(&system);
+    watcher.hears_after_takeover("resumed").await;
+    watcher.admitted().await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() {
+    let system = System::start_with(Allocation::Elsewhere).await;
+    let _allocator = Allocator::start(&system);
+    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    set_room(&system, show, json!({"maxActive": 2})).await;
+    let (mut buyer, mut leaver) =
+        (Watcher::join(&system, show).await, Watcher::join(&system, show).await);
+    let (pass, revoked) = (buyer.admitted().await, leaver.admitted().await);
+    // Kept waiting by the cap, to hear how fast the line may go.
+    let mut last = Watcher::join(&system, show).await;
+    let rate = |frame: &Value| frame["ratePerSecond"].as_f64().unwrap_or(f64::MAX);
+    assert!(rate(&last.hears("position").await) > 99.0);
+
+    // The allocator waits for the partition's row, and its bookings with it.
+    let mut blocker = system.pool.begin().await.unwrap();
+    sqlx::query("set local idle_in_transaction_session_timeout = 0")
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    sqlx::query("select from partitions where show_id = $1 for update")
+        .bind(show.0)
+        .execute(&mut *blocker)
+        .await
+        .unwrap();
+    let first = buyer.books(&system, show, &pass, "wait=0").await;
+    let second = leaver.books(&system, show, &revoked, "wait=0").await;
+    for accepted in [&first, &second] {
+        assert_eq!(accepted.status.as_u16(), 202, "{accepted:?}");
+    }
+    let slowed =
+        frame_where(&mut last.socket, |frame| frame["type"] == "position" && rate(frame) < 90.0);
+    let slowest = rate(&slowed.await);
+    let left = system.call(Method::DELETE, &leaver.place, Some(&leaver.token), &[], None).await;
+    assert_eq!(left.status.as_u16(), 204);
+    eventually("a node at the door knows, too", Duration::from_secs(1), async || {
+        let again = leaver.books(&system, show, &revoked, "wait=0").await;
+        (again.code() == "PASS_INVALID").then_some(())
+    })
+    .await;
+    blocker.rollback().await.unwrap();
+    let outcome = async |answer: &Answer, token: &str| {
+        let path = format!("/api/v1/bookings/{}", answer.body["bookingId"].as_str().unwrap());
+        eventually("the booking is decided", SOON * 2, async || {
+            let booking = system.get(&path, Some(token)).await.body;
+            (booking["status"] != "QUEUED").then_some(booking)
+        })
+        .await
+    };
+    assert_eq!(outcome(&first, &buyer.token).await["status"], "ALLOCATED");
+    assert_eq!(outcome(&second, &leaver.token).await["reason"], "PASS_USED");
+    // The leaver's slot is the last one's; somebody new hears that it goes faster.
+    last.admitted().await;
+    let mut behind = Watcher::join(&system, show).await;
+    frame_where(&mut behind.socket, |frame| {
+        frame["type"] == "position" && rate(frame) > slowest && rate(frame) <= 100.0
+    })
+    .await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sold_out_is_told_within_two_seconds_and_seats_that_come_back_resume_the_line() {
+    let system = System::start().await;
+    let show = system.show(Plan { room: "FIFO", rows: 1, seats: 2, ..Plan::default() }).await;
+    set_room(&system, show, json!({"maxActive": 2})).await;
+    let mut buyers = Vec::new();
+    let mut orders = Vec::new();
+    for _ in 0..2 {
+        buyers.push(Watcher::join(&system, show).await);
+    }
+    let mut waiting = Watcher::join(&system, show).await;
+    for buyer in &mut buyers {
+        let pass = buyer.admitted().await;
+        let booked = buyer.books(&system, show, &pass, "wait=10").await;
+        assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
+        orders.push(booked.body["order"]["orderId"].as_str().unwrap().to_owned());
+    }
+    let sold_at = Instant::now();
+    waiting.hears("sold_out").await;
+    assert!(sold_at.elapsed() < Duration::from_secs(2), "{:?}", sold_at.elapsed());
+    // One pays, which frees a slot, but there is nothing left to be admitted to.
+    let pay = format!("/api/v1/orders/{}/confirm-payment", orders[0]);
+    let paid = system.post(&pay, &buyers[0].token, json!({"method": "mock"})).await;
+    assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
+    let cancel = format!("/api/v1/orders/{}/cancel", orders[1]);
+    let cancelled = system.post(&cancel, &buyers[1].token, json!({})).await;
+    assert_eq!(cancelled.body["status"], "CANCELLED", "{cancelled:?}");
+    waiting.hears("resumed").await;
+    let pass = waiting.admitted().await;
+    let booked = waiting.books(&system, show, &pass, "wait=10").await;
+    assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
+    system.stop().await;
+}

@@ -1,0 +1,100 @@
+//! Our processes: started from the programs beside this one, each with a log, ended with us.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+
+/// A service must be able to serve within this.
+const READY_WAIT: Duration = Duration::from_mins(1);
+
+/// How processes are started.
+pub(super) struct Fleet {
+    programs: PathBuf,
+    logs: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// A process of ours; killed when it is dropped.
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) pid: u32,
+    pub(super) child: Child,
+    log: PathBuf,
+}
+
+impl Fleet {
+    /// Processes with this environment beside ours, and their logs in this folder.
+    pub(super) fn new(
+        logs: &Path,
+        environment: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("where this program lies is not known")?;
+        let programs = own.parent().context("a program lies in a folder")?.to_path_buf();
+        std::fs::create_dir_all(logs)
+            .with_context(|| format!("cannot make the folder {}", logs.display()))?;
+        Ok(Self { programs, logs: logs.to_path_buf(), environment })
+    }
+
+    /// Starts a program under a name of its own.
+    pub(super) fn start(
+        &self,
+        program: &str,
+        name: &str,
+        environment: &[(&str, String)],
+        arguments: &[String],
+    ) -> anyhow::Result<Running> {
+        let path = self.programs.join(program);
+        let log = self.logs.join(format!("{name}.log"));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = Command::new(&path)
+            .args(arguments)
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)))
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!("{} cannot be started: build it, or use ./dev load", path.display())
+            })?;
+        let pid = child.id().context("a process that was just started has an id")?;
+        Ok(Running { name: name.to_owned(), pid, child, log })
+    }
+}
+
+impl Running {
+    /// Waits until the service at `origin` can serve.
+    pub(super) async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + READY_WAIT;
+        loop {
+            let missing = match reqwest::get(format!("{origin}/readyz")).await {
+                Ok(answer) if answer.status() == 200 => return Ok(()),
+                Ok(answer) => answer.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            self.check()?;
+            if Instant::now() > until {
+                bail!("{} is not ready after {READY_WAIT:?}: {missing}", self.name);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Whether it still runs; the error says where to look.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended ({status}): see {}", self.name, self.log.display()),
+        }
+    }
+}

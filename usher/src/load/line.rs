@@ -1,0 +1,158 @@
+//! The line under load, from an empty database to a report.
+
+mod run;
+mod fill;
+mod window;
+mod stir;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    figures::{Figures, Step, float},
+    goals::broken,
+    report,
+};
+use run::Run;
+use window::Window;
+
+/// A change of the line is in effect everywhere after this.
+const CHANGE_TIME: Duration = Duration::from_secs(2);
+/// The truth is kept from so long before screens are looked at, so that the oldest numbers on
+/// them have been true in it.
+const TRUTH_LEAD: Duration = Duration::from_secs(7);
+/// Fewer watchers than this are no step on the way.
+const STEP_MIN: usize = 100;
+
+/// Waiting visitors over several nodes of the waiting room.
+#[derive(Args)]
+pub(super) struct Line {
+    /// How many visitors watch at once.
+    #[arg(long, default_value_t = 100_000)]
+    watchers: usize,
+    /// Waiting rooms beside each other.
+    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=60))]
+    nodes: u16,
+    /// Visitors let in per second while others come and go.
+    #[arg(long, default_value_t = 100.0, value_parser = rate)]
+    rate: f64,
+    /// How long they come and go; a quarter of it, nobody does.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(4..=3600))]
+    seconds: u32,
+    /// Of a hundred watchers, so many leave meanwhile.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=50))]
+    leave: u8,
+    /// Of a hundred watchers, so many lose the connection and come back to another node.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
+    reconnect: u8,
+    /// Folder for the report and the logs of all processes.
+    #[arg(long, default_value = "target/load")]
+    out: PathBuf,
+    /// PostgreSQL; a database of its own is made beside the one that is named.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    database_url: String,
+    /// Redis, used by nobody else meanwhile: its own account of what it did is read.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    redis_url: String,
+    /// RabbitMQ.
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    amqp_url: String,
+    /// The installation's master key.
+    #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
+    master_key: String,
+}
+
+impl Line {
+    /// Runs it, unless it is told to stop. Exits 0 when every promise was kept.
+    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let figures = tokio::select! {
+            figures = self.measure() => figures?,
+            _ = interrupt.recv() => bail!("stopped by Ctrl-C; every process was ended"),
+            _ = terminate.recv() => bail!("stopped; every process was ended"),
+        };
+        let path = self.out.join("line.json");
+        let json = serde_json::to_vec_pretty(&report::json(&figures))?;
+        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("\n{}\nThe same as JSON: {}", report::text(&figures), path.display());
+        let kept = broken(&figures).is_empty();
+        Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    async fn measure(&self) -> anyhow::Result<Figures> {
+        let mut run = Run::set_up(self).await?;
+        let empty = run.memory();
+        let mut steps = Vec::new();
+        for watchers in steps_to(self.watchers) {
+            steps.push(self.step(&mut run, watchers).await?);
+        }
+        let full = run.memory();
+        let sockets = float(run.stampedes.counts().watching.max(1));
+        let stirred = self.stir(&mut run).await?;
+        let figures = Figures {
+            watchers: self.watchers,
+            nodes: run.nodes.len(),
+            stampedes: run.stampedes.len(),
+            steps,
+            bytes_per_socket: full.zip(empty).map(|(full, empty)| (full - empty) / sockets),
+            stirred,
+            counts: run.stampedes.counts(),
+        };
+        run.end().await?;
+        Ok(figures)
+    }
+
+    /// Fills the line up to so many, and looks at it while nobody comes or goes but those who are
+    /// let in, at the same slow pace at every step.
+    async fn step(&self, run: &mut Run, watchers: usize) -> anyhow::Result<Step> {
+        let joins = run.fill(watchers).await?;
+        let watching = run.stampedes.count(&mut run.screen).await?.watching;
+        run.stage.resume(self.quiet_rate(), 1).await?;
+        run.stampedes.wait(CHANGE_TIME, &mut run.screen).await?;
+        run.screen.say(&format!("step: watched for {} s", self.quiet().as_secs()));
+        let window = Window::open(run).await?;
+        run.stampedes.wait(self.quiet(), &mut run.screen).await?;
+        let quiet = window.close(run).await?;
+        run.stage.pause().await?;
+        Ok(Step { watching, joins, quiet })
+    }
+
+    fn quiet(&self) -> Duration {
+        Duration::from_secs((self.seconds / 4).into())
+    }
+
+    /// Slow enough for the smallest step to keep nine of ten.
+    fn quiet_rate(&self) -> f64 {
+        let smallest = steps_to(self.watchers).next().unwrap_or(self.watchers);
+        (float(smallest as u64) / 10.0 / self.quiet().as_secs_f64()).clamp(0.1, self.rate)
+    }
+}
+
+/// The numbers of watchers at which one looks: a hundredth, a tenth, all.
+fn steps_to(watchers: usize) -> impl Iterator<Item = usize> {
+    let steps = [watchers / 100, watchers / 10, watchers].into_iter();
+    steps.filter(move |step| *step >= STEP_MIN || *step == watchers)
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if (1.0..=10_000.0).contains(&rate) => Ok(rate),
+        _ => Err("between 1 and 10000 visitors a second".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_looks_at_a_hundredth_and_at_a_tenth_where_that_is_a_crowd() {
+        assert_eq!(steps_to(100_000).collect::<Vec<_>>(), [1_000, 10_000, 100_000]);
+        assert_eq!(steps_to(2_000).collect::<Vec<_>>(), [200, 2_000]);
+        assert_eq!(steps_to(50).collect::<Vec<_>>(), [50]);
+    }
+}

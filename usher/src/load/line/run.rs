@@ -1,0 +1,154 @@
+//! Everything that runs while the line is measured.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, bail};
+use contract::keys::MasterKey;
+use loadtest::Client;
+
+use super::{
+    super::{
+        figures::float,
+        fleet::{Fleet, Running},
+        line_store::LineStore,
+        ports,
+        screen::Screen,
+        stage::Stage,
+        stampedes::Stampedes,
+        usage::Usage,
+    },
+    Line,
+};
+use crate::{migrate, seed, up};
+
+/// Sockets of one process, where the system allows so many. From one address to one port, systems
+/// make 28,000 connections at most.
+const SOCKETS_MAX: usize = 17_000;
+/// Files of a process that are no visitor's socket.
+const OTHER_FILES: usize = 1_000;
+/// Connections to PostgreSQL of each service.
+const CONNECTIONS_MAX: u32 = 8;
+
+/// The processes, and what they have to do with.
+pub(super) struct Run {
+    pub(super) screen: Screen,
+    pub(super) stage: Stage,
+    pub(super) store: LineStore,
+    pub(super) nodes: Vec<Running>,
+    pub(super) stampedes: Stampedes,
+    /// Ingress and allocator.
+    office: Vec<Running>,
+    /// Of visitors that were not sent yet.
+    tokens: std::vec::IntoIter<String>,
+    sent: usize,
+}
+
+impl Run {
+    /// Makes and starts what is needed.
+    pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
+        let mut screen = Screen::new();
+        up::allow_many_files();
+        let master = MasterKey::parse(&line.master_key)?;
+        screen.say("schema: bringing a database of its own up to date");
+        let database_url = store::pool::beside(&line.database_url, "_load").await?;
+        migrate::run(&database_url).await?;
+        let fleet = Fleet::new(&line.out, environment(line, &database_url))?;
+        let ports = ports::free(2 + line.nodes)?;
+        screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
+        let mut office = Vec::new();
+        for (program, port) in [("ingress", ports[0]), ("allocator", ports[1])] {
+            office.push(start(&fleet, program, program, port).await?);
+        }
+        let mut nodes = Vec::new();
+        for (n, port) in ports[2..].iter().enumerate() {
+            let name = format!("waiting-room-{}", n + 1);
+            nodes.push(start(&fleet, "waiting-room", &name, *port).await?);
+        }
+        let visitors = line.visitors();
+        screen.say(&format!("visitors: {visitors} accounts with tokens, and a show with a line"));
+        let pool = store::connect(&database_url, "load", 2)?;
+        let tokens = seed::tokens(&pool, &master, visitors).await?.into_iter();
+        let client = Client::new(&origin(ports[0]))?;
+        let admin = seed::Admin::ensure(&pool, &master, &client).await?;
+        let stage = Stage::open(admin.client).await?;
+        let store = LineStore::open(&line.redis_url, stage.show).await?;
+        let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
+        let count = line.watchers_at_first().div_ceil(sockets_max()?);
+        let stampedes = Stampedes::start(&fleet, count, stage.show, &origins)?;
+        screen.say(&format!("stampedes: {count} processes for the visitors"));
+        Ok(Self { screen, stage, store, nodes, stampedes, office, tokens, sent: 0 })
+    }
+
+    /// So many new visitors, or as many as are left, shared among the stampedes: the first one's
+    /// number, and tokens.
+    pub(super) fn shares(&mut self, visitors: usize) -> Vec<(usize, Vec<String>)> {
+        let stampedes = self.stampedes.len();
+        let share = |n: usize| {
+            let share = visitors * (n + 1) / stampedes - visitors * n / stampedes;
+            let tokens: Vec<String> = self.tokens.by_ref().take(share).collect();
+            let first = self.sent;
+            self.sent += tokens.len();
+            (first, tokens)
+        };
+        (0..stampedes).map(share).collect()
+    }
+
+    /// What the nodes use.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        Usage::of(self.nodes.iter().map(|node| node.pid))
+    }
+
+    /// Bytes of resident memory of all nodes.
+    pub(super) fn memory(&self) -> Option<f64> {
+        self.usage().map(|usage| float(usage.rss_bytes))
+    }
+
+    /// Whether every service still runs.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        self.nodes.iter_mut().chain(&mut self.office).try_for_each(Running::check)
+    }
+
+    /// Leaves nothing behind but accounts and a sale that is over.
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        self.screen.say("ending: the sale closes, the line is forgotten");
+        self.stage.close().await?;
+        let Self { stampedes, nodes, office, store, stage, .. } = self;
+        drop((stampedes, nodes, office));
+        store.forget(stage.show).await
+    }
+}
+
+fn environment(line: &Line, database_url: &str) -> Vec<(&'static str, String)> {
+    vec![
+        ("DATABASE_URL", database_url.to_owned()),
+        ("REDIS_URL", line.redis_url.clone()),
+        ("AMQP_URL", line.amqp_url.clone()),
+        ("USHER_MASTER_KEY", line.master_key.clone()),
+        ("USHER_DATABASE_CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
+        // Every visitor comes from an address of its own, so that limits by address stay on.
+        ("USHER_TRUSTED_PROXIES", Ipv4Addr::LOCALHOST.to_string()),
+    ]
+}
+
+async fn start(fleet: &Fleet, program: &str, name: &str, port: u16) -> anyhow::Result<Running> {
+    let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let mut running = fleet.start(program, name, &[(&listen, address.to_string())], &[])?;
+    running.ready(&origin(port)).await?;
+    Ok(running)
+}
+
+fn origin(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// Visitors of one stampede, by the limit of open files.
+fn sockets_max() -> anyhow::Result<usize> {
+    let (files, _) = rlimit::Resource::NOFILE.get().context("the limit of open files")?;
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let sockets = files.saturating_sub(OTHER_FILES).min(SOCKETS_MAX);
+    if sockets == 0 {
+        bail!("only {files} open files are allowed to a process: raise the limit (ulimit -n)");
+    }
+    Ok(sockets)
+}

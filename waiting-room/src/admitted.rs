@@ -1,0 +1,130 @@
+//! Those who were let in: what the log says of them, until when their pass is valid, and what
+//! frees the slot it takes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::{ShowId, TicketId, api::line::PlaceState};
+use store::{
+    PgPool,
+    admissions::{self, Admission, Spent},
+};
+
+use crate::{
+    LineError, keys::Keys, line::Line, passes::Passes, passes::Validity, places::Life, room::Room,
+    scripts::LineStore,
+};
+
+/// Read, or put back, at a time.
+const PAGE: i64 = 1_000;
+/// Pages of used passes read in one go; the rest follows a second later.
+const PAGES_MAX: u32 = 10;
+/// A confirmation may be committed so long after the time it carries.
+const LATE_MAX: TimeDelta = TimeDelta::seconds(6);
+
+/// What the log says of a ticket.
+pub(crate) async fn find(
+    room: &Room,
+    line: &Line,
+    ticket: TicketId,
+) -> Result<Option<Admission>, LineError> {
+    let found = admissions::of_tickets(&room.pool, line.show, &[ticket]).await?;
+    Ok(found.into_iter().next())
+}
+
+/// Where in its life a place is that was admitted.
+pub(crate) fn life(admission: Admission) -> Life {
+    match admission.spent {
+        None => Life::Admitted(admission),
+        Some(Spent::Revoked) => Life::Ended(PlaceState::Left),
+        Some(Spent::Used) => Life::Ended(PlaceState::Expired),
+    }
+}
+
+/// Until when an admitted visitor may book, renewed where that is near; `None` where it is past,
+/// or the pass is spent.
+pub(crate) async fn expiry(
+    room: &Room,
+    line: &Line,
+    admission: &Admission,
+) -> Option<DateTime<Utc>> {
+    let ticket = admission.ticket;
+    let known = room.store.active_until(&line.keys, ticket).await.ok().flatten();
+    let expires_at = match known.and_then(DateTime::from_timestamp_millis) {
+        Some(known) => known,
+        // The slot is free, or the store is away or has forgotten it: the log tells which.
+        None => match find(room, line, ticket).await {
+            Ok(Some(logged)) if logged.spent.is_some() => return None,
+            Ok(Some(logged)) => room.passes.expiry(&logged),
+            Ok(None) | Err(_) => room.passes.expiry(admission),
+        },
+    };
+    match room.passes.validity(admission, expires_at, room.now()) {
+        Validity::Until(time) => Some(time),
+        Validity::Renewed(time) => {
+            // In the log first: a pass that goes out is valid after a loss of the store, too.
+            match admissions::renew(&room.pool, line.show, ticket, time).await {
+                Ok(true) => {
+                    let until_ms = time.timestamp_millis();
+                    let _ = room.store.stay_active(&line.keys, ticket, until_ms).await;
+                    Some(time)
+                }
+                Ok(false) => None,
+                Err(_) => Some(expires_at),
+            }
+        }
+        Validity::Expired => None,
+    }
+}
+
+/// Frees the slots of passes that were used since `after`; returns where to go on.
+pub(crate) async fn free_used(
+    room: &Room,
+    line: &Line,
+    after: Option<DateTime<Utc>>,
+) -> Result<DateTime<Utc>, LineError> {
+    let mut after = after.unwrap_or_else(|| room.passes.all_over_before(room.now()));
+    for _ in 0..PAGES_MAX {
+        let used = admissions::used_after(&room.pool, line.show, after, PAGE).await?;
+        let tickets: Vec<TicketId> = used.iter().map(|(ticket, _)| *ticket).collect();
+        if !tickets.is_empty() {
+            let freed = room.store.used(&line.keys, &tickets).await?;
+            metrics::counter!("usher_line_passes_used_total").increment(freed);
+        }
+        match used.last() {
+            Some((_, last)) if i64::try_from(used.len()) == Ok(PAGE) => after = *last,
+            last => {
+                let last = last.map_or(after, |(_, last)| *last - LATE_MAX);
+                return Ok(last.max(after));
+            }
+        }
+    }
+    Ok(after)
+}
+
+/// Makes the visitors with a valid pass active again, after the store has lost them: they count
+/// against the cap.
+pub(crate) async fn restore(
+    pool: &PgPool,
+    store: &LineStore,
+    passes: &Passes,
+    keys: &Keys,
+    show: ShowId,
+    now: DateTime<Utc>,
+) -> Result<(), LineError> {
+    let mut after = (passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
+    loop {
+        let page = admissions::unspent_after(pool, show, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.admitted_at, last.ticket);
+        let valid = page.into_iter().map(|admission| {
+            let until = passes.expiry(&admission);
+            (admission, until)
+        });
+        let valid: Vec<_> = valid
+            .filter(|(_, until)| *until > now)
+            .map(|(admission, until)| (admission, until.timestamp_millis()))
+            .collect();
+        if !valid.is_empty() {
+            store.settle(keys, valid.into_iter()).await?;
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! How fast visitors may be let in, given how far the queues behind the line are behind.
+//!
+//! A control loop: once a second each node reads the age of the oldest undecided booking, the
+//! *lag*, and sets the rate to `rate × e^-slowing`. The slowing follows the lag's distance from
+//! [`LAG_WANTED`] with the gain [`PER_LAG`] per second, and its change with the gain
+//! [`PER_CHANGE`]. In logarithms, because then the loop behaves the same whether the rate is
+//! twice or a hundred times what the queues can take. Between admission and booking a visitor
+//! takes a while, which is a delay in the loop: the gains are made for five seconds on average,
+//! and are stable up to ten.
+
+use std::time::Duration;
+
+use contract::api::catalogue::WaitingRoom;
+use store::backlogs::Backlog;
+
+/// The lag that is aimed at where there is more demand than the queues can take.
+const LAG_WANTED: f64 = 2.0;
+/// Slowing per second and second of lag above the wanted.
+const PER_LAG: f64 = 0.003;
+/// Slowing per second by which the lag changes.
+const PER_CHANGE: f64 = 0.12;
+/// With a lag of less than half the wanted, the slowing goes back by so much each second.
+const RELAX: f64 = 0.02;
+/// At most: to a ten-thousandth of the rate.
+const SLOWING_MAX: f64 = 9.2;
+/// With a lag above this nobody is let in.
+const LAG_MAX: Duration = Duration::from_secs(15);
+/// When no allocator has looked at a queue for so long, nobody serves it, and nobody is let in.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// The state of the loop.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    slowing: f64,
+    lag: f64,
+    stopped: bool,
+}
+
+impl Pace {
+    /// Follows the backlog; called once a second.
+    pub(crate) fn follow(&mut self, backlog: &Backlog) {
+        self.stopped = backlog.oldest > LAG_MAX || backlog.silent > SILENCE_MAX;
+        let lag = backlog.oldest.as_secs_f64();
+        let mut change = PER_LAG * (lag - LAG_WANTED) + PER_CHANGE * (lag - self.lag);
+        if lag < LAG_WANTED / 2.0 {
+            change = change.min(-RELAX);
+        }
+        self.slowing = (self.slowing + change).clamp(0.0, SLOWING_MAX);
+        self.lag = lag;
+    }
+
+    /// The room's settings as they hold now.
+    pub(crate) fn slowed(&self, room: &WaitingRoom) -> WaitingRoom {
+        let factor = self.factor();
+        #[expect(clippy::cast_possible_truncation, reason = "no more than it was")]
+        let burst = (f64::from(room.burst) * factor).round() as i32;
+        // No finer than clients need to know it.
+        let rate_per_second = (room.rate_per_second * factor * 1000.0).round() / 1000.0;
+        WaitingRoom { rate_per_second, burst: burst.max(1), ..room.clone() }
+    }
+
+    /// What part of the rate is let in.
+    pub(crate) fn factor(&self) -> f64 {
+        if self.stopped { 0.0 } else { (-self.slowing).exp() }
+    }
+
+    /// Whether nobody may be let in.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps a second.
+    const STEPS: u32 = 10;
+
+    /// Visitors are let in, book a while later, and are decided one after the other.
+    struct Pipeline {
+        pace: Pace,
+        rate: f64,
+        /// Bookings decided per second.
+        capacity: f64,
+        /// Seconds from admission to booking, on average.
+        thinking: f64,
+        /// Those who are in, and have not booked.
+        inside: f64,
+        undecided: f64,
+    }
+
+    impl Pipeline {
+        /// At rest, with as many let in as are decided.
+        fn new(rate: f64, capacity: f64, thinking: f64) -> Self {
+            let inside = rate.min(capacity) * thinking;
+            Self { pace: Pace::default(), rate, capacity, thinking, inside, undecided: 0.0 }
+        }
+
+        /// Lets a second pass; returns the lag and how many were let in.
+        fn second(&mut self) -> (f64, f64) {
+            let lag = self.undecided / self.capacity;
+            let oldest = Duration::from_secs_f64(lag);
+            self.pace.follow(&Backlog { undecided: 0, oldest, silent: Duration::ZERO });
+            let admitted = self.rate * self.pace.factor();
+            let step = 1.0 / f64::from(STEPS);
+            for _ in 0..STEPS {
+                let booked = self.inside * (1.0 - (-step / self.thinking).exp());
+                self.inside += admitted * step - booked;
+                self.undecided = (self.undecided + booked - self.capacity * step).max(0.0);
+            }
+            (lag, admitted)
+        }
+
+        fn seconds(&mut self, count: usize) -> Vec<(f64, f64)> {
+            (0..count).map(|_| self.second()).collect()
+        }
+    }
+
+    fn most(values: impl Iterator<Item = f64>) -> f64 {
+        values.fold(0.0, f64::max)
+    }
+
+    #[test]
+    fn nobody_is_slowed_while_the_queues_keep_up() {
+        let mut pipeline = Pipeline::new(100.0, 110.0, 5.0);
+        assert!(pipeline.seconds(300).iter().all(|(_, admitted)| *admitted > 99.9));
+    }
+
+    #[test]
+    fn a_halved_allocator_is_followed_within_thirty_seconds_without_swinging() {
+        for thinking in [1.0, 3.0, 5.0] {
+            let mut pipeline = Pipeline::new(200.0, 200.0, thinking);
+            pipeline.seconds(30);
+            pipeline.capacity = 100.0;
+            let first = pipeline.seconds(30);
+            let peak = most(first.iter().map(|(lag, _)| *lag));
+            assert!(peak < 10.0, "{peak} s behind with {thinking} s to think");
+            let after = pipeline.seconds(270);
+            for (lag, admitted) in &after {
+                assert!((80.0..=120.0).contains(admitted), "{admitted}/s, {thinking} s to think");
+                assert!(*lag < peak, "the depth is bounded");
+            }
+            // What is left of a swing dies away.
+            let swing =
+                |seconds: &[(f64, f64)]| most(seconds.iter().map(|(_, a)| (a - 100.0).abs()));
+            assert!(swing(&after[200..]) <= swing(&after[..70]) + 0.5);
+            assert!(swing(&after[200..]) < 5.0);
+
+            pipeline.capacity = 200.0;
+            let back = pipeline.seconds(90);
+            assert!(back[60..].iter().all(|(_, admitted)| *admitted > 180.0), "{thinking}");
+        }
+    }
+
+    #[test]
+    fn slow_visitors_and_absurd_rates_end_in_a_bounded_queue_too() {
+        for (rate, capacity, thinking) in [(200.0, 100.0, 10.0), (10_000.0, 100.0, 1.0)] {
+            let mut pipeline = Pipeline::new(rate, capacity, thinking);
+            pipeline.seconds(900);
+            let late = pipeline.seconds(600);
+            let lag = most(late.iter().map(|(lag, _)| *lag));
+            assert!(lag < 15.0, "{lag} s behind at {rate}/s");
+            let total: f64 = late.iter().map(|(_, admitted)| admitted).sum();
+            let mean = total / 600.0;
+            assert!((0.9 * capacity..1.1 * capacity).contains(&mean), "{mean}/s at {rate}/s");
+        }
+    }
+
+    #[test]
+    fn a_queue_that_nobody_serves_stops_the_line() {
+        let mut pace = Pace::default();
+        let served = Backlog::default();
+        pace.follow(&Backlog { silent: Duration::from_secs(6), ..served });
+        assert!(pace.is_stopped());
+        assert!(pace.factor().abs() < f64::EPSILON);
+        pace.follow(&served);
+        assert!(!pace.is_stopped());
+        pace.follow(&Backlog { oldest: Duration::from_secs(16), ..served });
+        assert!(pace.is_stopped());
+    }
+}

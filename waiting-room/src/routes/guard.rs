@@ -1,0 +1,38 @@
+//! Asking for a solved challenge before a new place is given out.
+
+use axum::http::{HeaderMap, StatusCode};
+use platform::http::{ApiError, ApiResult};
+
+use crate::{challenge::Joining, line::Line, room::Room};
+
+/// Carries a solution.
+const SOLUTION: &str = "challenge-solution";
+
+/// Lets whoever has a place already, proves one, or brings a solution, join; 403 with a challenge
+/// for everybody else, where challenges are on.
+pub(crate) async fn solved(
+    room: &Room,
+    line: &Line,
+    joining: Joining,
+    proves_a_place: bool,
+    headers: &HeaderMap,
+) -> ApiResult<()> {
+    let Some(challenge) = &room.challenge else { return Ok(()) };
+    if proves_a_place || room.store.has_place(&line.keys, joining.account).await? {
+        return Ok(());
+    }
+    let solution = headers.get(SOLUTION).and_then(|value| value.to_str().ok());
+    if let Some(solution) = solution
+        && let Some(solved) = challenge.check(joining, solution).await
+        && room.store.is_first_use(&line.keys, &solved).await?
+    {
+        return Ok(());
+    }
+    metrics::counter!("usher_line_challenged_total",
+        "solution" => if solution.is_some() { "wrong" } else { "none" })
+    .increment(1);
+    let posed = serde_json::to_value(challenge.pose(joining)).map_err(ApiError::internal)?;
+    let detail = "solve the challenge and join again with its solution as Challenge-Solution";
+    let refused = ApiError::new(StatusCode::FORBIDDEN, "CHALLENGE_REQUIRED", detail);
+    Err(refused.with("challenge", posed))
+}
