@@ -17,12 +17,13 @@ use uuid::Uuid;
 use super::{POSTGRES_NOTICED, Proxy, timed};
 use crate::harness::SOON;
 
-/// A pool of so many connections behind a proxy, and a way around it.
-async fn pool_of(n_connections: u32) -> (PgPool, Proxy, PgPool) {
+/// A pool of so many connections behind a proxy, and a way around it, as long as the slot is held.
+async fn pool_of(n_connections: u32) -> (Slot, PgPool, Proxy, PgPool) {
     let mut slot = Slot::take().await;
     let database = slot.pool();
     let proxy = Proxy::before(&mut slot.database_url).await;
-    (store::connect(&slot.database_url, "test", n_connections).unwrap(), proxy, database)
+    let pool = store::connect(&slot.database_url, "test", n_connections).unwrap();
+    (slot, pool, proxy, database)
 }
 
 async fn try_insert(pool: &PgPool) -> sqlx::Result<Uuid> {
@@ -46,7 +47,7 @@ async fn is_there(database: &PgPool, id: Uuid) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_is_never_answered_ends_and_its_connection_is_replaced() {
-    let (pool, wire, database) = pool_of(1).await;
+    let (_slot, pool, wire, database) = pool_of(1).await;
     let mut tx = pool.begin().await.unwrap();
     wire.silence();
     let (answer, took) = timed(sqlx::query("select 1").execute(&mut *tx)).await;
@@ -59,7 +60,7 @@ async fn a_statement_that_is_never_answered_ends_and_its_connection_is_replaced(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_given_back_in_silence_keeps_no_place_in_the_pool() {
-    let (pool, wire, database) = pool_of(1).await;
+    let (_slot, pool, wire, database) = pool_of(1).await;
     let connection = pool.acquire().await.unwrap();
     wire.forget();
     drop(connection);
@@ -68,7 +69,7 @@ async fn a_connection_that_is_given_back_in_silence_keeps_no_place_in_the_pool()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fell_silent_are_not_tried_one_by_one() {
-    let (pool, wire, database) = pool_of(16).await;
+    let (_slot, pool, wire, database) = pool_of(16).await;
     let all = join_all((0..16).map(|_| pool.acquire())).await;
     drop(all);
     insert(&pool).await;
@@ -82,7 +83,7 @@ async fn connections_that_fell_silent_are_not_tried_one_by_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_begin_whose_caller_goes_away_does_not_take_the_next_users_writes_with_it() {
-    let (pool, _wire, database) = pool_of(1).await;
+    let (_slot, pool, _wire, database) = pool_of(1).await;
     insert(&pool).await;
     for polls in 1..12 {
         let begun = after(polls, pool.begin()).await;
