@@ -120,11 +120,16 @@ impl Sitting<'_> {
         if first.redelivered {
             sometimes("redelivered after takeover");
         }
-        let Some(mut ledger) = self.begin(partition, locks).await else { return };
+        let mut ledger = None;
         while let Some(delivery) = next {
             let Some(gathered) = self.gather(delivery).await else { break };
+            // Before the first of them waits for the database: those behind must know.
             in_hand.takes(&gathered.requests, gathered.messages);
-            if !self.work(&mut ledger, gathered).await {
+            if ledger.is_none() {
+                ledger = self.begin(partition, locks).await;
+            }
+            let Some(ledger) = &mut ledger else { break };
+            if !self.work(ledger, gathered).await {
                 break;
             }
             in_hand.is_empty_again(Instant::now());
