@@ -16,6 +16,8 @@ pub(crate) struct Change {
     pub opened: bool,
     pub joined: Vec<u64>,
     pub gone: Vec<u64>,
+    /// Gone from the line shortly before it was lost.
+    pub recalled: Vec<u64>,
     pub left: Vec<TicketId>,
     pub expired: Vec<TicketId>,
     /// No node holds them any more.
@@ -50,6 +52,7 @@ impl Change {
             opened: text("o").is_some(),
             joined: list(text("j")),
             gone: list(text("g")),
+            recalled: list(text("y")),
             left: list(text("l")),
             expired: list(text("x")),
             released: list(text("r")),

@@ -42,6 +42,9 @@ pub(crate) struct Join {
     answer: oneshot::Sender<Result<Claimed, LineError>>,
 }
 
+/// Numbers that were reserved: their epoch, and the last of them.
+type Reserved = (u32, u64);
+
 /// How a place was come by, at which change, and where it is.
 pub(crate) type Claimed = (Placed, Progress, Spot);
 
@@ -100,11 +103,11 @@ fn fail(joins: impl Iterator<Item = Join>, error: LineError) {
 
 struct Counter {
     lot: [u8; 32],
-    /// The epoch and the last number of the last reservation.
-    reserved: Option<(u32, u64)>,
+    /// The last reservation.
+    reserved: Option<Reserved>,
     /// They need new numbers. Those who have a place already do not wait behind them.
     wait_for_numbers: Vec<Join>,
-    reserving: Option<BoxFuture<'static, Result<Option<(u32, u64)>, LineError>>>,
+    reserving: Option<BoxFuture<'static, Result<Option<Reserved>, LineError>>>,
 }
 
 impl Counter {
@@ -162,7 +165,7 @@ fn reserve(
     room: &Arc<Room>,
     line: &Arc<Line>,
     epoch: u32,
-) -> impl Future<Output = Result<Option<(u32, u64)>, LineError>> + Send + 'static {
+) -> impl Future<Output = Result<Option<Reserved>, LineError>> + Send + 'static {
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
         let (pool, show) = (room.pool.clone(), line.show);

@@ -2,6 +2,7 @@
 //! the stream of changes; read by every watcher without asking the store.
 
 use std::{
+    collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -30,6 +31,10 @@ use crate::{
     visitors::Visitors,
 };
 
+/// No node that serves is further behind the changes of the line than this.
+const BEHIND_MAX: Duration = Duration::from_secs(3);
+/// Ranks of those gone lately that are kept at most.
+const GONE_LATELY_MAX: usize = 10_000;
 /// Longest wait for this node to hear of a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
@@ -99,6 +104,10 @@ struct Memory {
     /// The line as it was before the store lost it: of those who left it then, the store does
     /// not know, and they must not count again.
     lost: Option<Index>,
+    /// Who was gone from the line lately, and when: should it be lost, other nodes may not know.
+    gone_lately: VecDeque<(Instant, u64)>,
+    /// These they must be told.
+    to_recall: Vec<u64>,
     forecast: Forecast,
     pace: Pace,
     /// Until then visitors come back after a loss, and those who have not yet count as well.
@@ -129,6 +138,8 @@ impl Line {
                 last_id: "0-0".into(),
                 index: Index::default(),
                 lost: None,
+                gone_lately: VecDeque::new(),
+                to_recall: Vec::new(),
                 forecast: Forecast::new(),
                 pace: Pace::default(),
                 settles_at: None,
@@ -296,6 +307,12 @@ impl Line {
         comparable && memory.index.len() != waiting
     }
 
+    /// Takes what other nodes must be told after a loss, and the epoch that followed it.
+    pub(crate) fn take_recalled(&self) -> (u32, Vec<u64>) {
+        let mut memory = self.memory();
+        (memory.seen.epoch, std::mem::take(&mut memory.to_recall))
+    }
+
     /// Takes over a fresh picture.
     pub(crate) fn install(&self, snapshot: Snapshot) {
         let mut memory = self.memory();
@@ -314,6 +331,7 @@ impl Line {
         }
         if lost_now {
             memory.lost = Some(was);
+            memory.to_recall = memory.gone_lately.drain(..).map(|(_, rank)| rank).collect();
         }
         memory.loaded = true;
         memory.seen = snapshot.seen;
@@ -340,9 +358,21 @@ impl Line {
         for rank in change.joined {
             memory.index.insert(rank);
         }
-        let gone = change.gone.into_iter().filter(|rank| memory.index.remove(*rank)).count();
+        let now = Instant::now();
+        let gone: Vec<u64> =
+            change.gone.into_iter().filter(|rank| memory.index.remove(*rank)).collect();
+        memory.gone_lately.extend(gone.iter().map(|rank| (now, *rank)));
+        let older = |(at, _): &(Instant, u64)| now.duration_since(*at) > BEHIND_MAX;
+        while memory.gone_lately.len() > GONE_LATELY_MAX
+            || memory.gone_lately.front().is_some_and(older)
+        {
+            memory.gone_lately.pop_front();
+        }
+        if let Some(lost) = &mut memory.lost {
+            change.recalled.into_iter().for_each(|rank| _ = lost.remove(rank));
+        }
         // One script took them all: they left, or they were let in.
-        let gone = gone as u64;
+        let gone = gone.len() as u64;
         let left = !change.left.is_empty() || !change.expired.is_empty();
         let (admitted, left) = if left { (0, gone) } else { (gone, 0) };
         memory.forecast.gone(admitted, left, memory.index.len());
@@ -380,3 +410,6 @@ impl Memory {
         lost.map_or(now, |lost| now.min(lost.before(rank)))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use crate::{
     recover,
     room::Room,
     scripts::Presence,
+    visitors::Visitors,
 };
 
 /// How often the store hears of sockets that were opened or closed.
@@ -88,8 +89,12 @@ impl Rounds {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
             self.sweep(room, line).await?;
         }
+        let (epoch, recalled) = line.take_recalled();
+        if !recalled.is_empty() {
+            room.store.recall(&line.keys, epoch, &recalled).await?;
+        }
         release(room, line).await?;
-        let unheld = line.visitors(|visitors| visitors.take_unheld());
+        let unheld = line.visitors(Visitors::take_unheld);
         if let Err(error) = hold(room, line, &unheld).await {
             let tickets = unheld.iter().map(|place| place.ticket);
             line.visitors(|visitors| visitors.are_unheld(tickets));
@@ -135,7 +140,7 @@ impl Rounds {
         self.must_have_seen = swept.at;
         if swept.is_new {
             // New to the store, or the store to us: other nodes may be, too, and come back first.
-            line.visitors(|visitors| visitors.all_unheld());
+            line.visitors(Visitors::all_unheld);
             self.forsake_at = Some(Instant::now() + patience.node);
         } else if swept.node_gone {
             self.forsake_at = Some(Instant::now());
@@ -165,7 +170,7 @@ async fn give_up(room: &Room, line: &Line, swept: &Swept) -> Result<(), LineErro
 
 /// Lets go of those whose sockets were closed.
 async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
-    let gone = line.visitors(|visitors| visitors.take_gone());
+    let gone = line.visitors(Visitors::take_gone);
     for (at, tickets) in gone.chunks(TICKETS_AT_ONCE).enumerate() {
         if let Err(error) = room.store.release(&line.keys, room.node, tickets).await {
             let left = gone[at * TICKETS_AT_ONCE..].iter().copied();

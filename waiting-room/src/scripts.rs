@@ -37,6 +37,7 @@ scripts! {
     RELEASE = "release";
     FORSAKE = "forsake";
     GIVE_UP = "give_up";
+    RECALL = "recall";
     LEAVE = "leave";
     USED = "used";
     ADMIT = "admit";
@@ -211,6 +212,17 @@ impl LineStore {
     /// Gives up a line of which a part was lost; whether this is news.
     pub(crate) async fn give_up(&self, keys: &Keys, epoch: u32) -> Result<bool, LineError> {
         self.run("give_up", with_keys(&GIVE_UP, keys).arg(epoch)).await
+    }
+
+    /// Tells the other nodes whose ranks were gone shortly before the line was lost.
+    pub(crate) async fn recall(
+        &self,
+        keys: &Keys,
+        epoch: u32,
+        ranks: &[u64],
+    ) -> Result<(), LineError> {
+        let ranks: Vec<String> = ranks.iter().map(u64::to_string).collect();
+        self.run("recall", with_keys(&RECALL, keys).arg(epoch).arg(ranks.join(" "))).await
     }
 
     /// Gives a place back.

@@ -22,6 +22,8 @@ use crate::Client;
 /// News on their way out; a visitor with more waits.
 const NEWS_MAX: usize = 1_024;
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
+/// Whoever has a socket watches within this.
+const SIT_DOWN_WAIT: Duration = Duration::from_secs(2);
 /// After a stir, trails are waited for so long.
 const HAND_IN_WAIT: Duration = Duration::from_secs(15);
 
@@ -121,11 +123,20 @@ impl Visitors {
             (watcher, socket)
         });
         let mut opening = stream::iter(opening).buffer_unordered(at_once.max(1));
+        let mut expected = self.herd.counters.watching.get();
         while let Some((watcher, socket)) = opening.next().await {
             match socket {
-                Ok(socket) => _ = self.watching.spawn(watcher.watch(socket)),
+                Ok(socket) => {
+                    expected += 1;
+                    self.watching.spawn(watcher.watch(socket));
+                }
                 Err(error) => self.herd.counters.fails(format!("open: {error}")),
             }
+        }
+        // The last of them begin to watch, unless they were let in already.
+        let until = Instant::now() + SIT_DOWN_WAIT;
+        while self.herd.counters.watching.get() < expected && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
         }
     }
 

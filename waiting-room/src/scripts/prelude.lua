@@ -16,7 +16,7 @@
 -- 12 changes    stream what each script changed, for the nodes: e epoch, s seq,
 --                      j ranks that joined, g ranks that are gone, l tickets that left,
 --                      x tickets that expired, p "ticket admitted_at" of the admitted, o opened,
---                      r tickets that no node holds any more
+--                      r tickets that no node holds any more, y ranks gone before a loss
 -- 13 held       hash   ticket -> node: the ready with a socket; present as long as the node is
 -- 14 nodes      zset   node -> ms: when each node was last heard of
 local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

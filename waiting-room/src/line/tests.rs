@@ -1,0 +1,78 @@
+//! Two nodes of one line, and a loss.
+
+use contract::{AccountId, place_ticket::Place};
+
+use super::*;
+
+const WAITING: u64 = 20;
+
+fn spot(show: ShowId, rank: u64) -> Spot {
+    let place = Place {
+        ticket: TicketId::new(),
+        account: AccountId::new(),
+        show,
+        lane: 0,
+        epoch: 1,
+        number: rank,
+        joined_at: chrono::DateTime::UNIX_EPOCH,
+        told: None,
+    };
+    Spot { place, rank }
+}
+
+fn picture(epoch: u32, seq: u64, waiting: u64) -> Snapshot {
+    let mut index = Index::default();
+    for rank in 1..=waiting {
+        index.insert(rank);
+    }
+    Snapshot {
+        seen: Progress { epoch, seq },
+        last_id: "0-0".into(),
+        index,
+        settles_in: (epoch > 1).then(|| Duration::from_mins(1)),
+        held_for: None,
+    }
+}
+
+fn change(epoch: u32, seq: u64) -> Change {
+    Change {
+        at: Progress { epoch, seq },
+        opened: false,
+        joined: Vec::new(),
+        gone: Vec::new(),
+        recalled: Vec::new(),
+        left: Vec::new(),
+        expired: Vec::new(),
+        released: Vec::new(),
+        admitted: Vec::new(),
+    }
+}
+
+fn ahead(line: &Line, spot: &Spot) -> Option<u64> {
+    line.standing(spot, Gate::Open, 10.0, Duration::ZERO).ahead
+}
+
+#[tokio::test]
+async fn after_a_loss_a_node_that_was_behind_tells_no_more_than_one_that_was_not() {
+    let show = ShowId::new();
+    let (ahead_node, _desk) = Line::new(show);
+    let (behind_node, _desk) = Line::new(show);
+    for node in [&ahead_node, &behind_node] {
+        node.install(picture(1, 5, WAITING));
+    }
+    let visitor = spot(show, WAITING);
+    let _watched = ahead_node.watch(&visitor, Signal::Waiting);
+    // The last change before the loss reaches one of them only.
+    let last = Change { gone: vec![1, 2, 3], ..change(1, 6) };
+    assert_eq!(ahead_node.apply("1-0", last), Applied::Yes);
+    assert_eq!(ahead(&ahead_node, &visitor), Some(WAITING - 4));
+    for node in [&ahead_node, &behind_node] {
+        node.install(picture(2, 1, 0));
+    }
+    assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 1), "it does not know yet");
+    let (epoch, recalled) = ahead_node.take_recalled();
+    assert_eq!((epoch, recalled.as_slice()), (2, [1, 2, 3].as_slice()));
+    assert!(behind_node.take_recalled().1.is_empty());
+    behind_node.apply("2-0", Change { recalled, ..change(2, 2) });
+    assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 4));
+}
