@@ -27,8 +27,8 @@ const BATCH: usize = 64;
 const WAITING_MAX: usize = 4_096;
 /// Numbers reserved at a time.
 const BLOCK: u32 = 1_000;
-/// A call that finds the line lost, or its numbers used up, is made again so often.
-const ATTEMPTS_MAX: u32 = 6;
+/// A join that finds the line lost, or its numbers used up, is tried so often.
+const TRIES_MAX: u32 = 6;
 
 /// What is asked at a desk.
 pub(crate) type Asked = mpsc::Receiver<Join>;
@@ -39,6 +39,7 @@ pub(crate) struct Desk(mpsc::Sender<Join>);
 /// One join that waits for its place.
 pub(crate) struct Join {
     joiner: Joiner,
+    tries: u32,
     answer: oneshot::Sender<Result<Claimed, LineError>>,
 }
 
@@ -57,7 +58,7 @@ impl Desk {
     /// Gives an account its place. Whoever goes away without waiting for it has it all the same.
     pub(crate) async fn claim(&self, joiner: Joiner) -> Result<Claimed, LineError> {
         let (answer, told) = oneshot::channel();
-        match self.0.try_send(Join { joiner, answer }) {
+        match self.0.try_send(Join { joiner, tries: 0, answer }) {
             Ok(()) => told.await.unwrap_or(Err(LineError::NotReady)),
             Err(TrySendError::Closed(_)) => Err(LineError::NotReady),
             Err(TrySendError::Full(_)) => {
@@ -77,18 +78,24 @@ pub(crate) async fn run(room: Arc<Room>, line: Arc<Line>, mut asked: Asked) {
         reserving: None,
     };
     loop {
-        let mut batch = Vec::new();
+        let mut joins = Vec::new();
+        let has_room = counter.wait_for_numbers.len() < WAITING_MAX;
         tokio::select! {
-            _ = asked.recv_many(&mut batch, BATCH) => {}
-            told = counter.is_reserved() => match told {
-                Ok(()) => batch = std::mem::take(&mut counter.wait_for_numbers),
-                Err(error) => fail(counter.wait_for_numbers.drain(..), error),
-            },
+            _ = asked.recv_many(&mut joins, BATCH), if has_room => {}
+            told = counter.is_reserved() => {
+                joins = std::mem::take(&mut counter.wait_for_numbers);
+                if let Err(error) = told {
+                    fail(joins.drain(..), error);
+                }
+            }
             () = line.over.cancelled() => return,
             () = room.shutdown.begun() => return,
         }
-        if let Err(error) = counter.serve(&room, &line, &mut batch).await {
-            fail(batch.drain(..), error);
+        while !joins.is_empty() {
+            let mut batch = joins.drain(..joins.len().min(BATCH)).collect();
+            if let Err(error) = counter.serve(&room, &line, &mut batch).await {
+                fail(batch.drain(..), error);
+            }
         }
     }
 }
@@ -119,12 +126,9 @@ impl Counter {
         line: &Arc<Line>,
         batch: &mut Vec<Join>,
     ) -> Result<(), LineError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
         metrics::histogram!("usher_line_joins_at_once")
             .record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-        for _ in 0..ATTEMPTS_MAX {
+        for _ in 0..TRIES_MAX {
             let joiners = batch.iter().map(|join| &join.joiner);
             let (keys, lot) = (&line.keys, &self.lot);
             let joined = room.store.join(line.show, keys, joiners, lot, self.reserved).await?;
@@ -133,10 +137,14 @@ impl Counter {
                 continue;
             };
             line.heard();
-            for (join, place) in batch.drain(..).zip(places) {
+            for (mut join, place) in batch.drain(..).zip(places) {
+                join.tries += 1;
                 match place {
                     // Whoever has gone away meanwhile finds the place with the next call.
                     Some((how, spot)) => _ = join.answer.send(Ok((how, at, spot))),
+                    None if join.tries == TRIES_MAX => {
+                        let _ = join.answer.send(Err(LineError::NotReady));
+                    }
                     None => self.wait_for_numbers.push(join),
                 }
             }
