@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     arena::{Arena, Backend},
+    deadlock,
     fleet::{Fleet, Role, Seat},
     poison::Poison,
     proxy::{CommitCut, Mode, Proxy},
@@ -62,6 +63,10 @@ pub enum Fault {
     Poison {
         n: usize,
     },
+    /// A session that takes rows in the opposite order.
+    Deadlock {
+        n: usize,
+    },
 }
 
 /// Which of a process's three links.
@@ -96,6 +101,7 @@ impl Fault {
             Self::CutCommit { cut: CommitCut::Dropped, .. } => "cut before commit".into(),
             Self::Part { .. } => "part a broker".into(),
             Self::Poison { .. } => "poison in a queue".into(),
+            Self::Deadlock { .. } => "locks in another order".into(),
         }
     }
 
@@ -199,8 +205,9 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
             };
             Fault::Disturb { seat, wire, mode, lasts: millis(rng, 500, 7_000) }
         }
-        86..93 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
-        93..97 => Fault::Poison { n: rng.usize(0..3) },
+        86..91 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
+        91..94 => Fault::Poison { n: rng.usize(0..3) },
+        94..97 => Fault::Deadlock { n: rng.usize(0..2) },
         _ => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Dropped },
     }
 }
@@ -273,6 +280,7 @@ impl Nemesis<'_> {
                 self.arena.part(node, false).await?;
             }
             Fault::Poison { n } => self.poison.put(self.arena, n).await?,
+            Fault::Deadlock { n } => deadlock::provoke(self.arena, self.poison.halls, n).await?,
         }
         Ok(())
     }

@@ -34,6 +34,12 @@ impl RarePaths {
         &self.path
     }
 
+    /// Paths that a suite takes and that were not taken so far.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let counts = self.counts();
+        EXPECTED.into_iter().filter(|path| counts.get(*path) == Some(&0)).collect()
+    }
+
     /// How often each path was taken so far.
     pub fn counts(&self) -> BTreeMap<String, u64> {
         let mut counts: BTreeMap<String, u64> =
