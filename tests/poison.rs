@@ -6,12 +6,12 @@ use contract::{
     access::Role,
     booking::Wish,
     message::BookingRequested,
-    topology::{Partition, REQUESTS},
+    topology::{DELIVERY_LIMIT, PARKED, Partition, REQUESTS},
 };
 use lapin::types::FieldTable;
 use platform::{
     Shutdown,
-    broker::{self, Broker, Publisher, Session, times_returned},
+    broker::{self, Broker, Publisher, Session, ack_all, times_returned},
 };
 use reqwest::Method;
 use serde_json::json;
@@ -82,8 +82,9 @@ async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
     system.stop().await;
 }
 
+/// The net below all others: what ends every consumer before it can set it apart.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_says_how_often_it_came_back() {
+async fn what_came_back_too_often_is_parked_by_the_broker_and_not_dropped() {
     let slot = Slot::take().await;
     let shutdown = Shutdown::default();
     let mut connection = Broker::connect(&slot.amqp_url, "test", &shutdown).unwrap();
@@ -93,14 +94,27 @@ async fn a_delivery_says_how_often_it_came_back() {
     broker::declare_base(&channel).await.unwrap();
     broker::declare_requests(&channel, &partition).await.unwrap();
     let publisher = Publisher::new(connection);
-    publisher.publish(REQUESTS, &partition.routing_key(), b"again and again").await.unwrap();
-    for times in 0..4 {
+    let (key, body) = (partition.routing_key(), fresh_key());
+    publisher.publish(REQUESTS, &key, body.as_bytes()).await.unwrap();
+    for times in 0..=DELIVERY_LIMIT {
         let opened = Session::open(Arc::clone(&link), &partition.queue(), 1).await;
         let mut session = opened.unwrap();
         let delivery = session.next().await.expect("it comes back");
         assert_eq!((times_returned(&delivery), delivery.redelivered), (times, times > 0));
         session.close().await;
     }
+    let mut parked = Session::open(link, PARKED, 1).await.unwrap();
+    let found = async {
+        loop {
+            let delivery = parked.next().await.expect("the session goes on");
+            assert!(ack_all(&delivery).await);
+            if delivery.data == body.as_bytes() {
+                return delivery.routing_key;
+            }
+        }
+    };
+    let found = tokio::time::timeout(SOON, found).await.expect("it is parked");
+    assert_eq!(found.as_str(), key, "it still says where it belongs");
     broker::delete_requests(&channel, &partition).await.unwrap();
     assert!(shutdown.finish(SOON).await);
 }

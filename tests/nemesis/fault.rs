@@ -16,6 +16,12 @@ use crate::{
 /// The broker's heartbeat in these runs is 3 s: a process frozen for more than twice that is
 /// declared dead while it lives.
 const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
+/// Long enough for another to be given what it had in hand.
+pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
+/// Some of what commits on a link is a batch, the rest is the sweep and the relay.
+const COMMITS_CUT: u8 = 3;
+/// An allocator that starts has a batch in hand by then, where it gets one at all.
+const IN_HAND_WAIT: Duration = Duration::from_secs(8);
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +32,11 @@ pub enum Fault {
     },
     Freeze {
         seat: Seat,
+        lasts: Duration,
+    },
+    /// An allocator, started again to freeze with a batch in hand.
+    FreezeInHand {
+        n: usize,
         lasts: Duration,
     },
     KillBackend {
@@ -83,6 +94,7 @@ impl Fault {
         match self {
             Self::Kill { seat, .. } => format!("kill {}", role_word(seat.role)),
             Self::Freeze { seat, .. } => format!("freeze {}", role_word(seat.role)),
+            Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
             Self::FreezeBackend { backend, .. } => format!("freeze {}", backend_word(*backend)),
             Self::Flush => "flush redis".into(),
@@ -180,7 +192,8 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
     match rng.u8(0..100) {
         0..20 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
         20..30 => Fault::Freeze { seat, lasts: millis(rng, 500, 4_000) },
-        30..36 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
+        30..33 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
+        33..36 => Fault::FreezeInHand { n: rng.usize(0..2), lasts: PAST_TAKEOVER },
         36..42 => Fault::Flush,
         42..46 => Fault::KillBackend { backend: Backend::Redis, down: millis(rng, 200, 3_000) },
         46..50 => Fault::KillBackend { backend: Backend::Postgres, down: millis(rng, 100, 1_500) },
@@ -231,10 +244,11 @@ impl Nemesis<'_> {
         });
         let mut counts = BTreeMap::new();
         for (kind, done) in futures_util::future::join_all(doing).await {
-            if let Err(error) = done {
-                eprintln!("fault `{kind}`: {error:#}");
+            match done {
+                Ok(()) => *counts.entry(kind).or_default() += 1,
+                // What it was meant for may be down, by another fault.
+                Err(error) => eprintln!("fault `{kind}` was not done: {error:#}"),
             }
-            *counts.entry(kind).or_default() += 1;
         }
         counts
     }
@@ -246,6 +260,17 @@ impl Nemesis<'_> {
                 self.fleet.freeze(seat, true);
                 sleep(lasts).await;
                 self.fleet.freeze(seat, false);
+            }
+            Fault::FreezeInHand { n, lasts } => {
+                let seat = Seat { role: Role::Allocator, n };
+                self.fleet.arm(seat, "after-delivery=freeze");
+                if self.fleet.stops_within(seat, IN_HAND_WAIT).await {
+                    sleep(lasts).await;
+                    self.fleet.freeze(seat, false);
+                } else {
+                    // Or it would freeze at its next batch, when all is meant to be well.
+                    self.fleet.kill(seat, Duration::ZERO);
+                }
             }
             Fault::KillBackend { backend, down } => {
                 self.arena.kill(backend);
@@ -272,7 +297,7 @@ impl Nemesis<'_> {
             }
             Fault::CutCommit { n, cut } => {
                 let seat = Seat { role: Role::Allocator, n };
-                self.wire(seat, Wire::Postgres, |proxy| proxy.cut_next_commit(cut));
+                self.wire(seat, Wire::Postgres, |proxy| proxy.cut_commits(cut, COMMITS_CUT));
             }
             Fault::Part { node, lasts } => {
                 self.arena.part(node, true).await?;
@@ -335,6 +360,6 @@ mod tests {
                 *kinds.entry(fault.kind()).or_default() += 1;
             }
         }
-        assert!(kinds.len() >= 20, "{kinds:?}");
+        assert!(kinds.len() >= 26 && kinds.values().all(|n| *n >= 3), "{kinds:?}");
     }
 }

@@ -182,6 +182,18 @@ impl Fleet {
         pid.is_some_and(process::is_stopped)
     }
 
+    /// Waits until a process is stopped; `false` where it is not by then.
+    pub async fn stops_within(&self, seat: Seat, at_most: Duration) -> bool {
+        let until = Instant::now() + at_most;
+        while Instant::now() < until {
+            if self.is_stopped(seat) {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        false
+    }
+
     /// Ends a process and starts it again with a failpoint, such as `after-commit=abort`.
     pub fn arm(&self, seat: Seat, failpoint: &str) {
         let mut posts = self.posts();
