@@ -108,7 +108,7 @@ pub async fn changes_between(
     )
     .fetch_all(tx)
     .await?;
-    if !rows.iter().map(|row| row.version).eq(known + 1..=latest) {
+    if latest < known || !rows.iter().map(|row| row.version).eq(known + 1..=latest) {
         return Err(StoreError::ChangesMissing { known, latest });
     }
     rows.into_iter()

@@ -1,5 +1,5 @@
 //! What must be true once everything is quiet again: the tables by themselves, what clients were
-//! told against the tables, Redis against the tables, and the queues.
+//! told against the tables, a subscriber against the outbox, Redis against the tables, and the queues.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,9 +10,11 @@ use crate::{arena::Arena, fleet::Fleet, sale::Hall, story::Story};
 
 mod tables;
 mod told;
+mod events;
 mod locks;
 mod queues;
 
+pub use events::subscribe;
 pub use locks::differences as lock_differences;
 pub use queues::left_over;
 
@@ -92,6 +94,7 @@ impl Scene<'_> {
         let mut findings = Findings::default();
         tables::check(self, &mut findings).await?;
         told::check(self, &mut findings).await?;
+        events::check(self, &mut findings).await?;
         for difference in locks::differences(self.arena, self.pool, self.halls).await? {
             findings.add("seat locks in Redis differ from the claims", difference);
         }
