@@ -30,6 +30,10 @@ pub enum Fault {
         seat: Seat,
         down: Duration,
     },
+    /// Ended and started again in good order.
+    Restart {
+        seat: Seat,
+    },
     Freeze {
         seat: Seat,
         lasts: Duration,
@@ -93,6 +97,7 @@ impl Fault {
     pub fn kind(&self) -> String {
         match self {
             Self::Kill { seat, .. } => format!("kill {}", role_word(seat.role)),
+            Self::Restart { seat } => format!("restart {}", role_word(seat.role)),
             Self::Freeze { seat, .. } => format!("freeze {}", role_word(seat.role)),
             Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
@@ -190,7 +195,8 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
     };
     let broker = if is_cluster { Backend::RabbitMqNode(rng.u8(1..=3)) } else { Backend::RabbitMq };
     match rng.u8(0..100) {
-        0..20 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
+        0..16 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
+        16..20 => Fault::Restart { seat },
         20..30 => Fault::Freeze { seat, lasts: millis(rng, 500, 4_000) },
         30..33 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
         33..36 => Fault::FreezeInHand { n: rng.usize(0..2), lasts: PAST_TAKEOVER },
@@ -256,6 +262,7 @@ impl Nemesis<'_> {
     async fn inflict(&self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill { seat, down } => self.fleet.kill(seat, down),
+            Fault::Restart { seat } => self.fleet.stop(seat),
             Fault::Freeze { seat, lasts } => {
                 self.fleet.freeze(seat, true);
                 sleep(lasts).await;
@@ -360,6 +367,10 @@ mod tests {
                 *kinds.entry(fault.kind()).or_default() += 1;
             }
         }
-        assert!(kinds.len() >= 26 && kinds.values().all(|n| *n >= 3), "{kinds:?}");
+        assert!(kinds.len() >= 30, "{kinds:?}");
+        for chosen in ["freeze with a batch in hand", "locks in another order", "poison in a queue"]
+        {
+            assert!(kinds[chosen] >= 5, "{kinds:?}");
+        }
     }
 }

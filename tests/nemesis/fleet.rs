@@ -110,6 +110,8 @@ struct Post {
     failpoint: Option<String>,
     child: Option<Child>,
     frozen: bool,
+    /// It was asked to end.
+    is_told: bool,
     /// Not to be started again before then.
     down_until: Option<Instant>,
     log: PathBuf,
@@ -164,6 +166,16 @@ impl Fleet {
         let post = &mut posts[seat.index()];
         post.down_until = Some(Instant::now() + down);
         post.end();
+    }
+
+    /// SIGTERM, as of a rolling restart: it is started again once it has ended.
+    pub fn stop(&self, seat: Seat) {
+        let mut posts = self.posts();
+        let post = &mut posts[seat.index()];
+        if let Some(child) = &post.child {
+            post.is_told = true;
+            process::signal(child.id(), "TERM");
+        }
     }
 
     /// SIGSTOP or SIGCONT.
@@ -229,7 +241,7 @@ impl Fleet {
             if ended.is_some() {
                 post.child = None;
                 post.down_until = Some(Instant::now() + RESTART_WAIT);
-                self.ended_alone.fetch_add(1, Ordering::Relaxed);
+                self.ended_alone.fetch_add(u64::from(!post.is_told), Ordering::Relaxed);
             }
             let is_due = post.down_until.is_none_or(|until| Instant::now() >= until);
             if post.child.is_none()
@@ -269,6 +281,7 @@ impl Post {
         self.child = Some(command.spawn()?);
         self.down_until = None;
         self.frozen = false;
+        self.is_told = false;
         Ok(())
     }
 
@@ -320,6 +333,7 @@ async fn post(
         failpoint: None,
         child: None,
         frozen: false,
+        is_told: false,
         down_until: None,
         log: orders.logs.join(format!("{}-{}.log", seat.role.binary(), seat.n + 1)),
     })
