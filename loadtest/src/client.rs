@@ -4,7 +4,7 @@
 //! never came, and after `OUTCOME_UNKNOWN`.
 
 use std::{
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -59,6 +59,8 @@ impl CallError {
 pub struct Client {
     http: reqwest::Client,
     origin: Arc<str>,
+    /// The address of this machine that connections are made from; `None` for any.
+    local: Option<IpAddr>,
     address: Ipv4Addr,
     token: Option<Arc<str>>,
     repeats: Arc<AtomicU64>,
@@ -67,7 +69,14 @@ pub struct Client {
 impl Client {
     /// A client of the system at `origin`, such as `http://127.0.0.1:8080`.
     pub fn new(origin: &str) -> Result<Self, CallError> {
+        Self::connecting_from(origin, None)
+    }
+
+    /// The same, with connections made from this address of the machine: from one address to one
+    /// port, systems make some 28,000 at most.
+    pub fn connecting_from(origin: &str, local: Option<IpAddr>) -> Result<Self, CallError> {
         let http = reqwest::Client::builder()
+            .local_address(local)
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(256)
             .tcp_nodelay(true)
@@ -77,6 +86,7 @@ impl Client {
         Ok(Self {
             http,
             origin: origin.trim_end_matches('/').into(),
+            local,
             address: Ipv4Addr::LOCALHOST,
             token: None,
             repeats: Arc::default(),
@@ -105,6 +115,12 @@ impl Client {
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
+    }
+
+    /// The address of this machine that connections are made from, where that matters.
+    #[must_use]
+    pub fn local(&self) -> Option<IpAddr> {
+        self.local
     }
 
     /// The access token, where it is signed in.

@@ -1,15 +1,21 @@
 //! Sockets as a client opens them: the subprotocol, the credential beside it, JSON frames.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use contract::api::line::SUBPROTOCOL;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
 use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream, connect_async_with_config,
+    MaybeTlsStream, WebSocketStream, client_async_with_config, connect_async_with_config,
     tungstenite::{
-        Message, client::IntoClientRequest as _, http::HeaderValue, protocol::WebSocketConfig,
+        Message,
+        client::IntoClientRequest as _,
+        http::{HeaderValue, Uri},
+        protocol::WebSocketConfig,
     },
 };
 
@@ -40,7 +46,15 @@ impl Socket {
             .read_buffer_size(READ_BUFFER_BYTES)
             .write_buffer_size(0)
             .max_message_size(Some(64 * 1024));
-        let opening = connect_async_with_config(request, Some(config), true);
+        let opening = async {
+            match client.local() {
+                None => connect_async_with_config(request, Some(config), true).await,
+                Some(local) => {
+                    let stream = MaybeTlsStream::Plain(connect_from(local, request.uri()).await?);
+                    client_async_with_config(request, stream, Some(config)).await
+                }
+            }
+        };
         match timeout(OPEN_WAIT, opening).await {
             Ok(Ok((socket, _))) => Ok(Self(socket)),
             Ok(Err(error)) => Err(refused(&error)),
@@ -77,4 +91,15 @@ impl Socket {
     pub async fn close(mut self) {
         let _ = timeout(Duration::from_secs(2), self.0.close(None)).await;
     }
+}
+
+async fn connect_from(local: IpAddr, to: &Uri) -> std::io::Result<TcpStream> {
+    let host = to.host().unwrap_or_default();
+    let mut found = lookup_host((host, to.port_u16().unwrap_or(80))).await?;
+    let peer = found.find(|peer| peer.is_ipv4() == local.is_ipv4());
+    let peer = peer.ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+    let socket = if local.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_nodelay(true)?;
+    socket.bind((local, 0).into())?;
+    socket.connect(peer).await
 }

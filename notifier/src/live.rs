@@ -1,27 +1,24 @@
 //! The two sockets: one booking, or all of the caller's.
 
 use axum::{
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::{HeaderMap, StatusCode, header},
+    extract::State,
+    http::{HeaderMap, header},
     response::Response,
 };
 use contract::{
     AccountId, BookingId,
     access::Caller,
-    api::{
-        bookings::BookingFrame,
-        line::{BEARER_PROTOCOL, SUBPROTOCOL},
-    },
+    api::{bookings::BookingFrame, line::BEARER_PROTOCOL},
 };
 use platform::{
     clock,
-    http::{ApiError, ApiResult, Door, PathId, SignedIn, origin_is_allowed},
+    http::{
+        ApiError, ApiResult, Door, PathId, SignedIn,
+        socket::{Asked, accept},
+    },
 };
 
 use crate::{Ears, socket};
-
-/// Most bytes a client's frame may have.
-const FRAME_BYTES_MAX: usize = 4 * 1024;
 
 /// What the sockets look like, as far as OpenAPI can say.
 #[derive(utoipa::OpenApi)]
@@ -43,14 +40,14 @@ pub(crate) async fn of_booking(
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> ApiResult<Response> {
     let PathId(id) = id?;
     let account = who(&door, caller, &headers)?;
     if !ears.ids.belongs_to(id, account) {
         return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
     }
-    open(ears, account, Some(id), &door, &headers, upgrade)
+    open(ears, account, Some(id), &door, &headers, asked)
 }
 
 /// WebSocket: every change of the caller's bookings.
@@ -64,10 +61,10 @@ pub(crate) async fn of_account(
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
     headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> ApiResult<Response> {
     let account = who(&door, caller, &headers)?;
-    open(ears, account, None, &door, &headers, upgrade)
+    open(ears, account, None, &door, &headers, asked)
 }
 
 /// The caller by header, or by the subprotocol of a client that can set no header.
@@ -96,26 +93,11 @@ fn open(
     only: Option<BookingId>,
     door: &Door,
     headers: &HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> ApiResult<Response> {
-    if !origin_is_allowed(headers, door) {
-        let detail = "pages of this origin may not open sockets here";
-        return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
-    }
-    let upgrade = upgrade.map_err(|_| {
-        ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "UPGRADE_REQUIRED",
-            "this is a WebSocket: open it as one",
-        )
-    })?;
-    // The defaults keep 128 KiB for each socket and buffer writes without bound.
-    Ok(upgrade
-        .protocols([SUBPROTOCOL])
-        .read_buffer_size(FRAME_BYTES_MAX)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX)
-        .write_buffer_size(0)
-        .max_write_buffer_size(64 * 1024)
-        .on_upgrade(move |socket| socket::tell(socket, ears, account, only)))
+    let instead = "this is a WebSocket: open it as one";
+    let (upgrade, connection) = asked.allowed(headers, door, instead)?;
+    let shutdown = ears.shutdown.clone();
+    let serve = move |socket| socket::tell(socket, ears, account, only);
+    Ok(accept(upgrade, connection, shutdown, serve))
 }

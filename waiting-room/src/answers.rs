@@ -2,7 +2,7 @@
 
 use contract::ShowId;
 
-use crate::{LineError, spot::Spot};
+use crate::{LineError, line::Progress, spot::Spot};
 
 /// What a script says, or that the store has lost the line.
 #[derive(Debug)]
@@ -11,19 +11,13 @@ pub(crate) enum Told<T> {
     Flushed,
 }
 
-/// How a join ended.
+/// How joins ended, in the order in which they were asked for.
 #[derive(Debug)]
-pub(crate) enum Joined {
-    /// Numbers of this epoch must be reserved first.
-    Full {
-        epoch: u32,
-    },
-    Placed {
-        how: Placed,
-        epoch: u32,
-        seq: u64,
-        spot: Spot,
-    },
+pub(crate) struct Joined {
+    /// The change with which they were made.
+    pub at: Progress,
+    /// `None` where numbers must be reserved first.
+    pub places: Vec<Option<(Placed, Spot)>>,
 }
 
 /// How an account came to its place.
@@ -61,17 +55,21 @@ pub(crate) enum GivenBack {
 
 /// Where tickets are, in the order they were asked for, with their records or accounts.
 pub(crate) struct Touched {
-    pub epoch: u32,
-    pub seq: u64,
+    pub at: Progress,
     pub tickets: Vec<(Whereabouts, String)>,
 }
 
 /// What a sweep found.
 pub(crate) struct Swept {
-    pub epoch: u32,
-    pub seq: u64,
+    pub at: Progress,
     pub active: u64,
     pub absent: u64,
+    /// How many are in the line.
+    pub waiting: u64,
+    /// The store did not know this node: it holds nobody there.
+    pub is_new: bool,
+    /// A node is gone; its visitors must be forsaken.
+    pub node_gone: bool,
     /// Taken from the line by a node that did not finish.
     pub unsettled: Vec<Spot>,
 }
@@ -79,22 +77,21 @@ pub(crate) struct Swept {
 impl Joined {
     /// Reads the answer of a join.
     pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
-        let words: Vec<&str> = answer.iter().map(String::as_str).collect();
-        let how = match words.as_slice() {
-            ["FLUSHED"] => return Ok(Told::Flushed),
-            ["FULL", epoch] => return Ok(Told::Known(Self::Full { epoch: number(epoch)? })),
-            ["NEW", ..] => Placed::New,
-            ["BACK", ..] => Placed::Back,
-            ["WAITING", ..] => Placed::Waiting,
-            ["ADMITTING", ..] => Placed::Admitting,
-            ["ADMITTED", ..] => Placed::Admitted,
-            _ => return Err(unreadable(answer)),
-        };
-        let [_, seq, ticket, record, epoch] = words.as_slice() else {
-            return Err(unreadable(answer));
-        };
-        let spot = Spot::parse(show, ticket, record)?;
-        Ok(Told::Known(Self::Placed { how, epoch: number(epoch)?, seq: number(seq)?, spot }))
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let places = rest.chunks_exact(3).map(|place| {
+            let how = match place[0].as_str() {
+                "FULL" => return Ok(None),
+                "NEW" => Placed::New,
+                "BACK" => Placed::Back,
+                "WAITING" => Placed::Waiting,
+                "ADMITTING" => Placed::Admitting,
+                "ADMITTED" => Placed::Admitted,
+                _ => return Err(unreadable(place)),
+            };
+            Ok(Some((how, Spot::parse(show, &place[1], &place[2])?)))
+        });
+        let places = places.collect::<Result<_, LineError>>()?;
+        Ok(Told::Known(Self { at, places }))
     }
 }
 
@@ -114,24 +111,31 @@ impl GivenBack {
 impl Touched {
     /// Reads the answer of a touch.
     pub(crate) fn read(answer: &[String]) -> Result<Told<Self>, LineError> {
-        let Some((epoch, seq, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
         let tickets =
             rest.chunks_exact(2).map(|pair| Ok((whereabouts(&pair[0])?, pair[1].clone())));
         let tickets = tickets.collect::<Result<_, LineError>>()?;
-        Ok(Told::Known(Self { epoch, seq, tickets }))
+        Ok(Told::Known(Self { at, tickets }))
     }
 }
 
 impl Swept {
     /// Reads the answer of a sweep.
     pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
-        let Some((epoch, seq, rest)) = known(answer)? else { return Ok(Told::Flushed) };
-        let Some(([active, absent], unsettled)) = rest.split_first_chunk::<2>() else {
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let Some((counts, unsettled)) = rest.split_first_chunk::<5>() else {
             return Err(unreadable(answer));
         };
-        let unsettled = spots(show, unsettled)?;
-        let (active, absent) = (number(active)?, number(absent)?);
-        Ok(Told::Known(Self { epoch, seq, active, absent, unsettled }))
+        let [active, absent, waiting, is_new, node_gone] = counts;
+        Ok(Told::Known(Self {
+            at,
+            active: number(active)?,
+            absent: number(absent)?,
+            waiting: number(waiting)?,
+            is_new: is_new == "1",
+            node_gone: node_gone == "1",
+            unsettled: spots(show, unsettled)?,
+        }))
     }
 }
 
@@ -144,14 +148,13 @@ pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<Told<Vec<Spot>>, 
     }
 }
 
-/// Epoch, seq, and what follows them.
-type Known<'a> = (u32, u64, &'a [String]);
-
-/// Splits an answer into epoch, seq and the rest; `None` for FLUSHED.
-fn known(answer: &[String]) -> Result<Option<Known<'_>>, LineError> {
+/// Splits an answer into the change it was made at and the rest; `None` for FLUSHED.
+fn known(answer: &[String]) -> Result<Option<(Progress, &[String])>, LineError> {
     match answer {
         [flushed] if flushed == "FLUSHED" => Ok(None),
-        [ok, epoch, seq, rest @ ..] if ok == "OK" => Ok(Some((number(epoch)?, number(seq)?, rest))),
+        [ok, epoch, seq, rest @ ..] if ok == "OK" => {
+            Ok(Some((Progress { epoch: number(epoch)?, seq: number(seq)? }, rest)))
+        }
         _ => Err(unreadable(answer)),
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Change {
     pub gone: Vec<u64>,
     pub left: Vec<TicketId>,
     pub expired: Vec<TicketId>,
+    /// No node holds them any more.
+    pub released: Vec<TicketId>,
     pub admitted: Vec<(TicketId, DateTime<Utc>)>,
 }
 
@@ -50,6 +52,7 @@ impl Change {
             gone: list(text("g")),
             left: list(text("l")),
             expired: list(text("x")),
+            released: list(text("r")),
             admitted: admitted.collect(),
         })
     }

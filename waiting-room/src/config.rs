@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 use clap::Args;
 use platform::config::{Backends, Http};
 
-use crate::{ABSENT_AFTER, ChallengeKind, scripts::Patience};
+use crate::{ABSENT_AFTER, ChallengeKind, NODE_GONE_AFTER, scripts::Patience};
 
 /// An admission that is not settled after this is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
@@ -84,6 +84,11 @@ impl LineSettings {
     /// the silence of a visitor who is there begins with that silence.
     pub(crate) fn patience(&self) -> Patience {
         let grace = self.grace().max(ABSENT_AFTER);
-        Patience { absent: ABSENT_AFTER, grace, retry: RETRY_ADMISSION_AFTER }
+        Patience {
+            absent: ABSENT_AFTER,
+            grace,
+            retry: RETRY_ADMISSION_AFTER,
+            node: NODE_GONE_AFTER,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! How the line can fail, and what a client is told of it.
 
+use std::sync::Arc;
+
 use platform::http::ApiError;
 use redis::RedisError;
 use store::StoreError;
@@ -16,6 +18,8 @@ pub(crate) enum LineError {
     Unreadable(String),
     #[error("this node does not know the line yet")]
     NotReady,
+    #[error("the call that others shared failed")]
+    Shared(#[source] Arc<LineError>),
 }
 
 /// A client should come back after so many seconds.

@@ -4,7 +4,7 @@ use contract::ShowId;
 
 /// The keys of one show's line, in the order every script expects.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys([String; 12]);
+pub(crate) struct Keys([String; 14]);
 
 impl Keys {
     /// The keys of a show, all under its hash tag.
@@ -23,6 +23,8 @@ impl Keys {
             key("admitting"),
             key("active"),
             key("changes"),
+            key("held"),
+            key("nodes"),
         ])
     }
 
@@ -44,6 +46,14 @@ impl Keys {
 
     pub(crate) fn changes(&self) -> &str {
         &self.0[11]
+    }
+
+    pub(crate) fn held(&self) -> &str {
+        &self.0[12]
+    }
+
+    pub(crate) fn nodes(&self) -> &str {
+        &self.0[13]
     }
 
     /// Where it is noted that a challenge was used.

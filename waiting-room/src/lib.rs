@@ -13,11 +13,13 @@ mod room;
 mod limits;
 mod challenge;
 mod places;
+mod desk;
 mod spot;
 mod keys;
 mod scripts;
 mod answers;
 mod tend;
+mod presence;
 mod pace;
 mod recover;
 mod passes;
@@ -25,6 +27,7 @@ mod admitted;
 mod follow;
 mod change;
 mod line;
+mod visitors;
 mod index;
 mod forecast;
 mod estimate;
@@ -53,6 +56,8 @@ use room::Room;
 
 /// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
+/// A node says once a second that it is alive; after such a silence its visitors are absent.
+pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
 /// How often a node looks for lines that others opened.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -68,6 +73,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let master = &backends.master_key;
     let lifetime = config.line.pass_lifetime();
     let room = Arc::new(Room {
+        node: scripts::NodeId::new(),
         settings: config.line.clone(),
         store: scripts::LineStore { cache: cache.clone() },
         board: store::board::watch(pool.clone(), shutdown).await?,

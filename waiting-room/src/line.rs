@@ -2,7 +2,6 @@
 //! the stream of changes; read by every watcher without asking the store.
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -10,28 +9,27 @@ use std::{
 use contract::{
     ShowId, TicketId,
     api::line::{Interval, PlaceState},
-    place_ticket::Place,
 };
 use store::{admissions::Admission, backlogs::Backlog};
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Instant, timeout},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     LineError,
     change::{Change, Snapshot},
-    forecast::{Forecast, Told},
+    desk::{Asked, Desk},
+    forecast::Forecast,
     gate::Gate,
     index::Index,
     keys::Keys,
     pace::Pace,
     spot::Spot,
+    visitors::Visitors,
 };
 
-/// Visitors without a socket whose last number a node remembers. Past that, it forgets: they
-/// might see the number a stale node told them rise.
-const POLLERS_MAX: usize = 200_000;
 /// Longest wait for this node to hear of a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
@@ -41,14 +39,16 @@ pub(crate) struct Line {
     pub keys: Keys,
     /// How it stands.
     pub gate: watch::Sender<Gate>,
-    /// Held by the one who reserves numbers.
-    pub reserving: Semaphore,
+    /// Where places are asked for.
+    pub desk: Desk,
+    /// Cancelled once this node does not tend it any more.
+    pub over: CancellationToken,
     progress: watch::Sender<Progress>,
     memory: Mutex<Memory>,
 }
 
 /// Which change was the last this node has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Progress {
     pub epoch: u32,
     pub seq: u64,
@@ -97,30 +97,20 @@ struct Memory {
     held_until: Option<Instant>,
     /// Whether this node knows who they are: it saw the line before the loss.
     knows_the_lost: bool,
-    /// The epoch under which this node's watchers are known to the store.
-    registered_epoch: Option<u32>,
     heard_at: Instant,
-    visitors: HashMap<TicketId, Visitor>,
-}
-
-struct Visitor {
-    spot: Spot,
-    /// The smallest number told so far.
-    ahead_told: Option<u64>,
-    told: Told,
-    sockets: u32,
-    /// When it last polled, or closed a socket.
-    polled_at: Instant,
-    signal: watch::Sender<Signal>,
+    visitors: Visitors,
 }
 
 impl Line {
-    pub(crate) fn new(show: ShowId) -> Self {
-        Self {
+    /// A line, and what is asked at its desk, to be answered by [`desk::run`](crate::desk::run).
+    pub(crate) fn new(show: ShowId) -> (Self, Asked) {
+        let (desk, asked) = Desk::new();
+        let line = Self {
             show,
             keys: Keys::of(show),
             gate: watch::Sender::new(Gate::Held),
-            reserving: Semaphore::new(1),
+            desk,
+            over: CancellationToken::new(),
             progress: watch::Sender::new(Progress::default()),
             memory: Mutex::new(Memory {
                 loaded: false,
@@ -133,17 +123,17 @@ impl Line {
                 settles_at: None,
                 held_until: None,
                 knows_the_lost: false,
-                registered_epoch: None,
                 heard_at: Instant::now(),
-                visitors: HashMap::new(),
+                visitors: Visitors::default(),
             }),
-        }
+        };
+        (line, asked)
     }
 
-    /// Waits until this node has seen the change `seq` of the epoch.
-    pub(crate) async fn caught_up(&self, epoch: u32, seq: u64) -> Result<(), LineError> {
+    /// Waits until this node has seen the change.
+    pub(crate) async fn caught_up(&self, at: Progress) -> Result<(), LineError> {
         let mut progress = self.progress.subscribe();
-        let seen = progress.wait_for(|seen| (seen.epoch, seen.seq) >= (epoch, seq));
+        let seen = progress.wait_for(|seen| *seen >= at);
         match timeout(CATCH_UP_MAX, seen).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(LineError::NotReady),
@@ -169,8 +159,7 @@ impl Line {
         let now = Instant::now();
         let is_held = memory.held_until.is_some_and(|at| now < at);
         let settles = memory.settles_at.is_some_and(|at| now < at);
-        let visitor = memory.visitors.get_mut(&spot.place.ticket);
-        let told = visitor.as_ref().and_then(|visitor| visitor.ahead_told);
+        let told = memory.visitors.ahead_told(spot.place.ticket);
         // While visitors come back, another node may have told less than this one. One that does
         // not know who may still come back cannot tell a number that will not have to rise. What
         // the visitor knows stands.
@@ -180,77 +169,40 @@ impl Line {
         let promise = ahead
             .filter(|_| moves)
             .and_then(|ahead| memory.forecast.promise(ahead, rate, opens_in));
-        if let Some(visitor) = visitor {
-            visitor.ahead_told = ahead.or(told);
-            if let Some(promise) = promise {
-                visitor.told.note(promise, spot.place.ticket);
-            }
-        }
+        memory.visitors.tell(spot.place.ticket, ahead, promise);
         Standing { ahead, waiting, eta: promise.map(|promise| promise.interval) }
     }
 
     /// Notes what a visitor was told with the ticket, by this node or another.
     pub(crate) fn was_told(&self, spot: &Spot, ahead: u64) {
-        self.polled(spot);
-        if let Some(visitor) = self.memory().visitors.get_mut(&spot.place.ticket) {
-            let least = visitor.ahead_told.map_or(ahead, |told| told.min(ahead));
-            visitor.ahead_told = Some(least);
-        }
+        let mut memory = self.memory();
+        memory.visitors.polled(spot);
+        memory.visitors.tell(spot.place.ticket, Some(ahead), None);
     }
 
     /// Remembers a visitor who polls.
     pub(crate) fn polled(&self, spot: &Spot) {
-        let mut memory = self.memory();
-        let full = memory.visitors.len() >= POLLERS_MAX;
-        if let Some(visitor) = memory.visitors.get_mut(&spot.place.ticket) {
-            visitor.polled_at = Instant::now();
-        } else if !full {
-            memory.visitors.insert(spot.place.ticket, Visitor::new(spot, Signal::Waiting));
-        }
+        self.memory().visitors.polled(spot);
     }
 
     /// Registers a socket. Every call needs its [`Self::unwatch`].
     pub(crate) fn watch(&self, spot: &Spot, signal: Signal) -> watch::Receiver<Signal> {
-        let mut memory = self.memory();
-        let visitor =
-            memory.visitors.entry(spot.place.ticket).or_insert_with(|| Visitor::new(spot, signal));
-        visitor.sockets += 1;
-        if signal != Signal::Waiting {
-            visitor.signal.send_replace(signal);
-        }
-        visitor.signal.subscribe()
+        self.memory().visitors.watch(spot, signal)
     }
 
     /// Takes a socket off the register.
     pub(crate) fn unwatch(&self, ticket: TicketId) {
-        let mut memory = self.memory();
-        if let Some(visitor) = memory.visitors.get_mut(&ticket) {
-            visitor.sockets = visitor.sockets.saturating_sub(1);
-            visitor.polled_at = Instant::now();
-        }
+        self.memory().visitors.unwatch(ticket);
     }
 
     /// Tells those who watch a ticket.
     pub(crate) fn signal(&self, ticket: TicketId, signal: Signal) {
-        self.memory().signal(ticket, signal);
+        self.memory().visitors.signal(ticket, signal);
     }
 
-    /// The places whose sockets are here and that wait still.
-    pub(crate) fn watched(&self) -> Vec<Place> {
-        let memory = self.memory();
-        let here = memory
-            .visitors
-            .values()
-            .filter(|visitor| visitor.sockets > 0 && *visitor.signal.borrow() == Signal::Waiting);
-        here.map(|visitor| visitor.spot.place.clone()).collect()
-    }
-
-    /// Forgets visitors without a socket who were not heard of for so long.
-    pub(crate) fn forget_silent(&self, after: Duration) {
-        let mut memory = self.memory();
-        memory
-            .visitors
-            .retain(|_, visitor| visitor.sockets > 0 || visitor.polled_at.elapsed() <= after);
+    /// Does something with the visitors this node has met.
+    pub(crate) fn visitors<T>(&self, with: impl FnOnce(&mut Visitors) -> T) -> T {
+        with(&mut self.memory().visitors)
     }
 
     /// Whether nobody waits, as far as this node knows; false while it does not.
@@ -314,14 +266,12 @@ impl Line {
         self.memory().loaded = false;
     }
 
-    /// Whether this node's watchers must be registered again under a new epoch.
-    pub(crate) fn must_register(&self, epoch: u32) -> bool {
-        self.memory().registered_epoch.is_some_and(|registered| registered != epoch)
-    }
-
-    /// Notes that they are.
-    pub(crate) fn registered(&self, epoch: u32) {
-        self.memory().registered_epoch = Some(epoch);
+    /// Whether the store, at this change, had another number of visitors in the line than this
+    /// node knows of: then it has lost some of them.
+    pub(crate) fn differs(&self, at: Progress, waiting: u64) -> bool {
+        let memory = self.memory();
+        let comparable = memory.loaded && memory.settles_at.is_none() && memory.seen == at;
+        comparable && memory.index.len() != waiting
     }
 
     /// Takes over a fresh picture.
@@ -340,8 +290,6 @@ impl Line {
             memory.lost = Some(was);
         }
         memory.loaded = true;
-        // Nobody watches from here before the first picture is there.
-        memory.registered_epoch.get_or_insert(snapshot.seen.epoch);
         memory.seen = snapshot.seen;
         memory.last_id = snapshot.last_id;
         self.progress.send_replace(snapshot.seen);
@@ -373,22 +321,21 @@ impl Line {
         let (admitted, left) = if left { (0, gone) } else { (gone, 0) };
         memory.forecast.gone(admitted, left, memory.index.len());
         for ticket in change.left {
-            memory.signal(ticket, Signal::Ended(PlaceState::Left));
+            memory.visitors.signal(ticket, Signal::Ended(PlaceState::Left));
         }
         for ticket in change.expired {
-            memory.signal(ticket, Signal::Ended(PlaceState::Expired));
+            memory.visitors.signal(ticket, Signal::Ended(PlaceState::Expired));
         }
         for (ticket, admitted_at) in change.admitted {
-            if let Some(visitor) = memory.visitors.get(&ticket) {
-                let account = visitor.spot.place.account;
-                if *visitor.signal.borrow() == Signal::Waiting {
-                    memory.forecast.ends(&visitor.told);
-                }
-                let admission =
-                    Admission { ticket, account, admitted_at, valid_until: None, spent: None };
-                memory.signal(ticket, Signal::Admitted(admission));
+            let Some((account, told)) = memory.visitors.met(ticket) else { continue };
+            if let Some(told) = told {
+                memory.forecast.ends(told);
             }
+            let admission =
+                Admission { ticket, account, admitted_at, valid_until: None, spent: None };
+            memory.visitors.signal(ticket, Signal::Admitted(admission));
         }
+        memory.visitors.are_let_go(change.released);
         memory.seen = change.at;
         self.progress.send_replace(change.at);
         Applied::Yes
@@ -405,24 +352,5 @@ impl Memory {
         let now = self.index.before(rank);
         let lost = self.lost.as_ref().filter(|lost| lost.contains(rank));
         lost.map_or(now, |lost| now.min(lost.before(rank)))
-    }
-
-    fn signal(&self, ticket: TicketId, signal: Signal) {
-        if let Some(visitor) = self.visitors.get(&ticket) {
-            visitor.signal.send_if_modified(|was| std::mem::replace(was, signal) != signal);
-        }
-    }
-}
-
-impl Visitor {
-    fn new(spot: &Spot, signal: Signal) -> Self {
-        Self {
-            spot: spot.clone(),
-            ahead_told: None,
-            told: Told::default(),
-            sockets: 0,
-            polled_at: Instant::now(),
-            signal: watch::Sender::new(signal),
-        }
     }
 }

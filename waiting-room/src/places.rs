@@ -5,24 +5,19 @@ use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
 use store::{
     admissions::{self, Admission},
     board::Sale,
-    detached, line as log,
 };
 
 use crate::{
     LineError, admitted,
-    answers::{GivenBack, Joined, Placed, Told, Whereabouts},
+    answers::{GivenBack, Placed, Told, Whereabouts},
+    desk::Claimed,
     gate,
-    line::{Line, Progress},
+    line::Line,
     recover,
     room::Room,
-    scripts::Joiner,
+    scripts::{Joiner, Presence},
     spot::Spot,
 };
-
-/// Numbers reserved at a time.
-const BLOCK: u32 = 1_000;
-/// A call that finds the line lost, or its numbers used up, tries again so often.
-const ATTEMPTS_MAX: u32 = 6;
 
 /// How somebody proves whose a place is.
 #[derive(Clone, Debug)]
@@ -68,10 +63,9 @@ pub(crate) async fn join(
     line: &Line,
     sale: &Sale,
     account: AccountId,
-    back: Option<&Place>,
+    mut back: Option<Place>,
 ) -> Result<(bool, Found), LineError> {
-    let mut back = back.map(|place| (place, gate::is_drawn(sale, place.joined_at)));
-    if let Some((place, _)) = back
+    if let Some(place) = &back
         && let Some(admission) = admitted::find(room, line, place.ticket).await?
     {
         if admission.spent.is_none() && admitted::expiry(room, line, &admission).await.is_some() {
@@ -79,8 +73,12 @@ pub(crate) async fn join(
         }
         back = None;
     }
+    let back = back.map(|place| {
+        let is_drawn = gate::is_drawn(sale, place.joined_at);
+        (place, is_drawn)
+    });
     let (how, at, spot) = claim(room, line, sale, account, back).await?;
-    line.caught_up(at.epoch, at.seq).await?;
+    line.caught_up(at).await?;
     if how == Placed::Admitted
         && let Some(admission) = admitted::find(room, line, spot.place.ticket).await?
     {
@@ -121,43 +119,18 @@ pub(crate) async fn claim(
     line: &Line,
     sale: &Sale,
     account: AccountId,
-    back: Option<(&Place, bool)>,
-) -> Result<(Placed, Progress, Spot), LineError> {
+    back: Option<(Place, bool)>,
+) -> Result<Claimed, LineError> {
     // In ms, as the place ticket keeps it: who was drawn can be told again from it.
     let joined_at = room.now().trunc_subsecs(3);
-    let lot = room.lot_of(line.show);
     let joiner = Joiner {
         account,
         ticket: TicketId::new(),
         joined_at: joined_at.timestamp_millis(),
         drawn: gate::is_drawn(sale, joined_at),
-        lot: &lot,
         back,
     };
-    let mut reserving = None;
-    let mut reserved = None;
-    for _ in 0..ATTEMPTS_MAX {
-        match room.store.join(line.show, &line.keys, &joiner, reserved).await? {
-            Told::Flushed => recover::open(room, line).await?,
-            // One reserves; those who waited for it find that there are numbers.
-            Told::Known(Joined::Full { .. }) if reserving.is_none() => {
-                reserving = line.reserving.acquire().await.ok();
-            }
-            Told::Known(Joined::Full { epoch }) => {
-                let (pool, show) = (room.pool.clone(), line.show);
-                let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
-                match detached(asked).await? {
-                    Some(up_to) => reserved = Some((epoch, up_to)),
-                    None => recover::open(room, line).await?,
-                }
-            }
-            Told::Known(Joined::Placed { how, epoch, seq, spot }) => {
-                line.heard();
-                return Ok((how, Progress { epoch, seq }, spot));
-            }
-        }
-    }
-    Err(LineError::NotReady)
+    line.desk.claim(joiner).await
 }
 
 /// Finds a place; `None` where it is not theirs, or there is none.
@@ -168,10 +141,11 @@ pub(crate) async fn find(
     ticket: TicketId,
     proof: &Proof,
 ) -> Result<Option<Found>, LineError> {
-    let (whereabouts, detail) = match room.store.touch(&line.keys, &[ticket], true).await? {
+    let touched = room.store.touch(&line.keys, &[ticket], Presence::Heard, true).await?;
+    let (whereabouts, detail) = match touched {
         Told::Known(touched) => {
             line.heard();
-            line.caught_up(touched.epoch, touched.seq).await?;
+            line.caught_up(touched.at).await?;
             touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
         }
         Told::Flushed => {
@@ -224,9 +198,9 @@ async fn find_lost(
         // Given out while there was no line.
         return Ok(Some(ended));
     }
-    let back = (place, gate::is_drawn(sale, place.joined_at));
+    let back = (place.clone(), gate::is_drawn(sale, place.joined_at));
     let (how, at, spot) = claim(room, line, sale, place.account, Some(back)).await?;
-    line.caught_up(at.epoch, at.seq).await?;
+    line.caught_up(at).await?;
     if spot.place.ticket != ticket || how == Placed::Admitted {
         return Ok(Some(ended));
     }

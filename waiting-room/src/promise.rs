@@ -13,7 +13,7 @@ use contract::api::line::Interval;
 
 /// Each edge is to be crossed by this share of the waits. Fewer than the twentieth that is aimed
 /// at, because edges that are always late in learning are crossed more often than they should be.
-const OUTSIDE: f64 = 0.025;
+const OUTSIDE: f64 = 0.03;
 /// How far an edge moves when it is crossed, as a share of the wait.
 const STEP: f64 = 0.003;
 /// Where the edges begin, and how far they go: logarithms of wait over expected wait.

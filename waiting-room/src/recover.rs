@@ -6,7 +6,7 @@ use store::{
     PgPool, admissions, detached,
     line::{self as log, LineMark},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     LineError, admitted,
@@ -19,9 +19,7 @@ use crate::{
     scripts::LineStore,
 };
 
-/// Places put back at a time.
-const BACK_AT_ONCE: usize = 64;
-/// Tickets looked up in the log at a time.
+/// Tickets dealt with at a time.
 pub(crate) const TICKETS_AT_ONCE: usize = 500;
 
 /// Opens a line that Redis does not have, to its end even when the request that wanted it goes
@@ -89,29 +87,13 @@ async fn open_under(
     store.open(keys, mark, rebuild_ms).await
 }
 
-/// Puts the visitors whose sockets are here back into the line, in their old order.
-pub(crate) async fn put_back(room: &Room, line: &Line) -> Result<(), LineError> {
-    let watched = line.watched();
-    info!(show = %line.show, visitors = watched.len(), "visitors go back to their places");
-    for some in watched.chunks(TICKETS_AT_ONCE) {
-        let waiting = tell_admitted(room, line, some).await?;
-        for some in waiting.chunks(BACK_AT_ONCE) {
-            let mut back = Vec::new();
-            for place in some {
-                back.push(put_one_back(room, line, place));
-            }
-            try_join_all(back).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Finds out what became of visitors who are not in the line, and tells them.
+/// Finds out what became of visitors who are not in the line, and tells them. Those whom the store
+/// has lost go back to their places; they are returned.
 pub(crate) async fn find_out(
     room: &Room,
     line: &Line,
     missing: &[(Place, Whereabouts)],
-) -> Result<(), LineError> {
+) -> Result<Vec<Place>, LineError> {
     for (place, whereabouts) in missing {
         let ended = match whereabouts {
             Whereabouts::Left => PlaceState::Left,
@@ -124,10 +106,13 @@ pub(crate) async fn find_out(
         matches!(whereabouts, Whereabouts::Admitted | Whereabouts::Unknown)
     });
     let unsure: Vec<Place> = unsure.map(|(place, _)| place.clone()).collect();
-    for place in tell_admitted(room, line, &unsure).await? {
-        put_one_back(room, line, &place).await?;
+    let lost = tell_admitted(room, line, &unsure).await?;
+    let mut back = Vec::new();
+    for place in &lost {
+        back.push(put_back(room, line, place));
     }
-    Ok(())
+    try_join_all(back).await?;
+    Ok(lost)
 }
 
 /// Tells those who are in the log that they are admitted; returns the others.
@@ -152,9 +137,9 @@ async fn tell_admitted(
     Ok(places.iter().filter(waits).cloned().collect())
 }
 
-async fn put_one_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
+async fn put_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
     let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
-    let back = Some((place, gate::is_drawn(&sale, place.joined_at)));
+    let back = Some((place.clone(), gate::is_drawn(&sale, place.joined_at)));
     let (_, _, spot) = places::claim(room, line, &sale, place.account, back).await?;
     if spot.place.ticket != place.ticket {
         // The account has another place by now.

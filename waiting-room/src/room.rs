@@ -15,11 +15,20 @@ use store::{
 use tokio::sync::watch;
 
 use crate::{
-    challenge::Challenge, config::LineSettings, gate::Gate, limits::Limits, line::Line,
-    passes::Passes, scripts::LineStore, sockets::Sockets, tend::tend,
+    challenge::Challenge,
+    config::LineSettings,
+    desk,
+    gate::Gate,
+    limits::Limits,
+    line::Line,
+    passes::Passes,
+    scripts::{LineStore, NodeId},
+    sockets::Sockets,
+    tend::tend,
 };
 
 pub(crate) struct Room {
+    pub node: NodeId,
     pub settings: LineSettings,
     pub pool: PgPool,
     pub store: LineStore,
@@ -62,10 +71,12 @@ impl Room {
         match lines.entry(sale.show) {
             Entry::Occupied(known) => Arc::clone(known.get()),
             Entry::Vacant(vacant) => {
-                let line = Arc::new(Line::new(sale.show));
+                let (line, asked) = Line::new(sale.show);
+                let line = Arc::new(line);
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
+                self.shutdown.spawn(desk::run(Arc::clone(self), Arc::clone(&line), asked));
                 line
             }
         }
@@ -79,7 +90,10 @@ impl Room {
 
     /// Stops tending a line.
     pub(crate) fn let_go(&self, show: ShowId) {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&show);
+        let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&show);
+        if let Some(line) = line {
+            line.over.cancel();
+        }
     }
 
     /// The secret that draws the lots of a show.

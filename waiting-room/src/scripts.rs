@@ -6,6 +6,7 @@ use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
 use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
 use store::{admissions::Admission, line::LineMark};
+use uuid::Uuid;
 
 use crate::{
     LineError,
@@ -14,6 +15,9 @@ use crate::{
     keys::Keys,
     spot::Spot,
 };
+
+/// Visitors that are looked at in one call, where those of a node that is gone are searched.
+const HELD_AT_ONCE: usize = 1_000;
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)+) => {$(
@@ -30,6 +34,8 @@ scripts! {
     OPEN = "open";
     JOIN = "join";
     TOUCH = "touch";
+    RELEASE = "release";
+    FORSAKE = "forsake";
     LEAVE = "leave";
     USED = "used";
     ADMIT = "admit";
@@ -38,7 +44,7 @@ scripts! {
 }
 
 /// Who asks for a place.
-pub(crate) struct Joiner<'a> {
+pub(crate) struct Joiner {
     pub account: AccountId,
     /// The ticket of a new place.
     pub ticket: TicketId,
@@ -46,10 +52,17 @@ pub(crate) struct Joiner<'a> {
     pub joined_at: i64,
     /// Whether a new place is drawn by lot.
     pub drawn: bool,
-    /// The secret of the lot.
-    pub lot: &'a [u8],
     /// The place to come back to, and whether it was drawn.
-    pub back: Option<(&'a Place, bool)>,
+    pub back: Option<(Place, bool)>,
+}
+
+/// Who speaks for visitors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Presence {
+    /// They themselves: they are there for a while.
+    Heard,
+    /// A node that has a socket of each: they are there as long as it is.
+    HeldBy(NodeId),
 }
 
 /// How long a sweep waits for somebody.
@@ -61,6 +74,24 @@ pub(crate) struct Patience {
     pub grace: Duration,
     /// After it an admission that is not settled is done again.
     pub retry: Duration,
+    /// Silence after which a node is gone.
+    pub node: Duration,
+}
+
+/// A node of the waiting room, from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(Uuid);
+
+impl NodeId {
+    pub(crate) fn new() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
 }
 
 /// The scripts, on a connection.
@@ -89,32 +120,33 @@ impl LineStore {
         Ok(matches!(fields, (Some(_), Some(_))))
     }
 
-    /// Gives an account its place. `reserved` are the epoch and the last number of a reservation.
+    /// Gives accounts their places. `reserved` are the epoch and the last number of a reservation.
     pub(crate) async fn join(
         &self,
         show: ShowId,
         keys: &Keys,
-        joiner: &Joiner<'_>,
+        joiners: impl Iterator<Item = &Joiner>,
+        lot: &[u8],
         reserved: Option<(u32, u64)>,
     ) -> Result<Told<Joined>, LineError> {
         let (epoch, up_to) = reserved.unwrap_or((0, 0));
         let mut call = with_keys(&JOIN, keys);
-        call.arg(joiner.account.to_string())
-            .arg(joiner.ticket.to_string())
-            .arg(joiner.joined_at)
-            .arg(u8::from(joiner.drawn))
-            .arg(joiner.lot)
-            .arg(epoch)
-            .arg(up_to);
-        match joiner.back {
-            Some((place, drawn)) => call
-                .arg(place.ticket.to_string())
-                .arg(place.number)
-                .arg(place.epoch)
-                .arg(place.joined_at.timestamp_millis())
-                .arg(u8::from(drawn)),
-            None => call.arg(["", "0", "0", "0", "0"].as_slice()),
-        };
+        call.arg(lot).arg(epoch).arg(up_to);
+        for joiner in joiners {
+            call.arg(joiner.account.to_string())
+                .arg(joiner.ticket.to_string())
+                .arg(joiner.joined_at)
+                .arg(u8::from(joiner.drawn));
+            match &joiner.back {
+                Some((place, drawn)) => call
+                    .arg(place.ticket.to_string())
+                    .arg(place.number)
+                    .arg(place.epoch)
+                    .arg(place.joined_at.timestamp_millis())
+                    .arg(u8::from(*drawn)),
+                None => call.arg(["", "0", "0", "0", "0"].as_slice()),
+            };
+        }
         let answer: Vec<String> = self.run("join", &call).await?;
         Joined::read(show, &answer)
     }
@@ -124,15 +156,60 @@ impl LineStore {
         &self,
         keys: &Keys,
         tickets: &[TicketId],
+        presence: Presence,
         with_records: bool,
     ) -> Result<Told<Touched>, LineError> {
         let mut call = with_keys(&TOUCH, keys);
         call.arg(u8::from(with_records));
+        match presence {
+            Presence::Heard => call.arg(""),
+            Presence::HeldBy(node) => call.arg(node.to_string()),
+        };
         for ticket in tickets {
             call.arg(ticket.to_string());
         }
         let answer: Vec<String> = self.run("touch", &call).await?;
         Touched::read(&answer)
+    }
+
+    /// Lets go of visitors who have no socket here any more.
+    pub(crate) async fn release(
+        &self,
+        keys: &Keys,
+        node: NodeId,
+        tickets: &[TicketId],
+    ) -> Result<u64, LineError> {
+        let mut call = with_keys(&RELEASE, keys);
+        call.arg(node.to_string());
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        self.run("release", &call).await
+    }
+
+    /// Makes the visitors absent whose node is gone; how many there were.
+    pub(crate) async fn forsake(&self, keys: &Keys) -> Result<u64, LineError> {
+        let nodes: Vec<String> =
+            self.query(redis::cmd("ZRANGE").arg(keys.nodes()).arg(0).arg(-1)).await?;
+        let (mut cursor, mut forsaken) = (0_u64, 0);
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(keys.held()).arg(cursor).arg("COUNT").arg(HELD_AT_ONCE);
+            let (next, page): (u64, Vec<(String, String)>) = self.query(&scan).await?;
+            let mut orphans = page;
+            orphans.retain(|(_, node)| !nodes.contains(node));
+            if !orphans.is_empty() {
+                let mut call = with_keys(&FORSAKE, keys);
+                for (ticket, _) in &orphans {
+                    call.arg(ticket);
+                }
+                forsaken += self.run::<u64>("forsake", &call).await?;
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(forsaken);
+            }
+        }
     }
 
     /// Gives a place back.
@@ -195,9 +272,11 @@ impl LineStore {
         keys: &Keys,
         patience: Patience,
         at_most: u32,
+        node: NodeId,
     ) -> Result<Told<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
+        call.arg(node.to_string()).arg(ms(patience.node));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         Swept::read(show, &answer)
     }

@@ -12,10 +12,11 @@ use tracing::{info, warn};
 
 use crate::{
     LineError, admitted,
-    answers::{Told, Whereabouts},
+    answers::Told,
     gate::Gate,
     line::{Line, Progress},
-    recover::{self, TICKETS_AT_ONCE},
+    presence::Duties,
+    recover,
     room::Room,
     spot::Spot,
 };
@@ -26,9 +27,6 @@ const TICK: Duration = Duration::from_millis(100);
 /// times in the time it takes to fill.
 const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How often the store hears that the watchers of this node are here. Several of these fit into
-/// the silence after which a visitor counts as absent.
-const TOUCH_EVERY: Duration = Duration::from_secs(5);
 /// Most visitors let in, or dealt with, in one call of a script.
 const BATCH: u32 = 1_000;
 /// A line is tended so long after its sale is over, for those who ask once more.
@@ -39,8 +37,9 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// What is left to do, and when.
 struct Rounds {
     sweep_at: Instant,
-    touch_at: Instant,
     admit_at: Instant,
+    duties_at: Instant,
+    duties: Duties,
     ended_at: Option<Instant>,
     /// Passes that were used before this have given their slots back.
     used_until: Option<DateTime<Utc>>,
@@ -58,8 +57,9 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
         sweep_at: now,
-        touch_at: now + TOUCH_EVERY,
         admit_at: now,
+        duties_at: now,
+        duties: Duties::default(),
         ended_at: None,
         used_until: None,
         failing: false,
@@ -117,7 +117,7 @@ impl Rounds {
         let later = Instant::now() + PAUSE_AFTER_FAILURE;
         self.admit_at = later;
         self.sweep_at = later;
-        self.touch_at = self.touch_at.max(later);
+        self.duties_at = later;
     }
 
     async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
@@ -127,9 +127,8 @@ impl Rounds {
             self.sweep_at = now + SWEEP_EVERY;
             self.sweep(room, line).await?;
         }
-        if now >= self.touch_at {
-            self.touch_at = now + TOUCH_EVERY;
-            touch(room, line).await?;
+        if now >= self.duties_at {
+            self.duties.run(room, line).await?;
         }
         if now >= self.admit_at {
             self.record(room, line).await?;
@@ -192,26 +191,32 @@ impl Rounds {
 
     async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         let patience = room.settings.patience();
-        let swept = match room.store.sweep(line.show, &line.keys, patience, BATCH).await? {
+        let seen_before = line.seen();
+        let swept = room.store.sweep(line.show, &line.keys, patience, BATCH, room.node).await?;
+        let swept = match swept {
             Told::Known(swept) => swept,
             Told::Flushed => return recover::open_again(room, line).await,
         };
         line.heard();
-        line.forget_silent(room.settings.grace());
-        let seen = line.seen();
-        if (seen.epoch, seen.seq) < (self.must_have_seen.epoch, self.must_have_seen.seq) {
+        line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
+        if line.seen() < self.must_have_seen {
             metrics::counter!("usher_line_stream_lost_total").increment(1);
             line.mark_stale();
         }
-        self.must_have_seen = Progress { epoch: swept.epoch, seq: swept.seq };
+        // Under a new epoch the store may have lost anything.
+        self.duties.hold_all |= swept.is_new || swept.at.epoch != self.must_have_seen.epoch;
+        self.must_have_seen = swept.at;
+        if swept.at < seen_before || line.differs(swept.at, swept.waiting) {
+            metrics::counter!("usher_line_partly_lost_total").increment(1);
+            warn!(show = %line.show, "redis has lost a part of the line; visitors go back to it");
+            line.mark_stale();
+            self.duties.hold_all = true;
+        }
+        self.duties.forsake |= swept.node_gone;
         let show = line.show.to_string();
         metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
         metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));
         metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
-        if line.must_register(swept.epoch) {
-            recover::put_back(room, line).await?;
-            line.registered(swept.epoch);
-        }
         if swept.active > 0 {
             self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
         }
@@ -236,24 +241,6 @@ async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineErro
         .map(|admission| (admission, room.passes.expiry(&admission).timestamp_millis()));
     let news = room.store.settle(&line.keys, admissions).await?;
     metrics::counter!("usher_line_admitted_total").increment(news);
-    Ok(())
-}
-
-/// Says that the watchers of this node are here, and finds out about those who are not in the
-/// line any more.
-async fn touch(room: &Room, line: &Line) -> Result<(), LineError> {
-    let watched = line.watched();
-    for some in watched.chunks(TICKETS_AT_ONCE) {
-        let tickets: Vec<_> = some.iter().map(|place| place.ticket).collect();
-        let Told::Known(touched) = room.store.touch(&line.keys, &tickets, false).await? else {
-            return recover::open_again(room, line).await;
-        };
-        let missing = some.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
-            let waits = whereabouts == Whereabouts::Waiting;
-            (!waits).then(|| (place.clone(), whereabouts))
-        });
-        recover::find_out(room, line, &missing.collect::<Vec<_>>()).await?;
-    }
     Ok(())
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches a place that was found. The first frames are there at once.
-    pub(crate) async fn start(room: Arc<Room>, line: Arc<Line>, found: Found) -> Self {
+    pub(crate) fn start(room: Arc<Room>, line: Arc<Line>, found: Found) -> Self {
         let open_socket = room.sockets.enter(found.place.account);
         let (spot, signal) = match found.life {
             Life::Waiting(spot) => (spot, Signal::Waiting),
@@ -67,7 +67,7 @@ impl Watch {
             pending: VecDeque::new(),
             next_at: Instant::now(),
         };
-        watch.begin().await;
+        watch.begin();
         watch
     }
 
@@ -77,42 +77,54 @@ impl Watch {
         places::leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
     }
 
-    /// What to tell next. Can be dropped and called again at any time.
-    pub(crate) async fn next(&mut self) -> Next {
+    /// What to tell next; `None` where that is nothing until then. Can be dropped and called again
+    /// at any time.
+    pub(crate) async fn next(&mut self, until: Instant) -> Option<Next> {
         loop {
             if let Some(next) = self.pending.pop_front() {
-                return next;
+                if self.pending.is_empty() {
+                    // Thousands of sockets have nothing to say at any moment.
+                    self.pending = VecDeque::new();
+                }
+                return Some(next);
+            }
+            if Instant::now() >= until {
+                return None;
             }
             tokio::select! {
                 () = self.room.shutdown.begun() => {
-                    return Next::End(close::DRAIN, "this node stops; connect again");
+                    return Some(Next::End(close::DRAIN, "this node stops; connect again"));
                 }
                 () = self.open_socket.replaced.cancelled() => {
-                    return Next::End(close::REPLACED, "the account opened a newer socket");
+                    return Some(Next::End(close::REPLACED, "the account opened a newer socket"));
                 }
                 changed = self.signal.changed() => {
                     if changed.is_err() {
-                        return Next::End(close::TRY_LATER, "connect again");
+                        return Some(Next::End(close::TRY_LATER, "connect again"));
                     }
-                    self.on_signal().await;
+                    self.on_signal();
                 }
                 changed = self.gate.changed() => {
                     if changed.is_err() {
-                        return Next::End(close::TRY_LATER, "connect again");
+                        return Some(Next::End(close::TRY_LATER, "connect again"));
                     }
                     let gate = *self.gate.borrow_and_update();
                     self.on_gate(gate);
                 }
-                () = tokio::time::sleep_until(self.next_at) => self.on_time().await,
+                () = tokio::time::sleep_until(self.next_at.min(until)) => {
+                    if Instant::now() >= self.next_at {
+                        self.on_time().await;
+                    }
+                }
             }
         }
     }
 
-    async fn begin(&mut self) {
+    fn begin(&mut self) {
         let signal = *self.signal.borrow_and_update();
         match self.gate_told {
             Gate::Over | Gate::Off => self.on_gate(self.gate_told),
-            _ if signal != Signal::Waiting => self.on_signal().await,
+            _ if signal != Signal::Waiting => self.on_signal(),
             gate => {
                 self.push_position();
                 match gate {
@@ -123,15 +135,14 @@ impl Watch {
         }
     }
 
-    async fn on_signal(&mut self) {
+    fn on_signal(&mut self) {
         let signal = *self.signal.borrow_and_update();
         match signal {
             Signal::Waiting => self.push_position(),
+            // The pass is made when its time has come, which is now.
             Signal::Admitted(admission) => {
                 self.admitted = Some(admission);
-                // Should the caller drop us here, time brings us back to it.
                 self.next_at = Instant::now();
-                self.push_pass(admission).await;
             }
             Signal::Ended(PlaceState::Left) => self.end("you left the line"),
             Signal::Ended(_) => self.end("the place has ended; join again"),
@@ -161,7 +172,7 @@ impl Watch {
 
     async fn on_time(&mut self) {
         match self.admitted {
-            Some(admission) => self.push_pass(admission).await,
+            Some(admission) => Box::pin(self.push_pass(admission)).await,
             None if self.gate_told == Gate::Off => self.next_at = Instant::now() + cadence::IDLE,
             None => self.push_position(),
         }
@@ -176,7 +187,7 @@ impl Watch {
         let rate = self.line.pace().slowed(&sale.room).rate_per_second;
         let standing = self.line.standing(&self.spot, self.gate_told, rate, opens_in);
         let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
-        self.next_at = Instant::now() + wait;
+        self.next_at = cadence::frame_at(Instant::now(), wait);
         self.push(LineFrame::Position {
             position: standing.ahead.map(|ahead| ahead + 1),
             ahead: standing.ahead,

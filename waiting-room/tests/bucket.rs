@@ -15,7 +15,7 @@ fn script() -> Script {
 }
 
 /// The keys of the scripts, in their order.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "head",
     "bucket",
     "line",
@@ -28,6 +28,8 @@ const KEYS: [&str; 12] = [
     "admitting",
     "active",
     "changes",
+    "held",
+    "nodes",
 ];
 
 #[derive(Clone, Copy, Debug)]

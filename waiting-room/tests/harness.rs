@@ -435,6 +435,8 @@ impl Stage {
             "admitting",
             "active",
             "changes",
+            "held",
+            "nodes",
         ] {
             command.arg(Self::key(show, name));
         }

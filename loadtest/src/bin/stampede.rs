@@ -1,6 +1,8 @@
 //! `stampede`: thousands of waiting visitors, driven over standard input and output. Several of
 //! them are started by `usher load line`.
 
+use std::net::IpAddr;
+
 use clap::Parser;
 use contract::ShowId;
 
@@ -13,11 +15,14 @@ struct Settings {
     /// A node of the waiting room, such as `http://127.0.0.1:8082`; once for each.
     #[arg(long = "node")]
     nodes: Vec<String>,
+    /// The address of this machine that connections are made from, such as 127.0.1.1.
+    #[arg(long)]
+    from: Option<IpAddr>,
 }
 
 // One thread: there are as many processes as cores, and more.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();
-    loadtest::stampede::run(settings.show, &settings.nodes).await
+    loadtest::stampede::run(settings.show, &settings.nodes, settings.from).await
 }

@@ -1,6 +1,6 @@
 //! Carries out orders with all visitors of one process.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use contract::ShowId;
 use futures_util::{StreamExt as _, stream};
@@ -25,10 +25,12 @@ const COUNTS_EVERY: Duration = Duration::from_secs(1);
 /// After a stir, trails are waited for so long.
 const HAND_IN_WAIT: Duration = Duration::from_secs(15);
 
-/// Reads orders from standard input until it ends, and writes news to standard output.
-pub async fn run(show: ShowId, nodes: &[String]) -> anyhow::Result<()> {
+/// Reads orders from standard input until it ends, and writes news to standard output. Connections
+/// are made `from` this address of the machine.
+pub async fn run(show: ShowId, nodes: &[String], from: Option<IpAddr>) -> anyhow::Result<()> {
     anyhow::ensure!(!nodes.is_empty(), "no node to send visitors to: name one with --node");
-    let nodes = nodes.iter().map(|node| Client::new(node)).collect::<Result<Vec<_>, _>>()?;
+    let nodes = nodes.iter().map(|node| Client::connecting_from(node, from));
+    let nodes = nodes.collect::<Result<Vec<_>, _>>()?;
     let (news, told) = mpsc::channel(NEWS_MAX);
     let herd = Arc::new(Herd {
         show,

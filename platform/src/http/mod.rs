@@ -11,7 +11,7 @@ pub use extract::{
 };
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
-pub use serve::{serve, serve_admin};
+pub use serve::{Connection, serve, serve_admin};
 
 use std::net::IpAddr;
 

@@ -9,7 +9,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::json;
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::{
+    net::TcpListener,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tower::{ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
@@ -46,24 +49,46 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
             },
         };
         let _ = socket.set_nodelay(true);
-        metrics::gauge!("usher_http_connections").increment(1.0);
+        let connection = Connection::new(permit);
         let (router, stop) = (router.clone(), shutdown.clone());
-        shutdown.spawn(async move {
-            serve_connection(TokioIo::new(socket), peer, router, stop).await;
-            metrics::gauge!("usher_http_connections").decrement(1.0);
-            drop(permit);
-        });
+        shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, router, stop));
+    }
+}
+
+/// One of the connections that a listener may have at once. Whoever takes its socket over, as a
+/// WebSocket, keeps a clone of it.
+#[derive(Clone)]
+pub struct Connection {
+    _open: Arc<Open>,
+}
+
+struct Open {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        metrics::gauge!("usher_http_connections").increment(1.0);
+        Self { _open: Arc::new(Open { _permit: permit }) }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        metrics::gauge!("usher_http_connections").decrement(1.0);
     }
 }
 
 async fn serve_connection(
     socket: TokioIo<tokio::net::TcpStream>,
     peer: SocketAddr,
+    connection: Connection,
     router: Router,
     stop: Shutdown,
 ) {
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(connection.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

@@ -1,21 +1,100 @@
-//! What every WebSocket does the same way: how fast a client may send, what it is told when a frame
-//! cannot be read, and closing so that it gets to see why.
+//! What every WebSocket does the same way: what it costs at most, how fast a client may send, what
+//! it is told when a frame cannot be read, and closing so that it gets to see why.
 
-use std::time::Duration;
+use std::{future::Future, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
-use contract::api::line::close;
+use axum::{
+    Extension,
+    extract::{
+        FromRequestParts,
+        ws::{
+            CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection,
+        },
+    },
+    http::{HeaderMap, StatusCode, request::Parts},
+    response::{IntoResponse, Response},
+};
+use contract::api::line::{SUBPROTOCOL, close};
+use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
+use super::{ApiError, ApiResult, Connection, Door, origin_is_allowed};
+use crate::Shutdown;
+
+/// Longest frame a client may send.
+const FRAME_BYTES_MAX: usize = 4 * 1024;
+/// Clients say next to nothing, and every socket keeps such a buffer.
+const READ_BUFFER_BYTES: usize = 1024;
+const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A client may send so many frames a second.
 const FRAMES_PER_SECOND_MAX: u32 = 5;
 /// A client that takes no frame for so long is too slow.
 const SEND_WAIT: Duration = Duration::from_secs(5);
+/// A client that was too slow has so long to read on and find out why it was dropped.
+const SLOW_LINGER: Duration = Duration::from_secs(30);
 /// After a close frame, the client has so long to close too, or to read at least.
 const LINGER: Duration = Duration::from_secs(1);
 /// Frames that are still read, and thrown away, after a close frame: a flood is not worth more.
 const DRAINED_MAX: usize = 100;
+
+/// A request for a socket, or for something else by mistake.
+pub struct Asked {
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    connection: Connection,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Asked {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let connection = Extension::<Connection>::from_request_parts(parts, state).await;
+        let Extension(connection) = connection.map_err(IntoResponse::into_response)?;
+        let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
+        Ok(Self { upgrade, connection })
+    }
+}
+
+impl Asked {
+    /// A socket for a page we know, or for no page; 426 with what to do `instead`, 403.
+    pub fn allowed(
+        self,
+        headers: &HeaderMap,
+        door: &Door,
+        instead: &str,
+    ) -> ApiResult<(WebSocketUpgrade, Connection)> {
+        let upgrade = self.upgrade.map_err(|_| {
+            ApiError::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", instead.to_owned())
+        })?;
+        if !origin_is_allowed(headers, door) {
+            let detail = "pages of this origin may not open sockets here";
+            return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
+        }
+        Ok((upgrade, self.connection))
+    }
+}
+
+/// Takes a socket over. It counts as one of the listener's connections, and stopping waits for it,
+/// until it has been served.
+pub fn accept<F: Future<Output = ()> + Send + 'static>(
+    upgrade: WebSocketUpgrade,
+    connection: Connection,
+    shutdown: Shutdown,
+    serve: impl FnOnce(WebSocket) -> F + Send + 'static,
+) -> Response {
+    // The defaults keep 128 KiB for each socket and buffer writes without bound.
+    upgrade
+        .protocols([SUBPROTOCOL])
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
+        .max_message_size(FRAME_BYTES_MAX)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .on_upgrade(async move |socket| {
+            // A task of its own: this one has room for the whole handshake.
+            shutdown.spawn(serve(socket).map(|()| drop(connection)));
+        })
+}
 
 /// How fast a client sends.
 pub struct Pace {
@@ -59,7 +138,8 @@ pub fn refusal(error: axum::Error) -> Option<(u16, &'static str)> {
 /// and the client might never see the reason.
 pub async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
     let frame = CloseFrame { code, reason: reason.into() };
-    if !matches!(timeout(SEND_WAIT, socket.send(Message::Close(Some(frame)))).await, Ok(Ok(()))) {
+    let wait = if code == close::TOO_SLOW { SLOW_LINGER } else { SEND_WAIT };
+    if !matches!(timeout(wait, socket.send(Message::Close(Some(frame)))).await, Ok(Ok(()))) {
         return;
     }
     let drained = async {

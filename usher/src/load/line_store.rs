@@ -21,7 +21,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Entries of the record read at a time.
 const PAGE: usize = 5_000;
 /// The keys of a line, as its scripts expect them.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "head",
     "bucket",
     "line",
@@ -34,6 +34,8 @@ const KEYS: [&str; 12] = [
     "admitting",
     "active",
     "changes",
+    "held",
+    "nodes",
 ];
 /// The script of a join as the waiting room runs it: Redis's own rate is measured with the same.
 const JOIN: &str = concat!(
@@ -216,11 +218,12 @@ fn own_rate(client: &Client, scratch: ShowId, time: Duration) -> redis::RedisRes
             call.key(key(scratch, name));
         }
         // An account that is new, with a ticket that is new, without a lot or a place before.
+        call.arg("secret").arg(1).arg(0);
         call.arg(Uuid::now_v7().to_string()).arg(Uuid::now_v7().to_string());
-        call.arg(1_800_000_000_000_u64).arg("").arg("secret").arg(1).arg(0);
+        call.arg(1_800_000_000_000_u64).arg("");
         call.arg("").arg("").arg("").arg("").arg("");
         let answer: Vec<String> = call.invoke(&mut connection)?;
-        if answer.first().is_none_or(|word| word != "NEW") {
+        if answer.get(3).is_none_or(|word| word != "NEW") {
             let said = answer.join(" ");
             return Err((redis::ErrorKind::UnexpectedReturnType, "no new place", said).into());
         }

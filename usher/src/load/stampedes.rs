@@ -1,6 +1,6 @@
 //! All stampedes together: one order to each, the news of all.
 
-use std::time::Duration;
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, bail};
 use contract::ShowId;
@@ -59,6 +59,8 @@ impl Stampedes {
         let mut all = Vec::new();
         for n in 0..count {
             let name = format!("stampede-{}", n + 1);
+            let mut arguments = arguments.clone();
+            arguments.push(format!("--from={}", address(n)));
             let mut running = fleet.start("stampede", &name, &[], &arguments)?;
             let orders = running.child.stdin.take().context("standard input is a pipe")?;
             let out = running.child.stdout.take().context("standard output is a pipe")?;
@@ -144,6 +146,13 @@ impl Stampedes {
         }
         Ok(Some(news))
     }
+}
+
+/// The address of this machine that a stampede connects from: each has its own, as only so many
+/// connections can be made from one.
+pub(super) fn address(n: usize) -> Ipv4Addr {
+    let [.., high, low] = u32::try_from(n + 1).unwrap_or_default().to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
 }
 
 async fn read(n: usize, out: ChildStdout, tell: mpsc::Sender<(usize, Option<News>)>) {

@@ -9,7 +9,10 @@ use axum::response::{
 use contract::api::line::LineFrame;
 use futures_util::stream;
 use platform::Shutdown;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 
 use crate::watch::{Next, Watch};
 
@@ -39,8 +42,12 @@ pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
 
 /// The next frame; `None` once nobody listens.
 async fn next(watch: &mut Watch, send: &mpsc::Sender<LineFrame>) -> Option<Next> {
-    tokio::select! {
-        next = watch.next() => Some(next),
-        () = send.closed() => None,
+    loop {
+        tokio::select! {
+            next = watch.next(Instant::now() + KEEP_ALIVE) => if next.is_some() {
+                return next;
+            },
+            () = send.closed() => return None,
+        }
     }
 }

@@ -2,36 +2,28 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Extension,
-    extract::{
-        State,
-        ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
-    },
-    http::{HeaderMap, StatusCode},
-    response::Response,
-};
+use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use contract::{
     ShowId, TicketId,
     api::{
-        line::{BEARER_PROTOCOL, PLACE_TICKET_PROTOCOL, SUBPROTOCOL},
+        line::{BEARER_PROTOCOL, PLACE_TICKET_PROTOCOL},
         problem::Problem,
     },
 };
 use platform::{
     clock,
-    http::{ApiError, ApiResult, Door, OptionalCaller, Params, origin_is_allowed},
+    http::{
+        ApiError, ApiResult, Door, OptionalCaller, Params,
+        socket::{Asked, accept},
+    },
 };
 
 use super::{
     place::find,
     request::{PlaceParams, PlacePath, header_ticket, proof, sale_and_line},
-    socket::{self, FRAME_BYTES_MAX},
+    socket,
 };
 use crate::{room::Room, watch::Watch};
-
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// The frames of a place over a WebSocket. Offer the subprotocols `usher.v1` and, as credential,
 /// `place-ticket.<ticket>` or `bearer.<token>`; or send the ticket as a parameter.
@@ -58,22 +50,10 @@ pub(crate) async fn live(
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
     caller: Result<OptionalCaller, ApiError>,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    asked: Asked,
 ) -> ApiResult<Response> {
-    let upgrade = upgrade.map_err(|_| {
-        ApiError::new(
-            StatusCode::UPGRADE_REQUIRED,
-            "UPGRADE_REQUIRED",
-            "this is a WebSocket; for a stream over HTTP ask the place for text/event-stream",
-        )
-    })?;
-    if !origin_is_allowed(&headers, &door) {
-        return Err(ApiError::new(
-            StatusCode::FORBIDDEN,
-            "ORIGIN_REFUSED",
-            "pages of this origin may not open sockets here",
-        ));
-    }
+    let instead = "this is a WebSocket; for a stream over HTTP ask the place for text/event-stream";
+    let (upgrade, connection) = asked.allowed(&headers, &door, instead)?;
     let offered = |prefix: &str| {
         let mut protocols = upgrade.requested_protocols().filter_map(|value| value.to_str().ok());
         protocols.find_map(|protocol| protocol.strip_prefix(prefix)).map(str::to_owned)
@@ -94,20 +74,6 @@ pub(crate) async fn live(
     let (sale, line) = sale_and_line(&room, path.show)?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
-        .max_message_size(FRAME_BYTES_MAX)
-        .max_frame_size(FRAME_BYTES_MAX);
-    Ok(upgrade.on_upgrade(move |socket| async move {
-        // Through the shutdown, so that stopping waits until everybody has been told.
-        let _ = shutdown
-            .spawn(async move {
-                let watch = Watch::start(room, line, found).await;
-                socket::serve(socket, watch).await;
-            })
-            .await;
-    }))
+    let serve = move |socket| socket::serve(socket, Watch::start(room, line, found));
+    Ok(accept(upgrade, connection, shutdown, serve))
 }

@@ -86,7 +86,7 @@ pub(crate) async fn join(
     let line = room.line(&sale);
     let joining = Joining { show, account: caller.account, now };
     guard::solved(&room, &line, joining, back.is_some(), &headers).await?;
-    let (is_new, found) = places::join(&room, &line, &sale, caller.account, back.as_ref()).await?;
+    let (is_new, found) = places::join(&room, &line, &sale, caller.account, back).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
         .increment(1);
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
@@ -119,7 +119,7 @@ pub(crate) async fn show(
     let (sale, line) = sale_and_line(&room, path.show)?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     if accepts_events(&headers) {
-        let watch = Watch::start(Arc::clone(&room), line, found).await;
+        let watch = Watch::start(Arc::clone(&room), line, found);
         return Ok(events::stream(&room.shutdown, watch));
     }
     Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))

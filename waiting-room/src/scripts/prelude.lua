@@ -6,7 +6,7 @@
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
 --  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
---  5 seen       zset   ticket -> ms: when each of the ready was last heard of
+--  5 seen       zset   ticket -> ms: when each of the ready without a socket was last heard of
 --  6 absent     zset   ticket -> ms: when each of the others was last heard of
 --  7 places     hash   ticket -> "account number rank epoch joined_at", the time in ms
 --  8 accounts   hash   account -> ticket
@@ -15,10 +15,14 @@
 -- 11 active     zset   ticket -> ms: admitted, until then
 -- 12 changes    stream what each script changed, for the nodes: e epoch, s seq,
 --                      j ranks that joined, g ranks that are gone, l tickets that left,
---                      x tickets that expired, p "ticket admitted_at" of the admitted, o opened
+--                      x tickets that expired, p "ticket admitted_at" of the admitted, o opened,
+--                      r tickets that no node holds any more
+-- 13 held       hash   ticket -> node: the ready with a socket; present as long as the node is
+-- 14 nodes      zset   node -> ms: when each node was last heard of
 local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local places, accounts, ended = KEYS[7], KEYS[8], KEYS[9]
 local admitting, active, changes = KEYS[10], KEYS[11], KEYS[12]
+local held, nodes = KEYS[13], KEYS[14]
 
 local DRAWN_MAX = 1048576
 local CHANGES_MAX = 100000
@@ -55,6 +59,7 @@ local function take_out(ticket)
   redis.call('ZREM', ready, ticket)
   redis.call('ZREM', seen, ticket)
   redis.call('ZREM', absent, ticket)
+  redis.call('HDEL', held, ticket)
   return text(tonumber(rank))
 end
 
@@ -62,9 +67,22 @@ end
 local function hear(ticket, now)
   local rank = redis.call('ZSCORE', line, ticket)
   if not rank then return false end
+  if redis.call('HEXISTS', held, ticket) == 0 then
+    redis.call('ZREM', absent, ticket)
+    redis.call('ZADD', ready, rank, ticket)
+    redis.call('ZADD', seen, text(now), ticket)
+  end
+  return true
+end
+
+-- A node has a socket of somebody: present until the node lets go of it or is gone.
+local function hold(ticket, node)
+  local rank = redis.call('ZSCORE', line, ticket)
+  if not rank then return false end
   redis.call('ZREM', absent, ticket)
+  redis.call('ZREM', seen, ticket)
   redis.call('ZADD', ready, rank, ticket)
-  redis.call('ZADD', seen, text(now), ticket)
+  redis.call('HSET', held, ticket, node)
   return true
 end
 

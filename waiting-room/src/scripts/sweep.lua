@@ -1,9 +1,11 @@
 -- Notices who is away: first skipped by admission, after the grace out of the line. Frees the
 -- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
 -- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
---      in one call, 4 ms after which an admission that is not settled is done again
--- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, visitors absent, then
---      ticket and record of each admission to be done again}.
+--      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
+--      6 ms of silence after which a node is gone
+-- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
+--      this node was not known, so that nobody counts as held by it, '1' where a node is gone and
+--      its visitors must be forsaken, then ticket and record of each admission to be done again}.
 -- Atomic, because a visitor may come back at the same moment.
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
@@ -19,8 +21,13 @@ if not mark[1] or math.abs(now - tonumber(mark[1])) > 5000 then lenient_until = 
 if lenient_until > now + grace_ms then lenient_until = now + grace_ms end
 redis.call('HSET', head, 'swept_at', text(now), 'lenient_until', text(lenient_until))
 
-local gone, expired = {}, {}
+local heard = redis.call('ZSCORE', nodes, ARGV[5])
+local is_new = not heard or now - tonumber(heard) > tonumber(ARGV[6])
+redis.call('ZADD', nodes, text(now), ARGV[5])
+
+local gone, expired, nodes_gone = {}, {}, 0
 if now >= lenient_until then
+  nodes_gone = redis.call('ZREMRANGEBYSCORE', nodes, '-inf', '(' .. text(now - tonumber(ARGV[6])))
   local silent = redis.call('ZRANGEBYSCORE', seen, '-inf', text(now - absent_ms), 'WITHSCORES',
     'LIMIT', 0, batch)
   for i = 1, #silent, 2 do
@@ -47,7 +54,8 @@ if #expired > 0 then
 end
 
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0',
-  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent))}
+  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent)),
+  text(redis.call('ZCARD', line)), is_new and '1' or '0', nodes_gone > 0 and '1' or '0'}
 for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', admitting, '-inf', text(now - retry_ms),
   'LIMIT', 0, batch)) do
   local record = redis.call('HGET', places, ticket)

@@ -1,17 +1,22 @@
 -- Hears of visitors, and says where each of them stands.
--- ARGV 1 '1' to have the records too, 2... tickets
+-- ARGV 1 '1' to have the records too, 2 the node that has a socket of each of them ('' for none),
+--      3... tickets
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, then for each ticket: 'WAITING', 'ADMITTING',
 --      'ADMITTED', 'LEFT', 'EXPIRED' or 'UNKNOWN', and its record, or its account where the place
 --      has ended, or ''}.
 -- Atomic, so that an absent visitor who comes back is not expired in between.
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
-local now = now_ms()
+local now, node = now_ms(), ARGV[2]
+-- One that is not known would never be missed.
+if node ~= '' then redis.call('ZADD', nodes, 'NX', text(now), node) end
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0'}
-for i = 2, #ARGV do
+for i = 3, #ARGV do
   local ticket = ARGV[i]
   local where, detail = 'UNKNOWN', ''
-  if hear(ticket, now) then
+  local waits
+  if node == '' then waits = hear(ticket, now) else waits = hold(ticket, node) end
+  if waits then
     where = 'WAITING'
   elseif redis.call('ZSCORE', admitting, ticket) then
     where = 'ADMITTING'

@@ -14,16 +14,16 @@ use super::{
         ports,
         screen::Screen,
         stage::Stage,
-        stampedes::Stampedes,
+        stampedes::{self, Stampedes},
         usage::Usage,
     },
     Line,
 };
 use crate::{migrate, seed, up};
 
-/// Sockets of one process, where the system allows so many. From one address to one port, systems
-/// make 28,000 connections at most.
-const SOCKETS_MAX: usize = 17_000;
+/// Sockets of one process, where the system allows so many. Linux finds 14,000 free ports of an
+/// address at once, and the next 14,000 only by trying those again each time.
+const SOCKETS_MAX: usize = 13_000;
 /// Files of a process that are no visitor's socket.
 const OTHER_FILES: usize = 1_000;
 /// Connections to PostgreSQL of each service.
@@ -52,7 +52,8 @@ impl Run {
         screen.say("schema: bringing a database of its own up to date");
         let database_url = store::pool::beside(&line.database_url, "_load").await?;
         migrate::run(&database_url).await?;
-        let fleet = Fleet::new(&line.out, environment(line, &database_url))?;
+        let stampedes = line.watchers_at_first().div_ceil(sockets_max()?);
+        let fleet = Fleet::new(&line.out, environment(line, &database_url, stampedes))?;
         let ports = ports::free(2 + line.nodes)?;
         screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
         let mut office = Vec::new();
@@ -73,9 +74,8 @@ impl Run {
         let stage = Stage::open(admin.client).await?;
         let store = LineStore::open(&line.redis_url, stage.show).await?;
         let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
-        let count = line.watchers_at_first().div_ceil(sockets_max()?);
-        let stampedes = Stampedes::start(&fleet, count, stage.show, &origins)?;
-        screen.say(&format!("stampedes: {count} processes for the visitors"));
+        let stampedes = Stampedes::start(&fleet, stampedes, stage.show, &origins)?;
+        screen.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));
         Ok(Self { screen, stage, store, nodes, stampedes, office, tokens, sent: 0 })
     }
 
@@ -118,15 +118,17 @@ impl Run {
     }
 }
 
-fn environment(line: &Line, database_url: &str) -> Vec<(&'static str, String)> {
+fn environment(line: &Line, database_url: &str, count: usize) -> Vec<(&'static str, String)> {
+    // Every visitor says to come from an address of its own, so that limits by address stay on.
+    let proxies = (0..count).map(stampedes::address).chain([Ipv4Addr::LOCALHOST]);
+    let proxies: Vec<String> = proxies.map(|address| address.to_string()).collect();
     vec![
         ("DATABASE_URL", database_url.to_owned()),
         ("REDIS_URL", line.redis_url.clone()),
         ("AMQP_URL", line.amqp_url.clone()),
         ("USHER_MASTER_KEY", line.master_key.clone()),
         ("USHER_DATABASE_CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
-        // Every visitor comes from an address of its own, so that limits by address stay on.
-        ("USHER_TRUSTED_PROXIES", Ipv4Addr::LOCALHOST.to_string()),
+        ("USHER_TRUSTED_PROXIES", proxies.join(",")),
     ]
 }
 
