@@ -70,6 +70,8 @@ pub(crate) struct Swept {
     pub is_new: bool,
     /// A node is gone; its visitors must be forsaken.
     pub node_gone: bool,
+    /// Its keys contradict each other, because some were lost.
+    pub contradicts: bool,
     /// Taken from the line by a node that did not finish.
     pub unsettled: Vec<Spot>,
 }
@@ -123,10 +125,10 @@ impl Swept {
     /// Reads the answer of a sweep.
     pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
         let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
-        let Some((counts, unsettled)) = rest.split_first_chunk::<5>() else {
+        let Some((counts, unsettled)) = rest.split_first_chunk::<6>() else {
             return Err(unreadable(answer));
         };
-        let [active, absent, waiting, is_new, node_gone] = counts;
+        let [active, absent, waiting, is_new, node_gone, contradicts] = counts;
         Ok(Told::Known(Self {
             at,
             active: number(active)?,
@@ -134,6 +136,7 @@ impl Swept {
             waiting: number(waiting)?,
             is_new: is_new == "1",
             node_gone: node_gone == "1",
+            contradicts: contradicts == "1",
             unsettled: spots(show, unsettled)?,
         }))
     }

@@ -22,6 +22,8 @@ pub(crate) struct Duties {
     pub hold_all: bool,
     /// A node is gone.
     pub forsake: bool,
+    /// The store contradicts itself.
+    pub mend: bool,
 }
 
 impl Duties {
@@ -40,6 +42,12 @@ impl Duties {
         if let Err(error) = hold(room, line, &unheld).await {
             self.hold_all = true;
             return Err(error);
+        }
+        if self.mend {
+            let mended = room.store.mend(&line.keys).await?;
+            self.mend = false;
+            metrics::counter!("usher_line_mended_total").increment(mended);
+            warn!(show = %line.show, visitors = mended, "redis had lost a part of the line");
         }
         if self.forsake {
             let forsaken = room.store.forsake(&line.keys).await?;

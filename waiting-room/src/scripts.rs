@@ -16,8 +16,8 @@ use crate::{
     spot::Spot,
 };
 
-/// Visitors that are looked at in one call, where those of a node that is gone are searched.
-const HELD_AT_ONCE: usize = 1_000;
+/// Visitors that are looked at in one call, where all of them are.
+const SCANNED_AT_ONCE: usize = 1_000;
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)+) => {$(
@@ -36,6 +36,7 @@ scripts! {
     TOUCH = "touch";
     RELEASE = "release";
     FORSAKE = "forsake";
+    MEND = "mend";
     LEAVE = "leave";
     USED = "used";
     ADMIT = "admit";
@@ -191,25 +192,62 @@ impl LineStore {
     pub(crate) async fn forsake(&self, keys: &Keys) -> Result<u64, LineError> {
         let nodes: Vec<String> =
             self.query(redis::cmd("ZRANGE").arg(keys.nodes()).arg(0).arg(-1)).await?;
-        let (mut cursor, mut forsaken) = (0_u64, 0);
+        let (mut cursor, mut forsaken) = (0, 0);
         loop {
-            let mut scan = redis::cmd("HSCAN");
-            scan.arg(keys.held()).arg(cursor).arg("COUNT").arg(HELD_AT_ONCE);
-            let (next, page): (u64, Vec<(String, String)>) = self.query(&scan).await?;
-            let mut orphans = page;
-            orphans.retain(|(_, node)| !nodes.contains(node));
-            if !orphans.is_empty() {
-                let mut call = with_keys(&FORSAKE, keys);
-                for (ticket, _) in &orphans {
-                    call.arg(ticket);
-                }
-                forsaken += self.run::<u64>("forsake", &call).await?;
-            }
-            cursor = next;
-            if cursor == 0 {
+            let (next, held) = self.scan("HSCAN", keys.held(), cursor).await?;
+            let orphans = held.chunks_exact(2).filter(|held| !nodes.contains(&held[1]));
+            let orphans: Vec<&String> = orphans.map(|held| &held[0]).collect();
+            forsaken += self.run_on(&FORSAKE, "forsake", keys, &orphans).await?;
+            if next == 0 {
                 return Ok(forsaken);
             }
+            cursor = next;
         }
+    }
+
+    /// Mends what contradicts itself, because keys were lost; how many visitors it concerned.
+    pub(crate) async fn mend(&self, keys: &Keys) -> Result<u64, LineError> {
+        let mut mended = 0;
+        for (scan, key) in keys.of_waiting() {
+            let mut cursor = 0;
+            loop {
+                let (next, pairs) = self.scan(scan, key, cursor).await?;
+                let tickets: Vec<&String> = pairs.chunks_exact(2).map(|pair| &pair[0]).collect();
+                mended += self.run_on(&MEND, "mend", keys, &tickets).await?;
+                if next == 0 {
+                    break;
+                }
+                cursor = next;
+            }
+        }
+        Ok(mended)
+    }
+
+    /// Some members of a key, each followed by its value or score, and where to go on.
+    async fn scan(
+        &self,
+        scan: &str,
+        key: &str,
+        cursor: u64,
+    ) -> Result<(u64, Vec<String>), LineError> {
+        self.query(redis::cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCANNED_AT_ONCE)).await
+    }
+
+    async fn run_on(
+        &self,
+        script: &Script,
+        name: &'static str,
+        keys: &Keys,
+        tickets: &[&String],
+    ) -> Result<u64, LineError> {
+        if tickets.is_empty() {
+            return Ok(0);
+        }
+        let mut call = with_keys(script, keys);
+        for ticket in tickets {
+            call.arg(ticket);
+        }
+        self.run(name, &call).await
     }
 
     /// Gives a place back.

@@ -208,11 +208,12 @@ impl Rounds {
         self.must_have_seen = swept.at;
         if swept.at < seen_before || line.differs(swept.at, swept.waiting) {
             metrics::counter!("usher_line_partly_lost_total").increment(1);
-            warn!(show = %line.show, "redis has lost a part of the line; visitors go back to it");
+            warn!(show = %line.show, "redis has lost visitors; they go back to the line");
             line.mark_stale();
             self.duties.hold_all = true;
         }
         self.duties.forsake |= swept.node_gone;
+        self.duties.mend |= swept.contradicts;
         let show = line.show.to_string();
         metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
         metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));

@@ -5,6 +5,8 @@ use redis::{Script, aio::MultiplexedConnection};
 use store::testing::Slot;
 use tokio::runtime::Runtime;
 
+use crate::harness::LINE_KEYS;
+
 /// What a script reads as the time comes from a key, so that it can jump.
 fn script() -> Script {
     let prelude = include_str!("../src/scripts/prelude.lua");
@@ -13,24 +15,6 @@ fn script() -> Script {
     let prelude = prelude.replace(clock, "redis.call('LRANGE', 'clock', 0, 1)");
     Script::new(&(prelude + include_str!("../src/scripts/admit.lua")))
 }
-
-/// The keys of the scripts, in their order.
-const KEYS: [&str; 14] = [
-    "head",
-    "bucket",
-    "line",
-    "ready",
-    "seen",
-    "absent",
-    "places",
-    "accounts",
-    "ended",
-    "admitting",
-    "active",
-    "changes",
-    "held",
-    "nodes",
-];
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
@@ -113,7 +97,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
         let () = change.query_async(&mut redis).await.unwrap();
         model.waiting += step.joins;
         let mut call = script.prepare_invoke();
-        for key in KEYS {
+        for key in LINE_KEYS {
             call.key(key);
         }
         call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000);

@@ -32,6 +32,23 @@ use waiting_room::{ChallengeKind, Config, LineSettings};
 
 use crate::{proxy::Proxy, socket::Socket};
 
+/// The keys of a line, in the order of the scripts.
+pub(crate) const LINE_KEYS: [&str; 14] = [
+    "head",
+    "bucket",
+    "line",
+    "ready",
+    "seen",
+    "absent",
+    "places",
+    "accounts",
+    "ended",
+    "admitting",
+    "active",
+    "changes",
+    "held",
+    "nodes",
+];
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// What the service tests call a show: its room, and whether it is on sale.
@@ -422,22 +439,7 @@ impl Stage {
     pub(crate) async fn lose(&self, show: ShowId) {
         let mut redis = self.redis.clone();
         let mut command = redis::cmd("DEL");
-        for name in [
-            "head",
-            "bucket",
-            "line",
-            "ready",
-            "seen",
-            "absent",
-            "places",
-            "accounts",
-            "ended",
-            "admitting",
-            "active",
-            "changes",
-            "held",
-            "nodes",
-        ] {
+        for name in LINE_KEYS {
             command.arg(Self::key(show, name));
         }
         let () = command.query_async(&mut redis).await.unwrap();

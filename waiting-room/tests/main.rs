@@ -10,6 +10,7 @@ mod admission;
 mod passes;
 mod sockets;
 mod recovery;
+mod presence;
 mod slow;
 mod crowd;
 mod foreign;

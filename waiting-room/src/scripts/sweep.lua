@@ -5,7 +5,8 @@
 --      6 ms of silence after which a node is gone
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
 --      this node was not known, so that nobody counts as held by it, '1' where a node is gone and
---      its visitors must be forsaken, then ticket and record of each admission to be done again}.
+--      its visitors must be forsaken, '1' where the keys contradict each other because some were
+--      lost, and must be mended, then ticket and record of each admission to be done again}.
 -- Atomic, because a visitor may come back at the same moment.
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
@@ -53,9 +54,14 @@ if #expired > 0 then
   tell(epoch, 'g', table.concat(gone, ' '), 'x', table.concat(expired, ' '))
 end
 
+local n_line, n_ready = redis.call('ZCARD', line), redis.call('ZCARD', ready)
+local n_absent = redis.call('ZCARD', absent)
+local fits = n_line == n_ready + n_absent
+  and n_ready == redis.call('ZCARD', seen) + redis.call('HLEN', held)
+  and n_line <= redis.call('HLEN', places) and n_line <= redis.call('HLEN', accounts)
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0',
-  text(redis.call('ZCARD', active)), text(redis.call('ZCARD', absent)),
-  text(redis.call('ZCARD', line)), is_new and '1' or '0', nodes_gone > 0 and '1' or '0'}
+  text(redis.call('ZCARD', active)), text(n_absent), text(n_line),
+  is_new and '1' or '0', nodes_gone > 0 and '1' or '0', fits and '0' or '1'}
 for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', admitting, '-inf', text(now - retry_ms),
   'LIMIT', 0, batch)) do
   local record = redis.call('HGET', places, ticket)
