@@ -5,9 +5,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
 use contract::{message::BookingEvent, topology::EVENTS};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{BasicAckOptions, BasicGetOptions, QueueBindOptions, QueueDeclareOptions},
+    message::Delivery,
+    options::{BasicAckOptions, BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::{AMQPValue, FieldTable},
 };
 use uuid::Uuid;
@@ -18,15 +20,21 @@ use crate::arena::Arena;
 /// A channel of the notifier's kind, which nobody reads before the sale is over.
 const QUEUE: &str = "chaos.events";
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
+const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
+    passive: false,
+    durable: true,
+    exclusive: false,
+    auto_delete: false,
+    nowait: false,
+};
 
 /// Hears every event from now on.
 pub async fn subscribe(arena: &Arena) -> anyhow::Result<()> {
     let (connection, channel) = connect(arena).await?;
     platform::broker::declare_base(&channel).await?;
-    let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let mut arguments = FieldTable::default();
     arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    channel.queue_declare(QUEUE.into(), durable, arguments).await?;
+    channel.queue_declare(QUEUE.into(), DURABLE, arguments).await?;
     let (options, none) = (QueueBindOptions::default(), FieldTable::default());
     channel.queue_bind(QUEUE.into(), EVENTS.into(), "#".into(), options, none).await?;
     Ok(connection.close(200, "subscribed".into()).await?)
@@ -53,17 +61,20 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
 /// Every event of the run's shows that was heard, by booking and step.
 async fn hear(scene: &Scene<'_>) -> anyhow::Result<BTreeSet<(Uuid, i32)>> {
     let (connection, channel) = connect(scene.arena).await?;
-    let shows = scene.shows();
+    let passive = QueueDeclareOptions { passive: true, ..DURABLE };
+    let queue = channel.queue_declare(QUEUE.into(), passive, FieldTable::default()).await?;
+    let n = usize::try_from(queue.message_count())?;
+    let (options, none) = (BasicConsumeOptions::default(), FieldTable::default());
+    let consumer = channel.basic_consume(QUEUE.into(), "".into(), options, none).await?;
+    let messages: Vec<Delivery> = consumer.take(n).try_collect().await?;
     let mut heard = BTreeSet::new();
-    let mut last = None;
-    while let Some(got) = channel.basic_get(QUEUE.into(), BasicGetOptions::default()).await? {
-        let event: BookingEvent = serde_json::from_slice(&got.delivery.data)?;
-        if shows.contains(&event.show_id.0) {
+    for message in &messages {
+        let event: BookingEvent = serde_json::from_slice(&message.data)?;
+        if scene.shows().contains(&event.show_id.0) {
             heard.insert((event.booking_id.0, event.seq));
         }
-        last = Some(got.delivery);
     }
-    if let Some(last) = last {
+    if let Some(last) = messages.last() {
         last.acker.ack(BasicAckOptions { multiple: true }).await?;
     }
     connection.close(200, "heard".into()).await?;
