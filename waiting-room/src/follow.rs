@@ -7,6 +7,7 @@ use redis::{
     aio::MultiplexedConnection,
     streams::{StreamRangeReply, StreamReadReply},
 };
+use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 /// A read waits so long for changes; a line that is new to this node is read after that at most.
 const BLOCK: Duration = Duration::from_millis(100);
+/// The pause between two reads. When many join, one read brings the changes of all of them, and a
+/// join waits a little for it; after a lull a change comes at once.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
 /// Members of the line per read, when the picture is loaded.
@@ -31,12 +35,16 @@ pub(crate) async fn follow(room: Arc<Room>) {
     let mut connection = None;
     let mut failing = false;
     while !room.shutdown.has_begun() {
+        let next_read = Instant::now() + PAUSE;
         let followed = match &mut connection {
             Some(connection) => round(&room, connection).await,
             None => connect(&room).await.map(|made| connection = Some(made)),
         };
         match followed {
-            Ok(()) => failing = false,
+            Ok(()) => {
+                failing = false;
+                sleep_until(next_read).await;
+            }
             Err(error) => {
                 metrics::counter!("usher_line_follow_failed_total").increment(1);
                 if !std::mem::replace(&mut failing, true) {

@@ -263,24 +263,22 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
         (Life::Waiting(_), Gate::SoldOut) => PlaceState::SoldOut,
         (Life::Waiting(_), _) => PlaceState::Waiting,
     };
-    let mut status = status(room, place, state);
-    status.waiting = line.waiting();
-    if let Life::Waiting(spot) = &found.life
-        && !matches!(gate, Gate::Over | Gate::Off)
-    {
-        let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
-        let rate = line.pace().slowed(&sale.room).rate_per_second;
-        let standing = line.standing(spot, gate, rate, opens_in);
-        if let Some(ahead) = standing.ahead {
-            // Whoever shows this ticket to another node is told no more there.
-            let told = Place { told: Some(ahead), ..place.clone() };
-            status.place_ticket = room.place_keys.sign(&told);
-        }
-        status.ahead = standing.ahead;
-        status.position = standing.ahead.map(|ahead| ahead + 1);
-        status.eta_seconds = standing.eta;
+    let spot = match &found.life {
+        Life::Waiting(spot) if !matches!(gate, Gate::Over | Gate::Off) => spot,
+        _ => return PlaceStatus { waiting: line.waiting(), ..status(room, place, state) },
+    };
+    let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
+    let rate = line.pace().slowed(&sale.room).rate_per_second;
+    let standing = line.standing(spot, gate, rate, opens_in);
+    // Whoever shows this ticket to another node is told no more there.
+    let place = Place { told: standing.ahead.or(place.told), ..place.clone() };
+    PlaceStatus {
+        ahead: standing.ahead,
+        position: standing.ahead.map(|ahead| ahead + 1),
+        waiting: standing.waiting,
+        eta_seconds: standing.eta,
+        ..status(room, &place, state)
     }
-    status
 }
 
 fn status(room: &Room, place: &Place, state: PlaceState) -> PlaceStatus {

@@ -135,7 +135,12 @@ fn environment(line: &Line, database_url: &str, count: usize) -> Vec<(&'static s
 async fn start(fleet: &Fleet, program: &str, name: &str, port: u16) -> anyhow::Result<Running> {
     let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut running = fleet.start(program, name, &[(&listen, address.to_string())], &[])?;
+    let environment = [
+        (listen.as_str(), address.to_string()),
+        // They share the machine's cores with each other and with the visitors.
+        ("TOKIO_WORKER_THREADS", "1".to_owned()),
+    ];
+    let mut running = fleet.start(program, name, &environment, &[])?;
     running.ready(&origin(port)).await?;
     Ok(running)
 }
