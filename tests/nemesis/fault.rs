@@ -291,9 +291,11 @@ impl Nemesis<'_> {
             }
             Fault::Flush => flush(self.arena).await?,
             Fault::Alarm { lasts } => {
-                self.arena.alarm(true).await?;
+                // A command that was given up may have been carried out.
+                let raised = self.arena.alarm(true).await;
                 sleep(lasts).await;
                 self.arena.alarm(false).await?;
+                raised?;
             }
             Fault::TerminateSessions => terminate_sessions(self.arena).await?,
             Fault::Reset { seat, wire } => self.wire(seat, wire, Proxy::reset),
