@@ -32,7 +32,7 @@ pub(crate) struct Document;
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
         (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
         (status = 404, description = "BOOKING_NOT_FOUND"),
-        (status = 426, description = "UPGRADE_REQUIRED")),
+        (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
 pub(crate) async fn of_booking(
     State(ears): State<Ears>,
@@ -54,7 +54,7 @@ pub(crate) async fn of_booking(
 #[utoipa::path(get, path = "/api/v1/live", tag = "live",
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
         (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
-        (status = 426, description = "UPGRADE_REQUIRED")),
+        (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
 pub(crate) async fn of_account(
     State(ears): State<Ears>,

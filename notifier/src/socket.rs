@@ -1,7 +1,5 @@
 //! One listener's socket, from its first frame to its close.
 
-use std::time::Duration;
-
 use axum::extract::ws::{Message, WebSocket};
 use contract::{
     AccountId, BookingId,
@@ -10,18 +8,13 @@ use contract::{
         line::close,
     },
 };
-use platform::http::socket::{self, Pace};
+use platform::http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX};
 use serde_json::to_string;
 use store::bookings;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
 use crate::Ears;
-
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// Without a sign of life for this long, the client is gone.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
-const SEND_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a socket ends: a code and a reason, or nothing where the client is gone already.
 type End = Option<(u16, &'static str)>;

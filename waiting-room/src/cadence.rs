@@ -9,8 +9,9 @@ const FRONT: u64 = 1_000;
 /// So far back and beyond, the slowest cadence holds.
 const BACK: u64 = 20_000;
 const FASTEST_MS: u64 = 500;
-const SLOWEST_MS: u64 = 5_000;
+const SLOWEST_MS: u64 = 7_500;
 const GRID_MS: u64 = 50;
+const SLOWEST_POLL_S: u64 = 9;
 /// A socket that has nothing to count down to.
 pub(crate) const IDLE: Duration = Duration::from_millis(SLOWEST_MS);
 
@@ -33,7 +34,7 @@ pub(crate) fn frame_at(now: Instant, wait: Duration) -> Instant {
 /// When somebody who polls should ask again. Far below the silence after which a visitor counts
 /// as absent.
 pub(crate) fn between_polls(ahead: u64) -> Duration {
-    Duration::from_secs(between_frames(ahead).as_secs().max(1) * 2 - 1)
+    Duration::from_secs((between_frames(ahead).as_secs().max(1) * 2 - 1).min(SLOWEST_POLL_S))
 }
 
 #[cfg(test)]
@@ -44,9 +45,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_front_hears_twice_a_second_and_everybody_every_five(ahead: u64, more: u64) {
+        fn the_front_hears_twice_a_second_and_nobody_waits_eight(ahead: u64, more: u64) {
             let wait = between_frames(ahead);
-            prop_assert!(wait >= Duration::from_millis(500) && wait <= Duration::from_secs(5));
+            prop_assert!(wait >= Duration::from_millis(500) && wait < Duration::from_secs(8));
             prop_assert!(between_frames(ahead.saturating_add(more)) >= wait);
             prop_assert!(between_polls(ahead) <= crate::ABSENT_AFTER / 2);
         }

@@ -3,9 +3,12 @@
 
 use std::sync::Arc;
 
-use contract::ShowId;
-use store::{PgPool, detached, line as log};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use store::{detached, line as log};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use crate::{
     LineError,
@@ -51,80 +54,123 @@ impl Desk {
     /// Gives an account its place. Whoever goes away without waiting for it has it all the same.
     pub(crate) async fn claim(&self, joiner: Joiner) -> Result<Claimed, LineError> {
         let (answer, told) = oneshot::channel();
-        if self.0.try_send(Join { joiner, answer }).is_err() {
-            metrics::counter!("usher_line_desk_full_total").increment(1);
-            return Err(LineError::NotReady);
+        match self.0.try_send(Join { joiner, answer }) {
+            Ok(()) => told.await.unwrap_or(Err(LineError::NotReady)),
+            Err(TrySendError::Closed(_)) => Err(LineError::NotReady),
+            Err(TrySendError::Full(_)) => {
+                metrics::counter!("usher_line_desk_full_total").increment(1);
+                Err(LineError::Busy)
+            }
         }
-        told.await.unwrap_or(Err(LineError::NotReady))
     }
 }
 
 /// Serves the desk of a line until this node lets go of it.
 pub(crate) async fn run(room: Arc<Room>, line: Arc<Line>, mut asked: Asked) {
-    let lot = room.lot_of(line.show);
+    let mut counter = Counter {
+        lot: room.lot_of(line.show),
+        reserved: None,
+        wait_for_numbers: Vec::new(),
+        reserving: None,
+    };
     loop {
         let mut batch = Vec::new();
         tokio::select! {
             _ = asked.recv_many(&mut batch, BATCH) => {}
+            told = counter.is_reserved() => match told {
+                Ok(()) => batch = std::mem::take(&mut counter.wait_for_numbers),
+                Err(error) => fail(counter.wait_for_numbers.drain(..), error),
+            },
             () = line.over.cancelled() => return,
             () = room.shutdown.begun() => return,
         }
-        metrics::histogram!("usher_line_joins_at_once")
-            .record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-        if let Err(error) = serve(&room, &line, &lot, &mut batch).await {
-            let error = Arc::new(error);
-            for join in batch {
-                let _ = join.answer.send(Err(LineError::Shared(Arc::clone(&error))));
-            }
+        if let Err(error) = counter.serve(&room, &line, &mut batch).await {
+            fail(batch.drain(..), error);
         }
     }
 }
 
-/// Answers every join of a batch; those that are left when it fails share the error.
-async fn serve(
-    room: &Room,
-    line: &Line,
-    lot: &[u8],
-    batch: &mut Vec<Join>,
-) -> Result<(), LineError> {
-    let mut reserved = None;
-    for _ in 0..ATTEMPTS_MAX {
-        let joiners = batch.iter().map(|join| &join.joiner);
-        let joined = match room.store.join(line.show, &line.keys, joiners, lot, reserved).await? {
-            Told::Known(joined) => joined,
-            Told::Flushed => {
-                recover::open(room, line).await?;
-                continue;
-            }
-        };
-        line.heard();
-        let epoch = joined.at.epoch;
-        answer(batch, joined);
+/// Joins that fail together share the error.
+fn fail(joins: impl Iterator<Item = Join>, error: LineError) {
+    let error = Arc::new(error);
+    for join in joins {
+        let _ = join.answer.send(Err(LineError::Shared(Arc::clone(&error))));
+    }
+}
+
+struct Counter {
+    lot: [u8; 32],
+    /// The epoch and the last number of the last reservation.
+    reserved: Option<(u32, u64)>,
+    /// They need new numbers. Those who have a place already do not wait behind them.
+    wait_for_numbers: Vec<Join>,
+    reserving: Option<BoxFuture<'static, Result<Option<(u32, u64)>, LineError>>>,
+}
+
+impl Counter {
+    /// Answers every join of a batch that needs no new numbers; those that are left when it fails
+    /// share the error.
+    async fn serve(
+        &mut self,
+        room: &Arc<Room>,
+        line: &Arc<Line>,
+        batch: &mut Vec<Join>,
+    ) -> Result<(), LineError> {
         if batch.is_empty() {
             return Ok(());
         }
-        match reserve(&room.pool, line.show, epoch).await? {
-            Some(up_to) => reserved = Some((epoch, up_to)),
-            None => recover::open(room, line).await?,
+        metrics::histogram!("usher_line_joins_at_once")
+            .record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+        for _ in 0..ATTEMPTS_MAX {
+            let joiners = batch.iter().map(|join| &join.joiner);
+            let (keys, lot) = (&line.keys, &self.lot);
+            let joined = room.store.join(line.show, keys, joiners, lot, self.reserved).await?;
+            let Told::Known(Joined { at, places }) = joined else {
+                recover::open(room, line).await?;
+                continue;
+            };
+            line.heard();
+            for (join, place) in batch.drain(..).zip(places) {
+                match place {
+                    // Whoever has gone away meanwhile finds the place with the next call.
+                    Some((how, spot)) => _ = join.answer.send(Ok((how, at, spot))),
+                    None => self.wait_for_numbers.push(join),
+                }
+            }
+            if !self.wait_for_numbers.is_empty() && self.reserving.is_none() {
+                self.reserving = Some(reserve(room, line, at.epoch).boxed());
+            }
+            return Ok(());
         }
+        Err(LineError::NotReady)
     }
-    Err(LineError::NotReady)
+
+    /// Resolves once the numbers are there that somebody waits for. Can be dropped and called again.
+    async fn is_reserved(&mut self) -> Result<(), LineError> {
+        let Some(reserving) = &mut self.reserving else { return std::future::pending().await };
+        let reserved = reserving.await;
+        self.reserving = None;
+        if let Some(reserved) = reserved? {
+            self.reserved = Some(reserved);
+        }
+        Ok(())
+    }
 }
 
-/// Tells those who have their place; the others stay in the batch.
-fn answer(batch: &mut Vec<Join>, joined: Joined) {
-    let at = joined.at;
-    for (join, place) in std::mem::take(batch).into_iter().zip(joined.places) {
-        match place {
-            // Whoever has gone away meanwhile finds the place with the next call.
-            Some((how, spot)) => drop(join.answer.send(Ok((how, at, spot)))),
-            None => batch.push(join),
-        }
+/// Reserves numbers; `None` where the line has begun anew.
+fn reserve(
+    room: &Arc<Room>,
+    line: &Arc<Line>,
+    epoch: u32,
+) -> impl Future<Output = Result<Option<(u32, u64)>, LineError>> + Send + 'static {
+    let (room, line) = (Arc::clone(room), Arc::clone(line));
+    async move {
+        let (pool, show) = (room.pool.clone(), line.show);
+        let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
+        let Some(up_to) = detached(asked).await? else {
+            recover::open(&room, &line).await?;
+            return Ok(None);
+        };
+        Ok(Some((epoch, up_to)))
     }
-}
-
-async fn reserve(pool: &PgPool, show: ShowId, epoch: u32) -> Result<Option<u64>, LineError> {
-    let pool = pool.clone();
-    let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
-    Ok(detached(asked).await?)
 }

@@ -18,6 +18,8 @@ pub(crate) enum LineError {
     Unreadable(String),
     #[error("this node does not know the line yet")]
     NotReady,
+    #[error("too many wait for a place already")]
+    Busy,
     #[error("the call that others shared failed")]
     Shared(#[source] Arc<LineError>),
 }

@@ -52,22 +52,6 @@ impl Keys {
         &self.0[12]
     }
 
-    pub(crate) fn nodes(&self) -> &str {
-        &self.0[13]
-    }
-
-    /// Those that tell who waits and who of them is there, and how each is gone through.
-    pub(crate) fn of_waiting(&self) -> [(&'static str, &str); 5] {
-        let [_, _, line, ready, seen, absent, ..] = &self.0;
-        [
-            ("ZSCAN", line),
-            ("ZSCAN", ready),
-            ("ZSCAN", seen),
-            ("ZSCAN", absent),
-            ("HSCAN", self.held()),
-        ]
-    }
-
     /// Where it is noted that a challenge was used.
     pub(crate) fn solved(&self, id: &str) -> String {
         // Under the same hash tag as the rest.

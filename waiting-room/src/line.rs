@@ -44,6 +44,8 @@ pub(crate) struct Line {
     /// Cancelled once this node does not tend it any more.
     pub over: CancellationToken,
     progress: watch::Sender<Progress>,
+    /// What the last sweep found about those who were let in.
+    admitted: Mutex<AdmittedSeen>,
     memory: Mutex<Memory>,
 }
 
@@ -79,6 +81,14 @@ pub(crate) enum Applied {
     Gap,
 }
 
+/// What a sweep finds about those who were let in.
+#[derive(Default)]
+pub(crate) struct AdmittedSeen {
+    pub active: u64,
+    /// Taken from the line by a node that did not finish.
+    pub unsettled: Vec<Spot>,
+}
+
 struct Memory {
     /// Whether the picture is whole; where it is not, it is loaded again.
     loaded: bool,
@@ -112,6 +122,7 @@ impl Line {
             desk,
             over: CancellationToken::new(),
             progress: watch::Sender::new(Progress::default()),
+            admitted: Mutex::default(),
             memory: Mutex::new(Memory {
                 loaded: false,
                 seen: Progress::default(),
@@ -211,6 +222,17 @@ impl Line {
         memory.loaded && memory.index.is_empty()
     }
 
+    /// Notes what a sweep found about those who were let in.
+    pub(crate) fn note_admitted(&self, seen: AdmittedSeen) {
+        *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = seen;
+    }
+
+    /// Takes it: how many were active, and what a node did not finish.
+    pub(crate) fn take_admitted(&self) -> AdmittedSeen {
+        let mut seen = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
+        AdmittedSeen { unsettled: std::mem::take(&mut seen.unsettled), ..*seen }
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.memory().index.len()
@@ -281,6 +303,10 @@ impl Line {
         memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
         let was = std::mem::replace(&mut memory.index, snapshot.index);
         // Loaded again within the same epoch, it knows whom it knew.
+        if memory.seen.epoch > 0 {
+            // What was told between the pictures is not known: who was let in, left, was let go of.
+            memory.visitors.all_unheld();
+        }
         let lost_now = memory.seen.epoch > 0 && snapshot.seen.epoch > memory.seen.epoch;
         memory.knows_the_lost = memory.settles_at.is_some() && (lost_now || memory.knows_the_lost);
         if memory.knows_the_lost {
@@ -335,7 +361,7 @@ impl Line {
                 Admission { ticket, account, admitted_at, valid_until: None, spent: None };
             memory.visitors.signal(ticket, Signal::Admitted(admission));
         }
-        memory.visitors.are_let_go(change.released);
+        memory.visitors.are_unheld(change.released);
         memory.seen = change.at;
         self.progress.send_replace(change.at);
         Applied::Yes

@@ -1,62 +1,166 @@
 //! Who is there. Visitors who poll are heard of one by one; those with a socket are held by their
 //! node, which says once a second that it is alive, so that presence costs the store the same
-//! however many watch. What changes is told as it happens: sockets that closed, nodes that are
-//! gone, visitors who have a socket here and whom the store counts as nobody's.
+//! however many watch. What changes is told as it happens: sockets that were opened or closed, nodes
+//! that are gone, visitors who have a socket here and whom the store counts as nobody's.
+//!
+//! A round of its own beside [`tend`](mod@crate::tend): it asks Redis alone, except for visitors
+//! whom Redis has lost, and goes on while Postgres is away.
+
+use std::{sync::Arc, time::Duration};
 
 use contract::place_ticket::Place;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::{
     LineError,
-    answers::{Told, Whereabouts},
-    line::Line,
-    recover::{self, TICKETS_AT_ONCE},
+    answers::{Swept, Told, Whereabouts},
+    line::{AdmittedSeen, Line, Progress},
+    recover,
     room::Room,
     scripts::Presence,
 };
 
-/// What a node still has to do about presence in a line.
-#[derive(Default)]
-pub(crate) struct Duties {
-    /// The store does not know who has a socket here.
-    pub hold_all: bool,
-    /// A node is gone.
-    pub forsake: bool,
-    /// The store contradicts itself.
-    pub mend: bool,
+/// How often the store hears of sockets that were opened or closed.
+const TICK: Duration = Duration::from_millis(100);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Most visitors noticed as away in one call, of each kind.
+const SWEPT_MAX: u32 = 1_000;
+/// Tickets told of in one call.
+const TICKETS_AT_ONCE: usize = 500;
+/// After a failure, the next try waits so long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// When this node stops, its sockets have so long to close, so that their visitors are let go of.
+const STOP_WAIT: Duration = Duration::from_secs(3);
+
+/// What is left to do, and when.
+struct Rounds {
+    next_at: Instant,
+    sweep_at: Instant,
+    /// When to look for visitors whose node is gone.
+    forsake_at: Option<Instant>,
+    /// The last run failed; said once.
+    failing: bool,
+    /// How far the line had got at the last sweep. A node that has not seen that a second later
+    /// has lost the stream.
+    must_have_seen: Progress,
 }
 
-impl Duties {
-    /// Does all of it. What fails is done in the next round.
-    pub(crate) async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
-        release(room, line).await?;
-        if self.hold_all {
-            let watched = line.visitors(|visitors| visitors.watched());
-            if !watched.is_empty() {
-                info!(show = %line.show, visitors = watched.len(), "this node holds its visitors anew");
-            }
-            hold(room, line, &watched).await?;
-            self.hold_all = false;
+/// Keeps the store up to date about who is there, until this node lets go of the line.
+pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
+    let now = Instant::now();
+    let mut rounds = Rounds {
+        next_at: now,
+        sweep_at: now,
+        forsake_at: None,
+        failing: false,
+        must_have_seen: Progress::default(),
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = line.over.cancelled() => return,
+            () = room.shutdown.begun() => break,
+            _ = ticks.tick() => {}
         }
+        if Instant::now() < rounds.next_at {
+            continue;
+        }
+        match rounds.run(&room, &line).await {
+            Ok(()) => rounds.failing = false,
+            Err(error) => rounds.failed(&line, error),
+        }
+    }
+    // Whoever goes on by polling elsewhere must not count as held here.
+    let until = Instant::now() + STOP_WAIT;
+    while release(&room, &line).await.is_ok()
+        && line.visitors(|visitors| visitors.any_here())
+        && Instant::now() < until
+    {
+        ticks.tick().await;
+    }
+}
+
+impl Rounds {
+    async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        if Instant::now() >= self.sweep_at {
+            self.sweep_at = Instant::now() + SWEEP_EVERY;
+            self.sweep(room, line).await?;
+        }
+        release(room, line).await?;
         let unheld = line.visitors(|visitors| visitors.take_unheld());
         if let Err(error) = hold(room, line, &unheld).await {
-            self.hold_all = true;
+            let tickets = unheld.iter().map(|place| place.ticket);
+            line.visitors(|visitors| visitors.are_unheld(tickets));
             return Err(error);
         }
-        if self.mend {
-            let mended = room.store.mend(&line.keys).await?;
-            self.mend = false;
-            metrics::counter!("usher_line_mended_total").increment(mended);
-            warn!(show = %line.show, visitors = mended, "redis had lost a part of the line");
-        }
-        if self.forsake {
-            let forsaken = room.store.forsake(&line.keys).await?;
-            self.forsake = false;
-            metrics::counter!("usher_line_forsaken_total").increment(forsaken);
-            warn!(show = %line.show, visitors = forsaken, "a node is gone; its visitors have their grace");
+        if self.forsake_at.is_some_and(|at| Instant::now() >= at) {
+            let node_gone_after = room.settings.patience().node;
+            let forsaken = room.store.forsake(&line.keys, node_gone_after).await?;
+            self.forsake_at = None;
+            if forsaken > 0 {
+                metrics::counter!("usher_line_forsaken_total").increment(forsaken);
+                warn!(show = %line.show, visitors = forsaken, "their node is gone; they have their grace");
+            }
         }
         Ok(())
     }
+
+    fn failed(&mut self, line: &Line, error: LineError) {
+        metrics::counter!("usher_line_round_failed_total").increment(1);
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(show = %line.show, "presence is not told: {:#}", anyhow::Error::from(error));
+        }
+        self.next_at = Instant::now() + PAUSE_AFTER_FAILURE;
+    }
+
+    async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let patience = room.settings.patience();
+        let seen = line.seen();
+        let swept = room.store.sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node).await?;
+        let swept = match swept {
+            Told::Known(swept) => swept,
+            Told::Flushed => return recover::open_again(room, line).await,
+        };
+        line.heard();
+        line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
+        if swept.contradicts || swept.at < seen || line.differs(swept.at, swept.waiting) {
+            return give_up(room, line, &swept).await;
+        }
+        if line.seen() < self.must_have_seen {
+            metrics::counter!("usher_line_stream_lost_total").increment(1);
+            line.mark_stale();
+        }
+        self.must_have_seen = swept.at;
+        if swept.is_new {
+            // New to the store, or the store to us: other nodes may be, too, and come back first.
+            line.visitors(|visitors| visitors.all_unheld());
+            self.forsake_at = Some(Instant::now() + patience.node);
+        } else if swept.node_gone {
+            self.forsake_at = Some(Instant::now());
+        }
+        measure(line, &swept);
+        line.note_admitted(AdmittedSeen { active: swept.active, unsettled: swept.unsettled });
+        Ok(())
+    }
+}
+
+fn measure(line: &Line, swept: &Swept) {
+    let show = line.show.to_string();
+    metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
+    metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));
+    metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
+}
+
+/// Redis has lost a part of the line. What is left cannot be told from what was there, so the line
+/// begins anew, as after a loss of all of it.
+async fn give_up(room: &Room, line: &Line, swept: &Swept) -> Result<(), LineError> {
+    if room.store.give_up(&line.keys, swept.at.epoch).await? {
+        metrics::counter!("usher_line_partly_lost_total").increment(1);
+        warn!(show = %line.show, epoch = swept.at.epoch, "redis has lost a part of the line");
+    }
+    recover::open_again(room, line).await
 }
 
 /// Lets go of those whose sockets were closed.
@@ -75,6 +179,9 @@ async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
 /// Holds visitors who have a socket here, and puts those back into the line whom the store has
 /// lost.
 async fn hold(room: &Room, line: &Line, places: &[Place]) -> Result<(), LineError> {
+    if places.len() > TICKETS_AT_ONCE {
+        info!(show = %line.show, visitors = places.len(), "this node holds its visitors");
+    }
     for some in places.chunks(TICKETS_AT_ONCE) {
         let missing = touch(room, line, some).await?;
         let back = recover::find_out(room, line, &missing).await?;
@@ -102,4 +209,9 @@ async fn touch(
         (!waits).then(|| (place.clone(), whereabouts))
     });
     Ok(missing.collect())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
 }

@@ -19,9 +19,6 @@ use crate::{
     scripts::LineStore,
 };
 
-/// Tickets dealt with at a time.
-pub(crate) const TICKETS_AT_ONCE: usize = 500;
-
 /// Opens a line that Redis does not have, to its end even when the request that wanted it goes
 /// away. Any number of nodes may do so at once.
 pub(crate) async fn open(room: &Room, line: &Line) -> Result<(), LineError> {

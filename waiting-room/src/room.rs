@@ -22,6 +22,7 @@ use crate::{
     limits::Limits,
     line::Line,
     passes::Passes,
+    presence,
     scripts::{LineStore, NodeId},
     sockets::Sockets,
     tend::tend,
@@ -76,6 +77,7 @@ impl Room {
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
+                self.shutdown.spawn(presence::keep(Arc::clone(self), Arc::clone(&line)));
                 self.shutdown.spawn(desk::run(Arc::clone(self), Arc::clone(&line), asked));
                 line
             }

@@ -16,8 +16,8 @@ use crate::{
     spot::Spot,
 };
 
-/// Visitors that are looked at in one call, where all of them are.
-const SCANNED_AT_ONCE: usize = 1_000;
+/// Visitors that are looked at in one call, where those of a node that is gone are searched.
+const HELD_AT_ONCE: usize = 1_000;
 
 macro_rules! scripts {
     ($($name:ident = $file:literal;)+) => {$(
@@ -36,7 +36,7 @@ scripts! {
     TOUCH = "touch";
     RELEASE = "release";
     FORSAKE = "forsake";
-    MEND = "mend";
+    GIVE_UP = "give_up";
     LEAVE = "leave";
     USED = "used";
     ADMIT = "admit";
@@ -189,15 +189,18 @@ impl LineStore {
     }
 
     /// Makes the visitors absent whose node is gone; how many there were.
-    pub(crate) async fn forsake(&self, keys: &Keys) -> Result<u64, LineError> {
-        let nodes: Vec<String> =
-            self.query(redis::cmd("ZRANGE").arg(keys.nodes()).arg(0).arg(-1)).await?;
-        let (mut cursor, mut forsaken) = (0, 0);
+    pub(crate) async fn forsake(&self, keys: &Keys, node: Duration) -> Result<u64, LineError> {
+        let (mut cursor, mut forsaken) = (0_u64, 0);
         loop {
-            let (next, held) = self.scan("HSCAN", keys.held(), cursor).await?;
-            let orphans = held.chunks_exact(2).filter(|held| !nodes.contains(&held[1]));
-            let orphans: Vec<&String> = orphans.map(|held| &held[0]).collect();
-            forsaken += self.run_on(&FORSAKE, "forsake", keys, &orphans).await?;
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(keys.held()).arg(cursor).arg("COUNT").arg(HELD_AT_ONCE);
+            let (next, held): (u64, Vec<(String, String)>) = self.query(&scan).await?;
+            let mut call = with_keys(&FORSAKE, keys);
+            call.arg(ms(node)).arg(u8::from(next == 0));
+            for (ticket, _) in &held {
+                call.arg(ticket);
+            }
+            forsaken += self.run::<u64>("forsake", &call).await?;
             if next == 0 {
                 return Ok(forsaken);
             }
@@ -205,49 +208,9 @@ impl LineStore {
         }
     }
 
-    /// Mends what contradicts itself, because keys were lost; how many visitors it concerned.
-    pub(crate) async fn mend(&self, keys: &Keys) -> Result<u64, LineError> {
-        let mut mended = 0;
-        for (scan, key) in keys.of_waiting() {
-            let mut cursor = 0;
-            loop {
-                let (next, pairs) = self.scan(scan, key, cursor).await?;
-                let tickets: Vec<&String> = pairs.chunks_exact(2).map(|pair| &pair[0]).collect();
-                mended += self.run_on(&MEND, "mend", keys, &tickets).await?;
-                if next == 0 {
-                    break;
-                }
-                cursor = next;
-            }
-        }
-        Ok(mended)
-    }
-
-    /// Some members of a key, each followed by its value or score, and where to go on.
-    async fn scan(
-        &self,
-        scan: &str,
-        key: &str,
-        cursor: u64,
-    ) -> Result<(u64, Vec<String>), LineError> {
-        self.query(redis::cmd(scan).arg(key).arg(cursor).arg("COUNT").arg(SCANNED_AT_ONCE)).await
-    }
-
-    async fn run_on(
-        &self,
-        script: &Script,
-        name: &'static str,
-        keys: &Keys,
-        tickets: &[&String],
-    ) -> Result<u64, LineError> {
-        if tickets.is_empty() {
-            return Ok(0);
-        }
-        let mut call = with_keys(script, keys);
-        for ticket in tickets {
-            call.arg(ticket);
-        }
-        self.run(name, &call).await
+    /// Gives up a line of which a part was lost; whether this is news.
+    pub(crate) async fn give_up(&self, keys: &Keys, epoch: u32) -> Result<bool, LineError> {
+        self.run("give_up", with_keys(&GIVE_UP, keys).arg(epoch)).await
     }
 
     /// Gives a place back.

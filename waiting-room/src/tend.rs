@@ -1,5 +1,6 @@
-//! Tending a line: letting visitors in, noticing who is away, keeping those who watch here present.
-//! Every node does it for every line; the scripts make the sum exact.
+//! Tending a line: letting visitors in, writing down whom, and freeing what passes took. Every node
+//! does it for every line; the scripts make the sum exact. Who is there is looked after beside it,
+//! by [`presence`](crate::presence).
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,8 +15,7 @@ use crate::{
     LineError, admitted,
     answers::Told,
     gate::Gate,
-    line::{Line, Progress},
-    presence::Duties,
+    line::{AdmittedSeen, Line},
     recover,
     room::Room,
     spot::Spot,
@@ -26,7 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// How often admission runs at most. A bucket that is full loses what flows in: it is emptied four
 /// times in the time it takes to fill.
 const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// How often passes that were used give their slots back, and what other nodes left undone is done.
+const FREE_EVERY: Duration = Duration::from_secs(1);
 /// Most visitors let in, or dealt with, in one call of a script.
 const BATCH: u32 = 1_000;
 /// A line is tended so long after its sale is over, for those who ask once more.
@@ -36,10 +37,8 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// What is left to do, and when.
 struct Rounds {
-    sweep_at: Instant,
+    free_at: Instant,
     admit_at: Instant,
-    duties_at: Instant,
-    duties: Duties,
     ended_at: Option<Instant>,
     /// Passes that were used before this have given their slots back.
     used_until: Option<DateTime<Utc>>,
@@ -47,24 +46,18 @@ struct Rounds {
     failing: bool,
     /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
     unlogged: Vec<Spot>,
-    /// How far the line had got at the last sweep. A node that has not seen that a second later
-    /// has lost the stream.
-    must_have_seen: Progress,
 }
 
 /// Tends a line until its sale has long been over, or the shutdown begins.
 pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
-        sweep_at: now,
+        free_at: now,
         admit_at: now,
-        duties_at: now,
-        duties: Duties::default(),
         ended_at: None,
         used_until: None,
         failing: false,
         unlogged: Vec::new(),
-        must_have_seen: Progress::default(),
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,19 +109,15 @@ impl Rounds {
         }
         let later = Instant::now() + PAUSE_AFTER_FAILURE;
         self.admit_at = later;
-        self.sweep_at = later;
-        self.duties_at = later;
+        self.free_at = later;
     }
 
     async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
         let now = Instant::now();
-        if now >= self.sweep_at {
-            self.sweep_at = now + SWEEP_EVERY;
-            self.sweep(room, line).await?;
-        }
-        if now >= self.duties_at {
-            self.duties.run(room, line).await?;
+        if now >= self.free_at {
+            self.free_at = now + FREE_EVERY;
+            self.look_after_admitted(room, line).await?;
         }
         if now >= self.admit_at {
             self.record(room, line).await?;
@@ -189,44 +178,17 @@ impl Rounds {
         Ok(())
     }
 
-    async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
-        let patience = room.settings.patience();
-        let seen_before = line.seen();
-        let swept = room.store.sweep(line.show, &line.keys, patience, BATCH, room.node).await?;
-        let swept = match swept {
-            Told::Known(swept) => swept,
-            Told::Flushed => return recover::open_again(room, line).await,
-        };
-        line.heard();
-        line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
-        if line.seen() < self.must_have_seen {
-            metrics::counter!("usher_line_stream_lost_total").increment(1);
-            line.mark_stale();
-        }
-        // Under a new epoch the store may have lost anything.
-        self.duties.hold_all |= swept.is_new || swept.at.epoch != self.must_have_seen.epoch;
-        self.must_have_seen = swept.at;
-        if swept.at < seen_before || line.differs(swept.at, swept.waiting) {
-            metrics::counter!("usher_line_partly_lost_total").increment(1);
-            warn!(show = %line.show, "redis has lost visitors; they go back to the line");
-            line.mark_stale();
-            self.duties.hold_all = true;
-        }
-        self.duties.forsake |= swept.node_gone;
-        self.duties.mend |= swept.contradicts;
-        let show = line.show.to_string();
-        metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
-        metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));
-        metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
-        if swept.active > 0 {
+    /// Finishes what a node began that died in between, and frees what used passes took.
+    async fn look_after_admitted(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let AdmittedSeen { active, unsettled } = line.take_admitted();
+        if active > 0 {
             self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
         }
-        if swept.unsettled.is_empty() {
+        if unsettled.is_empty() {
             return Ok(());
         }
-        metrics::counter!("usher_line_admitted_again_total")
-            .increment(swept.unsettled.len() as u64);
-        record(room, line, &swept.unsettled).await
+        metrics::counter!("usher_line_admitted_again_total").increment(unsettled.len() as u64);
+        record(room, line, &unsettled).await
     }
 }
 
@@ -243,9 +205,4 @@ async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineErro
     let news = room.store.settle(&line.keys, admissions).await?;
     metrics::counter!("usher_line_admitted_total").increment(news);
     Ok(())
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
-fn float(count: u64) -> f64 {
-    count as f64
 }

@@ -14,7 +14,8 @@ use crate::{forecast::Told, line::Signal, promise::Promise, spot::Spot};
 /// might see the number a stale node told them rise.
 const POLLERS_MAX: usize = 200_000;
 
-/// Who has a socket is bounded by the listener's connections.
+/// Bounded by the listener's connections, [`POLLERS_MAX`], and those who closed a socket since the
+/// store was last reached.
 #[derive(Default)]
 pub(crate) struct Visitors {
     known: HashMap<TicketId, Box<Visitor>>,
@@ -87,14 +88,14 @@ impl Visitors {
         Some((visitor.spot.place.account, visitor.waits().then_some(&visitor.told)))
     }
 
-    /// The places whose sockets are here and that wait still.
-    pub(crate) fn watched(&self) -> Vec<Place> {
-        let here = self.known.values().filter(|visitor| visitor.is_here());
-        here.map(|visitor| visitor.spot.place.clone()).collect()
+    /// Notes that the store may know of nobody who has a socket here.
+    pub(crate) fn all_unheld(&mut self) {
+        let here = self.known.iter().filter(|(_, visitor)| visitor.is_here());
+        self.unheld.extend(here.map(|(ticket, _)| *ticket));
     }
 
     /// Notes that the store counts these as held by no node.
-    pub(crate) fn are_let_go(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
+    pub(crate) fn are_unheld(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let here = |ticket: &TicketId| known.get(ticket).is_some_and(|visitor| visitor.is_here());
         self.unheld.extend(tickets.into_iter().filter(here));
@@ -105,6 +106,11 @@ impl Visitors {
         let tickets = std::mem::take(&mut self.unheld).into_iter();
         let here = tickets.filter_map(|ticket| self.known.get(&ticket));
         here.filter(|visitor| visitor.is_here()).map(|visitor| visitor.spot.place.clone()).collect()
+    }
+
+    /// Whether anybody waits with a socket here.
+    pub(crate) fn any_here(&self) -> bool {
+        self.known.values().any(|visitor| visitor.is_here())
     }
 
     /// Takes those of whom the store must hear that they have no socket here any more.

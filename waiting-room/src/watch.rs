@@ -44,7 +44,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Watches a place that was found. The first frames are there at once.
+    /// Watches a place that was found. The first frames follow at once.
     pub(crate) fn start(room: Arc<Room>, line: Arc<Line>, found: Found) -> Self {
         let open_socket = room.sockets.enter(found.place.account);
         let (spot, signal) = match found.life {

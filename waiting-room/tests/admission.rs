@@ -1,6 +1,7 @@
 //! Letting visitors in.
 
 use contract::api::line::PlaceState;
+use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
 use store::testing::eventually;
 
@@ -157,11 +158,17 @@ async fn a_visitor_whom_a_dying_node_took_from_the_line_is_admitted_by_another()
     let visitor = stage.join(0, show).await;
     let mut redis = stage.redis.clone();
     let ticket = visitor.ticket.to_string();
+    let rank: u64 = redis.zscore(Stage::key(show, "line"), &ticket).await.unwrap();
+    let head = Stage::key(show, "head");
+    let seq: u64 = redis.hget(&head, "seq").await.unwrap();
+    let told = [("e", 1), ("s", seq + 1), ("g", rank)];
     let mut died = redis::pipe();
+    died.atomic();
     for zset in ["line", "ready", "seen"] {
         died.zrem(Stage::key(show, zset), &ticket);
     }
     died.zadd(Stage::key(show, "admitting"), &ticket, 1);
+    died.hset(&head, "seq", seq + 1).xadd(Stage::key(show, "changes"), "*", &told);
     let () = died.query_async(&mut redis).await.unwrap();
     stage.until(0, &visitor, PlaceState::Admitted).await;
     assert_eq!(stage.admitted(show).await, [visitor.ticket]);

@@ -155,7 +155,7 @@ impl Stage {
     }
 
     pub(crate) async fn with(nodes: usize, change: impl Fn(&mut LineSettings)) -> Self {
-        Self::build(nodes, change, None).await
+        Self::build(nodes, change, 10_000, None).await
     }
 
     /// Nodes for thousands of sockets.
@@ -166,12 +166,18 @@ impl Stage {
 
     /// One node, whose sockets take so few bytes that a client does not read.
     pub(crate) async fn with_send_buffer(bytes: u32) -> Self {
-        Self::build(1, |_| (), Some(bytes)).await
+        Self::build(1, |_| (), 10_000, Some(bytes)).await
+    }
+
+    /// One node that takes so many connections at once.
+    pub(crate) async fn with_connections(at_most: usize) -> Self {
+        Self::build(1, |_| (), at_most, None).await
     }
 
     async fn build(
         nodes: usize,
         change: impl Fn(&mut LineSettings),
+        connections_max: usize,
         send_buffer: Option<u32>,
     ) -> Self {
         let slot = Slot::take().await;
@@ -187,7 +193,7 @@ impl Stage {
         };
         change(&mut line);
         let http = Http {
-            connections_max: 10_000,
+            connections_max,
             trusted_proxies: Vec::new(),
             allowed_origins: vec!["https://tickets.example".into()],
         };

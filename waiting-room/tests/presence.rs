@@ -98,11 +98,27 @@ async fn visitors_of_a_node_that_is_gone_are_skipped_and_come_back_to_their_plac
     let (theirs, other) = (stage.join(0, show).await, stage.join(1, show).await);
     let _lost = stage.watch(0, &theirs).await;
     let mut behind = stage.watch(1, &other).await;
-    let gone = is_held(&stage, &theirs).await;
+    let node = is_held(&stage, &theirs).await;
+    is_held(&stage, &other).await;
     ends_leniency(&stage, show).await;
+    // In good order, it lets go of them before.
     stage.stop_node(0);
+    eventually("they are let go of", SOON, || async {
+        (holder(&stage, &theirs).await.is_none() && is_in(&stage, "seen", &theirs).await)
+            .then_some(())
+    })
+    .await;
+    // Without, they are left as they were.
+    let ticket = theirs.ticket.to_string();
+    let () = redis::pipe()
+        .atomic()
+        .hset(Stage::key(show, "held"), &ticket, &node)
+        .zrem(Stage::key(show, "seen"), &ticket)
+        .zadd(Stage::key(show, "nodes"), &node, 1)
+        .query_async(&mut stage.redis.clone())
+        .await
+        .unwrap();
     eventually("they are absent", SOON, || async {
-        falls_silent(&stage, show, &gone).await;
         is_in(&stage, "absent", &theirs).await.then_some(())
     })
     .await;

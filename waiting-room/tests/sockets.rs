@@ -216,3 +216,26 @@ async fn a_node_that_stops_says_so() {
     stage.stop_node(0);
     assert_eq!(socket.close_code().await, 1001);
 }
+
+#[tokio::test]
+async fn a_node_with_as_many_sockets_as_it_can_hold_still_answers() {
+    // Two of 64 are kept free; clients of the test keep one or two connections alive.
+    let stage = Stage::with_connections(64).await;
+    let show = stage.show(Plan::default()).await;
+    let mut sockets = Vec::new();
+    let refused = loop {
+        let visitor = stage.join(0, show).await;
+        let query = format!("?placeTicket={}", visitor.place_ticket);
+        match stage.connect(0, &visitor, &query, &[]).await {
+            Ok(socket) => sockets.push(socket),
+            Err(status) => break status,
+        }
+        assert!(sockets.len() <= 64, "sockets count as connections");
+    };
+    assert_eq!(refused, 503);
+    assert!(sockets.len() > 50, "{} sockets", sockets.len());
+    let visitor = stage.join(0, show).await;
+    assert_eq!(stage.look(0, &visitor).await.state, PlaceState::Waiting);
+    sockets.truncate(40);
+    eventually("there is room again", SOON, || stage.try_watch(0, &visitor)).await;
+}

@@ -15,7 +15,7 @@ struct Settings {
     /// A node of the waiting room, such as `http://127.0.0.1:8082`; once for each.
     #[arg(long = "node")]
     nodes: Vec<String>,
-    /// The address of this machine that connections are made from, such as 127.0.1.1.
+    /// The address of this machine that connections are made from, such as 127.1.0.1.
     #[arg(long)]
     from: Option<IpAddr>,
 }

@@ -24,6 +24,9 @@ use crate::{Service, Shutdown, config::Http, service::Dependency, telemetry};
 const HEADERS_WAIT: Duration = Duration::from_secs(5);
 /// A request has this long from its headers to the start of its answer; `Prefer: wait` is 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
+/// One of so many connections is kept free of sockets that stay open, so that a node that is full
+/// still answers requests.
+const KEPT_FREE: usize = 32;
 /// A dependency has this long to answer a readiness check.
 const CHECK_WAIT: Duration = Duration::from_secs(2);
 
@@ -49,7 +52,7 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
             },
         };
         let _ = socket.set_nodelay(true);
-        let connection = Connection::new(permit);
+        let connection = Connection::new(permit, http.connections_max / KEPT_FREE);
         let (router, stop) = (router.clone(), shutdown.clone());
         shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, router, stop));
     }
@@ -59,17 +62,23 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
 /// WebSocket, keeps a clone of it.
 #[derive(Clone)]
 pub struct Connection {
-    _open: Arc<Open>,
+    open: Arc<Open>,
 }
 
 struct Open {
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
+    kept_free: usize,
 }
 
 impl Connection {
-    fn new(permit: OwnedSemaphorePermit) -> Self {
+    fn new(permit: OwnedSemaphorePermit, kept_free: usize) -> Self {
         metrics::gauge!("usher_http_connections").increment(1.0);
-        Self { _open: Arc::new(Open { _permit: permit }) }
+        Self { open: Arc::new(Open { permit, kept_free }) }
+    }
+
+    /// Whether there is room for it to stay open for as long as its client likes.
+    pub(super) fn may_stay(&self) -> bool {
+        self.open.permit.semaphore().available_permits() >= self.open.kept_free
     }
 }
 

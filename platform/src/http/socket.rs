@@ -29,12 +29,20 @@ const READ_BUFFER_BYTES: usize = 1024;
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A client may send so many frames a second.
 const FRAMES_PER_SECOND_MAX: u32 = 5;
+/// How often a client is asked for a sign of life.
+pub const PING_EVERY: Duration = Duration::from_secs(20);
+/// Without one for so long, the client is gone.
+pub const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// A client that takes no frame for so long is too slow.
-const SEND_WAIT: Duration = Duration::from_secs(5);
+pub const SEND_WAIT: Duration = Duration::from_secs(5);
 /// A client that was too slow has so long to read on and find out why it was dropped.
 const SLOW_LINGER: Duration = Duration::from_secs(30);
 /// After a close frame, the client has so long to close too, or to read at least.
 const LINGER: Duration = Duration::from_secs(1);
+/// A client that finds the node full should come back after so many seconds.
+const RETRY_AFTER_S: u64 = 2;
+/// Both sides agree that it is over: nobody looks for a reason.
+const NORMAL: u16 = 1000;
 /// Frames that are still read, and thrown away, after a close frame: a flood is not worth more.
 const DRAINED_MAX: usize = 100;
 
@@ -56,7 +64,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 }
 
 impl Asked {
-    /// A socket for a page we know, or for no page; 426 with what to do `instead`, 403.
+    /// A socket for a page we know, or for no page; else 426 with what to do `instead`, 403, or 503
+    /// where the node is full.
     pub fn allowed(
         self,
         headers: &HeaderMap,
@@ -69,6 +78,11 @@ impl Asked {
         if !origin_is_allowed(headers, door) {
             let detail = "pages of this origin may not open sockets here";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
+        }
+        if !self.connection.may_stay() {
+            metrics::counter!("usher_http_sockets_refused_total").increment(1);
+            let detail = "this node has as many sockets open as it can; connect again";
+            return Err(ApiError::unavailable("NODE_FULL", detail, RETRY_AFTER_S));
         }
         Ok((upgrade, self.connection))
     }
@@ -149,7 +163,7 @@ pub async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
             }
         }
     };
-    if timeout(LINGER, drained).await.is_ok() {
+    if timeout(LINGER, drained).await.is_ok() && code != NORMAL {
         sleep(LINGER / 4).await;
     }
 }

@@ -60,7 +60,9 @@ impl Stampedes {
         for n in 0..count {
             let name = format!("stampede-{}", n + 1);
             let mut arguments = arguments.clone();
-            arguments.push(format!("--from={}", address(n)));
+            if count > 1 {
+                arguments.push(format!("--from={}", address(n)));
+            }
             let mut running = fleet.start("stampede", &name, &[], &arguments)?;
             let orders = running.child.stdin.take().context("standard input is a pipe")?;
             let out = running.child.stdout.take().context("standard output is a pipe")?;

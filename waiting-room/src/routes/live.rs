@@ -39,7 +39,7 @@ use crate::{room::Room, watch::Watch};
         (status = 403, body = Problem, description = "ORIGIN_REFUSED"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
         (status = 426, body = Problem, description = "UPGRADE_REQUIRED"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+        (status = 503, body = Problem, description = "LINE_UNAVAILABLE, NODE_FULL"),
     ),
     security(("bearer" = []), ())
 )]

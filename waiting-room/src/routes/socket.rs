@@ -1,22 +1,14 @@
 //! One open socket: frames out, at most one on its way; very little in.
 
-use std::time::Duration;
-
 use axum::{
     body::Bytes,
     extract::ws::{Message, WebSocket},
 };
 use contract::api::line::{LineFrame, VisitorFrame, close};
-use platform::http::socket::{Pace, end, refusal};
+use platform::http::socket::{PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX, end, refusal};
 use tokio::time::{Instant, timeout};
 
 use crate::watch::{Next, Watch};
-
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A client that answers no ping for so long is gone.
-const SILENCE_MAX: Duration = Duration::from_mins(1);
-/// A client that takes no frame for so long is too slow.
-const SEND_WAIT: Duration = Duration::from_secs(5);
 
 /// Why a socket is closed: a code and a reason, or nothing where the client is gone already.
 type End = Option<(u16, &'static str)>;
@@ -52,10 +44,10 @@ impl Talk {
     async fn talk(&mut self) -> End {
         loop {
             let message = tokio::select! {
-                next = self.watch.next(self.ping_at) => match next {
+                next = self.watch.next(self.ping_at.min(self.heard_at + SILENCE_MAX)) => match next {
                     Some(Next::Frame(frame)) => text(&frame),
                     Some(Next::End(code, reason)) => return Some((code, reason)),
-                    None if self.heard_at.elapsed() > SILENCE_MAX => return None,
+                    None if self.heard_at.elapsed() >= SILENCE_MAX => return None,
                     None => {
                         self.ping_at = Instant::now() + PING_EVERY;
                         Message::Ping(Bytes::new())

@@ -26,7 +26,7 @@ if max_active > 0 then
   local taken = redis.call('ZCOUNT', active, '(' .. text(now), '+inf') + redis.call('ZCARD', admitting)
   free = math.min(free, max_active - taken)
 end
-local gone, lost = {}, {}
+local gone = {}
 if free > 0 then
   for _, ticket in ipairs(redis.call('ZRANGE', ready, 0, free - 1)) do
     local rank = take_out(ticket)
@@ -37,9 +37,6 @@ if free > 0 then
       answer[#answer + 1] = ticket
       answer[#answer + 1] = record
       tokens = tokens - 1
-    elseif rank then
-      -- The store has lost whose place it was; the node that has a socket of it knows.
-      lost[#lost + 1] = ticket
     end
     gone[#gone + 1] = rank
   end
@@ -48,5 +45,4 @@ end
 redis.call('HSET', bucket, 'tokens', string.format('%.6f', math.floor(tokens * 1e6) / 1e6),
   'at', string.format('%.3f', now))
 if #gone > 0 then tell(mark[1], 'g', table.concat(gone, ' ')) end
-if #lost > 0 then tell(mark[1], 'r', table.concat(lost, ' ')) end
 return answer

@@ -4,9 +4,11 @@
 --      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
 --      6 ms of silence after which a node is gone
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
---      this node was not known, so that nobody counts as held by it, '1' where a node is gone and
---      its visitors must be forsaken, '1' where the keys contradict each other because some were
---      lost, and must be mended, then ticket and record of each admission to be done again}.
+--      this node was not known, so that it holds nobody, '1' where a node is gone and its visitors
+--      must be forsaken, '1' where the keys contradict each other, then ticket and record of each
+--      admission to be done again}. Everybody in the line has a record and an account, and is
+--      either ready, by being held or by having been heard of, or absent; where that is not so, a
+--      part was lost.
 -- Atomic, because a visitor may come back at the same moment.
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
@@ -28,7 +30,7 @@ redis.call('ZADD', nodes, text(now), ARGV[5])
 
 local gone, expired, nodes_gone = {}, {}, 0
 if now >= lenient_until then
-  nodes_gone = redis.call('ZREMRANGEBYSCORE', nodes, '-inf', '(' .. text(now - tonumber(ARGV[6])))
+  nodes_gone = redis.call('ZCOUNT', nodes, '-inf', '(' .. text(now - tonumber(ARGV[6])))
   local silent = redis.call('ZRANGEBYSCORE', seen, '-inf', text(now - absent_ms), 'WITHSCORES',
     'LIMIT', 0, batch)
   for i = 1, #silent, 2 do

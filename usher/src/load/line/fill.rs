@@ -7,8 +7,8 @@ use loadtest::stampede::Order;
 
 use super::{super::figures::Joins, Run, Window};
 
-/// Joins, and handshakes, that one stampede has on the way at once.
-const AT_ONCE: usize = 32;
+/// Joins, and handshakes, that all stampedes together have on the way at once.
+const AT_ONCE: usize = 256;
 /// With fewer than this there is nothing to look at.
 const ENOUGH_PERCENT: u64 = 95;
 /// Redis's own rate is measured so long.
@@ -22,14 +22,15 @@ impl Run {
         // Side by side with the joins, on the same machine in the same state.
         let redis_alone = self.store.own_rate(OWN_RATE_TIME).await?;
         self.screen.say(&format!("fill: {missing} join, to be {watchers}"));
-        let join = |(first, tokens)| Order::Join { first, tokens, at_once: AT_ONCE };
+        let at_once = AT_ONCE.div_ceil(self.stampedes.len());
+        let join = |(first, tokens)| Order::Join { first, tokens, at_once };
         let orders = self.shares(missing).into_iter().map(join).collect();
         let window = Window::open(self).await?;
         let heard = self.stampedes.order(orders, &mut self.screen).await?;
         let joins = Joins::of(heard.joined, redis_alone, window.close(self).await?);
         self.screen
             .say(&format!("fill: {:.0} joined a second; they open sockets", joins.per_second));
-        let orders = (0..self.stampedes.len()).map(|_| Order::Open { at_once: AT_ONCE }).collect();
+        let orders = (0..self.stampedes.len()).map(|_| Order::Open { at_once }).collect();
         self.stampedes.order(orders, &mut self.screen).await?;
         self.check()?;
         let counts = self.stampedes.count(&mut self.screen).await?;
