@@ -294,6 +294,18 @@ impl System {
     }
 }
 
+/// How much a counter of this process has come to; nothing where it never counted.
+pub(crate) fn counted(name: &str) -> u64 {
+    let metrics = platform::telemetry::render();
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    value.map_or(0, |value| value.parse().expect("a whole number"))
+}
+
+/// How often this process took a rare path.
+pub(crate) fn times_taken(path: &str) -> u64 {
+    counted(&format!("usher_rare_paths_total{{path=\"{path}\"}}"))
+}
+
 /// A key nobody used.
 pub(crate) fn fresh_key() -> String {
     Uuid::new_v4().to_string()

@@ -5,9 +5,11 @@
 
 mod harness;
 mod witness;
+mod forge;
 mod journey;
 mod bookings;
 mod locks;
+mod ledger;
 mod events;
 mod poison;
 mod bad_input;

@@ -1,75 +1,90 @@
 //! What breaks those who handle it: found, set apart, answered; its neighbours never notice.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use contract::{
-    BookingId, TierCode,
     access::Role,
-    booking::{Kind, Wish},
-    booking_id::{Asked, BookingIds},
-    message::{BookingRequested, Envelope},
-    topology::{Partition, REQUESTS},
+    booking::Wish,
+    message::BookingRequested,
+    topology::{DELIVERY_LIMIT, PARKED, Partition, REQUESTS},
 };
+use lapin::types::FieldTable;
 use platform::{
     Shutdown,
-    broker::{self, Broker, Publisher, Session, times_returned},
+    broker::{self, Broker, Publisher, Session, ack_all, times_returned},
 };
-use store::testing::{Slot, eventually};
+use reqwest::Method;
+use serde_json::json;
+use store::testing::Slot;
 
-use crate::harness::{Plan, SOON, System};
+use crate::{
+    forge::{Forge, outcome},
+    harness::{Plan, SOON, System, fresh_key, times_taken},
+    witness::Witness,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booking_that_breaks_its_batch_is_refused_and_its_neighbours_are_sold() {
     let system = System::start().await;
     let show = system.show(Plan::default()).await;
     let (account, _) = system.account(Role::User).await;
-    let tier: TierCode = "STANDARD".parse().unwrap();
-    let ids = BookingIds::new(&system.slot.master_key());
-    let request = |key: &str| {
-        let (kind, wish) = (Kind::Order, Wish::BestAvailable(1));
-        let asked = Asked { account, show, tier: &tier, kind, wish: &wish, key };
-        BookingRequested {
-            booking_id: ids.derive(&asked),
-            account_id: account,
-            kind,
-            wish,
-            idempotency_key: Some(key.to_owned()),
-            ticket_id: None,
-            deadline: platform::clock::now() + Duration::from_mins(10),
-            traceparent: None,
-            attempt: 0,
-        }
-    };
+    let (witness, forge) = (Witness::of(&system, show).await, Forge::new(&system, show, account));
+    let one = |key: &str| forge.with_key(Wish::BestAvailable(1), key);
     // Postgres takes no NUL in a text.
-    let bookings = vec![request("a"), request("poison\0"), request("b"), request("c")];
-    let asked: Vec<BookingId> = bookings.iter().map(|booking| booking.booking_id).collect();
-    let envelope = Envelope { v: 1, show_id: show, tier: tier.clone(), bookings };
-    let shutdown = Shutdown::default();
-    let mut link = Broker::connect(&system.slot.amqp_url, "test", &shutdown).unwrap();
-    link.link_soon().await.expect("the broker is there");
-    let key = Partition { show, tier }.routing_key();
-    Publisher::new(link).publish(REQUESTS, &key, &envelope.encode()).await.unwrap();
+    let bookings = vec![one("a"), one("poison\0"), one("b"), one("c")];
+    witness.publish(&forge.envelope(bookings.clone()), FieldTable::default()).await;
 
-    for (booking, expected) in asked.into_iter().zip(["", "INTERNAL", "", ""]) {
-        let reason = eventually("the booking has an outcome", SOON, async || {
-            sqlx::query_scalar::<_, Option<String>>(
-                "select reason::text from bookings where booking_id = $1",
-            )
-            .bind(booking.0)
-            .fetch_optional(&system.pool)
-            .await
-            .unwrap()
-        })
-        .await;
+    for (booking, expected) in bookings.iter().zip(["", "INTERNAL", "", ""]) {
+        let (_, reason) = outcome(&system, booking.booking_id).await;
         assert_eq!(reason.unwrap_or_default(), expected);
     }
+    // Once from its batch, and once for each of the attempts that it is given alone.
+    assert_eq!(times_taken("poison parked"), 5);
+    assert_eq!(times_taken("parked booking refused"), 1);
     assert!(system.audit(&[]).await.is_clean());
-    assert!(shutdown.finish(SOON).await);
     system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_delivery_says_how_often_it_came_back() {
+async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (account, token) = system.account(Role::User).await;
+    let (witness, forge) = (Witness::of(&system, show).await, Forge::new(&system, show, account));
+    let (parked, unreadable) = (fresh_key(), fresh_key());
+    let one = |key: &str| forge.with_key(Wish::BestAvailable(1), key);
+    let two = |key: &str| forge.with_key(Wish::BestAvailable(2), key);
+    let tired = BookingRequested { attempt: 4, ..one(&parked) };
+    witness.park(&forge.envelope(vec![tired.clone()])).await;
+    let strange = one(&unreadable);
+    witness.publish(&forge.versioned(9, vec![strange.clone()]), FieldTable::default()).await;
+
+    for (key, refused) in [(&parked, &tired), (&unreadable, &strange)] {
+        assert_eq!(outcome(&system, refused.booking_id).await.1.as_deref(), Some("INTERNAL"));
+        let other = two(key);
+        witness.publish(&forge.envelope(vec![other.clone()]), FieldTable::default()).await;
+        let (_, reason) = outcome(&system, other.booking_id).await;
+        assert_eq!(reason.as_deref(), Some("IDEMPOTENCY_KEY_REUSED"));
+        let headers = [("idempotency-key", key.as_str()), ("prefer", "wait=10")];
+        let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+        let again =
+            system.call(Method::POST, "/api/v1/bookings", Some(&token), &headers, Some(body)).await;
+        assert_eq!(again.body["bookingId"], refused.booking_id.to_string(), "{again:?}");
+        assert_eq!(again.body["reason"], "INTERNAL", "{again:?}");
+    }
+    // A key that was given out already stays where it is.
+    let taken = fresh_key();
+    witness.publish(&forge.envelope(vec![one(&taken)]), FieldTable::default()).await;
+    assert_eq!(outcome(&system, one(&taken).booking_id).await.0, "ALLOCATED");
+    let late = BookingRequested { attempt: 4, ..two(&taken) };
+    witness.park(&forge.envelope(vec![late.clone()])).await;
+    assert_eq!(outcome(&system, late.booking_id).await.1.as_deref(), Some("INTERNAL"));
+    system.stop().await;
+}
+
+/// The net below all others: what ends every consumer before it can set it apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_back_too_often_is_parked_by_the_broker_and_not_dropped() {
     let slot = Slot::take().await;
     let shutdown = Shutdown::default();
     let mut connection = Broker::connect(&slot.amqp_url, "test", &shutdown).unwrap();
@@ -79,14 +94,27 @@ async fn a_delivery_says_how_often_it_came_back() {
     broker::declare_base(&channel).await.unwrap();
     broker::declare_requests(&channel, &partition).await.unwrap();
     let publisher = Publisher::new(connection);
-    publisher.publish(REQUESTS, &partition.routing_key(), b"again and again").await.unwrap();
-    for times in 0..4 {
+    let (key, body) = (partition.routing_key(), fresh_key());
+    publisher.publish(REQUESTS, &key, body.as_bytes()).await.unwrap();
+    for times in 0..=DELIVERY_LIMIT {
         let opened = Session::open(Arc::clone(&link), &partition.queue(), 1).await;
         let mut session = opened.unwrap();
         let delivery = session.next().await.expect("it comes back");
         assert_eq!((times_returned(&delivery), delivery.redelivered), (times, times > 0));
         session.close().await;
     }
+    let mut parked = Session::open(link, PARKED, 1).await.unwrap();
+    let found = async {
+        loop {
+            let delivery = parked.next().await.expect("the session goes on");
+            assert!(ack_all(&delivery).await);
+            if delivery.data == body.as_bytes() {
+                return delivery.routing_key;
+            }
+        }
+    };
+    let found = tokio::time::timeout(SOON, found).await.expect("it is parked");
+    assert_eq!(found.as_str(), key, "it still says where it belongs");
     broker::delete_requests(&channel, &partition).await.unwrap();
     assert!(shutdown.finish(SOON).await);
 }

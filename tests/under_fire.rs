@@ -6,13 +6,16 @@ use std::{
 };
 
 use nemesis::{
-    control, failpoints, report,
+    control, failpoints, rare, report,
     run::{Script, Theatre},
+    sale::Halls,
 };
 
 const LENGTH: Duration = Duration::from_secs(14);
 const SEATS: u32 = 80;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
+/// A fault may miss what it is meant for.
+const ROUNDS_MAX: u64 = 3;
 
 /// Where logs and histories of a test stay when it fails.
 fn folder(name: &str) -> PathBuf {
@@ -36,9 +39,27 @@ async fn nothing_is_sold_twice_lost_invented_or_changed_whatever_dies() {
     eprintln!("{}", report::rare_paths(&rare));
     theatre.close().await.expect("it stops");
     assert!(red.is_empty(), "./dev chaos --short --seed {}; see {}", red[0], folder.display());
-    for path in ["redelivery deduplicated", "generation rebuilt", "decided without redis"] {
-        assert!(rare.get(path).is_some_and(|n| *n > 0), "never taken: {path}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rare_path_is_taken_and_nothing_comes_of_it() {
+    let folder = folder("rare-paths");
+    let theatre = Theatre::open(&folder, false, &[]).await.expect("it starts");
+    let (length, halls) = (rare::ALL_TAKE, Halls::Several);
+    let mut untaken = theatre.rare.missing();
+    for seed in 1..=ROUNDS_MAX {
+        let script = Script { seed, length, seats: SEATS, halls, faults: rare::faults() };
+        let verdict = theatre.run(&script).await.expect("it runs");
+        eprintln!("{}", report::line(&verdict));
+        assert!(verdict.is_green(), "see {}", folder.display());
+        untaken = theatre.rare.missing();
+        if untaken.is_empty() {
+            break;
+        }
     }
+    eprintln!("{}", report::rare_paths(&theatre.rare.counts()));
+    theatre.close().await.expect("it stops");
+    assert!(untaken.is_empty(), "never taken: {untaken:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

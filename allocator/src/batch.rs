@@ -90,7 +90,7 @@ impl Ledger {
             }
         };
         office.events.notify_one();
-        count(&self.partition, &decided);
+        count(&self.partition, requests.len(), &decided);
         // The locks of winners are looked at as their events go out.
         let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
         let lost: Given = locked.into_iter().filter(|given| !won.contains(given)).collect();
@@ -173,7 +173,9 @@ impl Ledger {
         if version == self.version {
             return Ok(());
         }
-        for change in partitions::changes_after(tx, &self.partition, self.version).await? {
+        let changes =
+            partitions::changes_between(tx, &self.partition, self.version, version).await?;
+        for change in changes {
             self.map.free(&change.freed);
             self.map.claim(&change.claimed);
         }
@@ -277,7 +279,9 @@ fn won(decided: &[Decided]) -> Given {
     seats.flatten().collect()
 }
 
-fn count(partition: &Partition, decided: &[Decided]) {
+fn count(partition: &Partition, n_requests: usize, decided: &[Decided]) {
+    let n_repeated = u64::try_from(n_requests - decided.len()).unwrap_or(u64::MAX);
+    metrics::counter!("usher_redelivered_total").increment(n_repeated);
     let mut reasons: HashMap<Option<Reason>, u64> = HashMap::new();
     for d in decided {
         let reason = match &d.outcome {
@@ -318,6 +322,7 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
         StoreError::Contended(_) => Failure::Again,
         StoreError::Unavailable(_) => Failure::Wait,
         StoreError::StaleEpoch => Failure::Displaced,
+        StoreError::ChangesMissing { .. } => Failure::Reload,
         // Another writer of outcomes, or of the same pass or key, came between: look again.
         StoreError::Constraint { constraint, .. }
             if constraint.starts_with("bookings_")

@@ -60,7 +60,6 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     let mut decided = Vec::with_capacity(requests.len());
     for request in requests {
         if !desk.seen.insert(request.booking_id) {
-            metrics::counter!("usher_redelivered_total").increment(1);
             continue;
         }
         let (outcome, idempotency_key) = desk.weigh(request);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use contract::{
     booking::Reason,
+    booking_id::is_key,
     message::{BookingRequested, Envelope},
     topology::{PARKED, Partition, REQUESTS, UNROUTED},
 };
@@ -131,6 +132,7 @@ async fn refuse(
         booking: request.booking_id,
         account: request.account_id,
         kind: request.kind,
+        idempotency_key: request.idempotency_key.clone().filter(|key| is_key(key.as_bytes())),
         reason,
     };
     match bookings::refuse(&office.pool, &refusal).await {

@@ -3,6 +3,7 @@
 use contract::{
     AccountId, BookingId,
     booking::{Kind, Reason},
+    booking_id::is_key,
     message::{BookingRequested, Envelope},
     topology::{PARKED, Partition},
 };
@@ -100,13 +101,16 @@ async fn park_unreadable(
 ) -> StoreResult<()> {
     keep(office, routing_key, body, why).await?;
     let Some(partition) = partition_of(routing_key) else { return Ok(()) };
-    let promised = |(booking, account, _): &(_, _, _)| office.ids.belongs_to(*booking, *account);
-    for (booking, account, kind) in made_out(body).into_iter().filter(promised) {
+    for MadeOut { booking, account, kind, idempotency_key } in made_out(body) {
+        if !office.ids.belongs_to(booking, account) {
+            continue;
+        }
         let refusal = Refusal {
             partition: partition.clone(),
             booking,
             account,
             kind,
+            idempotency_key,
             reason: Reason::Internal,
         };
         bookings::refuse(&office.pool, &refusal).await?;
@@ -121,8 +125,17 @@ pub(crate) fn partition_of(routing_key: &str) -> Option<Partition> {
     Some(Partition { show: show.parse().ok()?, tier: tier.parse().ok()? })
 }
 
+/// What can be made out of a booking in a message that cannot be understood.
+#[derive(Debug, PartialEq, Eq)]
+struct MadeOut {
+    booking: BookingId,
+    account: AccountId,
+    kind: Kind,
+    idempotency_key: Option<String>,
+}
+
 /// Bookings in a message of any shape: objects that have a booking id and an account id.
-fn made_out(body: &[u8]) -> Vec<(BookingId, AccountId, Kind)> {
+fn made_out(body: &[u8]) -> Vec<MadeOut> {
     let Ok(message) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let Some(bookings) = message.get("bookings").and_then(Value::as_array) else {
         return Vec::new();
@@ -133,14 +146,14 @@ fn made_out(body: &[u8]) -> Vec<(BookingId, AccountId, Kind)> {
     bookings
         .iter()
         .filter_map(|booking| {
-            let id = text(booking, "bookingId")?.parse().ok()?;
-            let account = text(booking, "accountId")?.parse().ok()?;
-            let kind = if text(booking, "kind").as_deref() == Some("HOLD") {
-                Kind::Hold
-            } else {
-                Kind::Order
-            };
-            Some((id, account, kind))
+            let is_hold = text(booking, "kind").as_deref() == Some("HOLD");
+            Some(MadeOut {
+                booking: text(booking, "bookingId")?.parse().ok()?,
+                account: text(booking, "accountId")?.parse().ok()?,
+                kind: if is_hold { Kind::Hold } else { Kind::Order },
+                idempotency_key: text(booking, "idempotencyKey")
+                    .filter(|key| is_key(key.as_bytes())),
+            })
         })
         .collect()
 }
@@ -182,19 +195,22 @@ mod tests {
         #[test]
         fn every_booking_is_made_out_among_other_things(
             ids in vec(any::<(u128, u128, bool)>(), 0..8), noise in json(), v: u8,
+            key in proptest::option::of("[!-~]{1,64}"),
         ) {
             let id = uuid::Uuid::from_u128;
             let wanted: Vec<_> = ids
                 .iter()
                 .map(|(booking, account, hold)| {
                     let kind = if *hold { Kind::Hold } else { Kind::Order };
-                    (BookingId(id(*booking)), AccountId(id(*account)), kind)
+                    let (booking, account) = (BookingId(id(*booking)), AccountId(id(*account)));
+                    MadeOut { booking, account, kind, idempotency_key: key.clone() }
                 })
                 .collect();
             let mut bookings: Vec<Value> = wanted
                 .iter()
-                .map(|(booking, account, kind)| serde_json::json!({
-                    "bookingId": booking, "accountId": account, "kind": kind.as_str(), "wish": noise,
+                .map(|MadeOut { booking, account, kind, idempotency_key }| serde_json::json!({
+                    "bookingId": booking, "accountId": account, "kind": kind.as_str(),
+                    "idempotencyKey": idempotency_key, "wish": noise,
                 }))
                 .collect();
             bookings.push(serde_json::json!({"bookingId": noise}));
@@ -209,12 +225,16 @@ mod tests {
         let body = serde_json::json!({
             "v": 9,
             "bookings": [
-                {"bookingId": booking, "accountId": account, "kind": "HOLD", "wish": {"moon": 1}},
+                {
+                    "bookingId": booking, "accountId": account, "kind": "HOLD",
+                    "idempotencyKey": "zero\u{0}", "wish": {"moon": 1},
+                },
                 {"bookingId": 7},
                 "x",
             ],
         });
-        assert_eq!(made_out(body.to_string().as_bytes()), [(booking, account, Kind::Hold)]);
+        let made = MadeOut { booking, account, kind: Kind::Hold, idempotency_key: None };
+        assert_eq!(made_out(body.to_string().as_bytes()), [made]);
         assert!(made_out(b"\xff\xfe").is_empty());
         assert!(partition_of("nonsense").is_none());
     }

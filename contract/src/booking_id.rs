@@ -24,6 +24,15 @@ pub struct Asked<'a> {
     pub key: &'a str,
 }
 
+/// Most characters an Idempotency-Key has.
+pub const KEY_LENGTH_MAX: usize = 64;
+
+/// Whether these bytes can be an Idempotency-Key: 1 to 64 visible ASCII characters.
+#[must_use]
+pub fn is_key(bytes: &[u8]) -> bool {
+    (1..=KEY_LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+}
+
 /// Makes and recognises booking ids.
 #[derive(Clone)]
 pub struct BookingIds(Secret);

@@ -5,7 +5,7 @@ use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
-use contract::AccountId;
+use contract::{AccountId, booking_id::is_key};
 use futures_util::future::BoxFuture;
 use platform::http::{ApiError, ApiResult};
 use serde::{Serialize, de::DeserializeOwned};
@@ -28,10 +28,9 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let mut values = parts.headers.get_all(HEADER).iter();
         let Some(value) = values.next() else { return Ok(Self(None)) };
-        let key = value.as_bytes();
-        let good = (1..=64).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic);
+        let is_alone = values.next().is_none();
         match value.to_str() {
-            Ok(text) if good && values.next().is_none() => Ok(Self(Some(text.to_owned()))),
+            Ok(text) if is_key(value.as_bytes()) && is_alone => Ok(Self(Some(text.to_owned()))),
             _ => Err(ApiError::invalid("Idempotency-Key", "is not 1 to 64 visible characters")),
         }
     }

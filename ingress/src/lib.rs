@@ -92,7 +92,7 @@ pub async fn start_with(
             let age = board.borrow().age();
             async move { state::fresh_enough(age) }
         })
-        .needs("redis", move || {
+        .uses("redis", move || {
             let cache = cache.clone();
             async move { cache.ping().await }
         })

@@ -31,11 +31,13 @@ pub enum Guarantee {
     Rebuild,
     /// 202 is said after the broker's confirm.
     Confirm,
+    /// An event is marked as published after the broker's confirm.
+    Relay,
 }
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
@@ -43,6 +45,7 @@ impl Guarantee {
         Self::UniqueIndex,
         Self::Rebuild,
         Self::Confirm,
+        Self::Relay,
     ];
 
     /// As it is written in `USHER_WITHOUT`.
@@ -56,6 +59,7 @@ impl Guarantee {
             Self::UniqueIndex => "unique-index",
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
+            Self::Relay => "relay",
         }
     }
 }

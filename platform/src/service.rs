@@ -17,42 +17,68 @@ use crate::{
     http, telemetry,
 };
 
-/// A dependency that must answer before the service can serve; the error says what is missing.
-pub type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Asks a dependency; the error says what is missing.
+type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// A dependency, as `/readyz` asks for it.
+#[derive(Clone)]
+pub(crate) struct Dependency {
+    pub(crate) name: &'static str,
+    /// Whether the service can do its work without.
+    pub(crate) is_needed: bool,
+    pub(crate) check: Check,
+}
 
 /// A started service: what it answers, and what it needs for that.
 #[derive(Default)]
 pub struct Service {
-    pub router: Router,
-    pub checks: Vec<(&'static str, Check)>,
+    pub(crate) router: Router,
+    pub(crate) dependencies: Vec<Dependency>,
 }
 
 impl Service {
     /// A service with these routes and no checks yet.
     #[must_use]
     pub fn new(router: Router) -> Self {
-        Self { router, checks: Vec::new() }
+        Self { router, dependencies: Vec::new() }
     }
 
-    /// Adds a check to `/readyz`.
+    /// Adds what the service cannot do its work without: `/readyz` says 503 while it is missing.
     #[must_use]
-    pub fn needs<F, Fut>(mut self, name: &'static str, check: F) -> Self
+    pub fn needs<F, Fut>(self, name: &'static str, check: F) -> Self
     where
         F: Fn() -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), String>> + Send + 'static,
     {
-        self.checks.push((name, Arc::new(move || Box::pin(check()))));
-        self
+        let check: Check = Arc::new(move || Box::pin(check()));
+        self.with(Dependency { name, is_needed: true, check })
     }
 
-    /// Both services on one listener.
+    /// Adds what the service uses and can be without: `/readyz` names it while it is missing.
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
-        self.router = self.router.merge(other.router);
-        for (name, check) in other.checks {
-            if !self.checks.iter().any(|(known, _)| *known == name) {
-                self.checks.push((name, check));
-            }
+    pub fn uses<F, Fut>(self, name: &'static str, check: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let check: Check = Arc::new(move || Box::pin(check()));
+        self.with(Dependency { name, is_needed: false, check })
+    }
+
+    /// Both services on one listener. What one of them needs, both need.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let router = self.router.merge(other.router);
+        let both = Self { router, dependencies: self.dependencies };
+        other.dependencies.into_iter().fold(both, Self::with)
+    }
+
+    fn with(mut self, dependency: Dependency) -> Self {
+        let known = self.dependencies.iter_mut().find(|known| known.name == dependency.name);
+        match known {
+            Some(known) if known.is_needed || !dependency.is_needed => {}
+            Some(known) => *known = dependency,
+            None => self.dependencies.push(dependency),
         }
         self
     }

@@ -24,6 +24,9 @@ pub enum StoreError {
     /// The partition's queue has a newer consumer; what this one decided does not count.
     #[error("the partition has a newer session")]
     StaleEpoch,
+    /// What changed between the two versions of a tier is not all there, or a version went back.
+    #[error("the changes from version {known} to {latest} are not all there")]
+    ChangesMissing { known: i64, latest: i64 },
     /// Stored data cannot be read by this version.
     #[error("stored data cannot be read: {0}")]
     Unreadable(String),

@@ -89,22 +89,28 @@ pub async fn record_change(
     Ok(version)
 }
 
-/// Changes after this version, oldest first.
-pub async fn changes_after(
+/// Every change after one version up to another, oldest first. Fails with
+/// [`StoreError::ChangesMissing`] where one of them is not there: a map cannot catch up then.
+pub async fn changes_between(
     tx: &mut PgConnection,
     partition: &Partition,
-    version: i64,
+    known: i64,
+    latest: i64,
 ) -> StoreResult<Vec<Change>> {
     let rows = sqlx::query!(
         "select version, claimed, freed from tier_changes
-         where show_id = $1 and tier = $2 and version > $3
+         where show_id = $1 and tier = $2 and version > $3 and version <= $4
          order by version",
         partition.show.0,
         partition.tier.as_str(),
-        version,
+        known,
+        latest,
     )
     .fetch_all(tx)
     .await?;
+    if latest < known || !rows.iter().map(|row| row.version).eq(known + 1..=latest) {
+        return Err(StoreError::ChangesMissing { known, latest });
+    }
     rows.into_iter()
         .map(|row| {
             Ok(Change {

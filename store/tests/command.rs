@@ -30,7 +30,7 @@ pub(crate) enum Command {
     /// The time of a live booking is over.
     TimePasses(BookingId),
     Sweep(usize),
-    Refuse(usize, BookingId, AccountId),
+    Refuse(usize, BookingId, AccountId, Option<String>),
     /// Outcomes that contradict what is stored, which only the database can know.
     Forge(Forgery, usize, Vec<Decided>),
 }
@@ -141,12 +141,13 @@ impl Clerk {
             Command::Sweep(tier) => {
                 Ok(told_ended(lapse::sweep(pool, &self.hall.tiers[*tier]).await?))
             }
-            Command::Refuse(tier, booking, account) => {
+            Command::Refuse(tier, booking, account, key) => {
                 let refusal = Refusal {
                     partition: self.hall.tiers[*tier].clone(),
                     booking: *booking,
                     account: *account,
                     kind: Kind::Order,
+                    idempotency_key: key.clone(),
                     reason: Reason::SaleClosed,
                 };
                 Ok(Told::Refused(bookings::refuse(pool, &refusal).await?))
@@ -160,7 +161,8 @@ impl Clerk {
         let mut tx = self.pool.begin().await?;
         let locked = partitions::lock(&mut tx, partition, Some(self.epochs[tier])).await?;
         let mut map = self.maps[tier].clone();
-        for change in partitions::changes_after(&mut tx, partition, map.version).await? {
+        let (known, latest) = (map.version, locked.version);
+        for change in partitions::changes_between(&mut tx, partition, known, latest).await? {
             map.free.extend(change.freed);
             map.free.retain(|seat| !change.claimed.contains(seat));
         }
@@ -269,7 +271,7 @@ pub(crate) fn subjects(command: &Command) -> HashSet<BookingId> {
         | Command::Pay(booking, _)
         | Command::End(_, booking, ..)
         | Command::TimePasses(booking)
-        | Command::Refuse(_, booking, _) => HashSet::from([*booking]),
+        | Command::Refuse(_, booking, ..) => HashSet::from([*booking]),
         Command::Forge(..) | Command::Sweep(_) => HashSet::new(),
     }
 }

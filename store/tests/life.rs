@@ -29,7 +29,7 @@ enum Op {
     Decide(usize, Vec<Ask>),
     On(Deed, usize, bool),
     Sweep(usize),
-    Refuse(usize, usize),
+    Refuse(usize, usize, Option<u8>),
     Forge(Forgery, usize, usize),
     /// A command that was given before, so many back.
     Again(usize),
@@ -82,7 +82,8 @@ fn op() -> impl Strategy<Value = Op> {
         10 => (deed, any::<usize>(), proptest::bool::weighted(0.1))
             .prop_map(|(deed, booking, odd)| Op::On(deed, booking, odd)),
         2 => tier().prop_map(Op::Sweep),
-        1 => (tier(), any::<usize>()).prop_map(|(tier, booking)| Op::Refuse(tier, booking)),
+        1 => (tier(), any::<usize>(), proptest::option::of(0u8..3))
+            .prop_map(|(tier, booking, key)| Op::Refuse(tier, booking, key)),
         2 => (forgery, tier(), any::<usize>()).prop_map(|(f, tier, b)| Op::Forge(f, tier, b)),
         3 => (0usize..20).prop_map(Op::Again),
     ]
@@ -122,9 +123,10 @@ impl Script<'_> {
                 })
             }
             Op::Sweep(tier) => Some(Command::Sweep(*tier)),
-            Op::Refuse(tier, n) => {
+            Op::Refuse(tier, n, key) => {
                 let id = pick(&known, *n).filter(|_| n % 2 == 0).unwrap_or_else(BookingId::new);
-                Some(Command::Refuse(*tier, id, self.hall.accounts[0]))
+                let key = key.map(|key| key.to_string());
+                Some(Command::Refuse(*tier, id, self.hall.accounts[0], key))
             }
             Op::Forge(forgery, tier, n) => self.forge(*forgery, *tier, *n, model),
             Op::Again(back) => self.given.iter().nth_back(*back).cloned(),

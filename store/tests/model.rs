@@ -120,7 +120,9 @@ impl Model {
                 Told::TimePassed
             }
             Command::Sweep(tier) => self.sweep(*tier),
-            Command::Refuse(tier, booking, account) => self.refuse(*tier, *booking, *account),
+            Command::Refuse(tier, booking, account, key) => {
+                self.refuse(*tier, *booking, *account, key.as_ref())
+            }
             Command::Forge(forgery, ..) => match forgery {
                 Forgery::SeatOfAnother => Told::Denied("seat_claims_one_live".into()),
                 Forgery::PassOfAnother => Told::Denied("bookings_pass_used_once".into()),
@@ -228,16 +230,24 @@ impl Model {
         Told::Ended(ended)
     }
 
-    fn refuse(&mut self, tier: usize, booking: BookingId, account: AccountId) -> Told {
+    fn refuse(
+        &mut self,
+        tier: usize,
+        booking: BookingId,
+        account: AccountId,
+        key: Option<&String>,
+    ) -> Told {
         if self.bookings.contains_key(&booking) {
             return Told::Refused(false);
         }
+        let has = |key| self.bookings.values().any(|b| b.account == account && b.key == key);
+        let key = key.cloned().filter(|key| !has(Some(key.clone())));
         let refused = Booking {
             account,
             tier,
             kind: Kind::Order,
             ticket: None,
-            key: None,
+            key,
             outcome: Outcome::rejected(Reason::SaleClosed),
             state: None,
             late: false,

@@ -47,7 +47,7 @@ fn commands(hall: &Hall, rng: &mut Rng) -> Vec<Command> {
                 end(Ending::PaymentFailed),
                 end(Ending::Released),
                 Command::TimePasses(r.booking),
-                Command::Refuse(tier, r.booking, r.account),
+                Command::Refuse(tier, r.booking, r.account, r.key.clone()),
             ];
             commands.extend(rng.choose_multiple(deeds, DEEDS_PER_BOOKING));
         }
@@ -143,7 +143,7 @@ fn nothing_was_done_twice(told: &[(Command, Told)], stored: &Records) {
                     assert!(outcomes.insert(*booking, words).is_none(), "{booking} decided twice");
                 }
             }
-            (Command::Refuse(_, booking, _), Told::Refused(true)) => {
+            (Command::Refuse(_, booking, ..), Told::Refused(true)) => {
                 let words = vec!["SALE_CLOSED".to_owned()];
                 assert!(outcomes.insert(*booking, words).is_none(), "{booking} decided twice");
             }

@@ -3,77 +3,17 @@
 
 use std::time::Duration;
 
-use contract::{
-    AccountId, BookingId, ShowId, TierCode,
-    access::Role,
-    booking::{Kind, Wish},
-    booking_id::{Asked, BookingIds},
-    message::{BookingRequested, Envelope},
-};
+use contract::{AccountId, BookingId, access::Role, booking::Wish, message::BookingRequested};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
 use store::testing::eventually;
 
 use super::good;
 use crate::{
-    harness::{Plan, SOON, System, fresh_key},
+    forge::{Forge, outcome},
+    harness::{Plan, SOON, System},
     witness::Witness,
 };
-
-/// Makes requests as ingress would, or nearly.
-struct Forge {
-    ids: BookingIds,
-    show: ShowId,
-    tier: TierCode,
-    account: AccountId,
-}
-
-impl Forge {
-    fn request(&self, wish: Wish) -> BookingRequested {
-        self.request_of(self.account, wish)
-    }
-
-    fn request_of(&self, account: AccountId, wish: Wish) -> BookingRequested {
-        let (key, kind) = (fresh_key(), Kind::Order);
-        let (show, tier) = (self.show, &self.tier);
-        let asked = Asked { account, show, tier, kind, wish: &wish, key: &key };
-        BookingRequested {
-            booking_id: self.ids.derive(&asked),
-            account_id: account,
-            kind,
-            wish,
-            idempotency_key: None,
-            ticket_id: None,
-            deadline: platform::clock::now() + Duration::from_mins(10),
-            traceparent: None,
-            attempt: 0,
-        }
-    }
-
-    fn any(&self) -> BookingRequested {
-        self.request(Wish::BestAvailable(1))
-    }
-
-    fn envelope(&self, bookings: Vec<BookingRequested>) -> Vec<u8> {
-        self.versioned(1, bookings)
-    }
-
-    fn versioned(&self, v: u8, bookings: Vec<BookingRequested>) -> Vec<u8> {
-        Envelope { v, show_id: self.show, tier: self.tier.clone(), bookings }.encode()
-    }
-}
-
-/// Status and reason of a booking, once it has them.
-async fn outcome(system: &System, booking: BookingId) -> (String, Option<String>) {
-    eventually("the booking has an outcome", SOON, async || {
-        sqlx::query_as("select status::text, reason::text from bookings where booking_id = $1")
-            .bind(booking.0)
-            .fetch_optional(&system.pool)
-            .await
-            .unwrap()
-    })
-    .await
-}
 
 async fn set_aside(system: &System) -> Vec<String> {
     let whys = sqlx::query_scalar("select why from parked_messages order by parked_id");
@@ -97,8 +37,7 @@ async fn bad_messages_on_the_queue_are_answered_or_set_aside_and_their_neighbour
     let show = system.show(Plan::default()).await;
     let (account, token) = system.account(Role::User).await;
     let witness = Witness::of(&system, show).await;
-    let ids = BookingIds::new(&system.slot.master_key());
-    let forge = Forge { ids, show, tier: "STANDARD".parse().unwrap(), account };
+    let forge = Forge::new(&system, show, account);
 
     let foreign = forge.any();
     let past = platform::clock::now() - Duration::from_mins(1);
@@ -156,8 +95,7 @@ async fn a_booking_whose_id_does_not_prove_its_account_gets_no_seat_and_no_outco
     let (account, _) = system.account(Role::User).await;
     let (thief, _) = system.account(Role::User).await;
     let witness = Witness::of(&system, show).await;
-    let ids = BookingIds::new(&system.slot.master_key());
-    let forge = Forge { ids, show, tier: "STANDARD".parse().unwrap(), account };
+    let forge = Forge::new(&system, show, account);
 
     let victim = forge.any();
     let stolen = BookingRequested { account_id: thief, ..victim.clone() };

@@ -1,5 +1,5 @@
 //! What must be true once everything is quiet again: the tables by themselves, what clients were
-//! told against the tables, Redis against the tables, and the queues.
+//! told against the tables, a subscriber against the outbox, Redis against the tables, and the queues.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,9 +10,11 @@ use crate::{arena::Arena, fleet::Fleet, sale::Hall, story::Story};
 
 mod tables;
 mod told;
+mod events;
 mod locks;
 mod queues;
 
+pub use events::subscribe;
 pub use locks::differences as lock_differences;
 pub use queues::left_over;
 
@@ -87,17 +89,24 @@ impl Scene<'_> {
         self.halls.iter().map(|hall| hall.show.0).collect()
     }
 
-    /// Checks everything.
-    pub async fn check(&self) -> anyhow::Result<Findings> {
+    /// Checks everything. That something cannot be checked is a finding, too.
+    pub async fn check(&self) -> Findings {
         let mut findings = Findings::default();
-        tables::check(self, &mut findings).await?;
-        told::check(self, &mut findings).await?;
+        if let Err(error) = self.check_into(&mut findings).await {
+            findings.add("checks that could not be made", format!("{error:#}"));
+        }
+        findings
+    }
+
+    async fn check_into(&self, findings: &mut Findings) -> anyhow::Result<()> {
+        tables::check(self, findings).await?;
+        told::check(self, findings).await?;
         for difference in locks::differences(self.arena, self.pool, self.halls).await? {
             findings.add("seat locks in Redis differ from the claims", difference);
         }
         for queue in queues::left_over(self.arena, self.halls).await? {
             findings.add("queues that are not empty", queue);
         }
-        Ok(findings)
+        events::check(self, findings).await
     }
 }

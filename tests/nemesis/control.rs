@@ -36,7 +36,7 @@ pub struct Control {
 
 /// Every control. Two stay green: `two-owners` shows the fence at work, and `wrong-map` that the
 /// index alone is enough where the map in memory is wrong.
-pub const ALL: [Control; 8] = [
+pub const ALL: [Control; 9] = [
     Control {
         name: "two-owners",
         what: "nothing is missing, and allocators freeze with deliveries in hand",
@@ -108,6 +108,15 @@ pub const ALL: [Control; 8] = [
         faults: flushes,
         freezes: false,
         found: &["seat locks in Redis differ from the claims"],
+    },
+    Control {
+        name: "relay",
+        what: "events are marked as published before the broker has them, and it is killed",
+        without: &[Guarantee::Relay],
+        drops_index: false,
+        faults: broker_dies,
+        freezes: false,
+        found: &["events that nobody heard"],
     },
 ];
 

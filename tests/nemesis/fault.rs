@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     arena::{Arena, Backend},
+    deadlock,
     fleet::{Fleet, Role, Seat},
     poison::Poison,
     proxy::{CommitCut, Mode, Proxy},
@@ -15,6 +16,12 @@ use crate::{
 /// The broker's heartbeat in these runs is 3 s: a process frozen for more than twice that is
 /// declared dead while it lives.
 const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
+/// Long enough for another to be given what it had in hand.
+pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
+/// Some of what commits on a link is a batch, the rest is the sweep and the relay.
+const COMMITS_CUT: u8 = 3;
+/// An allocator that starts has a batch in hand by then, where it gets one at all.
+const IN_HAND_WAIT: Duration = Duration::from_secs(8);
 
 /// One thing that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +30,17 @@ pub enum Fault {
         seat: Seat,
         down: Duration,
     },
+    /// Ended and started again in good order.
+    Restart {
+        seat: Seat,
+    },
     Freeze {
         seat: Seat,
+        lasts: Duration,
+    },
+    /// An allocator, started again to freeze with a batch in hand.
+    FreezeInHand {
+        n: usize,
         lasts: Duration,
     },
     KillBackend {
@@ -62,6 +78,10 @@ pub enum Fault {
     Poison {
         n: usize,
     },
+    /// A session that takes rows in the opposite order.
+    Deadlock {
+        n: usize,
+    },
 }
 
 /// Which of a process's three links.
@@ -77,7 +97,9 @@ impl Fault {
     pub fn kind(&self) -> String {
         match self {
             Self::Kill { seat, .. } => format!("kill {}", role_word(seat.role)),
+            Self::Restart { seat } => format!("restart {}", role_word(seat.role)),
             Self::Freeze { seat, .. } => format!("freeze {}", role_word(seat.role)),
+            Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
             Self::FreezeBackend { backend, .. } => format!("freeze {}", backend_word(*backend)),
             Self::Flush => "flush redis".into(),
@@ -96,6 +118,7 @@ impl Fault {
             Self::CutCommit { cut: CommitCut::Dropped, .. } => "cut before commit".into(),
             Self::Part { .. } => "part a broker".into(),
             Self::Poison { .. } => "poison in a queue".into(),
+            Self::Deadlock { .. } => "locks in another order".into(),
         }
     }
 
@@ -172,9 +195,11 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
     };
     let broker = if is_cluster { Backend::RabbitMqNode(rng.u8(1..=3)) } else { Backend::RabbitMq };
     match rng.u8(0..100) {
-        0..20 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
+        0..16 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
+        16..20 => Fault::Restart { seat },
         20..30 => Fault::Freeze { seat, lasts: millis(rng, 500, 4_000) },
-        30..36 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
+        30..33 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
+        33..36 => Fault::FreezeInHand { n: rng.usize(0..2), lasts: PAST_TAKEOVER },
         36..42 => Fault::Flush,
         42..46 => Fault::KillBackend { backend: Backend::Redis, down: millis(rng, 200, 3_000) },
         46..50 => Fault::KillBackend { backend: Backend::Postgres, down: millis(rng, 100, 1_500) },
@@ -199,8 +224,9 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
             };
             Fault::Disturb { seat, wire, mode, lasts: millis(rng, 500, 7_000) }
         }
-        86..93 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
-        93..97 => Fault::Poison { n: rng.usize(0..3) },
+        86..91 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
+        91..94 => Fault::Poison { n: rng.usize(0..3) },
+        94..97 => Fault::Deadlock { n: rng.usize(0..2) },
         _ => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Dropped },
     }
 }
@@ -224,10 +250,11 @@ impl Nemesis<'_> {
         });
         let mut counts = BTreeMap::new();
         for (kind, done) in futures_util::future::join_all(doing).await {
-            if let Err(error) = done {
-                eprintln!("fault `{kind}`: {error:#}");
+            match done {
+                Ok(()) => *counts.entry(kind).or_default() += 1,
+                // What it was meant for may be down, by another fault.
+                Err(error) => eprintln!("fault `{kind}` was not done: {error:#}"),
             }
-            *counts.entry(kind).or_default() += 1;
         }
         counts
     }
@@ -235,10 +262,22 @@ impl Nemesis<'_> {
     async fn inflict(&self, fault: Fault) -> anyhow::Result<()> {
         match fault {
             Fault::Kill { seat, down } => self.fleet.kill(seat, down),
+            Fault::Restart { seat } => self.fleet.stop(seat),
             Fault::Freeze { seat, lasts } => {
                 self.fleet.freeze(seat, true);
                 sleep(lasts).await;
                 self.fleet.freeze(seat, false);
+            }
+            Fault::FreezeInHand { n, lasts } => {
+                let seat = Seat { role: Role::Allocator, n };
+                self.fleet.arm(seat, "after-delivery=freeze");
+                if self.fleet.stops_within(seat, IN_HAND_WAIT).await {
+                    sleep(lasts).await;
+                    self.fleet.freeze(seat, false);
+                } else {
+                    // Or it would freeze at its next batch, when all is meant to be well.
+                    self.fleet.kill(seat, Duration::ZERO);
+                }
             }
             Fault::KillBackend { backend, down } => {
                 self.arena.kill(backend);
@@ -252,9 +291,11 @@ impl Nemesis<'_> {
             }
             Fault::Flush => flush(self.arena).await?,
             Fault::Alarm { lasts } => {
-                self.arena.alarm(true).await?;
+                // A command that was given up may have been carried out.
+                let raised = self.arena.alarm(true).await;
                 sleep(lasts).await;
                 self.arena.alarm(false).await?;
+                raised?;
             }
             Fault::TerminateSessions => terminate_sessions(self.arena).await?,
             Fault::Reset { seat, wire } => self.wire(seat, wire, Proxy::reset),
@@ -265,7 +306,7 @@ impl Nemesis<'_> {
             }
             Fault::CutCommit { n, cut } => {
                 let seat = Seat { role: Role::Allocator, n };
-                self.wire(seat, Wire::Postgres, |proxy| proxy.cut_next_commit(cut));
+                self.wire(seat, Wire::Postgres, |proxy| proxy.cut_commits(cut, COMMITS_CUT));
             }
             Fault::Part { node, lasts } => {
                 self.arena.part(node, true).await?;
@@ -273,6 +314,7 @@ impl Nemesis<'_> {
                 self.arena.part(node, false).await?;
             }
             Fault::Poison { n } => self.poison.put(self.arena, n).await?,
+            Fault::Deadlock { n } => deadlock::provoke(self.arena, self.poison.halls, n).await?,
         }
         Ok(())
     }
@@ -327,6 +369,10 @@ mod tests {
                 *kinds.entry(fault.kind()).or_default() += 1;
             }
         }
-        assert!(kinds.len() >= 20, "{kinds:?}");
+        assert!(kinds.len() >= 30, "{kinds:?}");
+        for chosen in ["freeze with a batch in hand", "locks in another order", "poison in a queue"]
+        {
+            assert!(kinds[chosen] >= 5, "{kinds:?}");
+        }
     }
 }

@@ -110,6 +110,8 @@ struct Post {
     failpoint: Option<String>,
     child: Option<Child>,
     frozen: bool,
+    /// It was asked to end.
+    is_told: bool,
     /// Not to be started again before then.
     down_until: Option<Instant>,
     log: PathBuf,
@@ -166,6 +168,16 @@ impl Fleet {
         post.end();
     }
 
+    /// SIGTERM, as of a rolling restart: it is started again once it has ended.
+    pub fn stop(&self, seat: Seat) {
+        let mut posts = self.posts();
+        let post = &mut posts[seat.index()];
+        if let Some(child) = &post.child {
+            post.is_told = true;
+            process::signal(child.id(), "TERM");
+        }
+    }
+
     /// SIGSTOP or SIGCONT.
     pub fn freeze(&self, seat: Seat, frozen: bool) {
         let mut posts = self.posts();
@@ -180,6 +192,18 @@ impl Fleet {
     pub fn is_stopped(&self, seat: Seat) -> bool {
         let pid = self.posts()[seat.index()].child.as_ref().map(Child::id);
         pid.is_some_and(process::is_stopped)
+    }
+
+    /// Waits until a process is stopped; `false` where it is not by then.
+    pub async fn stops_within(&self, seat: Seat, at_most: Duration) -> bool {
+        let until = Instant::now() + at_most;
+        while Instant::now() < until {
+            if self.is_stopped(seat) {
+                return true;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        false
     }
 
     /// Ends a process and starts it again with a failpoint, such as `after-commit=abort`.
@@ -217,7 +241,7 @@ impl Fleet {
             if ended.is_some() {
                 post.child = None;
                 post.down_until = Some(Instant::now() + RESTART_WAIT);
-                self.ended_alone.fetch_add(1, Ordering::Relaxed);
+                self.ended_alone.fetch_add(u64::from(!post.is_told), Ordering::Relaxed);
             }
             let is_due = post.down_until.is_none_or(|until| Instant::now() >= until);
             if post.child.is_none()
@@ -257,6 +281,7 @@ impl Post {
         self.child = Some(command.spawn()?);
         self.down_until = None;
         self.frozen = false;
+        self.is_told = false;
         Ok(())
     }
 
@@ -308,6 +333,7 @@ async fn post(
         failpoint: None,
         child: None,
         frozen: false,
+        is_told: false,
         down_until: None,
         log: orders.logs.join(format!("{}-{}.log", seat.role.binary(), seat.n + 1)),
     })

@@ -14,6 +14,7 @@ pub mod process;
 pub mod proxy;
 pub mod fault;
 pub mod poison;
+pub mod deadlock;
 pub mod sale;
 pub mod buyer;
 pub mod queue;

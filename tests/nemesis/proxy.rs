@@ -3,8 +3,8 @@
 use std::{
     net::SocketAddr,
     sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
@@ -45,13 +45,13 @@ pub enum Mode {
     Refuse,
 }
 
-/// What happens to the next commit on its way to PostgreSQL.
+/// What happens to a commit on its way to PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitCut {
     /// It is carried out, and the connection is reset before the answer.
-    Delivered = 1,
+    Delivered,
     /// It never arrives.
-    Dropped = 2,
+    Dropped,
 }
 
 /// One proxied address. Cheap to clone.
@@ -66,7 +66,22 @@ struct Wire {
     mode: watch::Sender<Mode>,
     /// Counts resets; a connection ends when it changes.
     resets: watch::Sender<u64>,
-    commit_cut: AtomicU8,
+    /// What happens to commits, and to how many more.
+    commit_cut: Mutex<Option<(CommitCut, u8)>>,
+}
+
+impl Wire {
+    fn armed(&self) -> MutexGuard<'_, Option<(CommitCut, u8)>> {
+        self.commit_cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What happens to the commit that is passing.
+    fn cut(&self) -> Option<CommitCut> {
+        let mut armed = self.armed();
+        let (cut, left) = (*armed)?;
+        *armed = (left > 1).then_some((cut, left - 1));
+        Some(cut)
+    }
 }
 
 impl Proxy {
@@ -78,7 +93,7 @@ impl Proxy {
             target,
             mode: watch::Sender::new(Mode::Pass),
             resets: watch::Sender::new(0),
-            commit_cut: AtomicU8::new(0),
+            commit_cut: Mutex::default(),
         });
         let (accepting, stop) = (Arc::clone(&wire), shutdown.clone());
         shutdown.spawn(async move {
@@ -104,19 +119,19 @@ impl Proxy {
         self.wire.resets.send_modify(|n| *n += 1);
     }
 
-    /// Arms the cut of the next commit.
-    pub fn cut_next_commit(&self, cut: CommitCut) {
-        self.wire.commit_cut.store(cut as u8, Ordering::SeqCst);
+    /// Arms the cut of the next `n` commits.
+    pub fn cut_commits(&self, cut: CommitCut, n: u8) {
+        *self.wire.armed() = (n > 0).then_some((cut, n));
     }
 
     /// Whether an armed cut still waits for its commit.
     pub fn is_armed(&self) -> bool {
-        self.wire.commit_cut.load(Ordering::SeqCst) != 0
+        self.wire.armed().is_some()
     }
 
     /// Everything passes again; what has lost bytes is reset.
     pub fn heal(&self) {
-        self.wire.commit_cut.store(0, Ordering::SeqCst);
+        *self.wire.armed() = None;
         self.set(Mode::Pass);
     }
 }
@@ -184,15 +199,15 @@ async fn pump(
             return;
         }
         if direction == Direction::Up && bytes.windows(COMMIT.len()).any(|part| part == COMMIT) {
-            match wire.commit_cut.swap(0, Ordering::SeqCst) {
-                1 => {
+            match wire.cut() {
+                Some(CommitCut::Delivered) => {
                     silenced.store(true, Ordering::SeqCst);
                     let _ = to.write_all(bytes).await;
                     sleep(COMMIT_TAKES).await;
                     return;
                 }
-                2 => return,
-                _ => {}
+                Some(CommitCut::Dropped) => return,
+                None => {}
             }
         }
         let mode = *modes.borrow_and_update();
@@ -286,11 +301,13 @@ mod tests {
     async fn a_commit_is_cut_after_or_before_it_arrives() {
         let (proxy, _shutdown) = echo().await;
         for cut in [CommitCut::Delivered, CommitCut::Dropped] {
-            let mut socket = TcpStream::connect(proxy.address).await.unwrap();
-            assert!(ask(&mut socket, b"begin\0").await.is_some());
-            proxy.cut_next_commit(cut);
-            assert_eq!(ask(&mut socket, b"COMMIT\0").await, None, "{cut:?}");
-            assert!(!proxy.is_armed());
+            proxy.cut_commits(cut, 2);
+            for is_armed in [true, false] {
+                let mut socket = TcpStream::connect(proxy.address).await.unwrap();
+                assert!(ask(&mut socket, b"begin\0").await.is_some());
+                assert_eq!(ask(&mut socket, b"COMMIT\0").await, None, "{cut:?}");
+                assert_eq!(proxy.is_armed(), is_armed);
+            }
         }
     }
 

@@ -3,6 +3,14 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    arena::Backend,
+    fault::{Fault, PAST_TAKEOVER, Schedule, Wire},
+    fleet::{Role, Seat},
+    proxy::{CommitCut, Mode},
 };
 
 /// Paths that a suite of runs must have taken at least once. Names are those of
@@ -19,6 +27,34 @@ pub const EXPECTED: [&str; 9] = [
     "redelivered after takeover",
 ];
 
+/// How long buyers come while the faults below happen.
+pub const ALL_TAKE: Duration = Duration::from_secs(24);
+
+/// Faults that take every rare path within one run, each chosen for one of them.
+pub fn faults() -> Schedule {
+    let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
+    let ingress = Seat { role: Role::Ingress, n: 0 };
+    let mute =
+        Fault::Disturb { seat: ingress, wire: Wire::Amqp, mode: Mode::Mute, lasts: seconds(3) };
+    let mut faults = vec![
+        (seconds(1), Fault::FreezeInHand { n: 0, lasts: PAST_TAKEOVER }),
+        (seconds(2), mute),
+        (seconds(3), Fault::Flush),
+        (seconds(4), Fault::Poison { n: 0 }),
+        (seconds(5), Fault::Deadlock { n: 0 }),
+        (seconds(15), Fault::Deadlock { n: 0 }),
+        (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
+        (seconds(22), Fault::Kill { seat: Seat { role: Role::Allocator, n: 1 }, down: seconds(2) }),
+    ];
+    // The other allocator has it all until 13 s, then they share.
+    for n in 0..12_u32 {
+        let cut = Fault::CutCommit { n: 1, cut: CommitCut::Delivered };
+        faults.push((seconds(8) + millis(900) * n, cut));
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}
+
 /// The file that services write to.
 pub struct RarePaths {
     path: PathBuf,
@@ -32,6 +68,12 @@ impl RarePaths {
 
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Paths that a suite takes and that were not taken so far.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let counts = self.counts();
+        EXPECTED.into_iter().filter(|path| counts.get(*path) == Some(&0)).collect()
     }
 
     /// How often each path was taken so far.

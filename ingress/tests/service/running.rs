@@ -61,7 +61,17 @@ impl Ingress {
 
     /// Starts with these arguments besides the backends.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
-        let slot = Slot::take().await;
+        Self::start_on(Slot::take().await, arguments).await
+    }
+
+    /// Starts with nobody at Redis's address.
+    pub(crate) async fn start_without_redis() -> Self {
+        let mut slot = Slot::take().await;
+        slot.redis_url = "redis://127.0.0.1:1/0".into();
+        Self::start_on(slot, &[]).await
+    }
+
+    async fn start_on(slot: Slot, arguments: &[&str]) -> Self {
         let config = config(&slot, arguments);
         let shutdown = Shutdown::default();
         let service = ingress::start(&config, &shutdown).await.unwrap();

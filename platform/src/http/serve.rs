@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
 
 use super::{ApiError, problem};
-use crate::{Service, Shutdown, config::Http, service::Check, telemetry};
+use crate::{Service, Shutdown, config::Http, service::Dependency, telemetry};
 
 /// A client has this long to send its headers, and between two requests.
 const HEADERS_WAIT: Duration = Duration::from_secs(5);
@@ -121,28 +121,28 @@ async fn serve_connection(
 
 /// Adds what every listener has: health, errors in one shape, limits.
 fn finish(service: Service) -> Router {
-    let Service { router, checks } = service;
-    let checks: Arc<[(&'static str, Check)]> = checks.into();
+    let Service { router, dependencies } = service;
+    let dependencies: Arc<[Dependency]> = dependencies.into();
     router
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-        .route("/readyz", get(move || ready(Arc::clone(&checks))))
+        .route("/readyz", get(move || ready(Arc::clone(&dependencies))))
         .layer(middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::answer))
 }
 
-async fn ready(checks: Arc<[(&'static str, Check)]>) -> Result<Json<serde_json::Value>, ApiError> {
-    let asked = checks.iter().map(|(name, check)| async move {
+async fn ready(dependencies: Arc<[Dependency]>) -> Result<Json<serde_json::Value>, ApiError> {
+    let asked = dependencies.iter().map(|Dependency { name, is_needed, check }| async move {
         let answer = tokio::time::timeout(CHECK_WAIT, check()).await;
-        (*name, answer.unwrap_or_else(|_| Err("no answer in 2 s".into())))
+        let answer = answer.unwrap_or_else(|_| Err("no answer in 2 s".into()));
+        answer.err().map(|why| (*is_needed, format!("{name}: {why}")))
     });
-    let answers = futures_util::future::join_all(asked).await;
-    let missing: Vec<String> = answers
-        .into_iter()
-        .filter_map(|(name, answer)| answer.err().map(|why| format!("{name}: {why}")))
-        .collect();
-    if missing.is_empty() {
-        return Ok(Json(json!({"status": "ready"})));
+    let missing = futures_util::future::join_all(asked).await.into_iter().flatten();
+    let (needed, used): (Vec<_>, Vec<_>) = missing.partition(|(is_needed, _)| *is_needed);
+    let is_ready = needed.is_empty();
+    let missing: Vec<String> = needed.into_iter().chain(used).map(|(_, why)| why).collect();
+    if is_ready {
+        return Ok(Json(json!({"status": "ready", "missing": missing})));
     }
     Err(ApiError::unavailable("NOT_READY", missing.join("; "), 1).with("missing", missing))
 }

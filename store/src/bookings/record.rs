@@ -344,28 +344,21 @@ pub struct Refusal {
     pub booking: BookingId,
     pub account: AccountId,
     pub kind: Kind,
+    /// Stays with the booking, so that no other can have it, unless another has it already.
+    pub idempotency_key: Option<String>,
     pub reason: Reason,
 }
 
 /// Writes REJECTED where there is no outcome yet. Needs no epoch: a refusal touches no seat.
 pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
     let mut tx = pool.begin().await?;
-    let row = sqlx::query!(
-        r#"insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason)
-           select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED', $6::text::rejection
-           where exists (select from shows where show_id = $1)
-           on conflict do nothing
-           returning decided_at"#,
-        refusal.partition.show.0,
-        refusal.booking.0,
-        refusal.account.0,
-        refusal.partition.tier.as_str(),
-        refusal.kind.as_str(),
-        refusal.reason.as_str(),
-    )
-    .fetch_optional(&mut *tx)
-    .await?;
-    if let Some(row) = &row {
+    let key = refusal.idempotency_key.as_deref();
+    let mut decided_at = insert_refusal(&mut tx, refusal, key).await?;
+    if decided_at.is_none() && key.is_some() {
+        // The booking is decided, or its key is another's: without the key only the first counts.
+        decided_at = insert_refusal(&mut tx, refusal, None).await?;
+    }
+    if let Some(at) = decided_at {
         let event = BookingEvent {
             event_id: EventId::new(),
             booking_id: refusal.booking,
@@ -373,7 +366,7 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
             show_id: refusal.partition.show,
             tier: refusal.partition.tier.clone(),
             account_id: refusal.account,
-            at: row.decided_at,
+            at,
             state: None,
             reason: Some(refusal.reason),
             order_id: None,
@@ -382,7 +375,33 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
         outbox::append(&mut tx, &[event]).await?;
     }
     tx.commit().await?;
-    Ok(row.is_some())
+    Ok(decided_at.is_some())
+}
+
+/// When it was refused; `None` where the booking or the key is there already.
+async fn insert_refusal(
+    tx: &mut PgConnection,
+    refusal: &Refusal,
+    key: Option<&str>,
+) -> StoreResult<Option<DateTime<Utc>>> {
+    let decided_at = sqlx::query_scalar!(
+        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
+             idempotency_key)
+         select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED', $6::text::rejection, $7
+         where exists (select from shows where show_id = $1)
+         on conflict do nothing
+         returning decided_at",
+        refusal.partition.show.0,
+        refusal.booking.0,
+        refusal.account.0,
+        refusal.partition.tier.as_str(),
+        refusal.kind.as_str(),
+        refusal.reason.as_str(),
+        key,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(decided_at)
 }
 
 /// Keeps a message that cannot be understood, for a person to read.

@@ -1,0 +1,46 @@
+//! A session that takes rows in the opposite order of everybody else: accounts first, then the
+//! partition. Whoever has the partition and waits for an account can only be given up.
+
+use std::time::Duration;
+
+use sqlx::{Connection as _, PgConnection};
+use tokio::time::Instant;
+
+use crate::{arena::Arena, sale::Hall};
+
+/// It tries again so long: batches come and go, and not each touches an account.
+const LASTS: Duration = Duration::from_secs(3);
+/// Nobody waits longer for the accounts than the patience of those who are not to be hurt.
+const HOLDS: Duration = Duration::from_millis(400);
+
+/// Provokes deadlocks in the `n`th hall of a run.
+pub async fn provoke(arena: &Arena, halls: &[Hall], n: usize) -> anyhow::Result<()> {
+    let Some(hall) = halls.get(n % halls.len().max(1)) else { return Ok(()) };
+    let mut session = PgConnection::connect(arena.postgres_url()?).await?;
+    let until = Instant::now() + LASTS;
+    while Instant::now() < until {
+        let mut tx = session.begin().await?;
+        // A deadlock may cost either side its transaction: that is what is wanted.
+        let _ = cross(&mut tx, hall).await;
+        tx.rollback().await?;
+    }
+    Ok(session.close().await?)
+}
+
+async fn cross(tx: &mut PgConnection, hall: &Hall) -> Result<(), sqlx::Error> {
+    let accounts = "select from account_quotas where show_id = $1 for update";
+    sqlx::query(accounts).bind(hall.show.0).execute(&mut *tx).await?;
+    let until = Instant::now() + HOLDS;
+    let blocked = "select exists (select from pg_stat_activity
+                                  where pg_backend_pid() = any(pg_blocking_pids(pid)))";
+    while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut *tx).await? {
+        if Instant::now() > until {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Those who wait look for a deadlock before this one does, as they began to wait before it.
+    let partitions = "select from partitions where show_id = $1 order by tier for no key update";
+    sqlx::query(partitions).bind(hall.show.0).execute(tx).await?;
+    Ok(())
+}
