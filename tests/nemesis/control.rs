@@ -48,10 +48,10 @@ pub const ALL: [Control; 9] = [
     },
     Control {
         name: "ack-after-commit",
-        what: "deliveries are acked before the transaction, and allocators are killed",
+        what: "deliveries are acked before the transaction, and allocators die with a batch in hand",
         without: &[Guarantee::AckAfterCommit],
         drops_index: false,
-        faults: kills,
+        faults: deaths_in_hand,
         freezes: false,
         found: &["accepted without outcome", "did not converge"],
     },
@@ -223,6 +223,12 @@ fn kills() -> Vec<(Duration, Fault)> {
         down: Duration::from_secs(4),
     };
     (0..3).map(|n| (Duration::from_secs(3 + 5 * n), kill(n))).collect()
+}
+
+/// Allocators die in turn, each before a commit, with time for the other to take over in between.
+fn deaths_in_hand() -> Vec<(Duration, Fault)> {
+    let die = |n: u64| Fault::DieInHand { n: usize::try_from(n % 2).unwrap_or_default() };
+    (0..3).map(|n| (Duration::from_secs(2 + 5 * n), die(n))).collect()
 }
 
 /// Ingress nodes die in turn, with answers on their way.

@@ -43,6 +43,10 @@ pub enum Fault {
         n: usize,
         lasts: Duration,
     },
+    /// An allocator, started again to die with a batch in hand that is about to be committed.
+    DieInHand {
+        n: usize,
+    },
     KillBackend {
         backend: Backend,
         down: Duration,
@@ -100,6 +104,7 @@ impl Fault {
             Self::Restart { seat } => format!("restart {}", role_word(seat.role)),
             Self::Freeze { seat, .. } => format!("freeze {}", role_word(seat.role)),
             Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
+            Self::DieInHand { .. } => "die with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
             Self::FreezeBackend { backend, .. } => format!("freeze {}", backend_word(*backend)),
             Self::Flush => "flush redis".into(),
@@ -278,6 +283,9 @@ impl Nemesis<'_> {
                     // Or it would freeze at its next batch, when all is meant to be well.
                     self.fleet.kill(seat, Duration::ZERO);
                 }
+            }
+            Fault::DieInHand { n } => {
+                self.fleet.arm(Seat { role: Role::Allocator, n }, "before-commit=abort");
             }
             Fault::KillBackend { backend, down } => {
                 self.arena.kill(backend);

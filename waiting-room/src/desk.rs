@@ -25,9 +25,9 @@ use crate::{
 const BATCH: usize = 64;
 /// Joins of one line that wait for a call here; more are refused with 503.
 const WAITING_MAX: usize = 4_096;
-/// Numbers reserved at a time.
+/// Numbers reserved at a time, at least.
 const BLOCK: u32 = 1_000;
-/// A join that finds the line lost, or its numbers used up, is tried so often.
+/// A join that finds the numbers used up, or a batch that finds the line lost, is tried so often.
 const TRIES_MAX: u32 = 6;
 
 /// What is asked at a desk.
@@ -149,7 +149,8 @@ impl Counter {
                 }
             }
             if !self.wait_for_numbers.is_empty() && self.reserving.is_none() {
-                self.reserving = Some(reserve(room, line, at.epoch).boxed());
+                let count = u32::try_from(self.wait_for_numbers.len()).unwrap_or(BLOCK).max(BLOCK);
+                self.reserving = Some(reserve(room, line, at.epoch, count).boxed());
             }
             return Ok(());
         }
@@ -173,11 +174,12 @@ fn reserve(
     room: &Arc<Room>,
     line: &Arc<Line>,
     epoch: u32,
+    count: u32,
 ) -> impl Future<Output = Result<Option<Reserved>, LineError>> + Send + 'static {
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
         let (pool, show) = (room.pool.clone(), line.show);
-        let asked = async move { log::reserve_numbers(&pool, show, epoch, BLOCK).await };
+        let asked = async move { log::reserve_numbers(&pool, show, epoch, count).await };
         let Some(up_to) = detached(asked).await? else {
             recover::open(&room, &line).await?;
             return Ok(None);

@@ -31,7 +31,9 @@ use crate::{
     visitors::Visitors,
 };
 
-/// No node that serves is further behind the changes of the line than this.
+/// How often they are recalled after a loss, once a second.
+const RECALLS: u8 = 5;
+/// A node that reads the changes of the line is seldom further behind than this.
 const BEHIND_MAX: Duration = Duration::from_secs(3);
 /// Ranks of those gone lately that are kept at most.
 const GONE_LATELY_MAX: usize = 10_000;
@@ -106,8 +108,9 @@ struct Memory {
     lost: Option<Index>,
     /// Who was gone from the line lately, and when: should it be lost, other nodes may not know.
     gone_lately: VecDeque<(Instant, u64)>,
-    /// These they must be told.
+    /// These they must be told, and how often still.
     to_recall: Vec<u64>,
+    recalls_left: u8,
     forecast: Forecast,
     pace: Pace,
     /// Until then visitors come back after a loss, and those who have not yet count as well.
@@ -140,6 +143,7 @@ impl Line {
                 lost: None,
                 gone_lately: VecDeque::new(),
                 to_recall: Vec::new(),
+                recalls_left: 0,
                 forecast: Forecast::new(),
                 pace: Pace::default(),
                 settles_at: None,
@@ -307,15 +311,21 @@ impl Line {
         comparable && memory.index.len() != waiting
     }
 
-    /// Takes what other nodes must be told after a loss, and the epoch that followed it.
-    pub(crate) fn take_recalled(&self) -> (u32, Vec<u64>) {
+    /// What other nodes must be told after a loss, some times over as they may not hear all of it,
+    /// and the epoch that followed the loss.
+    pub(crate) fn recalled(&self) -> (u32, Vec<u64>) {
         let mut memory = self.memory();
-        (memory.seen.epoch, std::mem::take(&mut memory.to_recall))
+        memory.recalls_left = memory.recalls_left.saturating_sub(1);
+        if memory.recalls_left == 0 {
+            memory.to_recall = Vec::new();
+        }
+        (memory.seen.epoch, memory.to_recall.clone())
     }
 
     /// Takes over a fresh picture.
     pub(crate) fn install(&self, snapshot: Snapshot) {
         let mut memory = self.memory();
+        let was_settling = memory.settles_at.is_some();
         memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
         memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
         let was = std::mem::replace(&mut memory.index, snapshot.index);
@@ -330,8 +340,13 @@ impl Line {
             memory.index.merge(&was);
         }
         if lost_now {
-            memory.lost = Some(was);
-            memory.to_recall = memory.gone_lately.drain(..).map(|(_, rank)| rank).collect();
+            // Lost again before it has settled: the first loss is the one that counts.
+            if memory.lost.is_none() || !was_settling {
+                memory.lost = Some(was);
+            }
+            let gone = memory.gone_lately.drain(..).map(|(_, rank)| rank).collect::<Vec<_>>();
+            memory.to_recall.extend(gone);
+            memory.recalls_left = RECALLS + 1;
         }
         memory.loaded = true;
         memory.seen = snapshot.seen;

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 
 use contract::place_ticket::Place;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     LineError,
@@ -27,6 +27,8 @@ const TICK: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Most visitors noticed as away in one call, of each kind.
 const SWEPT_MAX: u32 = 1_000;
+/// Visitors held in one round: it must not keep the next sweep waiting.
+const HELD_MAX: usize = 2_000;
 /// Tickets told of in one call.
 const TICKETS_AT_ONCE: usize = 500;
 /// After a failure, the next try waits so long.
@@ -45,6 +47,8 @@ struct Rounds {
     /// How far the line had got at the last sweep. A node that has not seen that a second later
     /// has lost the stream.
     must_have_seen: Progress,
+    /// The last sweep found another number of visitors than this node knows of.
+    differs: bool,
 }
 
 /// Keeps the store up to date about who is there, until this node lets go of the line.
@@ -56,6 +60,7 @@ pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
         forsake_at: None,
         failing: false,
         must_have_seen: Progress::default(),
+        differs: false,
     };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -75,10 +80,12 @@ pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
     }
     // Whoever goes on by polling elsewhere must not count as held here.
     let until = Instant::now() + STOP_WAIT;
-    while release(&room, &line).await.is_ok()
-        && line.visitors(|visitors| visitors.any_here())
-        && Instant::now() < until
-    {
+    loop {
+        // Those whose sockets close meanwhile are let go of in the next turn.
+        let was_last = !line.visitors(|visitors| visitors.any_here()) || Instant::now() >= until;
+        if release(&room, &line).await.is_err() || was_last {
+            return;
+        }
         ticks.tick().await;
     }
 }
@@ -89,17 +96,10 @@ impl Rounds {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
             self.sweep(room, line).await?;
         }
-        let (epoch, recalled) = line.take_recalled();
-        if !recalled.is_empty() {
-            room.store.recall(&line.keys, epoch, &recalled).await?;
-        }
         release(room, line).await?;
-        let unheld = line.visitors(Visitors::take_unheld);
-        if let Err(error) = hold(room, line, &unheld).await {
-            let tickets = unheld.iter().map(|place| place.ticket);
-            line.visitors(|visitors| visitors.are_unheld(tickets));
-            return Err(error);
-        }
+        let unheld = line.visitors(|visitors| visitors.take_unheld(HELD_MAX));
+        let missing = hold(room, line, &unheld).await;
+        let missing = missing.inspect_err(|_| hold_later(line, &unheld))?;
         if self.forsake_at.is_some_and(|at| Instant::now() >= at) {
             let node_gone_after = room.settings.patience().node;
             let forsaken = room.store.forsake(&line.keys, node_gone_after).await?;
@@ -107,6 +107,18 @@ impl Rounds {
             if forsaken > 0 {
                 metrics::counter!("usher_line_forsaken_total").increment(forsaken);
                 warn!(show = %line.show, visitors = forsaken, "their node is gone; they have their grace");
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        // What became of them is in Postgres, which may be away: everything else is done by now.
+        match recover::find_out(room, line, &missing).await {
+            Ok(back) => hold_later(line, &back),
+            Err(error) => {
+                let places: Vec<Place> = missing.into_iter().map(|(place, _)| place).collect();
+                hold_later(line, &places);
+                return Err(error);
             }
         }
         Ok(())
@@ -130,8 +142,16 @@ impl Rounds {
         };
         line.heard();
         line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
-        if swept.contradicts || swept.at < seen || line.differs(swept.at, swept.waiting) {
+        // A picture that was just loaded may have more than its last change: it must differ twice.
+        let differs = line.differs(swept.at, swept.waiting);
+        let differs_still = std::mem::replace(&mut self.differs, differs) && differs;
+        if swept.contradicts || swept.at < seen || differs_still {
+            self.differs = false;
             return give_up(room, line, &swept).await;
+        }
+        let (epoch, recalled) = line.recalled();
+        if !recalled.is_empty() {
+            room.store.recall(&line.keys, epoch, &recalled).await?;
         }
         if line.seen() < self.must_have_seen {
             metrics::counter!("usher_line_stream_lost_total").increment(1);
@@ -181,39 +201,32 @@ async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
     Ok(())
 }
 
-/// Holds visitors who have a socket here, and puts those back into the line whom the store has
-/// lost.
-async fn hold(room: &Room, line: &Line, places: &[Place]) -> Result<(), LineError> {
-    if places.len() > TICKETS_AT_ONCE {
-        info!(show = %line.show, visitors = places.len(), "this node holds its visitors");
-    }
-    for some in places.chunks(TICKETS_AT_ONCE) {
-        let missing = touch(room, line, some).await?;
-        let back = recover::find_out(room, line, &missing).await?;
-        if !back.is_empty() {
-            touch(room, line, &back).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Those of them who are not in the line, and where they are.
-async fn touch(
+/// Holds visitors who have a socket here; returns those who are not in the line, and where they are.
+async fn hold(
     room: &Room,
     line: &Line,
     places: &[Place],
 ) -> Result<Vec<(Place, Whereabouts)>, LineError> {
-    let tickets: Vec<_> = places.iter().map(|place| place.ticket).collect();
-    let held = Presence::HeldBy(room.node);
-    let Told::Known(touched) = room.store.touch(&line.keys, &tickets, held, false).await? else {
-        recover::open_again(room, line).await?;
-        return Err(LineError::NotReady);
-    };
-    let missing = places.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
-        let waits = whereabouts == Whereabouts::Waiting;
-        (!waits).then(|| (place.clone(), whereabouts))
-    });
-    Ok(missing.collect())
+    let mut missing = Vec::new();
+    for some in places.chunks(TICKETS_AT_ONCE) {
+        let tickets: Vec<_> = some.iter().map(|place| place.ticket).collect();
+        let held = Presence::HeldBy(room.node);
+        let Told::Known(touched) = room.store.touch(&line.keys, &tickets, held, false).await?
+        else {
+            recover::open_again(room, line).await?;
+            return Err(LineError::NotReady);
+        };
+        missing.extend(some.iter().zip(touched.tickets).filter_map(|(place, (whereabouts, _))| {
+            let waits = whereabouts == Whereabouts::Waiting;
+            (!waits).then(|| (place.clone(), whereabouts))
+        }));
+    }
+    Ok(missing)
+}
+
+fn hold_later(line: &Line, places: &[Place]) {
+    let tickets = places.iter().map(|place| place.ticket);
+    line.visitors(|visitors| visitors.are_unheld(tickets));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]

@@ -101,10 +101,13 @@ impl Visitors {
         self.unheld.extend(tickets.into_iter().filter(here));
     }
 
-    /// Takes the places that this node must hold.
-    pub(crate) fn take_unheld(&mut self) -> Vec<Place> {
-        let tickets = std::mem::take(&mut self.unheld).into_iter();
-        let here = tickets.filter_map(|ticket| self.known.get(&ticket));
+    /// Takes places that this node must hold, at most so many.
+    pub(crate) fn take_unheld(&mut self, at_most: usize) -> Vec<Place> {
+        let tickets: Vec<TicketId> = self.unheld.iter().take(at_most).copied().collect();
+        for ticket in &tickets {
+            self.unheld.remove(ticket);
+        }
+        let here = tickets.into_iter().filter_map(|ticket| self.known.get(&ticket));
         here.filter(|visitor| visitor.is_here()).map(|visitor| visitor.spot.place.clone()).collect()
     }
 

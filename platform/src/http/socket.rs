@@ -79,13 +79,19 @@ impl Asked {
             let detail = "pages of this origin may not open sockets here";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
         }
-        if !self.connection.may_stay() {
-            metrics::counter!("usher_http_sockets_refused_total").increment(1);
-            let detail = "this node has as many sockets open as it can; connect again";
-            return Err(ApiError::unavailable("NODE_FULL", detail, RETRY_AFTER_S));
-        }
+        may_stay(&self.connection)?;
         Ok((upgrade, self.connection))
     }
+}
+
+/// Whether a connection may stay open for as long as its client likes; 503 where the node is full.
+pub fn may_stay(connection: &Connection) -> ApiResult<()> {
+    if connection.may_stay() {
+        return Ok(());
+    }
+    metrics::counter!("usher_http_sockets_refused_total").increment(1);
+    let detail = "this node has as many sockets open as it can; connect again";
+    Err(ApiError::unavailable("NODE_FULL", detail, RETRY_AFTER_S))
 }
 
 /// Takes a socket over. It counts as one of the listener's connections, and stopping waits for it,

@@ -70,9 +70,9 @@ async fn after_a_loss_a_node_that_was_behind_tells_no_more_than_one_that_was_not
         node.install(picture(2, 1, 0));
     }
     assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 1), "it does not know yet");
-    let (epoch, recalled) = ahead_node.take_recalled();
+    let (epoch, recalled) = ahead_node.recalled();
     assert_eq!((epoch, recalled.as_slice()), (2, [1, 2, 3].as_slice()));
-    assert!(behind_node.take_recalled().1.is_empty());
+    assert!(behind_node.recalled().1.is_empty());
     behind_node.apply("2-0", Change { recalled, ..change(2, 2) });
     assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 4));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
@@ -19,7 +19,10 @@ use contract::{
     },
     place_ticket::Place,
 };
-use platform::http::{ApiError, ApiResult, ClientAddr, OptionalCaller, Params, PathId, SignedIn};
+use platform::http::{
+    ApiError, ApiResult, ClientAddr, Connection, OptionalCaller, Params, PathId, SignedIn,
+    socket::may_stay,
+};
 use store::board::Sale;
 
 use super::{
@@ -104,7 +107,7 @@ pub(crate) async fn join(
         (status = 200, body = PlaceStatus, description = "Retry-After says when to ask again"),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+        (status = 503, body = Problem, description = "LINE_UNAVAILABLE; NODE_FULL for a stream"),
     ),
     security(("bearer" = []), ())
 )]
@@ -114,7 +117,11 @@ pub(crate) async fn show(
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
     OptionalCaller(caller): OptionalCaller,
+    Extension(connection): Extension<Connection>,
 ) -> ApiResult<Response> {
+    if accepts_events(&headers) {
+        may_stay(&connection)?;
+    }
     let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
     let (sale, line) = sale_and_line(&room, path.show)?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;

@@ -50,9 +50,11 @@ end
 local lapsed = redis.call('ZRANGEBYSCORE', active, '-inf', text(now), 'LIMIT', 0, batch)
 for _, ticket in ipairs(lapsed) do
   redis.call('ZREM', active, ticket)
+  -- Back in the line by a ticket, because the store had lost that it was admitted.
+  gone[#gone + 1] = take_out(ticket)
   forget(ticket)
 end
-if #expired > 0 then
+if #expired > 0 or #gone > 0 then
   tell(epoch, 'g', table.concat(gone, ' '), 'x', table.concat(expired, ' '))
 end
 
