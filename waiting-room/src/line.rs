@@ -324,7 +324,8 @@ impl Line {
 
     /// Takes over a fresh picture.
     pub(crate) fn install(&self, snapshot: Snapshot) {
-        let mut memory = self.memory();
+        let mut guard = self.memory();
+        let memory = &mut *guard;
         let was_settling = memory.settles_at.is_some();
         memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
         memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
@@ -336,17 +337,20 @@ impl Line {
         }
         let lost_now = memory.seen.epoch > 0 && snapshot.seen.epoch > memory.seen.epoch;
         memory.knows_the_lost = memory.settles_at.is_some() && (lost_now || memory.knows_the_lost);
-        if memory.knows_the_lost {
-            memory.index.merge(&was);
-        }
         if lost_now {
             // Lost again before it has settled: the first loss is the one that counts.
             if memory.lost.is_none() || !was_settling {
-                memory.lost = Some(was);
+                memory.lost = Some(was.clone());
             }
             let gone = memory.gone_lately.drain(..).map(|(_, rank)| rank).collect::<Vec<_>>();
             memory.to_recall.extend(gone);
             memory.recalls_left = RECALLS + 1;
+        }
+        // Of those lost, whoever may still come back. Of all others the snapshot knows.
+        if memory.knows_the_lost
+            && let Some(lost) = &memory.lost
+        {
+            memory.index.merge_common(&was, lost);
         }
         memory.loaded = true;
         memory.seen = snapshot.seen;

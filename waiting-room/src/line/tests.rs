@@ -76,3 +76,18 @@ async fn after_a_loss_a_node_that_was_behind_tells_no_more_than_one_that_was_not
     behind_node.apply("2-0", Change { recalled, ..change(2, 2) });
     assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 4));
 }
+
+#[tokio::test]
+async fn a_picture_that_is_loaded_again_after_a_loss_counts_nobody_who_has_left_meanwhile() {
+    let (line, _desk) = Line::new(ShowId::new());
+    line.install(picture(1, 5, WAITING));
+    line.install(picture(2, 1, 0));
+    // Somebody new comes, and is gone by the time that the picture is loaded again.
+    assert_eq!(
+        line.apply("1-0", Change { joined: vec![WAITING + 5], ..change(2, 2) }),
+        Applied::Yes
+    );
+    assert_eq!(line.waiting(), WAITING + 1);
+    line.install(picture(2, 3, 0));
+    assert_eq!(line.waiting(), WAITING, "those who may come back are counted");
+}
