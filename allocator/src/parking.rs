@@ -109,8 +109,7 @@ async fn again(
     request: BookingRequested,
 ) -> Consumption {
     let key = partition.routing_key();
-    let envelope =
-        Envelope { v: 1, show_id: partition.show, tier: partition.tier, bookings: vec![request] };
+    let envelope = Envelope::new(&partition, vec![request]);
     match publisher.publish(REQUESTS, &key, &envelope.encode()).await {
         Ok(()) => Consumption::Ack,
         Err(PublishError::Refused(_)) => Consumption::Retry,
@@ -133,6 +132,7 @@ async fn refuse(
         account: request.account_id,
         kind: request.kind,
         idempotency_key: request.idempotency_key.clone().filter(|key| is_key(key.as_bytes())),
+        number: request.number,
         reason,
     };
     match bookings::refuse(&office.pool, &refusal).await {
