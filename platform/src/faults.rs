@@ -33,11 +33,14 @@ pub enum Guarantee {
     Confirm,
     /// An event is marked as published after the broker's confirm.
     Relay,
+    /// A queue is deleted after a proof that what was accepted for it is decided; without it, when
+    /// the broker says that it is empty.
+    QueueProof,
 }
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
@@ -46,6 +49,7 @@ impl Guarantee {
         Self::Rebuild,
         Self::Confirm,
         Self::Relay,
+        Self::QueueProof,
     ];
 
     /// As it is written in `USHER_WITHOUT`.
@@ -60,6 +64,7 @@ impl Guarantee {
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
             Self::Relay => "relay",
+            Self::QueueProof => "queue-proof",
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Ingress tells within a second which numbers the broker has confirmed; a batch writes those it
 //! decides in its own transaction. A set, not a count: telling a number twice changes nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use contract::{
     ProducerId, ShowId,
@@ -172,25 +172,15 @@ pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> 
     Ok(Open { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
 }
 
-/// How many of each partition were accepted lately and are not decided; of these partitions, and
-/// without those that have none.
-pub async fn undecided(
-    pool: &PgPool,
-    partitions: &[&Partition],
-) -> StoreResult<Vec<(Partition, i64)>> {
-    let shows: Vec<Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
-    let tiers: Vec<String> =
-        partitions.iter().map(|partition| partition.tier.to_string()).collect();
+/// How many of each partition were accepted lately and are not decided, without those that have none.
+pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
     let rows = sqlx::query!(
         r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "undecided!"
            from accepted a
-           join unnest($1::uuid[], $2::text[]) as ours (show_id, tier) using (show_id, tier)
            left join decided d using (show_id, tier, producer_id)
            cross join lateral unnest(a.numbers - coalesce(d.numbers, '{}')) as span
-           where a.told_at > clock_timestamp() - make_interval(secs => $3)
+           where a.told_at > clock_timestamp() - make_interval(secs => $1)
            group by a.show_id, a.tier"#,
-        &shows,
-        &tiers,
         (BOOKING_DEADLINE + UNDECIDED_GRACE).as_secs_f64(),
     )
     .fetch_all(pool)
@@ -201,6 +191,22 @@ pub async fn undecided(
             Ok((partition, row.undecided))
         })
         .collect()
+}
+
+/// Forgets what was decided a week ago and more; what was accepted and is not decided stays.
+pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
+    let forgotten = sqlx::query!(
+        "with old as (
+             delete from accepted a using decided d
+             where a.told_at < clock_timestamp() - interval '7 days' and a.numbers <@ d.numbers
+                 and (d.show_id, d.tier, d.producer_id) = (a.show_id, a.tier, a.producer_id)
+             returning a.show_id, a.tier, a.producer_id)
+         delete from decided d using old
+         where (d.show_id, d.tier, d.producer_id) = (old.show_id, old.tier, old.producer_id)"
+    )
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected())
 }
 
 /// Partitions in which something was accepted and has no outcome, though its queue is gone or its
