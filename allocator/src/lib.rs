@@ -20,11 +20,11 @@ mod unrouted;
 mod queues;
 mod backlog;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use clap::Args;
-use contract::booking_id::BookingIds;
+use contract::{booking_id::BookingIds, topology::Partition};
 use platform::{
     Service, Shutdown,
     broker::{Broker, Connections, Publisher},
@@ -71,6 +71,8 @@ struct Office {
     walks: Arc<Semaphore>,
     /// Bounds the queues that are declared at once.
     declares: Arc<Semaphore>,
+    /// Partitions whose queues were missed by the bookings that came last.
+    missed: watch::Sender<HashSet<Partition>>,
     /// Who shares the partitions.
     roster: watch::Receiver<Roster>,
     shutdown: Shutdown,
@@ -101,6 +103,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         redis_lost,
         walks: Arc::new(Semaphore::new(locks::WALKS_MAX)),
         declares: Arc::new(Semaphore::new(keeper::DECLARES_MAX)),
+        missed: watch::Sender::default(),
         roster,
         shutdown: shutdown.clone(),
     };

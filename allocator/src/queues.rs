@@ -101,9 +101,7 @@ pub(crate) async fn drain(
     mut closed: watch::Receiver<bool>,
     passed: &Passed,
 ) -> bool {
-    if closed.wait_for(|closed| *closed).await.is_err() {
-        return std::future::pending().await;
-    }
+    until_closed(office, link, partition, &mut closed).await;
     while let Err(error) = unbind(link, partition).await {
         warn!(%partition, "its queue is not unbound yet: {error:#}");
         sleep(LOOK_EVERY).await;
@@ -124,6 +122,43 @@ pub(crate) async fn drain(
         sleep(LOOK_EVERY).await;
     }
     false
+}
+
+/// Waits until the sale has closed. Where bookings found no queue though this one is there, it is
+/// bound again.
+async fn until_closed(
+    office: &Office,
+    link: &Link,
+    partition: &Partition,
+    closed: &mut watch::Receiver<bool>,
+) {
+    let mut missed = office.missed.subscribe();
+    loop {
+        tokio::select! {
+            is_over = async { closed.wait_for(|closed| *closed).await.is_ok() } => {
+                if is_over {
+                    return;
+                }
+                return std::future::pending().await;
+            }
+            Ok(()) = missed.changed() => {
+                let is_missed = missed.borrow_and_update().contains(partition);
+                if is_missed {
+                    info!(%partition, "bookings found no queue: it is bound again");
+                    if let Err(error) = bind(link, partition).await {
+                        warn!(%partition, "its queue is not bound again yet: {error:#}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn bind(link: &Link, partition: &Partition) -> anyhow::Result<()> {
+    let channel = link.channel().await?;
+    broker::bind_requests(&channel, partition).await?;
+    let _ = channel.close(200, "done".into()).await;
+    Ok(())
 }
 
 async fn unbind(link: &Link, partition: &Partition) -> anyhow::Result<()> {

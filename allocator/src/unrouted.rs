@@ -84,6 +84,9 @@ async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
         warn!("cannot tell whether a sale is open: {error}");
     }
     let taking = &taking.ok();
+    if let Some(taking) = taking.as_ref().filter(|taking| !taking.partitions.is_empty()) {
+        office.missed.send_replace(taking.partitions.clone());
+    }
     let dealt = stream::iter(read).map(async |(delivery, envelope)| {
         let (consumption, is_sent) = match (envelope, taking) {
             (Ok(None), _) => (Consumption::Ack, false),

@@ -25,6 +25,9 @@ use super::acceptances::{Acceptances, Producer};
 const ENVELOPES_IN_FLIGHT: usize = 2;
 /// Requests of one partition that wait for the broker here; more are refused with 503.
 const WAITING_MAX: usize = 4096;
+/// A producer that numbered nothing for this long is sealed: a sale that has closed is soon known to
+/// have accepted nothing more.
+const SEALED_AFTER: Duration = Duration::from_secs(3);
 /// A partition that is not asked for this long gives its place up.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -105,6 +108,10 @@ async fn run(
         let mut batch = Vec::new();
         tokio::select! {
             taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
+            () = tokio::time::sleep(SEALED_AFTER), if producer.is_some() => {
+                producer = None;
+                continue;
+            }
             () = tokio::time::sleep(IDLE) => waiting.close(),
             () = shutdown.begun() => waiting.close(),
         }
