@@ -28,7 +28,7 @@ use store::{
 use tokio::time::Instant;
 use usher::up::Allocation;
 
-use crate::harness::{Plan, SOON, System, fresh_key};
+use crate::harness::{Plan, SOON, System, counted, fresh_key};
 
 /// A queue that is drained goes after this, on a machine with other things to do.
 const CLOSED_BY: Duration = Duration::from_secs(40);
@@ -315,6 +315,26 @@ async fn more_partitions_than_a_connection_has_channels_are_all_served() {
         let served = "select count(*) from backlogs where served_by is not null";
         let served: i64 = sqlx::query_scalar(served).fetch_one(&system.pool).await.unwrap();
         (served == 12).then_some(())
+    })
+    .await;
+    system.stop().await;
+}
+
+/// One of a version before numbers decides without writing them down.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_numbered_while_an_allocator_is_about_that_would_not_say_what_it_decided() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let token = system.visitor().await;
+    let old = "insert into allocators (allocator_id, name) values ($1, 'old')
+               on conflict (allocator_id) do update set heartbeat_at = clock_timestamp()";
+    let old = sqlx::query(old).bind(uuid::Uuid::now_v7()).execute(&system.pool).await;
+    old.expect("it is written down");
+    let unnumbered = "usher_accepted_unnumbered_total";
+    eventually("it is known at the door", SOON, async || {
+        let before = counted(unnumbered);
+        are_decided(&system, &[accepted(&system, &token, show).await]).await;
+        (counted(unnumbered) > before).then_some(())
     })
     .await;
     system.stop().await;

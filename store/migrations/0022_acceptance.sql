@@ -32,3 +32,6 @@ alter table backlogs add column served_by uuid;
 
 -- Partitions that have a queue, without those of all old shows.
 create index partitions_with_queue on partitions (show_id, tier) where queue_ready_at is not null;
+
+-- A version before numbers decides without writing them down. While one of those is about, none are given.
+alter table allocators add column writes_numbers boolean not null default false;

@@ -8,7 +8,7 @@ use crate::{PgPool, StoreResult};
 /// Says that this allocator is alive, and returns all that are, itself included.
 pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>> {
     sqlx::query!(
-        "insert into allocators (allocator_id, name) values ($1, $2)
+        "insert into allocators (allocator_id, name, writes_numbers) values ($1, $2, true)
          on conflict (allocator_id) do update set heartbeat_at = clock_timestamp()",
         me,
         name,
@@ -23,6 +23,18 @@ pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>>
     .fetch_all(pool)
     .await?;
     Ok(live)
+}
+
+/// Whether every allocator that was heard of in the last minute writes down the numbers of what it
+/// decides; versions before numbers do not.
+pub async fn write_numbers(pool: &PgPool) -> StoreResult<bool> {
+    let all = sqlx::query_scalar!(
+        r#"select coalesce(bool_and(writes_numbers), true) as "all!" from allocators
+           where heartbeat_at > clock_timestamp() - interval '1 minute'"#
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(all)
 }
 
 /// Leaves at once, and removes those that have been silent for an hour.

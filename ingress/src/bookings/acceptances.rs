@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -19,6 +19,7 @@ use platform::{Shutdown, faults::failpoint};
 use store::{
     PgPool,
     acceptance::{self, Numbers, Told},
+    allocators,
 };
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
@@ -44,6 +45,8 @@ pub(crate) struct Acceptances(Arc<Book>);
 #[derive(Default)]
 struct Book {
     producers: Mutex<HashMap<ProducerId, Entry>>,
+    /// Whether an allocator is about that does not write numbers down: then none are given.
+    is_mixed: AtomicBool,
     /// A new producer: it is told at once, so that the database knows of it before it matters.
     news: Notify,
 }
@@ -78,8 +81,12 @@ impl Acceptances {
         acceptances
     }
 
-    /// A new producer of a partition; `None` where there are too many.
+    /// A new producer of a partition; `None` where there are too many, or nobody would write down
+    /// what is decided.
     pub(crate) fn producer(&self, partition: &Partition) -> Option<Arc<Producer>> {
+        if self.0.is_mixed.load(Ordering::Relaxed) {
+            return None;
+        }
         let id = ProducerId::new();
         let mut producers = self.0.producers();
         if producers.len() >= PRODUCERS_MAX {
@@ -176,6 +183,9 @@ impl Book {
 async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
     let mut until = None;
     loop {
+        if let Ok(all) = allocators::write_numbers(&pool).await {
+            book.is_mixed.store(!all, Ordering::Relaxed);
+        }
         let news = book.news();
         let is_all = news.len() < TOLD_AT_ONCE;
         let mut is_told = true;
