@@ -130,7 +130,17 @@ async fn a_pass_buys_one_live_booking_and_only_for_its_account_and_show() {
     let cancelled = system.post(&format!("/api/v1/orders/{order}/cancel"), &token, json!({})).await;
     assert_eq!(cancelled.body["status"], "CANCELLED", "{cancelled:?}");
     let third = book(&token, show, &pass).await;
-    assert_eq!(third.body["status"], "ALLOCATED", "a pass whose booking ended buys again");
+    assert_eq!(third.body["status"], "ALLOCATED", "a pass whose booking ended unpaid buys again");
+
+    let order = third.body["order"]["orderId"].as_str().unwrap();
+    let order = format!("/api/v1/orders/{order}");
+    let paid =
+        system.post(&format!("{order}/confirm-payment"), &token, json!({"method": "mock"})).await;
+    assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
+    let cancelled = system.post(&format!("{order}/cancel"), &token, json!({})).await;
+    assert_eq!(cancelled.body["status"], "CANCELLED", "{cancelled:?}");
+    let fourth = book(&token, show, &pass).await;
+    assert_eq!(fourth.body["reason"], "PASS_USED", "it was paid with, so it is spent: {fourth:?}");
     system.stop().await;
 }
 

@@ -75,9 +75,7 @@ pub async fn of_tickets(
         Row,
         r#"select a.ticket_id, a.account_id, a.admitted_at, a.valid_until,
                a.revoked_at is not null as "revoked!",
-               exists (select from bookings b
-                       where b.show_id = a.show_id and b.ticket_id = a.ticket_id
-                         and b.state = 'CONFIRMED') as "used!"
+               pass_is_spent(a.show_id, a.ticket_id) as "used!"
            from admissions a
            where a.show_id = $1 and a.ticket_id = any ($2)"#,
         show.0,
@@ -98,9 +96,7 @@ pub async fn of_account(
         Row,
         r#"select a.ticket_id, a.account_id, a.admitted_at, a.valid_until,
                a.revoked_at is not null as "revoked!",
-               exists (select from bookings b
-                       where b.show_id = a.show_id and b.ticket_id = a.ticket_id
-                         and b.state = 'CONFIRMED') as "used!"
+               pass_is_spent(a.show_id, a.ticket_id) as "used!"
            from admissions a
            where a.show_id = $1 and a.account_id = $2
            order by a.admitted_at desc limit 1"#,
@@ -126,9 +122,7 @@ pub async fn unspent_after(
            from admissions a
            where a.show_id = $1 and (a.admitted_at, a.ticket_id) > ($2, $3)
                and a.revoked_at is null
-               and not exists (select from bookings b
-                               where b.show_id = a.show_id and b.ticket_id = a.ticket_id
-                                 and b.state = 'CONFIRMED')
+               and not pass_is_spent(a.show_id, a.ticket_id)
            order by a.admitted_at, a.ticket_id
            limit $4"#,
         show.0,
@@ -185,7 +179,7 @@ pub async fn used_after(
         r#"select b.ticket_id as "ticket_id!", o.confirmed_at as "confirmed_at!"
            from orders o join bookings b using (show_id, booking_id)
            where o.show_id = $1 and o.confirmed_at > $2
-               and b.ticket_id is not null and b.state = 'CONFIRMED'
+               and b.ticket_id is not null and b.state in ('CONFIRMED', 'CANCELLED')
            order by o.confirmed_at
            limit $3"#,
         show.0,

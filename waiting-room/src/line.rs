@@ -10,6 +10,7 @@ use std::{
 use contract::{
     ShowId, TicketId,
     api::line::{Interval, PlaceState},
+    deadline::{CONFIRM_WAIT, PASS_LEEWAY},
 };
 use store::{admissions::Admission, backlogs::Backlog};
 use tokio::{
@@ -274,6 +275,12 @@ impl Line {
     /// How fast visitors may be let in, by what the queues can take.
     pub(crate) fn pace(&self) -> Pace {
         self.memory().pace
+    }
+
+    /// For how long a lapsed pass still takes its slot under the cap: what was posted with it in time is
+    /// taken with some leeway, and may wait for its decision.
+    pub(crate) fn slot_grace(&self) -> Duration {
+        PASS_LEEWAY + CONFIRM_WAIT + self.memory().pace.lag()
     }
 
     /// Sets how the line stands; watchers hear of it at once.

@@ -64,6 +64,11 @@ impl Pace {
         if self.stopped { 0.0 } else { (-self.slowing).exp() }
     }
 
+    /// Age of the oldest booking that is not decided.
+    pub(crate) fn lag(&self) -> Duration {
+        Duration::from_secs_f64(self.lag)
+    }
+
     /// Whether nobody may be let in.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped

@@ -135,7 +135,9 @@ impl Rounds {
     async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         let patience = room.settings.patience();
         let seen = line.seen();
-        let swept = room.store.sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node).await?;
+        let grace = line.slot_grace();
+        let swept =
+            room.store.sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, grace).await?;
         let swept = match swept {
             Told::Known(swept) => swept,
             Told::Flushed => return recover::open_again(room, line).await,

@@ -253,12 +253,14 @@ impl LineStore {
         keys: &Keys,
         room: &contract::api::catalogue::WaitingRoom,
         at_most: u32,
+        slot_grace: Duration,
     ) -> Result<Told<Vec<Spot>>, LineError> {
         let mut call = with_keys(&ADMIT, keys);
         call.arg(room.rate_per_second)
             .arg(room.burst)
             .arg(room.max_active.unwrap_or(0))
-            .arg(at_most);
+            .arg(at_most)
+            .arg(ms(slot_grace));
         let answer: Vec<String> = self.run("admit", &call).await?;
         answers::taken(show, &answer)
     }
@@ -286,10 +288,11 @@ impl LineStore {
         patience: Patience,
         at_most: u32,
         node: NodeId,
+        slot_grace: Duration,
     ) -> Result<Told<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
-        call.arg(node.to_string()).arg(ms(patience.node));
+        call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(slot_grace));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         Swept::read(show, &answer)
     }

@@ -156,7 +156,7 @@ impl Rounds {
         line: &Line,
         limits: &WaitingRoom,
     ) -> Result<(), LineError> {
-        match room.store.admit(line.show, &line.keys, limits, BATCH).await? {
+        match room.store.admit(line.show, &line.keys, limits, BATCH, line.slot_grace()).await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();

@@ -77,7 +77,8 @@ pub async fn lock_quotas(
     Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.live)).collect())
 }
 
-/// Which of these places have bought a live booking, or had their pass taken back. Call it after [`lock_quotas`] of their
+/// Which of these places have bought a live booking or paid for one since cancelled, or had their
+/// pass taken back. Call it after [`lock_quotas`] of their
 /// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
 pub async fn passes_used(
     tx: &mut PgConnection,
@@ -92,6 +93,10 @@ pub async fn passes_used(
         r#"select ticket_id as "ticket_id!" from bookings
            where show_id = $1 and ticket_id = any($2)
              and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
+           union all
+           select b.ticket_id from bookings b join orders o using (show_id, booking_id)
+           where show_id = $1 and b.ticket_id = any($2) and b.state = 'CANCELLED'
+             and o.confirmed_at is not null
            union all
            select ticket_id from admissions
            where show_id = $1 and ticket_id = any($2) and revoked_at is not null"#,

@@ -1,5 +1,6 @@
 -- Lets in whoever is first in the line and there, as far as the bucket and the cap allow.
--- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call
+-- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call, 5 ms for
+--      which a lapsed pass still takes its slot: until then what it bought in time may be decided
 -- Returns {'FLUSHED'}; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
 --      until settled, so a node that dies in between loses nobody.
 -- Atomic, because any number of nodes run it at once and the sum must be exact. By the store's
@@ -23,7 +24,7 @@ tokens = math.min(burst, tokens + elapsed / 1000 * rate)
 
 local free = math.min(math.floor(tokens), batch)
 if max_active > 0 then
-  local taken = redis.call('ZCOUNT', active, '(' .. text(now), '+inf') + redis.call('ZCARD', admitting)
+  local taken = redis.call('ZCOUNT', active, '(' .. text(now - tonumber(ARGV[5] or '0')), '+inf') + redis.call('ZCARD', admitting)
   free = math.min(free, max_active - taken)
 end
 local gone = {}

@@ -2,7 +2,7 @@
 -- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
 -- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
 --      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
---      6 ms of silence after which a node is gone
+--      6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still takes its slot
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
 --      this node was not known, so that it holds nobody, '1' where a node is gone and its visitors
 --      must be forsaken, '1' where the keys contradict each other, then ticket and record of each
@@ -47,7 +47,8 @@ if now >= lenient_until then
     if account then remember_end(ticket, 'EXPIRED', account) end
   end
 end
-local lapsed = redis.call('ZRANGEBYSCORE', active, '-inf', text(now), 'LIMIT', 0, batch)
+local lapsed = redis.call('ZRANGEBYSCORE', active, '-inf', text(now - tonumber(ARGV[7] or '0')),
+  'LIMIT', 0, batch)
 for _, ticket in ipairs(lapsed) do
   redis.call('ZREM', active, ticket)
   -- Back in the line by a ticket, because the store had lost that it was admitted.
