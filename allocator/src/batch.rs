@@ -11,7 +11,9 @@ use std::{
 
 use chrono::DateTime;
 use contract::{
-    AccountId, BookingId, SeatLabel, booking::Reason, message::BookingRequested,
+    AccountId, BookingId, SeatLabel,
+    booking::{Reason, SEATS_PER_REQUEST_MAX},
+    message::BookingRequested,
     topology::Partition,
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
@@ -23,7 +25,7 @@ use store::{
 
 use crate::{
     Office,
-    decide::{Facts, Round, decide},
+    decide::{Facts, Round, decide, tell_held},
     locks::Locks,
     seat_map::SeatMap,
 };
@@ -195,8 +197,14 @@ impl Ledger {
         let before = map.clone();
         loop {
             *map = before.clone();
-            let Round { decided, unknown } = decide(requests, map, &facts);
+            let Round { mut decided, unknown } = decide(requests, map, &facts);
             if unknown.is_empty() {
+                if decided.iter().any(Decided::is_sold_out) {
+                    // Each booking has a seat at least: so many bookings are enough to tell.
+                    let most = i64::try_from(SEATS_PER_REQUEST_MAX).unwrap_or(i64::MAX);
+                    let held = bookings::seats_held(tx, &self.partition, most).await?;
+                    tell_held(&mut decided, requests, map.n_free(), held);
+                }
                 return Ok(decided);
             }
             self.ask_about(tx, requests, &unknown, &mut facts).await?;

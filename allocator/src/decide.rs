@@ -76,6 +76,29 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     Round { decided, unknown: desk.unknown }
 }
 
+/// Says of those for whom too few seats were free whether the missing ones are only held: by
+/// bookings of before, of which `held` seats are known, or by those that have just won.
+pub(crate) fn tell_held(
+    decided: &mut [Decided],
+    requests: &[BookingRequested],
+    n_free: usize,
+    held: i64,
+) {
+    let won = decided.iter().map(|d| match &d.outcome {
+        Outcome::Allocated { seats } => seats.len(),
+        Outcome::Rejected { .. } => 0,
+    });
+    let may_come_back = usize::try_from(held).unwrap_or(0) + won.sum::<usize>();
+    let wanted: HashMap<BookingId, usize> =
+        requests.iter().map(|request| (request.booking_id, request.wish.n_seats())).collect();
+    for one in decided.iter_mut().filter(|one| one.is_sold_out()) {
+        let n = wanted.get(&one.booking).copied().unwrap_or(usize::MAX);
+        if may_come_back > 0 && n_free + may_come_back >= n {
+            one.outcome = Outcome::rejected(Reason::AllHeld);
+        }
+    }
+}
+
 struct Desk<'a> {
     facts: &'a Facts,
     map: &'a mut SeatMap,
@@ -280,6 +303,22 @@ mod tests {
         facts.quotas.insert(requests[0].account_id, None);
         let round = decide(&requests, &mut map(2), &facts);
         assert_eq!(reasons(&round), [Some(Reason::Internal)]);
+    }
+
+    #[test]
+    fn sold_out_is_said_where_the_seats_that_are_missing_are_not_only_held() {
+        let want = |n| request(AccountId::new(), Wish::BestAvailable(n));
+        let told = |requests: &[BookingRequested], seats: i32, held: i64| {
+            let mut map = map(seats);
+            let mut round = decide(requests, &mut map, &facts(requests));
+            tell_held(&mut round.decided, requests, map.n_free(), held);
+            reasons(&round)
+        };
+        assert_eq!(told(&[want(2)], 1, 0), [Some(Reason::SoldOut)]);
+        assert_eq!(told(&[want(2)], 1, 1), [Some(Reason::AllHeld)]);
+        assert_eq!(told(&[want(3)], 1, 1), [Some(Reason::SoldOut)], "too few, come back or not");
+        assert_eq!(told(&[want(1), want(1)], 1, 0), [None, Some(Reason::AllHeld)], "just won");
+        assert_eq!(told(&[want(1), want(2)], 1, 0), [None, Some(Reason::SoldOut)]);
     }
 
     #[test]

@@ -62,7 +62,6 @@ impl SeatMap {
     }
 
     /// How many seats are free.
-    #[cfg(test)]
     pub(crate) fn n_free(&self) -> usize {
         self.n_free
     }

@@ -92,8 +92,10 @@ words! {
     Reason {
         /// At least one of the chosen seats was taken.
         SeatTaken = "SEAT_TAKEN",
-        /// Not enough free seats of the tier.
+        /// Not enough seats of the tier are left.
         SoldOut = "SOLD_OUT",
+        /// Too few seats of the tier are free; some are only held and may come back.
+        AllHeld = "ALL_HELD",
         /// The account would hold more seats of the show than it may.
         LimitExceeded = "LIMIT_EXCEEDED",
         /// The sale ended before the request was decided.

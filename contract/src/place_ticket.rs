@@ -21,12 +21,27 @@ pub struct Place {
     pub epoch: u32,
     #[serde(rename = "num")]
     pub number: u64,
-    /// To the millisecond: whether it takes part in a lottery can be told again from it.
+    /// To the millisecond.
     #[serde(rename = "jat", with = "chrono::serde::ts_milliseconds")]
     pub joined_at: DateTime<Utc>,
     /// The number ahead that its owner was told with this ticket: no node tells a larger one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u64>,
+    /// Where in the line the place is; with it, it is found again after a loss of the line, whatever
+    /// was changed about the show meanwhile. Absent from tickets of before there were stretches.
+    #[serde(rename = "str", default, skip_serializing_if = "Option::is_none")]
+    pub stretch: Option<InStretch>,
+}
+
+/// A place in a stretch of a line: one in which places are ordered in one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InStretch {
+    /// Its ranks lie above this.
+    pub base: u64,
+    /// Where the place is drawn: how many lots after the account's own it has, as that may have been
+    /// taken. The lot itself is nobody's to know before the draw.
+    #[serde(rename = "lot", default, skip_serializing_if = "Option::is_none")]
+    pub past: Option<u32>,
 }
 
 const TYPE: &str = "usher-place+jwt";
@@ -83,9 +98,10 @@ mod tests {
 
     fn place() -> impl Strategy<Value = Place> {
         let ids = (id(TicketId), id(AccountId), id(ShowId));
-        (ids, any::<(u8, u32, u64)>(), second()).prop_map(
-            |((ticket, account, show), (lane, epoch, number), joined_at)| Place {
+        (ids, any::<(u8, u32, u64)>(), second(), any::<Option<(u64, Option<u32>)>>()).prop_map(
+            |((ticket, account, show), (lane, epoch, number), joined_at, stretch)| Place {
                 told: number.checked_sub(1),
+                stretch: stretch.map(|(base, past)| InStretch { base, past }),
                 ticket,
                 account,
                 show,
@@ -129,6 +145,7 @@ mod tests {
             number: 42,
             joined_at: DateTime::UNIX_EPOCH,
             told: None,
+            stretch: None,
         };
         let ticket = keys().sign(&place);
         for altered in each_bit_flipped(&ticket) {

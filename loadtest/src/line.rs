@@ -178,6 +178,11 @@ impl InLine<'_> {
             }
             LineFrame::Paused { .. } | LineFrame::Resumed => None,
             LineFrame::Admitted { pass, .. } => Some(Turn::Admitted(pass)),
+            LineFrame::AllHeld => {
+                // Nobody is let in for want of seats; whoever waits may still get one.
+                self.tally.hears_sold_out();
+                None
+            }
             LineFrame::SoldOut => self.hears_sold_out(),
             LineFrame::Closed { .. } => Some(Turn::Closed),
         }

@@ -52,7 +52,7 @@ impl Visitor {
         match self.journey().await {
             Ok(ending) => ending,
             Err(CallError::Refused(problem)) => match problem.code.as_str() {
-                "SOLD_OUT" => Ending::SoldOut,
+                "SOLD_OUT" | "ALL_HELD" => Ending::SoldOut,
                 code if problem.status < 500 => Ending::Refused(code.to_owned()),
                 code => Ending::Failed(code.to_owned()),
             },

@@ -45,6 +45,8 @@ pub struct Sale {
     pub hold_seconds: i32,
     pub order_seconds: i32,
     pub room: WaitingRoom,
+    /// Counts the changes of what decides whether a place in the line is drawn.
+    pub room_version: u64,
     /// Sorted by code.
     pub tiers: Vec<TierOnSale>,
 }
@@ -58,6 +60,8 @@ pub struct TierOnSale {
     pub general_admission: bool,
     pub capacity: i32,
     pub available: i32,
+    /// None is free, and some are only held: they may come back.
+    pub held: bool,
     pub version: i64,
     /// Whether its queue takes requests.
     pub ready: bool,
@@ -68,6 +72,12 @@ impl Sale {
     #[must_use]
     pub fn available(&self) -> i32 {
         self.tiers.iter().map(|tier| tier.available).sum()
+    }
+
+    /// Whether a tier without a free seat has some that are only held.
+    #[must_use]
+    pub fn is_any_held(&self) -> bool {
+        self.tiers.iter().any(|tier| tier.held)
     }
 
     /// Whether requests are taken at this moment of Postgres's clock.
@@ -91,7 +101,9 @@ impl Sale {
         match self.state {
             SaleState::Cancelled => ShowStatus::Cancelled,
             _ if self.is_over(now) => ShowStatus::Closed,
-            SaleState::OnSale if self.available() == 0 => ShowStatus::SoldOut,
+            SaleState::OnSale if self.available() == 0 && !self.is_any_held() => {
+                ShowStatus::SoldOut
+            }
             SaleState::OnSale if self.is_open(now) => ShowStatus::OnSale,
             _ => ShowStatus::Scheduled,
         }

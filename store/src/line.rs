@@ -12,55 +12,110 @@ pub struct LineMark {
     pub epoch: u32,
     /// No number above it was ever handed out.
     pub high_water: u64,
+    /// Where new places go.
+    pub stretch: Stretch,
+}
+
+/// A part of the line whose places are ordered in one way. The next one begins where the way
+/// changes; all of it stands behind all of this.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The rule it stands under, and where that came from; a newer one is larger.
+    pub rule: Rule,
+    /// Its ranks lie above this; those of the stretches before do not.
+    pub base: u64,
+}
+
+/// How new places are ordered. Of two, the one with the higher version holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    pub version: u64,
+    /// Drawn by lot, or in the order in which they are taken.
+    pub drawn: bool,
+}
+
+/// Ranks of a stretch that is drawn: so many lots.
+pub const LOTS: u64 = 1 << 26;
+
+/// Numbers that were reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Numbers {
+    pub epoch: u32,
+    /// The last of them.
+    pub up_to: u64,
+    /// Where they are used.
+    pub stretch: Stretch,
 }
 
 /// The line's mark, where it was ever opened.
 pub async fn find(pool: &PgPool, show: ShowId) -> StoreResult<Option<LineMark>> {
-    let row = sqlx::query!("select epoch, high_water from lines where show_id = $1", show.0)
-        .fetch_optional(pool)
-        .await?;
-    row.map(|row| mark(row.epoch, row.high_water)).transpose()
+    let row = sqlx::query_as!(
+        Row,
+        "select epoch, high_water, rule, drawn, rank_base from lines where show_id = $1",
+        show.0
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(Row::mark).transpose()
 }
 
 /// The line's mark; a line that was never opened starts with epoch 1 and no number reserved.
 pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<LineMark> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         r#"with new as (
                insert into lines (show_id) values ($1) on conflict do nothing
-               returning epoch, high_water)
-           select epoch as "epoch!", high_water as "high_water!" from new
+               returning epoch, high_water, rule, drawn, rank_base)
+           select epoch as "epoch!", high_water as "high_water!", rule as "rule!",
+               drawn as "drawn!", rank_base as "rank_base!"
+           from new
            union all
-           select epoch, high_water from lines where show_id = $1"#,
+           select epoch, high_water, rule, drawn, rank_base from lines where show_id = $1"#,
         show.0
     )
     .fetch_optional(pool)
     .await?;
     match row {
-        Some(row) => mark(row.epoch, row.high_water),
+        Some(row) => row.mark(),
         // Somebody else opened it at this very moment.
-        None => Ok(LineMark { epoch: 1, high_water: 0 }),
+        None => Ok(LineMark { epoch: 1, high_water: 0, stretch: FIRST }),
     }
 }
 
-/// Reserves the next `count` numbers of this epoch and returns the last of them; `None` where the
-/// line has a newer epoch.
+/// Reserves the next `count` numbers of this epoch for places under this rule; `None` where the
+/// line has a newer epoch. Where a newer rule orders them in another way, a new stretch begins:
+/// behind every number of this one, or behind every lot.
 pub async fn reserve_numbers(
     pool: &PgPool,
     show: ShowId,
     epoch: u32,
     count: u32,
-) -> StoreResult<Option<u64>> {
-    let high_water = sqlx::query_scalar!(
-        "update lines set high_water = high_water + $3
+    rule: Rule,
+) -> StoreResult<Option<Numbers>> {
+    let row = sqlx::query_as!(
+        Row,
+        "update lines set
+             rank_base = case
+                 when $4 <= rule or drawn = $5 then rank_base
+                 when drawn then rank_base + $6
+                 else rank_base + high_water + 1 end,
+             drawn = case when $4 <= rule then drawn else $5 end,
+             rule = greatest(rule, $4),
+             high_water = high_water + $3
          where show_id = $1 and epoch = $2
-         returning high_water",
+         returning epoch, high_water, rule, drawn, rank_base",
         show.0,
         epoch.cast_signed(),
         i64::from(count),
+        rule.version.cast_signed(),
+        rule.drawn,
+        LOTS.cast_signed(),
     )
     .fetch_optional(pool)
     .await?;
-    high_water.map(number).transpose()
+    let mark = row.map(Row::mark).transpose()?;
+    let numbers = |mark: LineMark| Numbers { epoch, up_to: mark.high_water, stretch: mark.stretch };
+    Ok(mark.map(numbers))
 }
 
 /// Begins the epoch after `epoch`, unless somebody else did; `None` then. Its numbers start above
@@ -70,21 +125,37 @@ pub async fn begin_epoch_after(
     show: ShowId,
     epoch: u32,
 ) -> StoreResult<Option<LineMark>> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        Row,
         "update lines set epoch = epoch + 1 where show_id = $1 and epoch = $2
-         returning epoch, high_water",
+         returning epoch, high_water, rule, drawn, rank_base",
         show.0,
         epoch.cast_signed(),
     )
     .fetch_optional(pool)
     .await?;
-    row.map(|row| mark(row.epoch, row.high_water)).transpose()
+    row.map(Row::mark).transpose()
 }
 
-fn mark(epoch: i32, high_water: i64) -> StoreResult<LineMark> {
-    let epoch = u32::try_from(epoch)
-        .map_err(|_| StoreError::Unreadable(format!("epoch {epoch} of a line")))?;
-    Ok(LineMark { epoch, high_water: number(high_water)? })
+/// Where every line begins.
+const FIRST: Stretch = Stretch { rule: Rule { version: 0, drawn: false }, base: 1 << 20 };
+
+struct Row {
+    epoch: i32,
+    high_water: i64,
+    rule: i64,
+    drawn: bool,
+    rank_base: i64,
+}
+
+impl Row {
+    fn mark(self) -> StoreResult<LineMark> {
+        let epoch = u32::try_from(self.epoch)
+            .map_err(|_| StoreError::Unreadable(format!("epoch {} of a line", self.epoch)))?;
+        let rule = Rule { version: number(self.rule)?, drawn: self.drawn };
+        let stretch = Stretch { rule, base: number(self.rank_base)? };
+        Ok(LineMark { epoch, high_water: number(self.high_water)?, stretch })
+    }
 }
 
 fn number(stored: i64) -> StoreResult<u64> {

@@ -164,7 +164,7 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sold_out_is_told_within_two_seconds_and_seats_that_come_back_resume_the_line() {
+async fn that_all_is_held_is_told_within_two_seconds_and_seats_that_come_back_resume_the_line() {
     let system = System::start().await;
     let show = system.show(Plan { room: "FIFO", rows: 1, seats: 2, ..Plan::default() }).await;
     set_room(&system, show, json!({"maxActive": 2})).await;
@@ -181,7 +181,7 @@ async fn sold_out_is_told_within_two_seconds_and_seats_that_come_back_resume_the
         orders.push(booked.body["order"]["orderId"].as_str().unwrap().to_owned());
     }
     let sold_at = Instant::now();
-    waiting.hears("sold_out").await;
+    waiting.hears("all_held").await;
     assert!(sold_at.elapsed() < Duration::from_secs(2), "{:?}", sold_at.elapsed());
     // One pays, which frees a slot, but there is nothing left to be admitted to.
     let pay = format!("/api/v1/orders/{}/confirm-payment", orders[0]);

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
-use store::{detached, line as log};
+use store::{
+    detached,
+    line::{self as log, Numbers, Rule},
+};
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
     oneshot,
@@ -42,9 +45,6 @@ pub(crate) struct Join {
     tries: u32,
     answer: oneshot::Sender<Result<Claimed, LineError>>,
 }
-
-/// Numbers that were reserved: their epoch, and the last of them.
-type Reserved = (u32, u64);
 
 /// How a place was come by, at which change, and where it is.
 pub(crate) type Claimed = (Placed, Progress, Spot);
@@ -111,10 +111,10 @@ fn fail(joins: impl Iterator<Item = Join>, error: LineError) {
 struct Counter {
     lot: [u8; 32],
     /// The last reservation.
-    reserved: Option<Reserved>,
-    /// They need new numbers. Those who have a place already do not wait behind them.
+    reserved: Option<Numbers>,
+    /// They need new numbers, or a new stretch. Those who have a place already do not wait behind them.
     wait_for_numbers: Vec<Join>,
-    reserving: Option<BoxFuture<'static, Result<Option<Reserved>, LineError>>>,
+    reserving: Option<BoxFuture<'static, Result<Option<Numbers>, LineError>>>,
 }
 
 impl Counter {
@@ -150,7 +150,9 @@ impl Counter {
             }
             if !self.wait_for_numbers.is_empty() && self.reserving.is_none() {
                 let count = u32::try_from(self.wait_for_numbers.len()).unwrap_or(BLOCK).max(BLOCK);
-                self.reserving = Some(reserve(room, line, at.epoch, count).boxed());
+                let rules = self.wait_for_numbers.iter().filter_map(|join| join.joiner.rule);
+                let rule = rules.max().unwrap_or(Rule { version: 0, drawn: false });
+                self.reserving = Some(reserve(room, line, at.epoch, count, rule).boxed());
             }
             return Ok(());
         }
@@ -169,21 +171,22 @@ impl Counter {
     }
 }
 
-/// Reserves numbers; `None` where the line has begun anew.
+/// Reserves numbers for places under this rule; `None` where the line has begun anew.
 fn reserve(
     room: &Arc<Room>,
     line: &Arc<Line>,
     epoch: u32,
     count: u32,
-) -> impl Future<Output = Result<Option<Reserved>, LineError>> + Send + 'static {
+    rule: Rule,
+) -> impl Future<Output = Result<Option<Numbers>, LineError>> + Send + 'static {
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
         let (pool, show) = (room.pool.clone(), line.show);
-        let asked = async move { log::reserve_numbers(&pool, show, epoch, count).await };
-        let Some(up_to) = detached(asked).await? else {
+        let asked = async move { log::reserve_numbers(&pool, show, epoch, count, rule).await };
+        let Some(numbers) = detached(asked).await? else {
             recover::open(&room, &line).await?;
             return Ok(None);
         };
-        Ok(Some((epoch, up_to)))
+        Ok(Some(numbers))
     }
 }

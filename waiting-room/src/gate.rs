@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contract::api::catalogue::RoomMode;
-use store::board::Sale;
+use store::{board::Sale, line::Rule};
 
 /// With a board older than this, Postgres must be taken for unreachable.
 const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
@@ -13,23 +13,37 @@ const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Without a pre-queue, the line may be joined this long before the sale opens.
 const JOINABLE_BEFORE_OPENING: chrono::Duration = chrono::Duration::hours(1);
 
+/// So long after the opening no node adds to the draw any more.
+const DRAW_SETTLES: chrono::Duration = chrono::Duration::seconds(1);
+
 /// How a line stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
-    /// The sale has not opened; `lottery` where positions are drawn at the opening.
-    Early { lottery: bool },
+    /// The sale has not opened.
+    Early,
     /// Visitors are let in.
     Open,
     /// The organiser paused it, or lets nobody in.
     Paused,
     /// Something it needs does not answer.
     Held,
-    /// No seat is free; the line stays, for seats may come back.
+    /// No seat is free, but some are only held and may come back.
+    AllHeld,
+    /// Every seat is sold; the line stays, for a cancellation may bring one back.
     SoldOut,
     /// The sale has ended.
     Over,
     /// There is no waiting room: everybody may book.
     Off,
+}
+
+/// What is still to come of a sale's opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Opening {
+    pub opens_in: Duration,
+    /// Whether those who were drawn are told where they stand. A little after the opening: until
+    /// then a node whose clock is behind may still add to the draw.
+    pub draw_is_told: bool,
 }
 
 /// Why a show cannot be joined now.
@@ -38,6 +52,16 @@ pub(crate) enum Unjoinable {
     Over,
     NotOpen,
     Rejecting,
+}
+
+impl Opening {
+    /// As it is at `now`.
+    pub(crate) fn of(sale: &Sale, now: DateTime<Utc>) -> Self {
+        Self {
+            opens_in: (sale.sale_opens_at - now).to_std().unwrap_or_default(),
+            draw_is_told: now >= sale.sale_opens_at + DRAW_SETTLES,
+        }
+    }
 }
 
 impl Gate {
@@ -58,14 +82,13 @@ impl Gate {
             return Self::Held;
         }
         if !sale.is_open(now) {
-            let lottery = sale.room.mode == RoomMode::Lottery && now < sale.sale_opens_at;
-            return Self::Early { lottery };
+            return Self::Early;
         }
         if sale.room.paused || sale.room.mode == RoomMode::Reject {
             return Self::Paused;
         }
         if sale.available() <= 0 {
-            return Self::SoldOut;
+            return if sale.is_any_held() { Self::AllHeld } else { Self::SoldOut };
         }
         Self::Open
     }
@@ -95,8 +118,20 @@ pub(crate) fn joinable(sale: &Sale, now: DateTime<Utc>) -> Result<(), Unjoinable
     Ok(())
 }
 
-/// Whether somebody who joined then takes part in the lot.
-pub(crate) fn is_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
+/// How a place is ordered that is taken at `now`; `None` where the room says nothing of it. Its
+/// version grows with each change of the room, and at the opening, so that a node which has not
+/// heard of a change does not undo it.
+pub(crate) fn rule(sale: &Sale, now: DateTime<Utc>) -> Option<Rule> {
+    if matches!(sale.room.mode, RoomMode::Off | RoomMode::Reject) {
+        return None;
+    }
+    let is_early = now < sale.sale_opens_at;
+    let version = sale.room_version * 2 + 1 + u64::from(!is_early);
+    Some(Rule { version, drawn: is_early && sale.room.mode == RoomMode::Lottery })
+}
+
+/// Whether somebody who joined then was drawn, before there were stretches.
+pub(crate) fn was_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
     // In ms, as place tickets keep it.
     let before = joined_at.timestamp_millis() < sale.sale_opens_at.timestamp_millis();
     sale.room.mode == RoomMode::Lottery && before
@@ -128,6 +163,7 @@ mod tests {
             max_seats_per_user: 6,
             hold_seconds: 600,
             order_seconds: 300,
+            room_version: 0,
             room: WaitingRoom {
                 mode: RoomMode::Fifo,
                 rate_per_second: 100.0,
@@ -142,6 +178,7 @@ mod tests {
                 general_admission: false,
                 capacity: 10,
                 available: 10,
+                held: false,
                 version: 1,
                 ready: true,
             }],
@@ -155,7 +192,7 @@ mod tests {
     #[test]
     fn it_opens_with_the_sale_and_ends_with_it() {
         let sale = sale();
-        assert_eq!(gate(&sale, -1), Gate::Early { lottery: false });
+        assert_eq!(gate(&sale, -1), Gate::Early);
         assert_eq!(gate(&sale, 0), Gate::Open);
         assert_eq!(gate(&sale, 8000), Gate::Over);
     }
@@ -168,12 +205,14 @@ mod tests {
         sale.room.paused = false;
         sale.tiers[0].available = 0;
         assert_eq!(gate(&sale, 1), Gate::SoldOut);
+        sale.tiers[0].held = true;
+        assert_eq!(gate(&sale, 1), Gate::AllHeld);
         sale.tiers[0].available = 1;
         let away = Duration::from_secs(6);
         assert_eq!(Gate::of(&sale, time(1), away, Duration::ZERO), Gate::Held);
         assert_eq!(Gate::of(&sale, time(1), Duration::ZERO, away), Gate::Held);
         sale.tiers[0].ready = false;
-        assert_eq!(gate(&sale, 1), Gate::Early { lottery: false }, "queues are not ready");
+        assert_eq!(gate(&sale, 1), Gate::Early, "queues are not ready");
     }
 
     #[test]
@@ -192,14 +231,20 @@ mod tests {
     #[test]
     fn only_those_before_the_opening_of_a_lottery_are_drawn() {
         let mut sale = sale();
-        assert!(!is_drawn(&sale, time(-1)));
+        let at = |sale: &Sale, time| rule(sale, time).map(|rule| (rule.version, rule.drawn));
+        assert_eq!(at(&sale, time(-1)), Some((1, false)));
         sale.room.mode = RoomMode::Lottery;
-        assert!(is_drawn(&sale, time(-1)));
-        assert!(!is_drawn(&sale, time(0)));
+        sale.room_version = 1;
+        assert_eq!(at(&sale, time(-1)), Some((3, true)));
+        assert_eq!(at(&sale, time(0)), Some((4, false)), "newer than before the opening");
         let half = chrono::Duration::milliseconds(500);
         sale.sale_opens_at = time(0) + half;
-        assert!(is_drawn(&sale, time(0)));
-        assert!(!is_drawn(&sale, time(0) + half), "within the same second, but late");
-        assert_eq!(gate(&sale, -1), Gate::Early { lottery: true });
+        assert_eq!(at(&sale, time(0)), Some((3, true)));
+        assert_eq!(at(&sale, time(0) + half), Some((4, false)), "within the same second, but late");
+        assert!(was_drawn(&sale, time(0)) && !was_drawn(&sale, time(0) + half));
+        let told = |time| Opening::of(&sale, time).draw_is_told;
+        assert!(!told(time(1)) && told(time(1) + half));
+        sale.room.mode = RoomMode::Reject;
+        assert_eq!(at(&sale, time(0)), None, "as it was");
     }
 }

@@ -1,18 +1,37 @@
-//! Who is in the line, as one bit per rank: how many stand before a rank, without asking the
-//! store. A Fenwick tree over the counts of 64 ranks each.
+//! Who is in the line, rank by rank: how many stand before a rank, without asking the store. Ranks
+//! are kept in chunks of 65,536, each as a list of the ranks there or as one bit per rank, whichever
+//! is smaller: a line costs memory for those who are in it, however high their ranks are.
 
-/// Ranks above this are refused: a line of more than a hundred million numbers is a mistake, and
-/// the memory of a node is bounded by it (24 MiB at worst).
-pub(crate) const RANK_MAX: u64 = 100_000_000;
+/// Ranks above this are refused: the store cannot keep them apart.
+pub(crate) const RANK_MAX: u64 = 1 << 53;
+
+/// Ranks per chunk, as a power of two.
+const CHUNK_BITS: u32 = 16;
+/// Words of a chunk that is kept as bits.
+const WORDS: usize = 1 << (CHUNK_BITS - 6);
+/// A list of more ranks than this takes more memory than the bits do.
+const LIST_MAX: usize = 4_096;
+/// Bits with fewer ranks than this become a list again; less than [`LIST_MAX`], so that a chunk
+/// does not change to and fro.
+const BITS_MIN: u32 = 2_048;
 
 /// The ranks that are in the line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    /// One bit per rank.
-    bits: Vec<u64>,
-    /// `sums[i]` counts the ranks in the words `i - lowbit(i)` to `i - 1`; `sums[0]` is unused.
-    sums: Vec<u32>,
+    /// The chunks with a rank in them, in order: the high bits of their ranks.
+    keys: Vec<u64>,
+    /// How many ranks are in each.
+    counts: Vec<u32>,
+    chunks: Vec<Chunk>,
     len: u64,
+}
+
+/// The low bits of the ranks of a chunk.
+#[derive(Clone, Debug)]
+enum Chunk {
+    /// Sorted.
+    List(Vec<u16>),
+    Bits(Box<[u64; WORDS]>),
 }
 
 impl Index {
@@ -31,92 +50,154 @@ impl Index {
         if rank > RANK_MAX {
             return false;
         }
-        let (word, bit) = place_of(rank);
-        if word >= self.bits.len() {
-            self.grow_to(word + 1);
-        }
-        if self.bits[word] & bit != 0 {
-            return false;
-        }
-        self.bits[word] |= bit;
-        self.len += 1;
-        let mut at = word + 1;
-        while at < self.sums.len() {
-            self.sums[at] += 1;
-            at += at & at.wrapping_neg();
-        }
-        true
+        let (key, low) = split(rank);
+        let at = self.keys.binary_search(&key).unwrap_or_else(|at| {
+            self.keys.insert(at, key);
+            self.counts.insert(at, 0);
+            self.chunks.insert(at, Chunk::List(Vec::new()));
+            at
+        });
+        let is_new = self.chunks[at].insert(low);
+        self.counts[at] += u32::from(is_new);
+        self.len += u64::from(is_new);
+        is_new
     }
 
     /// Removes a rank. Returns whether it was there.
     pub(crate) fn remove(&mut self, rank: u64) -> bool {
-        let (word, bit) = place_of(rank.min(RANK_MAX + 1));
-        if self.bits.get(word).is_none_or(|bits| bits & bit == 0) {
+        let (key, low) = split(rank);
+        let Ok(at) = self.keys.binary_search(&key) else { return false };
+        if !self.chunks[at].remove(low) {
             return false;
         }
-        self.bits[word] &= !bit;
+        self.counts[at] -= 1;
         self.len -= 1;
-        let mut at = word + 1;
-        while at < self.sums.len() {
-            self.sums[at] -= 1;
-            at += at & at.wrapping_neg();
+        if self.counts[at] == 0 {
+            self.keys.remove(at);
+            self.counts.remove(at);
+            self.chunks.remove(at);
+        } else if self.counts[at] < BITS_MIN {
+            self.chunks[at].shrink();
         }
         true
     }
 
     /// Adds every rank that both of two other indexes have.
     pub(crate) fn merge_common(&mut self, one: &Self, other: &Self) {
-        let common = one.bits.len().min(other.bits.len());
-        if common > self.bits.len() {
-            self.bits.resize(common, 0);
+        for (key, chunk) in one.keys.iter().zip(&one.chunks) {
+            let Ok(at) = other.keys.binary_search(key) else { continue };
+            let theirs = &other.chunks[at];
+            chunk.each(|low| {
+                if theirs.contains(low) {
+                    self.insert(key << CHUNK_BITS | u64::from(low));
+                }
+            });
         }
-        for (mine, (one, other)) in self.bits.iter_mut().zip(one.bits.iter().zip(&other.bits)) {
-            *mine |= one & other;
-        }
-        self.len = self.bits.iter().map(|bits| u64::from(bits.count_ones())).sum();
-        self.grow_to(self.bits.len());
     }
 
     /// Whether the rank is in the line.
     pub(crate) fn contains(&self, rank: u64) -> bool {
-        let (word, bit) = place_of(rank.min(RANK_MAX + 1));
-        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+        let (key, low) = split(rank);
+        self.keys.binary_search(&key).is_ok_and(|at| self.chunks[at].contains(low))
     }
 
     /// How many stand before the rank, which need not be in the line itself.
     pub(crate) fn before(&self, rank: u64) -> u64 {
-        let (word, bit) = place_of(rank.min(RANK_MAX + 1));
-        if word >= self.bits.len() {
-            return self.len;
+        let (key, low) = split(rank);
+        let (chunks, within) = match self.keys.binary_search(&key) {
+            Ok(at) => (at, self.chunks[at].before(low)),
+            Err(at) => (at, 0),
+        };
+        // A chunk each 65,536 ranks: some hundred, in a line of millions.
+        self.counts[..chunks].iter().map(|count| u64::from(*count)).sum::<u64>() + within
+    }
+}
+
+impl Chunk {
+    fn insert(&mut self, low: u16) -> bool {
+        match self {
+            Self::List(list) => {
+                let Err(at) = list.binary_search(&low) else { return false };
+                list.insert(at, low);
+                if list.len() > LIST_MAX {
+                    let mut bits = Box::new([0; WORDS]);
+                    for low in list {
+                        let (word, bit) = place_of(*low);
+                        bits[word] |= bit;
+                    }
+                    *self = Self::Bits(bits);
+                }
+                true
+            }
+            Self::Bits(bits) => {
+                let (word, bit) = place_of(low);
+                let is_new = bits[word] & bit == 0;
+                bits[word] |= bit;
+                is_new
+            }
         }
-        let mut count = u64::from((self.bits[word] & (bit - 1)).count_ones());
-        let mut at = word;
-        while at > 0 {
-            count += u64::from(self.sums[at]);
-            at -= at & at.wrapping_neg();
-        }
-        count
     }
 
-    fn grow_to(&mut self, words: usize) {
-        let words = words.next_power_of_two();
-        self.bits.resize(words, 0);
-        self.sums = vec![0; words + 1];
-        for (word, bits) in self.bits.iter().enumerate() {
-            let at = word + 1;
-            self.sums[at] += bits.count_ones();
-            let parent = at + (at & at.wrapping_neg());
-            if parent < self.sums.len() {
-                self.sums[parent] += self.sums[at];
+    fn remove(&mut self, low: u16) -> bool {
+        match self {
+            Self::List(list) => list.binary_search(&low).map(|at| list.remove(at)).is_ok(),
+            Self::Bits(bits) => {
+                let (word, bit) = place_of(low);
+                let was_there = bits[word] & bit != 0;
+                bits[word] &= !bit;
+                was_there
             }
+        }
+    }
+
+    /// Becomes a list.
+    fn shrink(&mut self) {
+        if matches!(self, Self::Bits(_)) {
+            let mut list = Vec::new();
+            self.each(|low| list.push(low));
+            *self = Self::List(list);
+        }
+    }
+
+    fn contains(&self, low: u16) -> bool {
+        match self {
+            Self::List(list) => list.binary_search(&low).is_ok(),
+            Self::Bits(bits) => {
+                let (word, bit) = place_of(low);
+                bits[word] & bit != 0
+            }
+        }
+    }
+
+    fn before(&self, low: u16) -> u64 {
+        match self {
+            Self::List(list) => list.partition_point(|one| *one < low) as u64,
+            Self::Bits(bits) => {
+                let (word, bit) = place_of(low);
+                let whole: u32 = bits[..word].iter().map(|word| word.count_ones()).sum();
+                u64::from(whole + (bits[word] & (bit - 1)).count_ones())
+            }
+        }
+    }
+
+    /// Calls for each of its ranks, in order.
+    fn each(&self, mut with: impl FnMut(u16)) {
+        match self {
+            Self::List(list) => list.iter().for_each(|low| with(*low)),
+            Self::Bits(_) => (0..=u16::MAX).filter(|low| self.contains(*low)).for_each(with),
         }
     }
 }
 
-/// The word and the bit of a rank that is at most `RANK_MAX + 1`.
-fn place_of(rank: u64) -> (usize, u64) {
-    let word = usize::try_from(rank / 64).expect("a rank is bounded far below the address space");
-    (word, 1 << (rank % 64))
+/// The key of a rank's chunk, and its low bits.
+fn split(rank: u64) -> (u64, u16) {
+    let low = rank & u64::from(u16::MAX);
+    (rank >> CHUNK_BITS, u16::try_from(low).expect("masked"))
+}
+
+/// The word and the bit of a rank in its chunk.
+fn place_of(low: u16) -> (usize, u64) {
+    (usize::from(low / 64), 1 << (low % 64))
 }
 
 #[cfg(test)]
@@ -127,11 +208,16 @@ mod tests {
 
     use super::*;
 
+    /// Within a chunk, around the edge of two, and far apart.
+    fn rank() -> impl Strategy<Value = u64> {
+        prop_oneof![0u64..300, 65_400u64..65_700, 0u64..RANK_MAX]
+    }
+
     proptest! {
         #[test]
         fn it_counts_as_a_plain_set_does(
-            steps in prop::collection::vec((any::<bool>(), 0u64..3000), 1..400),
-            asked in prop::collection::vec(0u64..4000, 1..20),
+            steps in prop::collection::vec((any::<bool>(), rank()), 1..400),
+            asked in prop::collection::vec(rank(), 1..20),
         ) {
             let (mut index, mut model) = (Index::default(), BTreeSet::new());
             for (joins, rank) in steps {
@@ -191,12 +277,70 @@ mod tests {
     }
 
     #[test]
-    fn absurd_ranks_cost_no_memory() {
+    fn a_million_ranks_are_counted_drawn_from_any_range_and_cost_little() {
+        // One of 64 ranks each, as in a draw, in no order.
+        const MEMBERS: u64 = 1 << 20;
+        const STRIDE: u64 = 64;
+        let mut index = Index::default();
+        let base = 1 << 40;
+        for turn in 0..MEMBERS {
+            let scattered = turn * 786_433 % MEMBERS;
+            assert!(index.insert(base + scattered * STRIDE));
+        }
+        assert_eq!(index.len(), MEMBERS);
+        for turn in (0..MEMBERS).step_by(4_099) {
+            assert_eq!(index.before(base + turn * STRIDE), turn);
+            assert_eq!(index.before(base + turn * STRIDE + 1), turn + 1);
+        }
+        assert!(bytes(&index) < 4 << 20, "{} bytes", bytes(&index));
+        for turn in 0..MEMBERS - 1 {
+            assert!(index.remove(base + turn * STRIDE));
+        }
+        assert_eq!((index.len(), index.before(RANK_MAX)), (1, 1));
+        assert!(bytes(&index) < 1 << 17, "{} bytes", bytes(&index));
+    }
+
+    #[test]
+    fn a_crowd_in_one_chunk_is_kept_as_bits_and_counted_as_a_list_is() {
+        let mut index = Index::default();
+        for rank in 0..60_000 {
+            assert!(index.insert(rank));
+            assert!(!index.insert(rank));
+        }
+        assert!(matches!(index.chunks[0], Chunk::Bits(_)));
+        assert_eq!((index.before(0), index.before(40_001)), (0, 40_001));
+        for rank in 1_000..60_000 {
+            assert!(index.remove(rank) && !index.contains(rank));
+        }
+        assert!(matches!(index.chunks[0], Chunk::List(_)));
+        assert_eq!((index.len(), index.before(500), index.before(50_000)), (1_000, 500, 1_000));
+    }
+
+    #[test]
+    fn one_visitor_costs_little_however_high_the_rank() {
+        let mut index = Index::default();
+        assert!(index.insert(RANK_MAX));
+        assert!(bytes(&index) < 256, "{} bytes", bytes(&index));
+        assert!(index.remove(RANK_MAX));
+        assert!(index.is_empty() && index.keys.is_empty());
+    }
+
+    #[test]
+    fn absurd_ranks_are_refused() {
         let mut index = Index::default();
         assert!(!index.insert(u64::MAX));
         assert!(!index.remove(u64::MAX));
         assert!(!index.contains(u64::MAX));
         assert_eq!(index.before(u64::MAX), 0);
-        assert!(index.bits.is_empty());
+        assert!(index.keys.is_empty());
+    }
+
+    fn bytes(index: &Index) -> usize {
+        let chunks = index.chunks.iter().map(|chunk| match chunk {
+            Chunk::List(list) => list.capacity() * 2,
+            Chunk::Bits(_) => WORDS * 8,
+        });
+        let of_chunks: usize = chunks.sum();
+        of_chunks + index.chunks.capacity() * size_of::<Chunk>() + index.keys.capacity() * 12
     }
 }

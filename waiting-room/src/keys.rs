@@ -40,6 +40,10 @@ impl Keys {
         &self.0[7]
     }
 
+    pub(crate) fn ended(&self) -> &str {
+        &self.0[8]
+    }
+
     pub(crate) fn active(&self) -> &str {
         &self.0[10]
     }

@@ -24,7 +24,7 @@ use crate::{
     change::{Change, Snapshot},
     desk::{Asked, Desk},
     forecast::Forecast,
-    gate::Gate,
+    gate::{Gate, Opening},
     index::Index,
     keys::Keys,
     pace::Pace,
@@ -174,12 +174,13 @@ impl Line {
         spot: &Spot,
         gate: Gate,
         rate: f64,
-        opens_in: Duration,
+        opening: Opening,
     ) -> Standing {
         let mut guard = self.memory();
         let memory = &mut *guard;
         let waiting = memory.index.len();
-        if matches!(gate, Gate::Early { lottery: true }) {
+        // However the line stands: a number of a draw that is not closed might rise.
+        if spot.is_drawn() && !opening.draw_is_told {
             return Standing { ahead: None, waiting, eta: None };
         }
         let computed = memory.ahead_of(spot.rank);
@@ -192,10 +193,10 @@ impl Line {
         // the visitor knows stands.
         let is_sure = !is_held && (!settles || memory.knows_the_lost);
         let ahead = is_sure.then(|| told.map_or(computed, |told| told.min(computed)));
-        let moves = matches!(gate, Gate::Open | Gate::Early { .. });
+        let moves = matches!(gate, Gate::Open | Gate::Early);
         let promise = ahead
             .filter(|_| moves)
-            .and_then(|ahead| memory.forecast.promise(ahead, rate, opens_in));
+            .and_then(|ahead| memory.forecast.promise(ahead, rate, opening.opens_in));
         memory.visitors.tell(spot.place.ticket, ahead, promise);
         Standing { ahead, waiting, eta: promise.map(|promise| promise.interval) }
     }

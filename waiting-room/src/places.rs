@@ -57,26 +57,49 @@ impl Found {
     }
 }
 
+/// Where a place ticket leads whoever joins with it.
+pub(crate) enum Back {
+    /// To a pass that is valid.
+    Admitted(Found),
+    /// To its place, in the line or lost with it; and whether it was drawn if it is not in a stretch.
+    Place(Place, bool),
+    /// The place has ended. Such a ticket proves nothing.
+    Nowhere,
+}
+
+/// Finds out where a place ticket leads.
+pub(crate) async fn back_to(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    place: Place,
+) -> Result<Back, LineError> {
+    if place.number == 0 || room.store.has_ended(&line.keys, place.ticket).await? {
+        return Ok(Back::Nowhere);
+    }
+    let Some(admission) = admitted::find(room, line, place.ticket).await? else {
+        let was_drawn = gate::was_drawn(sale, place.joined_at);
+        return Ok(Back::Place(place, was_drawn));
+    };
+    if admission.spent.is_some() || admitted::expiry(room, line, &admission).await.is_none() {
+        return Ok(Back::Nowhere);
+    }
+    Ok(Back::Admitted(Found { place, life: Life::Admitted(admission) }))
+}
+
 /// Gives an account its place in the line. Also says whether it is new.
 pub(crate) async fn join(
     room: &Room,
     line: &Line,
     sale: &Sale,
     account: AccountId,
-    mut back: Option<Place>,
+    back: Back,
 ) -> Result<(bool, Found), LineError> {
-    if let Some(place) = &back
-        && let Some(admission) = admitted::find(room, line, place.ticket).await?
-    {
-        if admission.spent.is_none() && admitted::expiry(room, line, &admission).await.is_some() {
-            return Ok((false, Found { place: place.clone(), life: Life::Admitted(admission) }));
-        }
-        back = None;
-    }
-    let back = back.map(|place| {
-        let is_drawn = gate::is_drawn(sale, place.joined_at);
-        (place, is_drawn)
-    });
+    let back = match back {
+        Back::Admitted(found) => return Ok((false, found)),
+        Back::Place(place, was_drawn) => Some((place, was_drawn)),
+        Back::Nowhere => None,
+    };
     let (how, at, spot) = claim(room, line, sale, account, back).await?;
     line.caught_up(at).await?;
     if how == Placed::Admitted
@@ -121,13 +144,13 @@ pub(crate) async fn claim(
     account: AccountId,
     back: Option<(Place, bool)>,
 ) -> Result<Claimed, LineError> {
-    // In ms, as the place ticket keeps it: who was drawn can be told again from it.
+    // In ms, as the place ticket keeps it.
     let joined_at = room.now().trunc_subsecs(3);
     let joiner = Joiner {
         account,
         ticket: TicketId::new(),
         joined_at: joined_at.timestamp_millis(),
-        drawn: gate::is_drawn(sale, joined_at),
+        rule: gate::rule(sale, joined_at),
         back,
     };
     line.desk.claim(joiner).await
@@ -198,7 +221,7 @@ async fn find_lost(
         // Given out while there was no line.
         return Ok(Some(ended));
     }
-    let back = (place.clone(), gate::is_drawn(sale, place.joined_at));
+    let back = (place.clone(), gate::was_drawn(sale, place.joined_at));
     let (how, at, spot) = claim(room, line, sale, place.account, Some(back)).await?;
     line.caught_up(at).await?;
     if spot.place.ticket != ticket || how == Placed::Admitted {
@@ -251,6 +274,7 @@ fn known_place(
             number: 0,
             joined_at,
             told: None,
+            stretch: None,
         },
     }
 }

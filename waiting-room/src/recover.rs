@@ -136,7 +136,7 @@ async fn tell_admitted(
 
 async fn put_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
     let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
-    let back = Some((place.clone(), gate::is_drawn(&sale, place.joined_at)));
+    let back = Some((place.clone(), gate::was_drawn(&sale, place.joined_at)));
     let (_, _, spot) = places::claim(room, line, &sale, place.account, back).await?;
     if spot.place.ticket != place.ticket {
         // The account has another place by now.

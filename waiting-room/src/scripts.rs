@@ -2,10 +2,16 @@
 
 use std::{sync::LazyLock, time::Duration};
 
-use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
+use contract::{
+    AccountId, ShowId, TicketId,
+    place_ticket::{InStretch, Place},
+};
 use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
-use store::{admissions::Admission, line::LineMark};
+use store::{
+    admissions::Admission,
+    line::{LineMark, Numbers, Rule, Stretch},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -52,9 +58,9 @@ pub(crate) struct Joiner {
     pub ticket: TicketId,
     /// In ms.
     pub joined_at: i64,
-    /// Whether a new place is drawn by lot.
-    pub drawn: bool,
-    /// The place to come back to, and whether it was drawn.
+    /// How a new place is ordered; as the line stands, where there is none.
+    pub rule: Option<Rule>,
+    /// The place to come back to, and whether it was drawn if it is not in a stretch.
     pub back: Option<(Place, bool)>,
 }
 
@@ -112,6 +118,7 @@ impl LineStore {
     ) -> Result<(), LineError> {
         let mut call = with_keys(&OPEN, keys);
         call.arg(mark.epoch).arg(mark.high_water).arg(hold_ms);
+        add_stretch(&mut call, mark.stretch);
         self.run::<Vec<String>>("open", &call).await.map(drop)
     }
 
@@ -122,31 +129,42 @@ impl LineStore {
         Ok(matches!(fields, (Some(_), Some(_))))
     }
 
-    /// Gives accounts their places. `reserved` are the epoch and the last number of a reservation.
+    /// Gives accounts their places.
     pub(crate) async fn join(
         &self,
         show: ShowId,
         keys: &Keys,
         joiners: impl Iterator<Item = &Joiner>,
         lot: &[u8],
-        reserved: Option<(u32, u64)>,
+        reserved: Option<Numbers>,
     ) -> Result<Told<Joined>, LineError> {
-        let (epoch, up_to) = reserved.unwrap_or((0, 0));
         let mut call = with_keys(&JOIN, keys);
-        call.arg(lot).arg(epoch).arg(up_to);
+        call.arg(lot);
+        match reserved {
+            Some(numbers) => {
+                call.arg(numbers.epoch).arg(numbers.up_to);
+                add_stretch(&mut call, numbers.stretch);
+            }
+            None => _ = call.arg(["0"; 5].as_slice()),
+        }
         for joiner in joiners {
             call.arg(joiner.account.to_string())
                 .arg(joiner.ticket.to_string())
                 .arg(joiner.joined_at)
-                .arg(u8::from(joiner.drawn));
-            match &joiner.back {
-                Some((place, drawn)) => call
-                    .arg(place.ticket.to_string())
-                    .arg(place.number)
-                    .arg(place.epoch)
-                    .arg(place.joined_at.timestamp_millis())
-                    .arg(u8::from(*drawn)),
-                None => call.arg(["", "0", "0", "0", "0"].as_slice()),
+                .arg(joiner.rule.map_or(0, |rule| rule.version))
+                .arg(u8::from(joiner.rule.is_some_and(|rule| rule.drawn)));
+            let Some((place, drawn)) = &joiner.back else {
+                call.arg(["", "0", "0", "0", "", "0"].as_slice());
+                continue;
+            };
+            call.arg(place.ticket.to_string())
+                .arg(place.number)
+                .arg(place.epoch)
+                .arg(place.joined_at.timestamp_millis());
+            match place.stretch {
+                Some(InStretch { base, past: Some(past) }) => call.arg(base).arg(past),
+                Some(InStretch { base, past: None }) => call.arg(base).arg("-"),
+                None => call.arg("").arg(u8::from(*drawn)),
             };
         }
         let answer: Vec<String> = self.run("join", &call).await?;
@@ -307,6 +325,11 @@ impl LineStore {
         self.query(redis::cmd("HEXISTS").arg(keys.accounts()).arg(account)).await
     }
 
+    /// Whether a place has ended, as far as that is remembered.
+    pub(crate) async fn has_ended(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
+        self.query(redis::cmd("HEXISTS").arg(keys.ended()).arg(ticket.to_string())).await
+    }
+
     /// Notes that a challenge is used up, until it expires; whether it was not before.
     pub(crate) async fn is_first_use(
         &self,
@@ -380,6 +403,10 @@ fn with_keys<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
         call.key(key);
     }
     call
+}
+
+fn add_stretch(call: &mut ScriptInvocation<'_>, stretch: Stretch) {
+    call.arg(stretch.rule.version).arg(u8::from(stretch.rule.drawn)).arg(stretch.base);
 }
 
 fn ms(duration: Duration) -> u64 {

@@ -1,19 +1,32 @@
 //! A place and where it stands.
 
 use chrono::DateTime;
-use contract::{ShowId, TicketId, place_ticket::Place};
+use contract::{
+    ShowId, TicketId,
+    place_ticket::{InStretch, Place},
+};
 
 use crate::LineError;
 
-/// A place, and its rank: the order in which the line is served. Those who were drawn by lot come
-/// before all others (`DRAWN_MAX` in the scripts); without a lot the order is that of the numbers.
+/// A place, and its rank: the order in which the line is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
     pub place: Place,
     pub rank: u64,
 }
 
+/// Before there were stretches, the drawn had these ranks.
+const OLD_DRAWN_MAX: u64 = 1 << 20;
+
 impl Spot {
+    /// Whether the place is drawn by lot at the opening.
+    pub(crate) fn is_drawn(&self) -> bool {
+        match self.place.stretch {
+            Some(stretch) => stretch.past.is_some(),
+            None => self.rank <= OLD_DRAWN_MAX,
+        }
+    }
+
     /// Reads the record of a ticket, as the scripts write it.
     pub(crate) fn parse(show: ShowId, ticket: &str, record: &str) -> Result<Self, LineError> {
         read(show, ticket, record)
@@ -28,7 +41,15 @@ fn read(show: ShowId, ticket: &str, record: &str) -> Option<Spot> {
     let rank = fields.next()?.parse().ok()?;
     let epoch = fields.next()?.parse().ok()?;
     let joined_at = DateTime::from_timestamp_millis(fields.next()?.parse().ok()?)?;
+    let stretch = match (fields.next(), fields.next()) {
+        (Some(base), Some(lot)) => {
+            let past = if lot == "-" { None } else { Some(lot.parse().ok()?) };
+            Some(InStretch { base: base.parse().ok()?, past })
+        }
+        _ => None,
+    };
     let ticket: TicketId = ticket.parse().ok()?;
-    let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at, told: None };
+    let told = None;
+    let place = Place { ticket, account, show, lane: 0, epoch, number, joined_at, told, stretch };
     Some(Spot { place, rank })
 }

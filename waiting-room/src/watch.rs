@@ -9,7 +9,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     LineError, admitted, cadence,
-    gate::Gate,
+    gate::{Gate, Opening},
     line::{Line, Signal},
     places::{self, Found, Life},
     room::Room,
@@ -129,6 +129,7 @@ impl Watch {
                 self.push_position();
                 match gate {
                     Gate::SoldOut => self.push(LineFrame::SoldOut),
+                    Gate::AllHeld => self.push(LineFrame::AllHeld),
                     gate => self.push_notice(gate),
                 }
             }
@@ -161,8 +162,9 @@ impl Watch {
             _ if self.admitted.is_some() => {}
             Gate::Paused | Gate::Held => self.push_notice(gate),
             Gate::SoldOut => self.push(LineFrame::SoldOut),
-            Gate::Open | Gate::Early { .. } => {
-                if matches!(was, Gate::Paused | Gate::Held | Gate::SoldOut) {
+            Gate::AllHeld => self.push(LineFrame::AllHeld),
+            Gate::Open | Gate::Early => {
+                if matches!(was, Gate::Paused | Gate::Held | Gate::SoldOut | Gate::AllHeld) {
                     self.push(LineFrame::Resumed);
                 }
                 self.push_position();
@@ -183,9 +185,9 @@ impl Watch {
             self.next_at = Instant::now() + cadence::IDLE;
             return;
         };
-        let opens_in = (sale.sale_opens_at - now).to_std().unwrap_or_default();
         let rate = self.line.pace().slowed(&sale.room).rate_per_second;
-        let standing = self.line.standing(&self.spot, self.gate_told, rate, opens_in);
+        let standing =
+            self.line.standing(&self.spot, self.gate_told, rate, Opening::of(&sale, now));
         let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
         self.next_at = cadence::frame_at(Instant::now(), wait);
         self.push(LineFrame::Position {

@@ -193,6 +193,30 @@ async fn sold_out_stops_admission_and_seats_that_come_back_resume_it() {
 }
 
 #[tokio::test]
+async fn that_all_seats_are_held_is_told_apart_from_sold_out() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { seats: 10, paused: true, ..Plan::default() }).await;
+    let visitor = stage.join(0, show).await;
+    let mut socket = stage.watch(0, &visitor).await;
+    socket.frame_of("paused").await;
+    let booking = stage.hold_all(show).await;
+    stage.set(show, "room_paused = false").await;
+    socket.frame_of("all_held").await;
+    assert_eq!(stage.look(0, &visitor).await.state, PlaceState::Waiting);
+    assert!(stage.admitted(show).await.is_empty());
+    sqlx::query("update bookings set state = 'CONFIRMED', expires_at = null where booking_id = $1")
+        .bind(booking)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
+    socket.frame_of("sold_out").await;
+    assert_eq!(stage.look(0, &visitor).await.state, PlaceState::SoldOut);
+    stage.set_available(show, 1).await;
+    socket.frame_of("resumed").await;
+    socket.frame_of("admitted").await;
+}
+
+#[tokio::test]
 async fn the_end_of_the_sale_is_told() {
     let stage = Stage::new(1).await;
     let show = stage.show(Plan::default()).await;

@@ -229,12 +229,15 @@ async fn where_challenges_are_on_a_new_place_costs_some_work_once() {
     stage.leave(0, &visitor).await;
     let replayed = stage.join_with(0, show, &token, &solution).await;
     assert_eq!(replayed.code(), "CHALLENGE_REQUIRED", "once is enough");
-    // A place ticket is as good: it was paid for, and has its place again after a loss.
+    let ended = format!("{{\"placeTicket\": \"{}\"}}", visitor.place_ticket);
+    let path = format!("/shows/{show}/queue");
+    let again = stage.call(1, Method::POST, &path, Some(&token), Some(&ended)).await;
+    assert_eq!(again.code(), "CHALLENGE_REQUIRED", "the ticket of an ended place is no proof");
+    // That of a place is as good: it was paid for, and has its place again after a loss.
     let solution = solve(&replayed.body["challenge"]);
     let place = stage.join_with(0, show, &token, &solution).await.place();
     stage.lose(show).await;
     let body = format!("{{\"placeTicket\": \"{}\"}}", place.place_ticket);
-    let path = format!("/shows/{show}/queue");
     let back = stage.call(1, Method::POST, &path, Some(&token), Some(&body)).await;
     assert_eq!((back.status.as_u16(), back.place().ticket_id), (200, place.ticket_id));
 }

@@ -6,6 +6,8 @@ mod harness;
 mod socket;
 mod proxy;
 mod joining;
+mod order;
+mod modes;
 mod admission;
 mod passes;
 mod sockets;

@@ -68,6 +68,9 @@ pub enum LineFrame {
         detail: String,
     },
     Resumed,
+    /// No seat is free, but some are only held: they may come back. The place is kept.
+    AllHeld,
+    /// Every seat is sold. The place is kept: a cancellation may bring one back.
     SoldOut,
     Closed {
         detail: String,

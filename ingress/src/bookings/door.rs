@@ -109,11 +109,16 @@ fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> A
         let at = serde_json::to_value(sale.sale_opens_at).unwrap_or_default();
         return Err(error.header(header::RETRY_AFTER, &wait).with("saleOpensAt", at));
     }
-    if tier.is_some_and(|tier| tier.available == 0) {
-        let detail = "every seat of this tier is taken; some may come back as holds lapse";
-        return Err(ApiError::conflict("SOLD_OUT", detail));
+    match tier {
+        Some(tier) if tier.available == 0 && tier.held => {
+            let detail = "no seat of this tier is free; some are only held and may come back";
+            Err(ApiError::conflict("ALL_HELD", detail))
+        }
+        Some(tier) if tier.available == 0 => {
+            Err(ApiError::conflict("SOLD_OUT", "every seat of this tier is sold"))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn pass(

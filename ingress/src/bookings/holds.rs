@@ -36,7 +36,7 @@ use crate::{errors::database, idempotency::IdempotencyKey};
         (status = 202, description = "stored, and decided later than the wait", body = Accepted),
         (status = 403, description = "PASS_REQUIRED, PASS_INVALID"),
         (status = 404, description = "SHOW_NOT_FOUND"),
-        (status = 409, description = "SEAT_TAKEN with takenSeats and alternatives, SOLD_OUT, SALE_NOT_OPEN, SALE_CLOSED, PASS_USED, EXPIRED"),
+        (status = 409, description = "SEAT_TAKEN with takenSeats and alternatives, SOLD_OUT, ALL_HELD, SALE_NOT_OPEN, SALE_CLOSED, PASS_USED, EXPIRED"),
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
@@ -65,7 +65,10 @@ fn decided(seen: Seen) -> ApiResult<Response> {
     let reason = seen.booking.reason.unwrap_or(Reason::Internal);
     let (status, detail) = match reason {
         Reason::SeatTaken => (StatusCode::CONFLICT, "at least one of these seats is taken"),
-        Reason::SoldOut => (StatusCode::CONFLICT, "there are not so many free seats"),
+        Reason::SoldOut => (StatusCode::CONFLICT, "there are not so many seats left"),
+        Reason::AllHeld => {
+            (StatusCode::CONFLICT, "too few seats are free; some are only held and may come back")
+        }
         Reason::LimitExceeded => {
             (StatusCode::UNPROCESSABLE_ENTITY, "the account would have too many seats of this show")
         }

@@ -78,7 +78,9 @@ impl Visitor {
                 Ok(Bought::Taken(serde_json::from_value(offered).unwrap_or_default()))
             }
             // This tier is full; the map shows whether another has seats.
-            Err(error) if error.code() == Some("SOLD_OUT") => Ok(Bought::Taken(Vec::new())),
+            Err(error) if matches!(error.code(), Some("SOLD_OUT" | "ALL_HELD")) => {
+                Ok(Bought::Taken(Vec::new()))
+            }
             other => other,
         }
     }
@@ -145,7 +147,7 @@ impl Visitor {
     fn outcome(&self, booking: Booking) -> Result<Bought, CallError> {
         self.note_told(booking.booking_id, booking.status, booking.reason);
         match (booking.status, booking.reason) {
-            (Status::Rejected, Some(Reason::SeatTaken | Reason::SoldOut)) => {
+            (Status::Rejected, Some(Reason::SeatTaken | Reason::SoldOut | Reason::AllHeld)) => {
                 Ok(Bought::Taken(booking.alternatives.unwrap_or_default()))
             }
             (Status::Rejected, Some(reason)) => {

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use contract::{AccountId, BookingId, ShowId, TicketId};
+use contract::{AccountId, BookingId, ShowId, TicketId, topology::Partition};
 use uuid::Uuid;
 
 use crate::{PgConnection, StoreResult};
@@ -47,6 +47,26 @@ pub async fn keys_used(
     .fetch_all(tx)
     .await?;
     Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.key)).collect())
+}
+
+/// How many seats of a partition are held and not sold, counted up to the first `at_most` bookings.
+pub async fn seats_held(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    at_most: i64,
+) -> StoreResult<i64> {
+    let held = sqlx::query_scalar!(
+        r#"select coalesce(sum(cardinality(seat_ids)), 0) as "held!"
+           from (select seat_ids from bookings
+                 where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
+                 limit $3) as live"#,
+        partition.show.0,
+        partition.tier.as_str(),
+        at_most,
+    )
+    .fetch_one(tx)
+    .await?;
+    Ok(held)
 }
 
 /// Takes the quota rows of these accounts, in order, making them where they are missing.

@@ -6,7 +6,7 @@ mod end;
 mod view;
 
 pub use end::{Ended, Ending, due, end, end_one};
-pub use facts::{decided, keys_used, lock_quotas, passes_used};
+pub use facts::{decided, keys_used, lock_quotas, passes_used, seats_held};
 pub use record::{Decided, Outcome, Refusal, commit_outcomes, keep_parked, refuse};
 pub(crate) use record::{amount, lines_json};
 pub use view::{Seen, seen, seen_hold};

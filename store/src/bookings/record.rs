@@ -36,6 +36,14 @@ pub enum Outcome {
     Rejected { reason: Reason, taken: Vec<SeatLabel>, alternatives: Vec<SeatLabel> },
 }
 
+impl Decided {
+    /// Whether it was rejected because no seat is left.
+    #[must_use]
+    pub fn is_sold_out(&self) -> bool {
+        matches!(self.outcome, Outcome::Rejected { reason: Reason::SoldOut, .. })
+    }
+}
+
 impl Outcome {
     /// A rejection without seats to name.
     #[must_use]

@@ -73,8 +73,13 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
                s.starts_at, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
                s.max_seats_per_user, s.hold_seconds, s.order_seconds,
                s.room_mode::text as "room_mode!", s.room_rate_per_second, s.room_burst,
-               s.room_max_active, s.room_paused,
+               s.room_max_active, s.room_paused, s.room_version,
                p.tier, p.name, p.price, p.general_admission, p.capacity, p.available, p.version,
+               case when p.available > 0 then false
+                   else exists (select from bookings b
+                                where b.show_id = p.show_id and b.tier = p.tier
+                                  and b.state in ('HELD', 'PAYMENT_PENDING'))
+               end as "held!",
                p.queue_ready_at is not null as "ready!"
            from shows s join partitions p using (show_id)
            where s.show_id = any($1) and s.retired_at is null
@@ -129,6 +134,7 @@ fn prices(sale: &Sale) -> Vec<Price> {
     sale.tiers.iter().map(price).collect()
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "columns of a row")]
 struct Row {
     show_id: Uuid,
     movie_id: Uuid,
@@ -148,12 +154,14 @@ struct Row {
     room_burst: i32,
     room_max_active: Option<i32>,
     room_paused: bool,
+    room_version: i64,
     tier: String,
     name: String,
     price: i64,
     general_admission: bool,
     capacity: i32,
     available: i32,
+    held: bool,
     version: i64,
     ready: bool,
 }
@@ -167,6 +175,7 @@ impl Row {
             general_admission: self.general_admission,
             capacity: self.capacity,
             available: self.available,
+            held: self.held,
             version: self.version,
             ready: self.ready,
         })
@@ -194,6 +203,7 @@ impl Row {
                 max_active: self.room_max_active,
                 paused: self.room_paused,
             },
+            room_version: self.room_version.cast_unsigned(),
             tiers: vec![self.tier()?],
         })
     }

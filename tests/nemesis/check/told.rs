@@ -136,8 +136,8 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
             .add("told otherwise than decided", format!("{id}: {told:?}, {:?}", decided.outcome));
     }
     let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
-    if decided.outcome.reason.as_deref() == Some("SOLD_OUT") && decided.free_at_decision >= quantity
-    {
+    let is_refused = matches!(decided.outcome.reason.as_deref(), Some("SOLD_OUT" | "ALL_HELD"));
+    if is_refused && decided.free_at_decision >= quantity {
         let free = decided.free_at_decision;
         findings.add("SOLD_OUT with seats free", format!("{id}: wanted {quantity} of {free}"));
     }

@@ -1,10 +1,14 @@
 //! Two nodes of one line, and a loss.
 
-use contract::{AccountId, place_ticket::Place};
+use contract::{
+    AccountId,
+    place_ticket::{InStretch, Place},
+};
 
 use super::*;
 
 const WAITING: u64 = 20;
+const OPENED: Opening = Opening { opens_in: Duration::ZERO, draw_is_told: true };
 
 fn spot(show: ShowId, rank: u64) -> Spot {
     let place = Place {
@@ -16,6 +20,7 @@ fn spot(show: ShowId, rank: u64) -> Spot {
         number: rank,
         joined_at: chrono::DateTime::UNIX_EPOCH,
         told: None,
+        stretch: Some(InStretch { base: 0, past: None }),
     };
     Spot { place, rank }
 }
@@ -49,7 +54,7 @@ fn change(epoch: u32, seq: u64) -> Change {
 }
 
 fn ahead(line: &Line, spot: &Spot) -> Option<u64> {
-    line.standing(spot, Gate::Open, 10.0, Duration::ZERO).ahead
+    line.standing(spot, Gate::Open, 10.0, OPENED).ahead
 }
 
 #[tokio::test]

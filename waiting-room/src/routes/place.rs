@@ -35,9 +35,9 @@ use super::{
 use crate::{
     admitted, cadence,
     challenge::Joining,
-    gate::{self, Gate, Unjoinable},
+    gate::{self, Gate, Opening, Unjoinable},
     line::Line,
-    places::{self, Found, Life, Proof},
+    places::{self, Back, Found, Life, Proof},
     room::Room,
     watch::Watch,
 };
@@ -88,7 +88,12 @@ pub(crate) async fn join(
     }
     let line = room.line(&sale);
     let joining = Joining { show, account: caller.account, now };
-    guard::solved(&room, &line, joining, back.is_some(), &headers).await?;
+    let back = match back {
+        Some(place) => places::back_to(&room, &line, &sale, place).await?,
+        None => Back::Nowhere,
+    };
+    let proves_a_place = !matches!(back, Back::Nowhere);
+    guard::solved(&room, &line, joining, proves_a_place, &headers).await?;
     let (is_new, found) = places::join(&room, &line, &sale, caller.account, back).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
         .increment(1);
@@ -244,6 +249,7 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
         number: 0,
         joined_at: room.now(),
         told: None,
+        stretch: None,
     };
     status(room, &place, PlaceState::Admitted)
 }
@@ -251,6 +257,7 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
 /// A place as its owner sees it.
 async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
     let gate = room.gate(sale, line);
+    let opening = Opening::of(sale, room.now());
     let place = &found.place;
     let state = match (&found.life, gate) {
         (Life::Ended(ended), _) => *ended,
@@ -268,7 +275,9 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
                 ..status(room, place, PlaceState::Admitted)
             };
         }
-        (Life::Waiting(_), Gate::Early { lottery: true }) => PlaceState::Prequeue,
+        (Life::Waiting(spot), _) if spot.is_drawn() && !opening.draw_is_told => {
+            PlaceState::Prequeue
+        }
         (Life::Waiting(_), Gate::SoldOut) => PlaceState::SoldOut,
         (Life::Waiting(_), _) => PlaceState::Waiting,
     };
@@ -276,9 +285,8 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
         Life::Waiting(spot) if !matches!(gate, Gate::Over | Gate::Off) => spot,
         _ => return PlaceStatus { waiting: line.waiting(), ..status(room, place, state) },
     };
-    let opens_in = (sale.sale_opens_at - room.now()).to_std().unwrap_or_default();
     let rate = line.pace().slowed(&sale.room).rate_per_second;
-    let standing = line.standing(spot, gate, rate, opens_in);
+    let standing = line.standing(spot, gate, rate, opening);
     // Whoever shows this ticket to another node is told no more there.
     let place = Place { told: standing.ahead.or(place.told), ..place.clone() };
     PlaceStatus {

@@ -1,11 +1,13 @@
 -- Gives accounts their places: the one each has, the one it comes back to, or the next.
--- ARGV 1 secret of the lot, 2 epoch of the reservation, 3 number reserved up to (0: none); then of
---      each joiner: account, ticket for a new place, joined_at in ms, '1' where the place is drawn
---      by lot, ticket to come back with ('' for none), and of it number, epoch, joined_at, '1'
---      where it was drawn
+-- ARGV 1 secret of the lot, 2 epoch of the reservation, 3 number reserved up to (0: none), 4 to 6
+--      the stretch it is for: version of its rule, '1' where it is drawn, base; then of each joiner:
+--      account, ticket for a new place, joined_at in ms, version of the rule it asks under (0: none),
+--      '1' where that draws it, ticket to come back with ('' for none), and of it number, epoch,
+--      joined_at, base ('' for a ticket of before there were stretches), lot ('-' where it was not
+--      drawn; without a base '1' where it was)
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, then for each joiner: 'NEW', 'BACK', 'WAITING',
 --      'ADMITTING' or 'ADMITTED', ticket, record; or 'FULL', '', '' where numbers must be
---      reserved first}.
+--      reserved first, under the rule it asks under}.
 -- Atomic, because one account has one place however many devices ask at once, and no number may
 -- be given out twice.
 local epoch = epoch_of_line()
@@ -14,8 +16,32 @@ local now = now_ms()
 local secret = ARGV[1]
 local joined = {}
 
--- A permutation of 0 to 2^20 - 1 under the secret: six Feistel rounds over two halves of 10 bits.
-local function drawn_rank(number)
+-- Lots of a stretch that is drawn, as `LOTS` of the store, and how many are tried where one is
+-- taken.
+local LOTS = 67108864
+local TRIES = 10000
+
+-- The lot of an account in this show, however often it asks.
+local function lot_of(account)
+  return tonumber(string.sub(redis.sha1hex(secret .. ':' .. account), 1, 7), 16) % LOTS
+end
+
+-- The rank of an account in a stretch that is drawn, and how many lots after its own that is; nil
+-- where there is none near it.
+local function drawn_rank(account, base, from)
+  local lot = lot_of(account)
+  for past = from, from + TRIES do
+    local rank = base + 1 + (lot + past) % LOTS
+    local at = text(rank)
+    if redis.call('ZCOUNT', line, at, at) == 0 then return rank, past end
+  end
+  return nil
+end
+
+-- Before there were stretches: a permutation of 0 to 2^20 - 1 under the secret, in six Feistel
+-- rounds over two halves of 10 bits.
+local function rank_of_old(number, drawn)
+  if drawn ~= '1' or number > DRAWN_MAX then return DRAWN_MAX + number end
   local left, right = math.floor((number - 1) / 1024), (number - 1) % 1024
   for round = 1, 6 do
     local mixed = redis.sha1hex(secret .. ':' .. round .. ':' .. right)
@@ -24,15 +50,11 @@ local function drawn_rank(number)
   return left * 1024 + right + 1
 end
 
--- Where a number stands: the drawn before all others, so the two never meet.
-local function rank_of(number, drawn)
-  if drawn == '1' and number <= DRAWN_MAX then return drawn_rank(number) end
-  return DRAWN_MAX + number
-end
-
-local function place(how, account, ticket, number, of_epoch, joined_at, drawn)
-  local rank = text(rank_of(number, drawn))
-  local made = table.concat({account, text(number), rank, of_epoch, joined_at}, ' ')
+local function place(how, account, ticket, rank, record)
+  rank = text(rank)
+  local made = account .. ' ' .. text(record.number) .. ' ' .. rank .. ' ' .. record.epoch
+    .. ' ' .. record.joined_at
+  if record.base ~= '' then made = made .. ' ' .. record.base .. ' ' .. record.lot end
   redis.call('HSET', places, ticket, made)
   redis.call('HSET', accounts, account, ticket)
   redis.call('ZADD', line, rank, ticket)
@@ -41,14 +63,33 @@ local function place(how, account, ticket, number, of_epoch, joined_at, drawn)
   return how, ticket, made
 end
 
-local mark = redis.call('HMGET', head, 'counter', 'reserved')
+local mark = redis.call('HMGET', head, 'counter', 'reserved', 'rule', 'drawn', 'base')
 local counter, reserved = tonumber(mark[1]), tonumber(mark[2] or '0')
-if ARGV[2] == epoch and tonumber(ARGV[3]) > reserved then
-  reserved = tonumber(ARGV[3])
-  redis.call('HSET', head, 'reserved', ARGV[3])
+local rule, drawn, base = tonumber(mark[3] or '0'), mark[4] or '0', tonumber(mark[5] or DRAWN_MAX)
+if ARGV[2] == epoch then
+  if tonumber(ARGV[3]) > reserved then
+    reserved = tonumber(ARGV[3])
+    redis.call('HSET', head, 'reserved', ARGV[3])
+  end
+  -- Each stretch lies above the one before. Numbers are used where they were reserved for.
+  if tonumber(ARGV[6]) > base then
+    rule, drawn, base = math.max(rule, tonumber(ARGV[4])), ARGV[5], tonumber(ARGV[6])
+    redis.call('HSET', head, 'rule', text(rule), 'drawn', drawn, 'base', ARGV[6])
+  end
 end
 
-local function join(account, ticket, joined_at, drawn, back, number, of_epoch, was_joined_at, was_drawn)
+-- Goes over to a newer rule; false where it orders places in another way, so that a stretch must
+-- begin first. An older one comes from a node that has not heard of the newer.
+local function stands_under(asked, wants_lot)
+  if asked <= rule then return true end
+  if wants_lot ~= drawn then return false end
+  rule = asked
+  redis.call('HSET', head, 'rule', text(rule))
+  return true
+end
+
+local function join(account, ticket, joined_at, asked, wants_lot, back, number, of_epoch,
+    was_joined_at, was_base, lot)
   local known = redis.call('HGET', accounts, account)
   local record = known and redis.call('HGET', places, known)
   if record then
@@ -60,17 +101,36 @@ local function join(account, ticket, joined_at, drawn, back, number, of_epoch, w
   if back ~= '' and redis.call('HEXISTS', ended, back) == 0 then
     number = tonumber(number)
     if number > 0 and number <= counter then
-      return place('BACK', account, back, number, of_epoch, was_joined_at, was_drawn)
+      local rank
+      if was_base == '' then
+        rank = rank_of_old(number, lot)
+      elseif lot == '-' then
+        rank = tonumber(was_base) + number
+      else
+        rank, lot = drawn_rank(account, tonumber(was_base), tonumber(lot))
+      end
+      if rank then
+        return place('BACK', account, back, rank, {number = number, epoch = of_epoch,
+          joined_at = was_joined_at, base = was_base, lot = lot})
+      end
     end
   end
-  if counter >= reserved then return 'FULL', '', '' end
+  if not stands_under(tonumber(asked), wants_lot) or counter >= reserved then
+    return 'FULL', '', ''
+  end
+  local rank, past = nil, '-'
+  if drawn == '1' then
+    rank, past = drawn_rank(account, base, 0)
+    if not rank then return 'FULL', '', '' end
+  end
   counter = redis.call('HINCRBY', head, 'counter', 1)
-  return place('NEW', account, ticket, counter, epoch, joined_at, drawn)
+  return place('NEW', account, ticket, rank or base + counter, {number = counter, epoch = epoch,
+    joined_at = joined_at, base = text(base), lot = past})
 end
 
 local answer = {'OK', epoch, '0'}
-for i = 4, #ARGV, 9 do
-  local how, ticket, record = join(unpack(ARGV, i, i + 8))
+for i = 7, #ARGV, 11 do
+  local how, ticket, record = join(unpack(ARGV, i, i + 10))
   answer[#answer + 1] = how
   answer[#answer + 1] = ticket
   answer[#answer + 1] = record

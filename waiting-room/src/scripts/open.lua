@@ -1,7 +1,8 @@
 -- Opens the line, or opens it again after the store has lost it. A newer epoch replaces an older
 -- one; the same or an older one changes nothing.
 -- ARGV 1 epoch, 2 highest number that may have been given out, 3 ms to hold admission, so that
---      those who were in the line can come back before anybody is let in
+--      those who were in the line can come back before anybody is let in, 4 to 6 the stretch that
+--      places are added to: version of its rule, '1' where it is drawn, base
 -- Returns the epoch and the seq of the line.
 -- Atomic, because several nodes notice a loss at once and one counter must come of it.
 local mark = redis.call('HMGET', head, 'epoch', 'counter', 'reserved', 'seq')
@@ -11,6 +12,6 @@ end
 local given = math.max(tonumber(mark[2] or '0'), tonumber(ARGV[2]))
 local now = now_ms()
 redis.call('HSET', head, 'epoch', ARGV[1], 'counter', text(given), 'reserved', text(given),
-  'held_until', text(now + tonumber(ARGV[3])))
+  'held_until', text(now + tonumber(ARGV[3])), 'rule', ARGV[4], 'drawn', ARGV[5], 'base', ARGV[6])
 local seq = tell(ARGV[1], 'o', '1')
 return {ARGV[1], text(seq)}

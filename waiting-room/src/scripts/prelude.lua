@@ -2,13 +2,15 @@
 --
 -- KEYS of every script, all under the hash tag of the show:
 --  1 head       hash   epoch, counter (last number given out), reserved (how far it may go),
---                      seq (of the last change), held_until and lenient_until, swept_at (ms)
+--                      seq (of the last change), held_until and lenient_until, swept_at (ms),
+--                      rule, drawn and base of the stretch that places are added to
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
 --  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
 --  5 seen       zset   ticket -> ms: when each of the ready without a socket was last heard of
 --  6 absent     zset   ticket -> ms: when each of the others was last heard of
---  7 places     hash   ticket -> "account number rank epoch joined_at", the time in ms
+--  7 places     hash   ticket -> "account number rank epoch joined_at base lot", the time in ms;
+--                      lot is how many lots past its own a place was drawn, - where it is not
 --  8 accounts   hash   account -> ticket
 --  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; kept for a day
 -- 10 admitting  zset   ticket -> ms: taken from the line, not yet in Postgres's log
