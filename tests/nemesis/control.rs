@@ -12,6 +12,7 @@ use crate::{
     fleet::{Fleet, Role, Seat},
     run::{Script, Theatre, Verdict},
     sale::Halls,
+    schema::Change,
 };
 
 const LENGTH: Duration = Duration::from_secs(17);
@@ -36,7 +37,7 @@ pub struct Control {
 
 /// Every control. Two stay green: `two-owners` shows the fence at work, and `wrong-map` that the
 /// index alone is enough where the map in memory is wrong.
-pub const ALL: [Control; 9] = [
+pub const ALL: [Control; 13] = [
     Control {
         name: "two-owners",
         what: "nothing is missing, and allocators freeze with deliveries in hand",
@@ -117,6 +118,42 @@ pub const ALL: [Control; 9] = [
         faults: broker_dies,
         freezes: false,
         found: &["events that nobody heard"],
+    },
+    Control {
+        name: "queue-proof",
+        what: "the queue of a closed sale is deleted on a count, and is silent when it is counted",
+        without: &[Guarantee::QueueProof],
+        drops_index: false,
+        faults: silent_closings,
+        freezes: false,
+        found: &["accepted without outcome", "did not converge"],
+    },
+    Control {
+        name: "full-queue",
+        what: "nothing is missing; an operator deletes a queue with bookings in it",
+        without: &[],
+        drops_index: false,
+        faults: lost_queues,
+        freezes: false,
+        found: &["accepted without outcome", "did not converge"],
+    },
+    Control {
+        name: "order",
+        what: "a session decides what it takes at once in reverse",
+        without: &[Guarantee::Order],
+        drops_index: false,
+        faults: Vec::new,
+        freezes: false,
+        found: &["decided out of order within a session"],
+    },
+    Control {
+        name: "poison",
+        what: "errors of the installation condemn bookings, and columns are renamed",
+        without: &[Guarantee::OnlyDataCondemns],
+        drops_index: false,
+        faults: renamed_columns,
+        freezes: false,
+        found: &["bookings refused as INTERNAL"],
     },
 ];
 
@@ -247,4 +284,18 @@ fn broker_dies() -> Vec<(Duration, Fault)> {
 
 fn flushes() -> Vec<(Duration, Fault)> {
     (2..10).step_by(2).map(|s| (Duration::from_secs(s), Fault::Flush)).collect()
+}
+
+fn silent_closings() -> Vec<(Duration, Fault)> {
+    vec![(Duration::from_secs(1), Fault::Close { slow: true })]
+}
+
+fn lost_queues() -> Vec<(Duration, Fault)> {
+    vec![(Duration::from_secs(4), Fault::UnqueueFull)]
+}
+
+/// Longer than the tries that a booking has.
+fn renamed_columns() -> Vec<(Duration, Fault)> {
+    let renamed = Fault::Alter { change: Change::Renamed(0), lasts: Duration::from_secs(8) };
+    vec![(Duration::from_secs(3), renamed)]
 }

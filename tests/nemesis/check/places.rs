@@ -1,0 +1,17 @@
+//! Places in a line, by the tickets that visitors were given: a number is one visitor's.
+
+use std::collections::HashMap;
+
+use super::{Findings, Scene};
+
+pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
+    let mut owners = HashMap::new();
+    for place in scene.places {
+        let number = (place.show, place.lane, place.epoch, place.number);
+        let owner = *owners.entry(number).or_insert(place.ticket);
+        if owner != place.ticket {
+            let text = format!("{} of epoch {}: {owner}, {}", place.number, place.epoch, place.ticket);
+            findings.add("numbers given twice", text);
+        }
+    }
+}
