@@ -33,11 +33,15 @@ pub enum Guarantee {
     Confirm,
     /// An event is marked as published after the broker's confirm.
     Relay,
+    /// What is taken from a queue is decided in its order.
+    Order,
+    /// Only its own data condemns a booking; without it, any error of the database does.
+    OnlyDataCondemns,
 }
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
@@ -46,6 +50,8 @@ impl Guarantee {
         Self::Rebuild,
         Self::Confirm,
         Self::Relay,
+        Self::Order,
+        Self::OnlyDataCondemns,
     ];
 
     /// As it is written in `USHER_WITHOUT`.
@@ -60,6 +66,8 @@ impl Guarantee {
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
             Self::Relay => "relay",
+            Self::Order => "order",
+            Self::OnlyDataCondemns => "only-data-condemns",
         }
     }
 }

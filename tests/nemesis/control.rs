@@ -296,6 +296,6 @@ fn lost_queues() -> Vec<(Duration, Fault)> {
 
 /// Longer than the tries that a booking has.
 fn renamed_columns() -> Vec<(Duration, Fault)> {
-    let renamed = Fault::Alter { change: Change::Renamed(0), lasts: Duration::from_secs(8) };
-    vec![(Duration::from_secs(3), renamed)]
+    let renamed = Fault::Alter { change: Change::Renamed(1), lasts: Duration::from_secs(8) };
+    vec![(Duration::from_secs(2), renamed)]
 }
