@@ -7,6 +7,7 @@ use contract::{
     booking::{Kind, Wish},
     booking_id::{Asked, BookingIds},
     message::{BookingRequested, Envelope},
+    topology::Partition,
 };
 use store::testing::eventually;
 
@@ -58,6 +59,7 @@ impl Forge {
             deadline: platform::clock::now() + Duration::from_mins(10),
             traceparent: None,
             attempt: 0,
+            number: None,
         }
     }
 
@@ -66,7 +68,8 @@ impl Forge {
     }
 
     pub(crate) fn versioned(&self, v: u8, bookings: Vec<BookingRequested>) -> Vec<u8> {
-        Envelope { v, show_id: self.show, tier: self.tier.clone(), bookings }.encode()
+        let partition = Partition { show: self.show, tier: self.tier.clone() };
+        Envelope { v, ..Envelope::new(&partition, bookings) }.encode()
     }
 }
 

@@ -93,6 +93,7 @@ async fn what_came_back_too_often_is_parked_by_the_broker_and_not_dropped() {
     let channel = link.channel().await.unwrap();
     broker::declare_base(&channel).await.unwrap();
     broker::declare_requests(&channel, &partition).await.unwrap();
+    broker::bind_requests(&channel, &partition).await.unwrap();
     let publisher = Publisher::new(connection);
     let (key, body) = (partition.routing_key(), fresh_key());
     publisher.publish(REQUESTS, &key, body.as_bytes()).await.unwrap();

@@ -1,5 +1,8 @@
-//! How far behind our queues are, written down every second: visitors are let in by it. While
-//! nothing is written, nobody serves the queues, and nobody is let in.
+//! How far behind our queues are, looked at every second and written down where it has changed:
+//! visitors are let in by it. While nobody serves a queue, nobody is let in to it.
+//!
+//! The broker is not asked: a queue that does not answer is said to be empty. What was accepted and
+//! is not decided, by number, is what waits.
 
 use std::{
     collections::HashMap,
@@ -7,16 +10,15 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{
-    deadline::BOOKING_DEADLINE,
-    message::{BookingRequested, ENVELOPE_BOOKINGS_MAX},
-    topology::Partition,
+use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::Partition};
+use store::{
+    StoreResult, acceptance,
+    backlogs::{self, Seen},
 };
-use platform::broker::{self, Link};
-use store::backlogs::{self, Seen};
 use tokio::time::Instant;
+use uuid::Uuid;
 
-use crate::Office;
+use crate::{Office, keeper::Keeper};
 
 /// What a session is deciding. Cheap to clone.
 #[derive(Clone, Default)]
@@ -28,16 +30,23 @@ struct Hand {
     batch: Option<(usize, DateTime<Utc>)>,
     /// The last time it was known that nothing waits, or that something was decided.
     moved_at: Option<Instant>,
-    /// Bookings per message, an average that forgets.
-    per_message: f64,
+    /// Whether a session consumes the queue.
+    is_served: bool,
 }
 
 impl InHand {
-    /// Notes which bookings, of so many messages, are being decided.
-    pub(crate) fn takes(&self, requests: &[BookingRequested], messages: usize) {
+    /// Notes whether a session consumes the queue.
+    pub(crate) fn is_served(&self, is_served: bool) {
+        self.hand().is_served = is_served;
+    }
+
+    fn is_being_served(&self) -> bool {
+        self.hand().is_served
+    }
+
+    /// Notes which bookings are being decided.
+    pub(crate) fn takes(&self, requests: &[BookingRequested]) {
         let mut hand = self.hand();
-        let mean = float(requests.len()) / float(messages.max(1));
-        hand.per_message += 0.2 * (mean - hand.per_message);
         // One that came back from the parking queue says nothing about this one.
         let fresh = requests.iter().filter(|request| request.attempt == 0);
         let oldest = fresh.map(|request| request.deadline - BOOKING_DEADLINE).min();
@@ -51,19 +60,19 @@ impl InHand {
         hand.moved_at = Some(now);
     }
 
-    fn seen(&self, partition: &Partition, ready: u32, now: Instant) -> Seen {
+    /// What there is to decide, of which `waiting` are accepted and not decided as the database has it.
+    fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Seen {
         let mut hand = self.hand();
-        if ready == 0 && hand.batch.is_none() {
+        if waiting == 0 && hand.batch.is_none() {
             hand.moved_at = Some(now);
         }
         let (n_batch, oldest_at) = hand.batch.map_or((0, None), |(n, at)| (n, Some(at)));
         let moved_at = *hand.moved_at.get_or_insert(now);
-        let waiting = f64::from(ready) * hand.per_message.clamp(1.0, float(ENVELOPE_BOOKINGS_MAX));
         Seen {
             partition: partition.clone(),
-            undecided: whole(waiting + float(n_batch)),
+            undecided: waiting.max(u32::try_from(n_batch).unwrap_or(u32::MAX)),
             oldest_at,
-            idle_for: (ready > 0).then(|| now - moved_at),
+            idle_for: (waiting > 0).then(|| now - moved_at),
         }
     }
 
@@ -72,44 +81,57 @@ impl InHand {
     }
 }
 
-/// Looks at the queues of our partitions and writes down how far each is behind.
-pub(crate) async fn record<'a>(
-    office: &Office,
-    link: &Link,
-    ours: impl Iterator<Item = (&'a Partition, &'a InHand)>,
-) -> anyhow::Result<()> {
-    let ours: HashMap<&Partition, &InHand> = ours.collect();
-    // A broker that takes no bookings is as good as none.
-    if ours.is_empty() || office.publishing.check().is_err() {
-        return Ok(());
+/// What was written down of the queues that are ours.
+pub(crate) struct Backlogs {
+    me: Uuid,
+    /// Served when it was last written, and how much there was to decide.
+    written: HashMap<Partition, u32>,
+}
+
+impl Backlogs {
+    /// Nothing is written yet.
+    pub(crate) fn new(me: Uuid) -> Self {
+        Self { me, written: HashMap::new() }
     }
-    let channel = link.channel().await?;
-    let mut seen = Vec::with_capacity(ours.len());
-    for (partition, in_hand) in ours {
-        if let Some((ready, _)) = broker::look_at(&channel, partition).await? {
-            let one = in_hand.seen(partition, ready, Instant::now());
-            metrics::gauge!("usher_bookings_undecided", "show" => partition.show.to_string(),
-                "tier" => partition.tier.to_string())
-            .set(f64::from(one.undecided));
-            seen.push(one);
+
+    /// Writes down how far the queues are behind, as far as that has changed: while this allocator
+    /// lives, a queue of which nothing is written is served and has nothing to decide.
+    pub(crate) async fn record(
+        &mut self,
+        office: &Office,
+        kept: &HashMap<Partition, Keeper>,
+    ) -> StoreResult<()> {
+        // A broker that takes no bookings is as good as none.
+        let is_open = office.publishing.check().is_ok();
+        let is_served = |partition: &Partition| {
+            is_open && kept.get(partition).is_some_and(|keeper| keeper.in_hand.is_being_served())
+        };
+        let left: Vec<Partition> =
+            self.written.keys().filter(|partition| !is_served(partition)).cloned().collect();
+        if !left.is_empty() {
+            backlogs::leave(&office.pool, self.me, &left).await?;
+            self.written.retain(|partition, _| is_served(partition));
         }
+        let undecided = acceptance::undecided(&office.pool).await?;
+        let now = Instant::now();
+        let mut seen = Vec::new();
+        for (partition, keeper) in kept.iter().filter(|(partition, _)| is_served(partition)) {
+            let waiting = undecided.get(partition).copied().unwrap_or(0);
+            let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
+            let one = keeper.in_hand.seen(partition, waiting, now);
+            if one.undecided > 0 || self.written.get(partition) != Some(&0) {
+                seen.push(one);
+            }
+        }
+        backlogs::record(&office.pool, self.me, &seen).await?;
+        for one in seen {
+            metrics::gauge!("usher_bookings_undecided", "show" => one.partition.show.to_string(),
+                "tier" => one.partition.tier.to_string())
+            .set(f64::from(one.undecided));
+            self.written.insert(one.partition, one.undecided);
+        }
+        Ok(())
     }
-    let _ = channel.close(200, "done".into()).await;
-    Ok(backlogs::record(&office.pool, &seen).await?)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a batch has some hundred bookings")]
-fn float(count: usize) -> f64 {
-    count as f64
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a queue is bounded far below this, and never negative"
-)]
-fn whole(count: f64) -> u32 {
-    count.min(1e9) as u32
 }
 
 #[cfg(test)]

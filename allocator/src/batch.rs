@@ -16,7 +16,7 @@ use contract::{
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
 use store::{
-    PgConnection, StoreError, StoreResult,
+    PgConnection, StoreError, StoreResult, acceptance,
     bookings::{self, Decided, Ending, Outcome},
     partitions::{self, Locked, Terms},
 };
@@ -156,6 +156,8 @@ impl Ledger {
             locked.now,
         )
         .await?;
+        let numbers = requests.iter().filter_map(|request| request.number);
+        acceptance::are_decided(&mut tx, &self.partition, numbers).await?;
         failpoint("before-commit");
         if let Err(error) = tx.commit().await {
             self.in_doubt = decided.iter().map(|d| d.booking).collect();

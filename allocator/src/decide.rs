@@ -199,6 +199,7 @@ mod tests {
             deadline: DateTime::UNIX_EPOCH + std::time::Duration::from_mins(1),
             traceparent: None,
             attempt: 0,
+            number: None,
         }
     }
 

@@ -1,11 +1,12 @@
 //! The allocator: the only one that gives out seats.
 //!
-//! It owns some of the partitions, each with one [`session`] that consumes the partition's
-//! queue, decides in batches and commits each batch in one transaction. Beside that it sweeps
+//! It owns some of the partitions, each with one [`keeper`], whose [`session`] consumes the
+//! partition's queue, decides in batches and commits each batch in one transaction. Beside that it sweeps
 //! what has lapsed, relays events to the broker, keeps seat locks true, and gives parked bookings
 //! their outcome. It accepts nothing from clients.
 
 mod share;
+mod keeper;
 mod session;
 mod batch;
 mod decide;
@@ -15,22 +16,25 @@ mod poison;
 mod sweep;
 mod relay;
 mod parking;
+mod unrouted;
 mod queues;
 mod backlog;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::HashSet, net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use clap::Args;
-use contract::booking_id::BookingIds;
+use contract::{booking_id::BookingIds, topology::Partition};
 use platform::{
     Service, Shutdown,
-    broker::{Broker, Publisher},
+    broker::{Broker, Connections, Publisher},
     cache::Cache,
     config::{Backends, Http},
 };
 use store::PgPool;
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+use share::Roster;
 
 /// Settings of the allocator.
 #[derive(Args, Clone)]
@@ -52,7 +56,7 @@ pub struct Config {
 struct Office {
     pool: PgPool,
     cache: Cache,
-    consuming: Broker,
+    consuming: Connections,
     publishing: Broker,
     publisher: Publisher,
     ids: BookingIds,
@@ -61,8 +65,16 @@ struct Office {
     events: Arc<Notify>,
     /// Seats that bookings were given or lost.
     changed: mpsc::Sender<locks::Changed>,
+    /// How often Redis was found to have lost something.
+    redis_lost: watch::Receiver<u64>,
     /// Bounds the walks over seat locks.
     walks: Arc<Semaphore>,
+    /// Bounds the queues that are declared at once.
+    declares: Arc<Semaphore>,
+    /// Partitions whose queues were missed by the bookings that came last.
+    missed: watch::Sender<HashSet<Partition>>,
+    /// Who shares the partitions.
+    roster: watch::Receiver<Roster>,
     shutdown: Shutdown,
 }
 
@@ -72,10 +84,12 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let backends = &config.backends;
     let pool =
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
-    let consuming = Broker::connect(&backends.amqp_url, "allocator-consume", shutdown)?;
+    let consuming = Connections::start(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
     let publisher = Publisher::new(publishing.clone());
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
+    let (set_roster, roster) = watch::channel(Roster::new());
+    let (set_redis_lost, redis_lost) = watch::channel(0);
     let office = Office {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
@@ -86,21 +100,26 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         batch_bookings_max: config.batch_bookings_max.max(1),
         events: Arc::new(Notify::new()),
         changed: set_changed,
+        redis_lost,
         walks: Arc::new(Semaphore::new(locks::WALKS_MAX)),
+        declares: Arc::new(Semaphore::new(keeper::DECLARES_MAX)),
+        missed: watch::Sender::default(),
+        roster,
         shutdown: shutdown.clone(),
     };
-    shutdown.spawn_vital("partitions", share::run(office.clone()));
+    shutdown.spawn_vital("partitions", share::run(office.clone(), set_roster));
     shutdown.spawn_vital("sweep", sweep::run(office.clone()));
-    shutdown.spawn_vital("seat locks", locks::follow(office.clone(), changed));
+    shutdown.spawn_vital("seat locks", locks::follow(office.clone(), changed, set_redis_lost.clone()));
+    shutdown.spawn_vital("witness", locks::watch_redis(office.clone(), set_redis_lost));
     shutdown.spawn_vital("relay", relay::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
-    shutdown.spawn_vital("unrouted", parking::run_unrouted(office));
+    shutdown.spawn_vital("unrouted", unrouted::run(office));
     Ok(Service::new(Router::new())
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || {
             let (consuming, publisher) = (consuming.clone(), publisher.clone());
             async move {
-                consuming.check()?;
+                consuming.first().check()?;
                 publisher.check().await
             }
         }))

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -29,8 +30,14 @@ use crate::Office;
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// … and this many times as long as the last one took, so that a large hall costs no more …
 const PAUSE_PER_WALK: u32 = 20;
-/// … and this, too, where nothing was lost.
+/// … and this, too, where nothing was lost but something was decided of late …
 const REST: Duration = Duration::from_secs(10);
+/// … or not: then nothing but a hand in Redis can have changed a lock.
+const REST_IDLE: Duration = Duration::from_mins(10);
+/// A partition is busy for this long after a decision.
+const BUSY: Duration = Duration::from_mins(2);
+/// How often Redis is asked whether it has forgotten anything.
+const WITNESS_EVERY: Duration = Duration::from_secs(1);
 /// Walks of one allocator at once: after a flush every partition wants one.
 pub(crate) const WALKS_MAX: usize = 2;
 /// A new holder waits so long for its locks before it begins to decide.
@@ -46,12 +53,14 @@ pub(crate) struct Locks {
     partition: Partition,
     /// Under which the locks are whole; `None` while they may not be.
     whole: watch::Sender<Option<Generation>>,
+    /// When seats were last locked or given back here.
+    touched: Mutex<Instant>,
 }
 
 impl Locks {
     /// Nothing is known of them yet.
     pub(crate) fn new(partition: Partition) -> Self {
-        Self { partition, whole: watch::Sender::new(None) }
+        Self { partition, whole: watch::Sender::new(None), touched: Mutex::new(Instant::now()) }
     }
 
     /// Waits until they are whole, for a moment.
@@ -67,6 +76,7 @@ impl Locks {
         office: &Office,
         wanted: &[(SeatLabel, BookingId)],
     ) -> HashMap<SeatLabel, BookingId> {
+        *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let whole = *self.whole.borrow();
         if let Some(generation) = whole {
             let (cache, ttl) = (&office.cache, SEAT_LOCK_UNDECIDED);
@@ -105,6 +115,8 @@ impl Locks {
     /// returns.
     pub(crate) async fn keep(&self, office: &Office) {
         let mut whole = self.whole.subscribe();
+        let mut redis_lost = office.redis_lost.clone();
+        redis_lost.mark_unchanged();
         let mut seats = Vec::new();
         let mut walks = 0_u64;
         loop {
@@ -121,7 +133,27 @@ impl Locks {
                 return std::future::pending().await;
             }
             sleep(PAUSE_MIN.max(began.elapsed() * PAUSE_PER_WALK)).await;
-            let _ = timeout(REST, whole.wait_for(Option::is_none)).await;
+            self.rest(&mut whole, &mut redis_lost).await;
+        }
+    }
+
+    /// Waits for the next walk's time, or until the locks are not whole.
+    async fn rest(
+        &self,
+        whole: &mut watch::Receiver<Option<Generation>>,
+        redis_lost: &mut watch::Receiver<u64>,
+    ) {
+        let touched = *self.touched.lock().unwrap_or_else(PoisonError::into_inner);
+        let rest = if touched.elapsed() < BUSY { REST } else { REST_IDLE };
+        tokio::select! {
+            () = sleep(rest) => {}
+            () = async { _ = whole.wait_for(Option::is_none).await } => {}
+            Ok(()) = redis_lost.changed() => {
+                let generation = *self.whole.borrow();
+                if let Some(generation) = generation {
+                    self.lost(generation, "redis lost something");
+                }
+            }
         }
     }
 
@@ -156,9 +188,28 @@ impl Locks {
     }
 }
 
+/// Asks Redis once a second whether it still knows what it knew, until the shutdown begins: a number
+/// that does not grow was lost, or is that of an older state. Then all locks are looked at.
+pub(crate) async fn watch_redis(office: Office, redis_lost: watch::Sender<u64>) {
+    let (me, mut last) = (office.roster.borrow().me, 0);
+    while office.shutdown.sleep(WITNESS_EVERY).await {
+        // Redis that does not answer says nothing of what it knows.
+        let Ok(number) = seat_locks::witness(&office.cache, me).await else { continue };
+        if number <= last {
+            info!("redis lost something: all seat locks are looked at");
+            redis_lost.send_modify(|times| *times += 1);
+        }
+        last = number;
+    }
+}
+
 /// Looks at the locks of seats whose bookings changed, until the shutdown begins. What fails here
 /// is left to the next walk.
-pub(crate) async fn follow(office: Office, mut changed: mpsc::Receiver<Changed>) {
+pub(crate) async fn follow(
+    office: Office,
+    mut changed: mpsc::Receiver<Changed>,
+    redis_lost: watch::Sender<u64>,
+) {
     let mut some = Vec::with_capacity(CHANGES_MAX);
     loop {
         tokio::select! {
@@ -173,6 +224,8 @@ pub(crate) async fn follow(office: Office, mut changed: mpsc::Receiver<Changed>)
             let seats: Vec<SeatLabel> = seats.into_iter().collect();
             if let Err(error) = seat_locks::mirror(&office.pool, &office.cache, show, &seats).await
             {
+                // Left to a walk, and of which partition is not known here.
+                redis_lost.send_modify(|times| *times += 1);
                 metrics::counter!("usher_seat_locks_failed_total").increment(1);
                 debug!(%show, "seat locks stay as they are for now: {error:#}");
             }

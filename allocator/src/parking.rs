@@ -1,23 +1,16 @@
-//! The two queues nobody wants to see used: parked bookings are tried again, each alone, and then
-//! refused; what found no queue is refused where its sale is over, and sent again where it is not.
-
-use std::time::Duration;
+//! The queue of those that broke their batch: they are tried again, each alone, and then refused.
 
 use contract::{
     booking::Reason,
     booking_id::is_key,
     message::{BookingRequested, Envelope},
-    topology::{PARKED, Partition, REQUESTS, UNROUTED},
+    topology::{PARKED, Partition, REQUESTS},
 };
 use platform::{
     broker::{self, Consumption, Delivery, PublishError, Publisher},
     faults::{failpoint, sometimes},
 };
-use store::{
-    PgPool, StoreResult,
-    bookings::{self, Refusal},
-    partitions,
-};
+use store::bookings::{self, Refusal};
 use tracing::warn;
 
 use crate::{Office, poison};
@@ -25,16 +18,14 @@ use crate::{Office, poison};
 /// How often a parked booking goes back to its queue before it is refused.
 const ATTEMPTS_MAX: u8 = 4;
 const PREFETCH: u16 = 16;
-/// What found no queue of an open sale is sent again after this.
-const SENT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// Consumes the parking queue until the shutdown begins.
 pub(crate) async fn run_parked(office: Office) {
     consume(office, PARKED, async |office, partition, request| {
         if request.attempt < ATTEMPTS_MAX {
             let attempt = request.attempt + 1;
-            return again(&office.publisher, partition, BookingRequested { attempt, ..request })
-                .await;
+            let request = BookingRequested { attempt, ..request };
+            return again(&office.publisher, &partition, vec![request]).await;
         }
         let refused = refuse(office, partition, &request, Reason::Internal).await;
         if refused == Consumption::Ack {
@@ -45,32 +36,11 @@ pub(crate) async fn run_parked(office: Office) {
     .await;
 }
 
-/// Consumes what no queue was bound for until the shutdown begins.
-pub(crate) async fn run_unrouted(office: Office) {
-    consume(office, UNROUTED, async |office, partition, request| {
-        match is_open(&office.pool, &partition).await {
-            Ok(true) => {
-                // Its queue is not bound at the moment: whoever owns it is about to mend that.
-                if !office.shutdown.sleep(SENT_AGAIN_AFTER).await {
-                    return Consumption::Retry;
-                }
-                again(&office.publisher, partition, request).await
-            }
-            Ok(false) => refuse(office, partition, &request, Reason::SaleClosed).await,
-            Err(error) => {
-                warn!("cannot tell whether a sale is open: {:#}", anyhow::Error::from(error));
-                Consumption::Retry
-            }
-        }
-    })
-    .await;
-}
-
 async fn consume<H>(office: Office, queue: &'static str, handle: H)
 where
     H: AsyncFn(&Office, Partition, BookingRequested) -> Consumption,
 {
-    let (broker, shutdown) = (office.consuming.clone(), office.shutdown.clone());
+    let (broker, shutdown) = (office.consuming.first(), office.shutdown.clone());
     let prepare = |channel| async move {
         broker::declare_base(&channel).await?;
         Ok(queue.to_owned())
@@ -103,14 +73,14 @@ where
     Consumption::Ack
 }
 
-async fn again(
+/// Sends bookings, whose numbers follow each other, to the queue of their partition.
+pub(crate) async fn again(
     publisher: &Publisher,
-    partition: Partition,
-    request: BookingRequested,
+    partition: &Partition,
+    requests: Vec<BookingRequested>,
 ) -> Consumption {
     let key = partition.routing_key();
-    let envelope =
-        Envelope { v: 1, show_id: partition.show, tier: partition.tier, bookings: vec![request] };
+    let envelope = Envelope::new(partition, requests);
     match publisher.publish(REQUESTS, &key, &envelope.encode()).await {
         Ok(()) => Consumption::Ack,
         Err(PublishError::Refused(_)) => Consumption::Retry,
@@ -121,7 +91,8 @@ async fn again(
     }
 }
 
-async fn refuse(
+/// Gives a booking its outcome without weighing it.
+pub(crate) async fn refuse(
     office: &Office,
     partition: Partition,
     request: &BookingRequested,
@@ -133,6 +104,7 @@ async fn refuse(
         account: request.account_id,
         kind: request.kind,
         idempotency_key: request.idempotency_key.clone().filter(|key| is_key(key.as_bytes())),
+        number: request.number,
         reason,
     };
     match bookings::refuse(&office.pool, &refusal).await {
@@ -145,11 +117,4 @@ async fn refuse(
             Consumption::Retry
         }
     }
-}
-
-/// Whether the partition's queue should be bound: then the booking only came too early or too
-/// late for a binding, and belongs there.
-async fn is_open(pool: &PgPool, partition: &Partition) -> StoreResult<bool> {
-    let queued = partitions::queued(pool).await?;
-    Ok(queued.iter().any(|q| q.partition == *partition && q.ready && !q.closed))
 }

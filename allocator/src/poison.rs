@@ -4,10 +4,11 @@ use contract::{
     AccountId, BookingId,
     booking::{Kind, Reason},
     booking_id::is_key,
-    message::{BookingRequested, Envelope},
+    message::{BookingRequested, Envelope, Number},
     topology::{PARKED, Partition},
 };
 use platform::faults::sometimes;
+use serde::Deserialize as _;
 use serde_json::Value;
 use store::{
     StoreResult,
@@ -47,12 +48,7 @@ pub(crate) async fn isolate(
 }
 
 async fn park(office: &Office, partition: &Partition, request: &BookingRequested) -> bool {
-    let envelope = Envelope {
-        v: 1,
-        show_id: partition.show,
-        tier: partition.tier.clone(),
-        bookings: vec![request.clone()],
-    };
+    let envelope = Envelope::new(partition, vec![request.clone()]);
     let parked =
         office.publisher.publish(PARKED, &partition.routing_key(), &envelope.encode()).await;
     parked.is_ok()
@@ -101,7 +97,7 @@ async fn park_unreadable(
 ) -> StoreResult<()> {
     keep(office, routing_key, body, why).await?;
     let Some(partition) = partition_of(routing_key) else { return Ok(()) };
-    for MadeOut { booking, account, kind, idempotency_key } in made_out(body) {
+    for MadeOut { booking, account, kind, idempotency_key, number } in made_out(body) {
         if !office.ids.belongs_to(booking, account) {
             continue;
         }
@@ -111,6 +107,7 @@ async fn park_unreadable(
             account,
             kind,
             idempotency_key,
+            number,
             reason: Reason::Internal,
         };
         bookings::refuse(&office.pool, &refusal).await?;
@@ -132,6 +129,7 @@ struct MadeOut {
     account: AccountId,
     kind: Kind,
     idempotency_key: Option<String>,
+    number: Option<Number>,
 }
 
 /// Bookings in a message of any shape: objects that have a booking id and an account id.
@@ -143,9 +141,10 @@ fn made_out(body: &[u8]) -> Vec<MadeOut> {
     let text = |booking: &Value, name: &str| {
         booking.get(name).and_then(Value::as_str).map(ToOwned::to_owned)
     };
-    bookings
-        .iter()
-        .filter_map(|booking| {
+    let first = message.get("first").and_then(|first| Number::deserialize(first).ok());
+    (0..)
+        .zip(bookings)
+        .filter_map(|(i, booking)| {
             let is_hold = text(booking, "kind").as_deref() == Some("HOLD");
             Some(MadeOut {
                 booking: text(booking, "bookingId")?.parse().ok()?,
@@ -153,6 +152,7 @@ fn made_out(body: &[u8]) -> Vec<MadeOut> {
                 kind: if is_hold { Kind::Hold } else { Kind::Order },
                 idempotency_key: text(booking, "idempotencyKey")
                     .filter(|key| is_key(key.as_bytes())),
+                number: first.and_then(|first| Some(Number { n: first.n.checked_add(i)?, ..first })),
             })
         })
         .collect()
@@ -203,12 +203,12 @@ mod tests {
                 .map(|(booking, account, hold)| {
                     let kind = if *hold { Kind::Hold } else { Kind::Order };
                     let (booking, account) = (BookingId(id(*booking)), AccountId(id(*account)));
-                    MadeOut { booking, account, kind, idempotency_key: key.clone() }
+                    MadeOut { booking, account, kind, idempotency_key: key.clone(), number: None }
                 })
                 .collect();
             let mut bookings: Vec<Value> = wanted
                 .iter()
-                .map(|MadeOut { booking, account, kind, idempotency_key }| serde_json::json!({
+                .map(|MadeOut { booking, account, kind, idempotency_key, .. }| serde_json::json!({
                     "bookingId": booking, "accountId": account, "kind": kind.as_str(),
                     "idempotencyKey": idempotency_key, "wish": noise,
                 }))
@@ -233,7 +233,7 @@ mod tests {
                 "x",
             ],
         });
-        let made = MadeOut { booking, account, kind: Kind::Hold, idempotency_key: None };
+        let made = MadeOut { booking, account, kind: Kind::Hold, idempotency_key: None, number: None };
         assert_eq!(made_out(body.to_string().as_bytes()), [made]);
         assert!(made_out(b"\xff\xfe").is_empty());
         assert!(partition_of("nonsense").is_none());

@@ -1,15 +1,18 @@
-//! A session: one consumer of one partition's queue, from its first delivery to the loss of its
-//! connection or of the partition.
+//! A session: one consumer of one partition's queue, from its subscription to the loss of its
+//! connection or of the partition, or to the end of the sale.
 
 use std::{sync::Arc, time::Duration};
 
-use contract::{message::BookingRequested, topology::Partition};
+use contract::{
+    message::{BookingRequested, Sentinel},
+    topology::Partition,
+};
 use platform::{
     broker::{Delivery, Link, Session, ack_all, times_returned},
     faults::{Guarantee, failpoint, sometimes, without},
 };
 use store::{StoreError, partitions};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -19,6 +22,7 @@ use crate::{
     batch::{Failure, Ledger, failure},
     locks::Locks,
     poison,
+    queues::{self, Passed},
 };
 
 /// Envelopes in hand and not acked; each carries up to 64 bookings.
@@ -31,57 +35,50 @@ const RETRIES_MAX: u32 = 5;
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Holds a partition until `stop`: consumes it, across lost connections, and keeps its seat locks.
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// Its consumer, channel, connection or partition was lost, or it was told to stop.
+    Lost,
+    /// The sale has closed and everything accepted for it is decided.
+    Drained,
+    /// The sale has opened again.
+    Reopened,
+}
+
+/// One session, from the subscription to its end. Beside it the end of the sale is waited for.
 pub(crate) async fn run(
-    office: Office,
-    partition: Partition,
-    in_hand: InHand,
-    stop: CancellationToken,
-) {
-    let locks = Arc::new(Locks::new(partition.clone()));
-    tokio::select! {
-        () = locks.keep(&office) => {}
-        () = consume(&office, &partition, &locks, &in_hand, &stop) => {}
-    }
-}
-
-async fn consume(
-    office: &Office,
-    partition: &Partition,
-    locks: &Arc<Locks>,
-    in_hand: &InHand,
-    stop: &CancellationToken,
-) {
-    let mut broker = office.consuming.clone();
-    locks.ready().await;
-    while !stop.is_cancelled() {
-        let link = tokio::select! {
-            () = stop.cancelled() => break,
-            link = broker.link_soon() => match link { Some(link) => link, None => break },
-        };
-        if let Err(error) = one(office, partition, locks, in_hand, link, stop).await {
-            warn!(%partition, "a session ended: {error:#}");
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(RETRY_WAIT) => {}
-        }
-    }
-}
-
-async fn one(
     office: &Office,
     partition: &Partition,
     locks: &Arc<Locks>,
     in_hand: &InHand,
     link: Arc<Link>,
+    closed: watch::Receiver<bool>,
     stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let session = Session::open(link, &partition.queue(), PREFETCH).await?;
-    let mut sitting = Sitting { office, stop, session };
-    sitting.run(partition, locks, in_hand).await;
+) -> anyhow::Result<Over> {
+    let session = Session::open(Arc::clone(&link), &partition.queue(), PREFETCH).await?;
+    in_hand.is_served(true);
+    let (stop, passed) = (stop.child_token(), Passed::default());
+    let mut sitting = Sitting { office, stop: &stop, session, passed: &passed };
+    let consuming = async {
+        sitting.run(partition, locks, in_hand).await;
+        stop.cancel();
+    };
+    let draining = async {
+        let over = tokio::select! {
+            () = stop.cancelled() => Over::Lost,
+            drained = queues::drain(office, &link, partition, closed, &passed) => {
+                if drained { Over::Drained } else { Over::Reopened }
+            }
+        };
+        // What is in hand is finished first.
+        stop.cancel();
+        over
+    };
+    let ((), over) = tokio::join!(consuming, draining);
+    in_hand.is_served(false);
     sitting.session.close().await;
-    Ok(())
+    Ok(over)
 }
 
 /// A session and what can end it.
@@ -89,12 +86,13 @@ pub(crate) struct Sitting<'a> {
     pub(crate) office: &'a Office,
     stop: &'a CancellationToken,
     session: Session,
+    passed: &'a Passed,
 }
 
 /// Deliveries of one batch: all acked together, by the last.
 struct Gathered {
     requests: Vec<BookingRequested>,
-    messages: usize,
+    sentinels: Vec<Sentinel>,
     last: Delivery,
     suspicious: bool,
 }
@@ -127,13 +125,18 @@ impl Sitting<'_> {
                 gathered.requests.reverse();
             }
             // Before the first of them waits for the database: those behind must know.
-            in_hand.takes(&gathered.requests, gathered.messages);
+            in_hand.takes(&gathered.requests);
             if ledger.is_none() {
                 ledger = self.begin(partition, locks).await;
             }
             let Some(ledger) = &mut ledger else { break };
+            self.passed.epoch.send_replace(Some(ledger.epoch));
+            let sentinels = gathered.sentinels.clone();
             if !self.work(ledger, gathered).await {
                 break;
+            }
+            for sentinel in sentinels {
+                self.passed.sentinel.send_replace(Some(sentinel));
             }
             in_hand.is_empty_again(Instant::now());
             next = self.next().await;
@@ -177,11 +180,18 @@ impl Sitting<'_> {
     /// something unreadable must be put aside. `None` when the session is over before that.
     async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
         let mut gathered =
-            Gathered { requests: Vec::new(), messages: 1, last: first, suspicious: false };
+            Gathered { requests: Vec::new(), sentinels: Vec::new(), last: first, suspicious: false };
         let mut wait = RETRY_WAIT;
         loop {
             let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
-            match poison::readable(self.office, key, body).await {
+            let read = match Sentinel::decode(body) {
+                Some(sentinel) => {
+                    gathered.sentinels.push(sentinel);
+                    Ok(None)
+                }
+                None => poison::readable(self.office, key, body).await,
+            };
+            match read {
                 Ok(envelope) => {
                     let readable = envelope.into_iter().flat_map(|envelope| envelope.bookings);
                     gathered.requests.extend(readable);
@@ -202,7 +212,6 @@ impl Sitting<'_> {
             match self.session.next_now() {
                 Some(delivery) => {
                     gathered.last = delivery;
-                    gathered.messages += 1;
                 }
                 None => return Some(gathered),
             }

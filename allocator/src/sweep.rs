@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use contract::deadline::SEAT_LOCK_UNDECIDED;
+use futures_util::{StreamExt as _, stream};
 use store::lapse;
 use tracing::{info, warn};
 
 use crate::Office;
 
 const EVERY: Duration = Duration::from_millis(500);
-/// Published events are forgotten once an hour.
+/// Partitions that are swept at once.
+const AT_ONCE: usize = 4;
+/// Published events and old numbers are forgotten once an hour.
 const FORGET_EVERY: u32 = 7200;
 
 // A seat must come free within five seconds of its lapse.
@@ -25,29 +28,40 @@ pub(crate) async fn run(office: Office) {
         }
         round = round.wrapping_add(1);
         if round.is_multiple_of(FORGET_EVERY)
-            && let Err(error) = store::outbox::forget_old(&office.pool).await
+            && let Err(error) = forget(&office).await
         {
-            warn!("old events stay for now: {:#}", anyhow::Error::from(error));
+            warn!("what is old stays for now: {error:#}");
         }
     }
 }
 
+async fn forget(office: &Office) -> anyhow::Result<()> {
+    store::outbox::forget_old(&office.pool).await?;
+    store::acceptance::forget_old(&office.pool).await?;
+    Ok(())
+}
+
+/// Ends what has lapsed in the partitions that are ours, some at once: none waits for another.
 async fn sweep(office: &Office) -> anyhow::Result<()> {
-    for partition in lapse::partitions_with_due(&office.pool).await? {
-        let ended = match lapse::sweep(&office.pool, &partition).await {
-            Ok(ended) => ended,
-            Err(error) => {
-                // The others must not wait for this one.
-                warn!(%partition, "not swept this time: {:#}", anyhow::Error::from(error));
-                continue;
+    let due = lapse::partitions_with_due(&office.pool).await?;
+    let ours = {
+        let roster = office.roster.borrow();
+        due.into_iter().filter(|partition| roster.is_ours(partition)).collect::<Vec<_>>()
+    };
+    stream::iter(ours)
+        .for_each_concurrent(AT_ONCE, async |partition| {
+            match lapse::sweep(&office.pool, &partition).await {
+                Ok(ended) if ended.is_empty() => {}
+                Ok(ended) => {
+                    metrics::counter!("usher_lapsed_total").increment(ended.len() as u64);
+                    info!(%partition, n_bookings = ended.len(), "bookings lapsed");
+                    office.events.notify_one();
+                }
+                Err(error) => {
+                    warn!(%partition, "not swept this time: {:#}", anyhow::Error::from(error));
+                }
             }
-        };
-        if ended.is_empty() {
-            continue;
-        }
-        metrics::counter!("usher_lapsed_total").increment(ended.len() as u64);
-        info!(%partition, n_bookings = ended.len(), "bookings lapsed");
-        office.events.notify_one();
-    }
+        })
+        .await;
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// How long after its acceptance a request may still be allocated; then it ends EXPIRED.
 pub const BOOKING_DEADLINE: Duration = Duration::from_mins(15);
+/// A request past its deadline that is in a queue has its outcome within this.
+pub const UNDECIDED_GRACE: Duration = Duration::from_mins(1);
 /// AMQP heartbeat: a frozen peer is noticed after about twice this.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A seat lock in Redis while its booking is undecided.

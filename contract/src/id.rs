@@ -60,4 +60,6 @@ id! {
     TicketId,
     /// One event of the outbox.
     EventId,
+    /// One ingress node's requests to one partition within some minutes, which it numbers.
+    ProducerId,
 }

@@ -3,10 +3,12 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId, TierCode,
+    AccountId, BookingId, EventId, OrderId, ProducerId, SeatLabel, ShowId, TicketId, TierCode,
     booking::{Kind, Reason, SEATS_PER_REQUEST_MAX, State, Wish},
+    topology::Partition,
 };
 
 /// Most bookings one envelope carries.
@@ -21,7 +23,22 @@ pub struct Envelope {
     pub v: u8,
     pub show_id: ShowId,
     pub tier: TierCode,
+    /// The number of the first booking; the others follow it one by one. `None` in what a version
+    /// before numbers has sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<Number>,
     pub bookings: Vec<BookingRequested>,
+}
+
+/// Which of the requests that a producer sent one is. What was accepted and what was decided are
+/// compared by these numbers, so that a request that is in no queue any more is missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Number {
+    /// One ingress node's requests to one partition within some minutes.
+    pub producer: ProducerId,
+    /// Counts from 0.
+    pub n: i64,
 }
 
 /// One accepted request.
@@ -45,6 +62,35 @@ pub struct BookingRequested {
     /// How often the booking has come back from the parking queue.
     #[serde(default)]
     pub attempt: u8,
+    /// Its number, as its envelope says; see [`Envelope::first`].
+    #[serde(skip)]
+    pub number: Option<Number>,
+}
+
+/// Goes through the queue of a closed sale behind everything that was accepted for it. Whoever
+/// consumes it in the session that sent it has seen all that was before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Sentinel {
+    /// This one, and no other.
+    pub sentinel: Uuid,
+    /// The epoch of the session that sent it; `None` where the session had none yet.
+    pub epoch: Option<i64>,
+}
+
+impl Sentinel {
+    /// Reads a sentinel; `None` where the message is something else.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        const BYTES_MAX: usize = 128;
+        (bytes.len() <= BYTES_MAX).then(|| serde_json::from_slice(bytes).ok())?
+    }
+
+    /// The message as bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("two plain fields")
+    }
 }
 
 /// Why a message of a request queue cannot be understood.
@@ -63,9 +109,17 @@ pub enum BadEnvelope {
 }
 
 impl Envelope {
+    /// An envelope of these bookings, whose numbers, where they have some, follow each other.
+    #[must_use]
+    pub fn new(partition: &Partition, bookings: Vec<BookingRequested>) -> Self {
+        let first = bookings.first().and_then(|booking| booking.number);
+        let (show_id, tier) = (partition.show, partition.tier.clone());
+        Self { v: 1, show_id, tier, first, bookings }
+    }
+
     /// Reads and checks a message; what passes can be decided without further checks of form.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadEnvelope> {
-        let envelope: Self = serde_json::from_slice(bytes)?;
+        let mut envelope: Self = serde_json::from_slice(bytes)?;
         if envelope.v != 1 {
             return Err(BadEnvelope::Version(envelope.v));
         }
@@ -82,6 +136,11 @@ impl Envelope {
             {
                 return Err(BadEnvelope::Order);
             }
+        }
+        for (n, booking) in (0..).zip(&mut envelope.bookings) {
+            booking.number = envelope
+                .first
+                .and_then(|first| Some(Number { n: first.n.checked_add(n)?, ..first }));
         }
         Ok(envelope)
     }
@@ -159,18 +218,20 @@ mod tests {
                     deadline,
                     traceparent: texts.1,
                     attempt,
+                    number: None,
                 }
             },
         )
     }
 
     fn envelope() -> impl Strategy<Value = Envelope> {
-        (id(ShowId), "[A-Z][A-Z0-9_]{0,31}", vec(request(), 1..6)).prop_map(
-            |(show_id, tier, bookings)| Envelope {
-                v: 1,
-                show_id,
-                tier: tier.parse().unwrap(),
-                bookings,
+        let first = option::of((id(ProducerId), 0..i64::MAX - 6));
+        (id(ShowId), "[A-Z][A-Z0-9_]{0,31}", vec(request(), 1..6), first).prop_map(
+            |(show, tier, mut bookings, first)| {
+                for (i, booking) in (0..).zip(&mut bookings) {
+                    booking.number = first.map(|(producer, n)| Number { producer, n: n + i });
+                }
+                Envelope::new(&Partition { show, tier: tier.parse().unwrap() }, bookings)
             },
         )
     }
@@ -258,13 +319,10 @@ mod tests {
             deadline: DateTime::UNIX_EPOCH,
             traceparent: None,
             attempt: 0,
+            number: None,
         };
-        let mut envelope = Envelope {
-            v: 1,
-            show_id: ShowId::new(),
-            tier: "STANDARD".parse().unwrap(),
-            bookings: vec![booking.clone()],
-        };
+        let partition = Partition { show: ShowId::new(), tier: "STANDARD".parse().unwrap() };
+        let mut envelope = Envelope::new(&partition, vec![booking.clone()]);
         assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
         envelope.bookings = vec![booking.clone(); ENVELOPE_BOOKINGS_MAX + 1];
         assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Length(65))));

@@ -4,14 +4,17 @@
 //! held one starts again. Acks go through the delivery's own acker, never by raw tags.
 
 mod link;
+mod connections;
 mod publish;
 mod consume;
 mod topology;
 
-pub use consume::{Consumption, Session, ack_all, times_returned};
+pub use connections::{Connections, Place};
+pub use consume::{Consumption, Session, ack_all, settle, times_returned};
 pub use lapin::message::Delivery;
 pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
 pub use topology::{
-    declare_base, declare_live_queue, declare_requests, delete_requests, look_at, unbind_requests,
+    bind_requests, declare_base, declare_live_queue, declare_requests, delete_requests, is_foreign,
+    look_at, unbind_requests,
 };

@@ -33,6 +33,9 @@ pub enum Guarantee {
     Confirm,
     /// An event is marked as published after the broker's confirm.
     Relay,
+    /// A queue is deleted after a proof that what was accepted for it is decided; without it, when
+    /// the broker says that it is empty.
+    QueueProof,
     /// What is taken from a queue is decided in its order.
     Order,
     /// Only its own data condemns a booking; without it, any error of the database does.
@@ -41,7 +44,7 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
@@ -50,6 +53,7 @@ impl Guarantee {
         Self::Rebuild,
         Self::Confirm,
         Self::Relay,
+        Self::QueueProof,
         Self::Order,
         Self::OnlyDataCondemns,
     ];
@@ -66,6 +70,7 @@ impl Guarantee {
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
             Self::Relay => "relay",
+            Self::QueueProof => "queue-proof",
             Self::Order => "order",
             Self::OnlyDataCondemns => "only-data-condemns",
         }

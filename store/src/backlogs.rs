@@ -31,8 +31,9 @@ pub struct Backlog {
     pub silent: Duration,
 }
 
-/// Writes down what was seen.
-pub async fn record(pool: &PgPool, seen: &[Seen]) -> StoreResult<()> {
+/// Writes down what the allocator that serves these queues has seen. While it lives, what does not
+/// change need not be written again.
+pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Seen]) -> StoreResult<()> {
     let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
     let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
     let undecided: Vec<i32> =
@@ -41,20 +42,39 @@ pub async fn record(pool: &PgPool, seen: &[Seen]) -> StoreResult<()> {
     let idle: Vec<Option<f64>> =
         seen.iter().map(|one| one.idle_for.map(|idle| idle.as_secs_f64())).collect();
     sqlx::query!(
-        "insert into backlogs (show_id, tier, undecided, oldest_at)
+        "insert into backlogs (show_id, tier, undecided, oldest_at, served_by)
          select show_id, tier, undecided,
-             coalesce(oldest_at, clock_timestamp() - make_interval(secs => idle_s))
+             coalesce(oldest_at, clock_timestamp() - make_interval(secs => idle_s)), $6
          from unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::float8[])
              as seen (show_id, tier, undecided, oldest_at, idle_s)
          order by show_id, tier
          on conflict (show_id, tier) do update
          set undecided = excluded.undecided, oldest_at = excluded.oldest_at,
-             seen_at = clock_timestamp()",
+             seen_at = clock_timestamp(), served_by = excluded.served_by",
         &shows,
         &tiers,
         &undecided,
         &oldest as &[Option<DateTime<Utc>>],
         &idle as &[Option<f64>],
+        allocator,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Writes down that this allocator does not serve these queues any more.
+pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> StoreResult<()> {
+    let shows: Vec<Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
+    let tiers: Vec<String> =
+        partitions.iter().map(|partition| partition.tier.to_string()).collect();
+    sqlx::query!(
+        "update backlogs b set served_by = null, seen_at = clock_timestamp()
+         from unnest($1::uuid[], $2::text[]) as left_alone (show_id, tier)
+         where b.show_id = left_alone.show_id and b.tier = left_alone.tier and served_by = $3",
+        &shows,
+        &tiers,
+        allocator,
     )
     .execute(pool)
     .await?;
@@ -68,9 +88,11 @@ pub async fn of_open_lines(pool: &PgPool) -> StoreResult<Vec<(ShowId, Backlog)>>
         r#"select l.show_id, coalesce(sum(b.undecided), 0) as "undecided!",
                coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
                    as "oldest!",
-               coalesce(max(extract(epoch from clock_timestamp() - b.seen_at)), 0)::float8
+               coalesce(max(extract(epoch from
+                   clock_timestamp() - greatest(b.seen_at, a.heartbeat_at))), 0)::float8
                    as "silent!"
            from lines l join shows s using (show_id) left join backlogs b using (show_id)
+               left join allocators a on a.allocator_id = b.served_by
            where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
                and s.sale_closes_at > clock_timestamp() - interval '1 minute'
            group by l.show_id

@@ -1,7 +1,7 @@
 //! What the system remembers: every SQL statement, by aggregate, and the seat locks in Redis.
 //!
 //! Order of locks in every transaction: partition → account quotas (sorted) → bookings →
-//! seat claims → orders → outbox. A transaction that changes a tier's availability begins with
+//! seat claims → orders → outbox → numbers decided. A transaction that changes a tier's availability begins with
 //! [`partitions`].
 
 pub mod pool;
@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod catalogue;
 pub mod board;
 pub mod partitions;
+pub mod acceptance;
 pub mod bookings;
 pub mod lapse;
 pub mod orders;

@@ -1,6 +1,8 @@
 //! Partitions: the row that orders every change of a tier's availability, and the fence that
 //! keeps displaced allocators out.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
 use platform::faults::{Guarantee, sometimes, without};
@@ -141,13 +143,19 @@ pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) ->
     Ok(epoch)
 }
 
-/// Every partition that has a queue or should have one.
+/// Every partition that has a queue or should have one, those with the most to decide first.
 pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
     let rows = sqlx::query!(
-        r#"select p.show_id, p.tier, p.queue_ready_at is not null as "ready!",
+        r#"with due as (
+               select show_id, tier from partitions where queue_ready_at is not null
+               union
+               select show_id, tier from shows join partitions using (show_id)
+               where sale_state = 'ON_SALE')
+           select show_id as "show_id!", tier as "tier!", p.queue_ready_at is not null as "ready!",
                s.sale_state in ('CLOSED', 'CANCELLED') as "closed!"
-           from partitions p join shows s using (show_id)
-           where s.sale_state = 'ON_SALE' or p.queue_ready_at is not null"#
+           from due join partitions p using (show_id, tier) join shows s using (show_id)
+               left join backlogs b using (show_id, tier)
+           order by b.undecided desc nulls last, s.starts_at"#
     )
     .fetch_all(pool)
     .await?;
@@ -159,9 +167,9 @@ pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
         .collect()
 }
 
-/// Notes that the partition's queue takes requests.
-pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
-    sqlx::query!(
+/// Notes that the partition's queue takes requests. Returns whether this is news.
+pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult<bool> {
+    let noted = sqlx::query!(
         "update partitions set queue_ready_at = clock_timestamp()
          where show_id = $1 and tier = $2 and queue_ready_at is null",
         partition.show.0,
@@ -169,7 +177,40 @@ pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult
     )
     .execute(pool)
     .await?;
-    Ok(())
+    Ok(noted.rows_affected() > 0)
+}
+
+/// Which of these have a queue that takes requests: the sale is open, and the queue was declared.
+pub async fn taking(pool: &PgPool, partitions: &[&Partition]) -> StoreResult<Taking> {
+    let shows: Vec<uuid::Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
+    let tiers: Vec<String> =
+        partitions.iter().map(|partition| partition.tier.to_string()).collect();
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               array_agg(p.show_id) filter (where p.show_id is not null) as shows,
+               array_agg(p.tier) filter (where p.show_id is not null) as tiers
+           from unnest($1::uuid[], $2::text[]) as asked (show_id, tier)
+           join partitions p using (show_id, tier)
+           join shows s using (show_id)
+           where s.sale_state = 'ON_SALE' and p.queue_ready_at is not null"#,
+        &shows,
+        &tiers,
+    )
+    .fetch_one(pool)
+    .await?;
+    let found = row.shows.unwrap_or_default().into_iter().zip(row.tiers.unwrap_or_default());
+    let partitions = found
+        .map(|(show, tier)| Ok(Partition { show: ShowId(show), tier: readable(&tier)? }))
+        .collect::<StoreResult<_>>()?;
+    Ok(Taking { now: row.now, partitions })
+}
+
+/// Partitions whose queues take requests.
+#[derive(Clone, Debug)]
+pub struct Taking {
+    /// Postgres's clock.
+    pub now: DateTime<Utc>,
+    pub partitions: HashSet<Partition>,
 }
 
 /// Notes that the partition's queue is deleted. Nobody decides from a map of it any more, so what

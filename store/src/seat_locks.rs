@@ -40,6 +40,18 @@ fn generation_key(partition: &Partition) -> String {
     format!("seat_lock_generation:{{{}}}:{}", partition.show, partition.tier)
 }
 
+/// A number that grows with every call of this allocator, as long as Redis forgets nothing. One that
+/// does not was lost, or is that of an older state.
+pub async fn witness(cache: &Cache, allocator: Uuid) -> RedisResult<i64> {
+    let key = format!("seat_lock_witness:{allocator}");
+    let mut ask = redis::pipe();
+    ask.cmd("INCR").arg(&key);
+    ask.cmd("PEXPIRE").arg(&key).arg(millis(GENERATION_TTL)).ignore();
+    let mut connection = cache.connection()?;
+    let (number,) = cache.observe(ask.query_async::<(i64,)>(&mut connection).await)?;
+    Ok(number)
+}
+
 /// Locks seats for bookings, each seat for the one that is named with it. Returns the seats that
 /// another booking has, with that booking; `None` where the locks are not whole any more.
 pub async fn lock(

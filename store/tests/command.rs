@@ -148,6 +148,7 @@ impl Clerk {
                     account: *account,
                     kind: Kind::Order,
                     idempotency_key: key.clone(),
+                    number: None,
                     reason: Reason::SaleClosed,
                 };
                 Ok(Told::Refused(bookings::refuse(pool, &refusal).await?))

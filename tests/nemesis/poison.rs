@@ -55,13 +55,9 @@ impl Poison<'_> {
             deadline: clock::now() + contract::deadline::BOOKING_DEADLINE,
             traceparent: None,
             attempt: 0,
+            number: None,
         };
-        let envelope = Envelope {
-            v: 1,
-            show_id: hall.show,
-            tier: partition.tier.clone(),
-            bookings: vec![request],
-        };
+        let envelope = Envelope::new(&partition, vec![request]);
         let url = *arena.amqp_urls()?.first().context("there is a broker")?;
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;

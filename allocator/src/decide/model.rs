@@ -136,6 +136,7 @@ impl Sale {
             deadline: DateTime::UNIX_EPOCH + Duration::from_secs(u64::from(!ask.late)),
             traceparent: None,
             attempt: 0,
+            number: None,
         };
         self.asked.push(request.clone());
         request

@@ -8,7 +8,7 @@ use platform::{
     broker::{Broker, Publisher},
 };
 
-use super::{hall::Halls, intake::Intake, outcomes::Outcomes};
+use super::{acceptances::Acceptances, hall::Halls, intake::Intake, outcomes::Outcomes};
 use crate::state::State;
 
 /// State of the booking calls; cheap to clone.
@@ -37,10 +37,11 @@ impl Desk {
         let publisher = Publisher::new(publishing);
         let outcomes = Outcomes::default();
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
+        let acceptances = Acceptances::start(state.pool.clone(), shutdown);
         let desk = Self(Arc::new(Shared {
             halls: Halls::new(state.pool.clone()),
             ids: BookingIds::new(master),
-            intake: Intake::new(publisher.clone(), shutdown.clone()),
+            intake: Intake::new(publisher.clone(), acceptances, shutdown.clone()),
             outcomes,
             state,
         }));

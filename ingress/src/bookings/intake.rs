@@ -19,10 +19,15 @@ use platform::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::acceptances::{Acceptances, Producer};
+
 /// Envelopes of one partition on their way at once: one travels while the next fills.
 const ENVELOPES_IN_FLIGHT: usize = 2;
 /// Requests of one partition that wait for the broker here; more are refused with 503.
 const WAITING_MAX: usize = 4096;
+/// A producer that numbered nothing for this long is sealed: a sale that has closed is soon known to
+/// have accepted nothing more.
+const SEALED_AFTER: Duration = Duration::from_secs(3);
 /// A partition that is not asked for this long gives its place up.
 const IDLE: Duration = Duration::from_mins(1);
 
@@ -35,14 +40,19 @@ struct Waiting {
 #[derive(Clone)]
 pub(crate) struct Intake {
     publisher: Publisher,
+    acceptances: Acceptances,
     shutdown: Shutdown,
     lines: Arc<Mutex<HashMap<Partition, mpsc::Sender<Waiting>>>>,
 }
 
 impl Intake {
     /// An intake that publishes with this publisher.
-    pub(crate) fn new(publisher: Publisher, shutdown: Shutdown) -> Self {
-        Self { publisher, shutdown, lines: Arc::default() }
+    pub(crate) fn new(
+        publisher: Publisher,
+        acceptances: Acceptances,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { publisher, acceptances, shutdown, lines: Arc::default() }
     }
 
     /// Publishes one request; returns once the broker has confirmed the envelope it went with.
@@ -74,6 +84,7 @@ impl Intake {
         lines.insert(partition.clone(), line.clone());
         self.shutdown.spawn(run(
             self.publisher.clone(),
+            self.acceptances.clone(),
             partition.clone(),
             waiting,
             self.shutdown.clone(),
@@ -84,17 +95,23 @@ impl Intake {
 
 async fn run(
     publisher: Publisher,
+    acceptances: Acceptances,
     partition: Partition,
     mut waiting: mpsc::Receiver<Waiting>,
     shutdown: Shutdown,
 ) {
     let in_flight = Arc::new(Semaphore::new(ENVELOPES_IN_FLIGHT));
+    let mut producer: Option<Arc<Producer>> = None;
     loop {
         // Waiting for a place in flight comes first: what arrives meanwhile shares the envelope.
         let permit = Arc::clone(&in_flight).acquire_owned().await.expect("never closed");
         let mut batch = Vec::new();
         tokio::select! {
             taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
+            () = tokio::time::sleep(SEALED_AFTER), if producer.is_some() => {
+                producer = None;
+                continue;
+            }
             () = tokio::time::sleep(IDLE) => waiting.close(),
             () = shutdown.begun() => waiting.close(),
         }
@@ -104,19 +121,30 @@ async fn run(
         }
         metrics::histogram!("usher_envelope_bookings")
             .record(f64::from(u32::try_from(batch.len()).unwrap_or(0)));
+        if producer.as_ref().is_none_or(|producer| producer.is_old()) {
+            producer = acceptances.producer(&partition);
+        }
+        for waiting in &mut batch {
+            waiting.request.number = producer.as_ref().map(|producer| producer.number());
+        }
         let (publisher, partition) = (publisher.clone(), partition.clone());
+        let producer = producer.clone();
         shutdown.spawn(async move {
-            publish(&publisher, &partition, batch).await;
+            publish(&publisher, producer.as_deref(), &partition, batch).await;
             drop(permit);
         });
     }
 }
 
-async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waiting>) {
+async fn publish(
+    publisher: &Publisher,
+    producer: Option<&Producer>,
+    partition: &Partition,
+    batch: Vec<Waiting>,
+) {
     let (bookings, answers): (Vec<_>, Vec<_>) =
         batch.into_iter().map(|waiting| (waiting.request, waiting.answer)).unzip();
-    let envelope =
-        Envelope { v: 1, show_id: partition.show, tier: partition.tier.clone(), bookings };
+    let envelope = Envelope::new(partition, bookings);
     let body = envelope.encode();
     if body.len() > ENVELOPE_BYTES_MAX && answers.len() > 1 {
         // Unusually long requests: in two halves, one after the other.
@@ -127,13 +155,20 @@ async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waitin
             .map(|(request, answer)| Waiting { request, answer })
             .collect();
         let second = first.split_off(first.len() / 2);
-        Box::pin(publish(publisher, partition, first)).await;
-        return Box::pin(publish(publisher, partition, second)).await;
+        Box::pin(publish(publisher, producer, partition, first)).await;
+        return Box::pin(publish(publisher, producer, partition, second)).await;
     }
     failpoint("before-publish");
     let told = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
     if told.is_ok() {
         failpoint("after-confirm");
+        let numbers = envelope.bookings.iter().filter_map(|booking| booking.number);
+        // Before anybody is told 202: a node that stops in good order has counted all of them.
+        match producer {
+            Some(producer) => producer.confirmed(numbers),
+            None => metrics::counter!("usher_accepted_unnumbered_total")
+                .increment(answers.len() as u64),
+        }
     }
     for answer in answers {
         // A client that went away is not told; its booking is decided all the same.
@@ -145,8 +180,9 @@ async fn publish(publisher: &Publisher, partition: &Partition, batch: Vec<Waitin
 mod tests {
     use chrono::DateTime;
     use contract::{
-        AccountId, BookingId, ShowId, TicketId,
+        AccountId, BookingId, ProducerId, ShowId, TicketId,
         booking::{Kind, SEATS_PER_REQUEST_MAX, Wish},
+        message::Number,
     };
 
     use super::*;
@@ -166,13 +202,13 @@ mod tests {
             deadline: DateTime::from_timestamp(1_800_000_000, 123_456_789).unwrap(),
             traceparent: Some("0".repeat(55)),
             attempt: 255,
+            number: Some(Number { producer: ProducerId::new(), n: i64::MAX - 64 }),
         };
-        let envelope = |bookings| Envelope {
-            v: 1,
-            show_id: ShowId::new(),
+        let partition = Partition {
+            show: ShowId::new(),
             tier: "A23456789_123456789_123456789_12".parse().unwrap(),
-            bookings,
         };
+        let envelope = |bookings| Envelope::new(&partition, bookings);
         // Labels of nothing but quotes double in JSON; 40 such requests still fit, and 64 of
         // any labels a hall would have.
         let plain = BookingRequested {

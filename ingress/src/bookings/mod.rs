@@ -5,6 +5,7 @@ mod desk;
 mod door;
 mod submit;
 mod intake;
+mod acceptances;
 mod outcomes;
 mod hall;
 mod holds;

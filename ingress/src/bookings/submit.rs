@@ -169,6 +169,7 @@ pub(crate) async fn take_in(
         deadline: now + BOOKING_DEADLINE,
         traceparent: door::traceparent(headers),
         attempt: 0,
+        number: None,
     };
     let published = desk.intake.submit(&partition, request).await;
     let remembered = match &published {

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
-    Channel, Consumer,
+    Acker, Channel, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
@@ -115,6 +115,20 @@ pub enum Consumption {
     Park,
 }
 
+/// Tells the broker what becomes of one delivery. `false` means the session is over.
+pub async fn settle(acker: &Acker, consumption: Consumption) -> bool {
+    let settling = async {
+        match consumption {
+            Consumption::Ack => acker.ack(BasicAckOptions { multiple: false }).await,
+            Consumption::Retry => {
+                acker.nack(BasicNackOptions { multiple: false, requeue: true }).await
+            }
+            Consumption::Park => acker.reject(BasicRejectOptions { requeue: false }).await,
+        }
+    };
+    matches!(tokio::time::timeout(ACK_WAIT, settling).await, Ok(Ok(true)))
+}
+
 impl Broker {
     /// Consumes a queue one message at a time until the shutdown begins, across lost
     /// connections. `prepare` runs at the start of each session and names the queue.
@@ -163,16 +177,7 @@ where
         };
         let acker = delivery.acker.clone();
         let consumption = handle(delivery).await;
-        let settling = async {
-            match consumption {
-                Consumption::Ack => acker.ack(BasicAckOptions { multiple: false }).await,
-                Consumption::Retry => {
-                    acker.nack(BasicNackOptions { multiple: false, requeue: true }).await
-                }
-                Consumption::Park => acker.reject(BasicRejectOptions { requeue: false }).await,
-            }
-        };
-        if !matches!(tokio::time::timeout(ACK_WAIT, settling).await, Ok(Ok(true))) {
+        if !settle(&acker, consumption).await {
             break;
         }
         if consumption == Consumption::Retry {

@@ -36,6 +36,15 @@ impl Link {
         opened.context("the broker did not open a channel in time")?.context("no channel")
     }
 
+    /// How many channels it can have at once.
+    #[must_use]
+    pub fn channels_max(&self) -> usize {
+        match self.connection.configuration().channel_max() {
+            0 => usize::from(u16::MAX),
+            channels => channels.into(),
+        }
+    }
+
     /// Whether the broker has asked us to stop publishing.
     #[must_use]
     pub fn is_blocked(&self) -> bool {

@@ -8,6 +8,7 @@ use contract::topology::{
 use lapin::{
     Channel, ExchangeKind,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
 
@@ -64,7 +65,7 @@ pub async fn declare_base(channel: &Channel) -> lapin::Result<()> {
     Ok(())
 }
 
-/// Declares and binds the queue of one partition. Safe to repeat.
+/// Declares the queue of one partition. Safe to repeat.
 pub async fn declare_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
     let mut arguments = quorum();
     // One consumer at a time; the rendezvous among allocators says which, this is the net below.
@@ -76,9 +77,13 @@ pub async fn declare_requests(channel: &Channel, partition: &Partition) -> lapin
     arguments.insert("x-overflow".into(), text("reject-publish"));
     arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(REQUEST_QUEUE_MESSAGES_MAX));
     arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(REQUEST_QUEUE_BYTES_MAX));
-    let queue = partition.queue();
-    channel.queue_declare(queue.as_str().into(), DURABLE_QUEUE, arguments).await?;
-    let key = partition.routing_key();
+    channel.queue_declare(partition.queue().as_str().into(), DURABLE_QUEUE, arguments).await?;
+    Ok(())
+}
+
+/// Binds a partition's queue to the exchange of requests. Safe to repeat.
+pub async fn bind_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
+    let (queue, key) = (partition.queue(), partition.routing_key());
     channel
         .queue_bind(
             queue.as_str().into(),
@@ -103,7 +108,7 @@ pub async fn unbind_requests(channel: &Channel, partition: &Partition) -> lapin:
         .await
 }
 
-/// Deletes a partition's queue. The caller has made sure that it is empty.
+/// Deletes a partition's queue. The caller has proof that everything in it is decided.
 pub async fn delete_requests(channel: &Channel, partition: &Partition) -> lapin::Result<u32> {
     let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
     channel.queue_delete(partition.queue().as_str().into(), options).await
@@ -131,7 +136,8 @@ pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
     Ok(name)
 }
 
-/// Messages that are ready and consumers there are; `None` where there is no such queue.
+/// Messages that are ready and consumers there are; `None` where there is no such queue. What a
+/// queue that does not answer is said to hold is zero: this proves nothing.
 pub async fn look_at(
     channel: &Channel,
     partition: &Partition,
@@ -145,8 +151,17 @@ pub async fn look_at(
     }
 }
 
+/// Whether a queue could not be declared because there is one of that name with other arguments.
+#[must_use]
+pub fn is_foreign(error: &lapin::Error) -> bool {
+    is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
+}
+
 fn is_not_found(error: &lapin::Error) -> bool {
-    use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+    is_soft(error, AMQPSoftError::NOTFOUND)
+}
+
+fn is_soft(error: &lapin::Error, kind: AMQPSoftError) -> bool {
     matches!(error.kind(), lapin::ErrorKind::ProtocolError(error)
-        if *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND))
+        if *error.kind() == AMQPErrorKind::Soft(kind))
 }

@@ -6,14 +6,14 @@ use contract::{
     AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
     api::bookings::{LineKind, OrderLine},
     booking::{Kind, Reason, State},
-    message::BookingEvent,
+    message::{BookingEvent, Number},
     topology::Partition,
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
 use uuid::Uuid;
 
 use crate::{
-    PgConnection, PgPool, StoreError, StoreResult, orders, outbox,
+    PgConnection, PgPool, StoreError, StoreResult, acceptance, orders, outbox,
     partitions::{self, Terms},
 };
 
@@ -346,6 +346,8 @@ pub struct Refusal {
     pub kind: Kind,
     /// Stays with the booking, so that no other can have it, unless another has it already.
     pub idempotency_key: Option<String>,
+    /// Its number among what was accepted, where it has one.
+    pub number: Option<Number>,
     pub reason: Reason,
 }
 
@@ -374,6 +376,7 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
         };
         outbox::append(&mut tx, &[event]).await?;
     }
+    acceptance::are_decided(&mut tx, &refusal.partition, refusal.number).await?;
     tx.commit().await?;
     Ok(decided_at.is_some())
 }

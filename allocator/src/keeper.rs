@@ -1,0 +1,154 @@
+//! The keeper of one partition: sees that its queue is there, consumes it in one session after the
+//! other, and ends the queue when the sale is over. What is wrong with one queue is its keeper's
+//! business alone.
+
+use std::{sync::Arc, time::Duration};
+
+use contract::topology::Partition;
+use platform::broker::{Broker, Link};
+use tokio::{
+    sync::watch,
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    Office,
+    backlog::InHand,
+    locks::Locks,
+    queues,
+    session::{self, Over},
+};
+
+/// Queues that are declared at once: after a takeover every partition wants its own.
+pub(crate) const DECLARES_MAX: usize = 16;
+/// The broker has this long to declare a queue; it is tried again.
+const DECLARE_WAIT: Duration = Duration::from_secs(5);
+/// Between two sessions …
+const PAUSE: Duration = Duration::from_millis(200);
+/// … and at most, where one after the other fails.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// A session of this length was a good one.
+const GOOD_SESSION: Duration = Duration::from_secs(10);
+
+/// A partition in our hands.
+pub(crate) struct Keeper {
+    /// Whether the sale has closed.
+    pub(crate) closed: watch::Sender<bool>,
+    pub(crate) in_hand: InHand,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Keeper {
+    /// Begins to keep a partition.
+    pub(crate) fn start(office: &Office, partition: Partition, is_closed: bool) -> Self {
+        let (stop, in_hand) = (office.shutdown.child(), InHand::default());
+        let closed = watch::Sender::new(is_closed);
+        let keeping = keep(
+            office.clone(),
+            partition,
+            in_hand.clone(),
+            closed.subscribe(),
+            stop.clone(),
+        );
+        Self { closed, in_hand, stop, task: office.shutdown.spawn(keeping) }
+    }
+
+    /// Whether there is nothing to keep any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.task.is_finished()
+    }
+
+    /// Asks it to let go, without waiting.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Waits until it has let go.
+    pub(crate) async fn end(self) {
+        self.stop();
+        let _ = self.task.await;
+    }
+}
+
+async fn keep(
+    office: Office,
+    partition: Partition,
+    in_hand: InHand,
+    closed: watch::Receiver<bool>,
+    stop: CancellationToken,
+) {
+    let locks = Arc::new(Locks::new(partition.clone()));
+    tokio::select! {
+        () = locks.keep(&office) => {}
+        () = serve(&office, &partition, &locks, &in_hand, closed, &stop) => {}
+    }
+}
+
+async fn serve(
+    office: &Office,
+    partition: &Partition,
+    locks: &Arc<Locks>,
+    in_hand: &InHand,
+    closed: watch::Receiver<bool>,
+    stop: &CancellationToken,
+) {
+    let place = match office.consuming.place() {
+        Ok(place) => place,
+        // Its address was read before.
+        Err(error) => return warn!(%partition, "no connection for it: {error:#}"),
+    };
+    let (mut broker, mut pause) = (place.broker.clone(), PAUSE);
+    let mut are_locks_awaited = false;
+    while let Some(link) = next_link(&mut broker, stop).await {
+        let began = tokio::time::Instant::now();
+        let session = async {
+            let is_closed = *closed.borrow();
+            declare(office, &link, partition, is_closed).await?;
+            if !are_locks_awaited {
+                locks.ready().await;
+                are_locks_awaited = true;
+            }
+            let link = Arc::clone(&link);
+            session::run(office, partition, locks, in_hand, link, closed.clone(), stop).await
+        };
+        match session.await {
+            Ok(Over::Lost | Over::Reopened) => {}
+            Ok(Over::Drained) => match queues::delete(office, &link, partition).await {
+                Ok(()) => return,
+                Err(error) => warn!(%partition, "its queue is not deleted yet: {error:#}"),
+            },
+            Err(error) => {
+                metrics::counter!("usher_sessions_failed_total").increment(1);
+                warn!(%partition, "it is not served at the moment: {error:#}");
+            }
+        }
+        pause = if began.elapsed() > GOOD_SESSION { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+    }
+}
+
+async fn next_link(broker: &mut Broker, stop: &CancellationToken) -> Option<Arc<Link>> {
+    tokio::select! {
+        () = stop.cancelled() => None,
+        link = broker.link_soon() => link.filter(|_| !stop.is_cancelled()),
+    }
+}
+
+/// Declares before every session: whoever deleted the queue, or a broker that lost its data, has
+/// ended the last one.
+async fn declare(
+    office: &Office,
+    link: &Link,
+    partition: &Partition,
+    is_closed: bool,
+) -> anyhow::Result<()> {
+    let _turn = office.declares.acquire().await?;
+    timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
+}

@@ -1,0 +1,242 @@
+//! Keeps count of what the broker has confirmed: each request has a number of its producer, and
+//! which numbers were confirmed is told to the database some times a second. A request that was
+//! accepted and is in no queue any more is missed there (`store::acceptance`).
+//!
+//! Nobody waits for it. A node that dies takes at most the last half second's numbers with it; its
+//! producers are then never sealed, and their queues are kept until every deadline is over.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use contract::{ProducerId, message::Number, topology::Partition};
+use platform::{Shutdown, faults::failpoint};
+use store::{
+    PgPool,
+    acceptance::{self, Numbers, Told},
+};
+use tokio::{sync::Notify, time::Instant};
+use tracing::warn;
+
+/// How often the database is told.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Producers told at once.
+const TOLD_AT_ONCE: usize = 500;
+/// How long a producer is numbered from; `contract::deadline::UNDECIDED_GRACE` allows for it.
+const PRODUCER_LIFE: Duration = Duration::from_mins(1);
+/// Producers remembered while the database is away; past it requests go without a number, and a
+/// loss of them would not be noticed (`usher_accepted_unnumbered_total`).
+const PRODUCERS_MAX: usize = 50_000;
+/// Gaps among the confirmed numbers of a producer; past it the newest are not told.
+const SPANS_MAX: usize = 4_096;
+/// When the process stops, what is left is told within this time.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// What was confirmed and is not told yet. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Acceptances(Arc<Book>);
+
+#[derive(Default)]
+struct Book {
+    producers: Mutex<HashMap<ProducerId, Entry>>,
+    /// A new producer: it is told at once, so that the database knows of it before it matters.
+    news: Notify,
+}
+
+struct Entry {
+    partition: Partition,
+    /// Whether the database knows of it.
+    is_known: bool,
+    confirmed: Numbers,
+    is_sealed: bool,
+}
+
+impl Entry {
+    fn has_news(&self) -> bool {
+        !self.is_known || self.is_sealed || !self.confirmed.is_empty()
+    }
+}
+
+/// Numbers the requests to one partition. Sealed when it is dropped.
+pub(crate) struct Producer {
+    id: ProducerId,
+    born: Instant,
+    next: AtomicI64,
+    book: Arc<Book>,
+}
+
+impl Acceptances {
+    /// Begins to tell, until the shutdown begins and all is told.
+    pub(crate) fn start(pool: PgPool, shutdown: &Shutdown) -> Self {
+        let acceptances = Self::default();
+        shutdown.spawn(tell(Arc::clone(&acceptances.0), pool, shutdown.clone()));
+        acceptances
+    }
+
+    /// A new producer of a partition; `None` where there are too many.
+    pub(crate) fn producer(&self, partition: &Partition) -> Option<Arc<Producer>> {
+        let id = ProducerId::new();
+        let mut producers = self.0.producers();
+        if producers.len() >= PRODUCERS_MAX {
+            return None;
+        }
+        let entry = Entry {
+            partition: partition.clone(),
+            is_known: false,
+            confirmed: Numbers::default(),
+            is_sealed: false,
+        };
+        producers.insert(id, entry);
+        self.0.news.notify_one();
+        let (born, next, book) = (Instant::now(), AtomicI64::new(0), Arc::clone(&self.0));
+        Some(Arc::new(Producer { id, born, next, book }))
+    }
+}
+
+impl Producer {
+    /// Whether another is to take its place.
+    pub(crate) fn is_old(&self) -> bool {
+        self.born.elapsed() > PRODUCER_LIFE
+    }
+
+    /// The number of the next request.
+    pub(crate) fn number(&self) -> Number {
+        Number { producer: self.id, n: self.next.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Notes that the broker has confirmed these.
+    pub(crate) fn confirmed(&self, numbers: impl IntoIterator<Item = Number>) {
+        let mut producers = self.book.producers();
+        let Some(entry) = producers.get_mut(&self.id) else { return };
+        for Number { n, .. } in numbers {
+            if entry.confirmed.n_spans() < SPANS_MAX {
+                entry.confirmed.add(n, n);
+            } else {
+                metrics::counter!("usher_accepted_unnumbered_total").increment(1);
+            }
+        }
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        if let Some(entry) = self.book.producers().get_mut(&self.id) {
+            entry.is_sealed = true;
+        }
+    }
+}
+
+impl Book {
+    fn producers(&self) -> MutexGuard<'_, HashMap<ProducerId, Entry>> {
+        self.producers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes some of what is new.
+    fn news(&self) -> Vec<Told> {
+        let mut producers = self.producers();
+        let news = producers.iter_mut().filter(|(_, entry)| entry.has_news()).take(TOLD_AT_ONCE);
+        news.map(|(producer, entry)| Told {
+            partition: entry.partition.clone(),
+            producer: *producer,
+            confirmed: std::mem::take(&mut entry.confirmed),
+            is_sealed: entry.is_sealed,
+        })
+        .collect()
+    }
+
+    /// Puts back what could not be told.
+    fn put_back(&self, news: &[Told]) {
+        let mut producers = self.producers();
+        for told in news {
+            if let Some(entry) = producers.get_mut(&told.producer) {
+                entry.confirmed.merge(&told.confirmed);
+            }
+        }
+    }
+
+    fn are_told(&self, news: &[Told]) {
+        let mut producers = self.producers();
+        for told in news {
+            if told.is_sealed {
+                producers.remove(&told.producer);
+            } else if let Some(entry) = producers.get_mut(&told.producer) {
+                entry.is_known = true;
+            }
+        }
+        let n_producers = u32::try_from(producers.len()).unwrap_or(u32::MAX);
+        metrics::gauge!("usher_producers").set(f64::from(n_producers));
+    }
+}
+
+async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
+    let mut until = None;
+    loop {
+        let news = book.news();
+        let is_all = news.len() < TOLD_AT_ONCE;
+        let mut is_told = true;
+        if !news.is_empty() {
+            if news.iter().any(|told| !told.confirmed.is_empty()) {
+                failpoint("before-count");
+            }
+            match acceptance::tell(&pool, &news).await {
+                Ok(()) => book.are_told(&news),
+                Err(error) => {
+                    is_told = false;
+                    book.put_back(&news);
+                    warn!("what was accepted is told later: {:#}", anyhow::Error::from(error));
+                }
+            }
+        }
+        if shutdown.has_begun() {
+            let until = *until.get_or_insert_with(|| Instant::now() + LAST_WAIT);
+            if book.producers().is_empty() || Instant::now() > until {
+                return;
+            }
+            tokio::time::sleep(TELL_EVERY / 10).await;
+        } else if is_all || !is_told {
+            tokio::select! {
+                () = shutdown.begun() => {}
+                () = tokio::time::sleep(TELL_EVERY) => {}
+                () = book.news.notified(), if is_told => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::ShowId;
+
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_told_is_told_with_what_comes_after_and_the_last_word_is_the_seal() {
+        let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
+        let acceptances = Acceptances::default();
+        let book = &acceptances.0;
+        let producer = acceptances.producer(&partition).unwrap();
+        let numbers: Vec<Number> = (0..4).map(|_| producer.number()).collect();
+        assert_eq!(numbers.iter().map(|number| number.n).collect::<Vec<_>>(), [0, 1, 2, 3]);
+
+        producer.confirmed(numbers[..2].iter().copied());
+        let news = book.news();
+        assert!(!news[0].confirmed.is_empty() && !news[0].is_sealed);
+        producer.confirmed(numbers[3..].iter().copied());
+        book.put_back(&news);
+        let news = book.news();
+        assert_eq!(news[0].confirmed.n_spans(), 2);
+        book.are_told(&news);
+        assert!(book.news().is_empty());
+
+        drop(producer);
+        let news = book.news();
+        assert!(news[0].is_sealed && news[0].confirmed.is_empty());
+        book.are_told(&news);
+        assert!(book.producers().is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! As many connections as their sessions need: a connection has a bounded number of channels.
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::Broker;
+use crate::Shutdown;
+
+/// Channels of a connection, where the broker does not say otherwise.
+const CHANNELS_MAX: usize = 2_047;
+
+/// Connections that are opened as they are needed, each supervised. Cheap to clone.
+#[derive(Clone)]
+pub struct Connections(Arc<Shared>);
+
+struct Shared {
+    url: String,
+    name: String,
+    shutdown: Shutdown,
+    open: Mutex<Vec<Shelf>>,
+}
+
+#[derive(Clone)]
+struct Shelf {
+    broker: Broker,
+    places_taken: Arc<AtomicUsize>,
+}
+
+/// A place on a connection: room for one session, until it is dropped.
+pub struct Place {
+    /// The connection.
+    pub broker: Broker,
+    places_taken: Arc<AtomicUsize>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places_taken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connections {
+    /// Keeps a connection open until the shutdown begins, and opens others as places are taken.
+    pub fn start(url: &str, name: &str, shutdown: &Shutdown) -> anyhow::Result<Self> {
+        let connections = Self(Arc::new(Shared {
+            url: url.to_owned(),
+            name: name.to_owned(),
+            shutdown: shutdown.clone(),
+            open: Mutex::default(),
+        }));
+        connections.place()?;
+        Ok(connections)
+    }
+
+    /// The connection that is there in any case.
+    #[must_use]
+    pub fn first(&self) -> Broker {
+        let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.first().expect("one is opened at the start").broker.clone()
+    }
+
+    /// Room for one session, on a connection that is opened where none has any.
+    pub fn place(&self) -> anyhow::Result<Place> {
+        let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_room = |shelf: &&Shelf| {
+            // Half of the channels: declaring and looking need some, too.
+            let channels = shelf.broker.link().map_or(CHANNELS_MAX, |link| link.channels_max());
+            shelf.places_taken.load(Ordering::Relaxed) < (channels / 2).max(1)
+        };
+        let shelf = if let Some(shelf) = open.iter().find(has_room) {
+            shelf.clone()
+        } else {
+            let name = match open.len() {
+                0 => self.0.name.clone(),
+                n => format!("{}-{}", self.0.name, n + 1),
+            };
+            let broker = Broker::connect(&self.0.url, &name, &self.0.shutdown)?;
+            let shelf = Shelf { broker, places_taken: Arc::default() };
+            open.push(shelf.clone());
+            shelf
+        };
+        shelf.places_taken.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { broker: shelf.broker, places_taken: shelf.places_taken })
+    }
+}

@@ -1,0 +1,277 @@
+//! What was accepted for a partition, against what was decided: by the numbers of requests, as the
+//! broker's counts prove nothing.
+//!
+//! Ingress tells within a second which numbers the broker has confirmed; a batch writes those it
+//! decides in its own transaction. A set, not a count: telling a number twice changes nothing.
+
+use std::collections::{BTreeMap, HashMap};
+
+use contract::{
+    ProducerId, ShowId,
+    deadline::{BOOKING_DEADLINE, UNDECIDED_GRACE},
+    message::Number,
+    topology::Partition,
+};
+use uuid::Uuid;
+
+use crate::{PgConnection, PgPool, StoreResult, error::readable};
+
+/// A set of numbers, as spans that do not touch each other, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Numbers(Vec<(i64, i64)>);
+
+impl Numbers {
+    /// Adds the numbers from `low` to `high`, both included.
+    pub fn add(&mut self, mut low: i64, mut high: i64) {
+        // Nearly always it follows the last one.
+        let from = self.0.partition_point(|(_, last)| last.saturating_add(1) < low);
+        let to = self.0.partition_point(|(first, _)| *first <= high.saturating_add(1));
+        for (first, last) in self.0.drain(from..to) {
+            low = low.min(first);
+            high = high.max(last);
+        }
+        self.0.insert(from, (low, high));
+    }
+
+    /// How many spans it takes.
+    #[must_use]
+    pub fn n_spans(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds all of another set.
+    pub fn merge(&mut self, other: &Self) {
+        for (low, high) in &other.0 {
+            self.add(*low, *high);
+        }
+    }
+
+    /// As PostgreSQL writes a multirange.
+    fn text(&self) -> String {
+        let spans: Vec<String> =
+            self.0.iter().map(|(low, high)| format!("[{low},{high}]")).collect();
+        format!("{{{}}}", spans.join(","))
+    }
+}
+
+/// What a producer has to tell.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub partition: Partition,
+    pub producer: ProducerId,
+    /// Confirmed since it last told.
+    pub confirmed: Numbers,
+    /// Whether nothing more will come.
+    pub is_sealed: bool,
+}
+
+/// Writes down what producers tell; a new one is written down even when it has nothing to tell yet.
+pub async fn tell(pool: &PgPool, told: &[Told]) -> StoreResult<()> {
+    let shows: Vec<Uuid> = told.iter().map(|one| one.partition.show.0).collect();
+    let tiers: Vec<String> = told.iter().map(|one| one.partition.tier.to_string()).collect();
+    let producers: Vec<Uuid> = told.iter().map(|one| one.producer.0).collect();
+    let numbers: Vec<String> = told.iter().map(|one| one.confirmed.text()).collect();
+    let sealed: Vec<bool> = told.iter().map(|one| one.is_sealed).collect();
+    sqlx::query!(
+        "insert into accepted (show_id, tier, producer_id, numbers, sealed_at)
+         select show_id, tier, producer_id, numbers::int8multirange,
+             case when sealed then clock_timestamp() end
+         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::boolean[])
+             as told (show_id, tier, producer_id, numbers, sealed)
+         order by show_id, tier, producer_id
+         on conflict (show_id, tier, producer_id) do update
+         set numbers = accepted.numbers + excluded.numbers, told_at = clock_timestamp(),
+             sealed_at = coalesce(accepted.sealed_at, excluded.sealed_at)",
+        &shows,
+        &tiers,
+        &producers,
+        &numbers,
+        &sealed,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Writes down that these have their outcome. Comes last in the transaction that decides them.
+pub async fn are_decided(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    numbers: impl IntoIterator<Item = Number>,
+) -> StoreResult<()> {
+    let mut by_producer: BTreeMap<ProducerId, Numbers> = BTreeMap::new();
+    for Number { producer, n } in numbers {
+        by_producer.entry(producer).or_default().add(n, n);
+    }
+    if by_producer.is_empty() {
+        return Ok(());
+    }
+    let producers: Vec<Uuid> = by_producer.keys().map(|producer| producer.0).collect();
+    let numbers: Vec<String> = by_producer.values().map(Numbers::text).collect();
+    sqlx::query!(
+        "insert into decided (show_id, tier, producer_id, numbers)
+         select $1, $2, producer_id, numbers::int8multirange
+         from unnest($3::uuid[], $4::text[]) as d (producer_id, numbers)
+         where exists (select from partitions where show_id = $1 and tier = $2)
+         order by producer_id
+         on conflict (show_id, tier, producer_id) do update
+         set numbers = decided.numbers + excluded.numbers",
+        partition.show.0,
+        partition.tier.as_str(),
+        &producers,
+        &numbers,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// What stands in the way of saying that a closed partition is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Accepted and not decided.
+    pub undecided: i64,
+    /// Whether a producer has not said that nothing more will come, though it had time to: its node
+    /// may have died with something confirmed and not told. After the deadline of whatever it
+    /// accepted this does not matter any more.
+    pub untold: bool,
+    /// Whether all that was accepted before the sale closed had its time, and an hour more.
+    pub is_long_over: bool,
+}
+
+/// What is open in a partition whose sale has closed.
+pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> {
+    let row = sqlx::query!(
+        r#"select coalesce(sum(u.undecided), 0)::bigint as "undecided!",
+               coalesce(bool_or(a.sealed_at is null and a.began_at
+                   > clock_timestamp() - make_interval(secs => $3)), false) as "untold!",
+               coalesce(s.closed_at < clock_timestamp() - make_interval(secs => $3)
+                   - interval '1 day', false) as "long_over!"
+           from shows s
+           left join accepted a on a.show_id = s.show_id and a.tier = $2
+           left join decided d on d.show_id = a.show_id and d.tier = a.tier
+               and d.producer_id = a.producer_id
+           left join lateral (
+               select sum(upper(span) - lower(span)) as undecided
+               from unnest(a.numbers - coalesce(d.numbers, '{}')) as span) as u on true
+           where s.show_id = $1
+           group by s.closed_at"#,
+        partition.show.0,
+        partition.tier.as_str(),
+        // A producer lives for a minute, and may have accepted its last in the end of it.
+        (BOOKING_DEADLINE + 2 * UNDECIDED_GRACE).as_secs_f64(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(Open { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
+}
+
+/// How many of each partition were accepted lately and are not decided, without those that have none.
+pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
+    let rows = sqlx::query!(
+        r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "undecided!"
+           from accepted a
+           left join decided d using (show_id, tier, producer_id)
+           cross join lateral unnest(a.numbers - coalesce(d.numbers, '{}')) as span
+           where a.told_at > clock_timestamp() - make_interval(secs => $1)
+           group by a.show_id, a.tier"#,
+        (BOOKING_DEADLINE + UNDECIDED_GRACE).as_secs_f64(),
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+            Ok((partition, row.undecided))
+        })
+        .collect()
+}
+
+/// Forgets what was decided a week ago and more; what was accepted and is not decided stays.
+pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
+    let forgotten = sqlx::query!(
+        "with old as (
+             delete from accepted a using decided d
+             where a.told_at < clock_timestamp() - interval '7 days' and a.numbers <@ d.numbers
+                 and (d.show_id, d.tier, d.producer_id) = (a.show_id, a.tier, a.producer_id)
+             returning a.show_id, a.tier, a.producer_id)
+         delete from decided d using old
+         where (d.show_id, d.tier, d.producer_id) = (old.show_id, old.tier, old.producer_id)"
+    )
+    .execute(pool)
+    .await?;
+    Ok(forgotten.rows_affected())
+}
+
+/// Partitions in which something was accepted and has no outcome, though its queue is gone or its
+/// deadline is over; and how many. Nothing that the broker has kept is among them.
+pub async fn lost(
+    tx: &mut PgConnection,
+    show: Option<ShowId>,
+) -> StoreResult<Vec<(Partition, i64)>> {
+    let rows = sqlx::query!(
+        r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "lost!"
+           from accepted a
+           join partitions p using (show_id, tier)
+           left join decided d using (show_id, tier, producer_id)
+           cross join lateral unnest(a.numbers - coalesce(d.numbers, '{}')) as span
+           where ($1::uuid is null or a.show_id = $1)
+             and (p.queue_ready_at is null
+                      and a.told_at < clock_timestamp() - interval '10 seconds'
+                  or a.told_at < clock_timestamp() - make_interval(secs => $2))
+           group by a.show_id, a.tier
+           order by a.show_id, a.tier"#,
+        show.map(|show| show.0),
+        (BOOKING_DEADLINE + UNDECIDED_GRACE).as_secs_f64(),
+    )
+    .fetch_all(tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+            Ok((partition, row.lost))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_are_those_that_were_added_in_as_few_spans_as_there_are_gaps(
+            added in vec((0..40i64, 0..5i64), 0..30),
+        ) {
+            let (mut numbers, mut plain) = (Numbers::default(), BTreeSet::new());
+            for (low, n) in added {
+                numbers.add(low, low + n);
+                plain.extend(low..=low + n);
+            }
+            let all: Vec<i64> = numbers.0.iter().flat_map(|(low, high)| *low..=*high).collect();
+            prop_assert_eq!(&all, &plain.iter().copied().collect::<Vec<_>>());
+            let gaps = all.windows(2).filter(|pair| pair[0] + 1 < pair[1]).count();
+            prop_assert_eq!(numbers.n_spans(), if all.is_empty() { 0 } else { gaps + 1 });
+        }
+    }
+
+    #[test]
+    fn the_largest_number_has_no_next_one() {
+        let mut numbers = Numbers::default();
+        numbers.add(i64::MAX, i64::MAX);
+        numbers.add(i64::MAX - 1, i64::MAX - 1);
+        numbers.add(2, 3);
+        assert_eq!(numbers.text(), format!("{{[2,3],[{},{}]}}", i64::MAX - 1, i64::MAX));
+        assert_eq!(Numbers::default().text(), "{}");
+    }
+}
