@@ -83,10 +83,7 @@ async fn a_queue_that_somebody_deleted_is_declared_again_and_no_other_show_notic
     are_decided(&system, &[accepted(&system, &token, other).await]).await;
     let (connection, channel) = channel(&system).await;
     let queue = partition(hit).queue();
-    channel
-        .queue_delete(queue.as_str().into(), QueueDeleteOptions::default())
-        .await
-        .unwrap();
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     connection.close(200, "done".into()).await.unwrap();
 
     // Accepted while there is no queue: it waits among what found none, and comes back.
@@ -154,7 +151,8 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
 
     are_decided(&system, &bookings).await;
     eventually("its queue is gone", CLOSED_BY, async || {
-        let ready = "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
+        let ready =
+            "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
         let ready: i64 =
             sqlx::query_scalar(ready).bind(show.0).fetch_one(&system.pool).await.unwrap();
         (ready == 0).then_some(())
@@ -242,8 +240,10 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     sqlx::query(later).execute(&system.pool).await.unwrap();
     assert_eq!(lost().await, [(partition.clone(), 5)]);
     // Whatever has its outcome is not lost, however often it is said.
-    let producer: uuid::Uuid =
-        sqlx::query_scalar("select producer_id from accepted").fetch_one(&system.pool).await.unwrap();
+    let producer: uuid::Uuid = sqlx::query_scalar("select producer_id from accepted")
+        .fetch_one(&system.pool)
+        .await
+        .unwrap();
     let number = |n| Number { producer: ProducerId(producer), n };
     for _ in 0..2 {
         let mut connection = system.pool.acquire().await.unwrap();

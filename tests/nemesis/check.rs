@@ -19,6 +19,7 @@ mod queues;
 pub use events::subscribe;
 pub use locks::differences as lock_differences;
 pub use queues::left_over;
+pub use tables::uncounted;
 
 /// Examples that are kept of one kind of finding.
 const EXAMPLES_MAX: usize = 3;

@@ -12,6 +12,7 @@ use crate::{
     office::Office,
     poison::Poison,
     proxy::{CommitCut, Mode, Proxy},
+    sale::Hall,
     schema::{self, Change},
 };
 
@@ -110,6 +111,11 @@ pub enum Fault {
     GoBack {
         by: Duration,
     },
+    /// The lines of the run count from so many numbers earlier on: nothing of ours does that, and
+    /// the check must see it.
+    CountAgain {
+        by: u8,
+    },
     /// The clock of PostgreSQL or Redis jumps, and jumps back.
     Step {
         backend: Backend,
@@ -160,6 +166,7 @@ impl Fault {
             Self::Close { slow: false } => "close a sale".into(),
             Self::Close { slow: true } => "close a sale with its queue suspended".into(),
             Self::Alter { change, .. } => change.kind().into(),
+            Self::CountAgain { .. } => "a line counts again".into(),
             Self::GoBack { .. } => "redis goes back".into(),
             Self::Step { backend, .. } => format!("step the clock of {}", backend_word(*backend)),
         }
@@ -293,6 +300,7 @@ impl Nemesis<'_> {
             Fault::UnqueueFull => self.office.unqueue_full(self.arena).await?,
             Fault::Close { slow } => self.office.close(self.arena, slow).await?,
             Fault::Alter { change, lasts } => schema::alter(self.arena, change, lasts).await?,
+            Fault::CountAgain { by } => count_again(self.arena, self.poison.halls, by).await?,
             Fault::GoBack { by } => go_back(self.arena, by).await?,
             Fault::Step { backend, seconds, lasts } => {
                 ensure!(self.arena.has_clocks(), "faketime is missing");
@@ -330,6 +338,17 @@ async fn go_back(arena: &Arena, by: Duration) -> anyhow::Result<()> {
     sleep(by).await;
     arena.kill(Backend::Redis);
     arena.bring_back_redis().await
+}
+
+async fn count_again(arena: &Arena, halls: &[Hall], by: u8) -> anyhow::Result<()> {
+    let client = redis::Client::open(arena.redis_url()?)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    for hall in halls.iter().filter(|hall| hall.has_line) {
+        let (head, by) = (format!("line:{{{}}}:head", hall.show), -i32::from(by));
+        let mut count = redis::cmd("HINCRBY");
+        let () = count.arg(head).arg("counter").arg(by).query_async(&mut connection).await?;
+    }
+    Ok(())
 }
 
 async fn terminate_sessions(arena: &Arena) -> anyhow::Result<()> {

@@ -51,7 +51,8 @@ pub struct Office<'a> {
 impl Office<'_> {
     /// The queue of the `n`th partition of the run.
     pub fn queue(&self, n: usize) -> anyhow::Result<String> {
-        let queues: Vec<String> = self.halls.iter().flat_map(Hall::partitions).map(|p| p.queue()).collect();
+        let queues: Vec<String> =
+            self.halls.iter().flat_map(Hall::partitions).map(|p| p.queue()).collect();
         queues.get(n % queues.len().max(1)).cloned().context("a run has partitions")
     }
 
@@ -82,7 +83,8 @@ impl Office<'_> {
             ensure!(story.accepted || !story.unknown, "who knows what is still in it");
             for id in &story.ids {
                 let find = "select exists (select from bookings where booking_id = $1)";
-                let is_decided: bool = sqlx::query_scalar(find).bind(id.0).fetch_one(self.pool).await?;
+                let is_decided: bool =
+                    sqlx::query_scalar(find).bind(id.0).fetch_one(self.pool).await?;
                 ensure!(is_decided, "there are bookings in it");
             }
         }

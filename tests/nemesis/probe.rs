@@ -41,18 +41,18 @@ impl Probe {
     pub fn start(postgres: &str, redis: &str, brokers: &[&str], shutdown: &Shutdown) -> Self {
         let probe = Self(Arc::default());
         let (url, one) = (postgres.to_owned(), probe.clone());
-        shutdown.spawn(one.keep(0, shutdown.clone(), None, async move |known| {
-            commit(&url, known).await
-        }));
+        shutdown.spawn(
+            one.keep(0, shutdown.clone(), None, async move |known| commit(&url, known).await),
+        );
         let (url, one) = (redis.to_owned(), probe.clone());
-        shutdown.spawn(one.keep(1, shutdown.clone(), None, async move |known| {
-            script(&url, known).await
-        }));
+        shutdown.spawn(
+            one.keep(1, shutdown.clone(), None, async move |known| script(&url, known).await),
+        );
         let urls: Vec<String> = brokers.iter().map(|url| (*url).to_owned()).collect();
         let one = probe.clone();
-        shutdown.spawn(one.keep(2, shutdown.clone(), None, async move |known| {
-            publish(&urls, known).await
-        }));
+        shutdown.spawn(
+            one.keep(2, shutdown.clone(), None, async move |known| publish(&urls, known).await),
+        );
         probe
     }
 
@@ -129,17 +129,16 @@ fn within(
 }
 
 async fn commit(url: &str, known: Option<PgConnection>) -> anyhow::Result<PgConnection> {
-    let mut session = match known {
-        Some(session) => session,
-        None => {
-            let mut session = PgConnection::connect(url).await?;
-            let table = "create table if not exists public.chaos_probe (n bigint not null)";
-            sqlx::query(table).execute(&mut session).await?;
-            let one = "insert into public.chaos_probe select 0
-                       where not exists (select from public.chaos_probe)";
-            sqlx::query(one).execute(&mut session).await?;
-            session
-        }
+    let mut session = if let Some(session) = known {
+        session
+    } else {
+        let mut session = PgConnection::connect(url).await?;
+        let table = "create table if not exists public.chaos_probe (n bigint not null)";
+        sqlx::query(table).execute(&mut session).await?;
+        let one = "insert into public.chaos_probe select 0
+                   where not exists (select from public.chaos_probe)";
+        sqlx::query(one).execute(&mut session).await?;
+        session
     };
     let write = "update public.chaos_probe set n = n + 1";
     sqlx::query(write).execute(&mut session).await?;
@@ -170,8 +169,10 @@ async fn publish(
     };
     let options = BasicPublishOptions { mandatory: false, immediate: false };
     let persistent = BasicProperties::default().with_delivery_mode(2);
-    let confirm =
-        channel.basic_publish("".into(), QUEUE.into(), options, b"probe", persistent).await?.await?;
+    let confirm = channel
+        .basic_publish("".into(), QUEUE.into(), options, b"probe", persistent)
+        .await?
+        .await?;
     ensure!(matches!(confirm, Confirmation::Ack(_)), "the broker refused a probe");
     Ok((connection, channel))
 }
@@ -212,7 +213,8 @@ mod tests {
 
     #[test]
     fn slow_times_that_overlap_count_once_and_only_within_the_bounds() {
-        let times = vec![(at(300), at(700)), (at(0), at(200)), (at(500), at(900)), (at(50), at(60))];
+        let times =
+            vec![(at(300), at(700)), (at(0), at(200)), (at(500), at(900)), (at(50), at(60))];
         let own = |from, to| within(times.clone(), at(from), at(to)).as_millis();
         assert_eq!(own(0, 1000), 800);
         assert_eq!(own(100, 400), 200);

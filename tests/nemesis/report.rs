@@ -6,7 +6,8 @@ use crate::run::Verdict;
 
 /// One line for one run, and what was found below it.
 pub fn line(verdict: &Verdict) -> String {
-    let Verdict { seed, faults, asked, accepted, allocated, unknown, converged, backends, .. } = verdict;
+    let Verdict { seed, faults, asked, accepted, allocated, unknown, converged, backends, .. } =
+        verdict;
     let n_faults: u32 = faults.values().sum();
     let converged = converged.map_or("never".into(), |took| format!("{:.1} s", took.as_secs_f64()));
     let own = backends.as_secs_f64();

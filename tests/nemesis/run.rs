@@ -83,7 +83,8 @@ impl Script {
 
     /// Whether PostgreSQL's clock jumps: then its times are no order.
     fn steps_clock(&self) -> bool {
-        let is_step = |fault: &Fault| matches!(fault, Fault::Step { backend: Backend::Postgres, .. });
+        let is_step =
+            |fault: &Fault| matches!(fault, Fault::Step { backend: Backend::Postgres, .. });
         self.faults.iter().any(|(_, fault)| is_step(fault))
     }
 }
@@ -174,8 +175,7 @@ impl Theatre {
         let (http, fleet, master) = (&self.http, &self.fleet, &self.master);
         let token = sale::admin(&self.pool, master).await?;
         let admin = api::Api::new(http, fleet, &token, 1);
-        let halls =
-            sale::open(&admin, script.halls, script.seats, &script.more_halls()).await?;
+        let halls = sale::open(&admin, script.halls, script.seats, &script.more_halls()).await?;
         check::subscribe(&self.arena).await?;
         let crowded: Vec<Hall> =
             halls.iter().filter(|hall| hall.purpose != Purpose::Aside).cloned().collect();
@@ -367,7 +367,10 @@ async fn settled(scene: &Scene<'_>) {
         if matches!(open, Ok(0)) {
             let locks = check::lock_differences(scene.arena, scene.pool, scene.halls).await;
             let left = check::left_over(scene.arena, scene.halls).await;
-            if locks.is_ok_and(|found| found.is_empty()) && left.is_ok_and(|found| found.is_empty())
+            let uncounted = check::uncounted(scene).await;
+            if locks.is_ok_and(|found| found.is_empty())
+                && left.is_ok_and(|found| found.is_empty())
+                && uncounted.is_ok_and(|found| found.is_empty())
             {
                 return;
             }

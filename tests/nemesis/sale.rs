@@ -74,11 +74,7 @@ impl Hall {
 }
 
 /// Makes accounts without hashing passwords, with their tokens.
-pub async fn tokens(
-    pool: &PgPool,
-    master: &MasterKey,
-    n: usize,
-) -> anyhow::Result<Vec<Ticket>> {
+pub async fn tokens(pool: &PgPool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<Ticket>> {
     let keys = AccessKeys::new(master);
     let tokens = usher::seed::tokens(pool, master, n).await?;
     let now = clock::now();

@@ -113,10 +113,10 @@ fn overtaken_in_session(decisions: &[Decision]) -> Vec<(&Decision, &Decision)> {
 }
 
 /// Decisions that came later than a takeover allows after those of somebody accepted later.
-fn overtaken_by_far<'a>(
-    decisions: &'a [Decision],
+fn overtaken_by_far(
+    decisions: &[Decision],
     own: impl Fn(DateTime<Utc>, DateTime<Utc>) -> Duration,
-) -> Vec<(&'a Decision, &'a Decision)> {
+) -> Vec<(&Decision, &Decision)> {
     let mut found = Vec::new();
     for later in decisions {
         let is_overtaken = |first: &&Decision| {

@@ -1,5 +1,6 @@
 //! The invariants that the tables alone can show.
 
+use contract::topology::Partition;
 use sqlx::Row as _;
 
 use super::{Findings, Scene};
@@ -103,6 +104,14 @@ const TOO_MANY_ADMITTED: &str =
      where a.show_id = any($1)
        and w.n > s.room_burst + 1 + s.room_rate_per_second * (extract(epoch from w.last - a.admitted_at) + 1)";
 
+/// Partitions in which more was accepted than was decided, by the numbers of requests: also those
+/// whose clients never heard that they were accepted.
+pub async fn uncounted(scene: &Scene<'_>) -> anyhow::Result<Vec<(Partition, i64)>> {
+    let undecided = store::acceptance::undecided(scene.pool).await?;
+    let shows = scene.shows();
+    Ok(undecided.into_iter().filter(|(partition, _)| shows.contains(&partition.show.0)).collect())
+}
+
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     let accepted = scene.accepted();
     for (n, hall) in scene.halls.iter().enumerate() {
@@ -112,6 +121,9 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
         for (what, count) in audit.findings() {
             findings.add_many(what, count, "by the audit");
         }
+    }
+    for (partition, n) in uncounted(scene).await? {
+        findings.add_many("accepted and lost, by the count", n, partition.to_string());
     }
     let shows = scene.shows();
     let timed = TIMED.iter().filter(|_| !scene.steps_clock);

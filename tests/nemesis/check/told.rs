@@ -152,12 +152,7 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
     }
 }
 
-fn check_sold_out(
-    scene: &Scene<'_>,
-    story: &Story,
-    decided: &Decided,
-    findings: &mut Findings,
-) {
+fn check_sold_out(scene: &Scene<'_>, story: &Story, decided: &Decided, findings: &mut Findings) {
     let (id, free) = (decided.id, decided.free_at_decision);
     let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
     let is_sold_out = decided.outcome.reason.as_deref() == Some("SOLD_OUT");
