@@ -298,3 +298,24 @@ async fn what_found_no_queue_comes_back_in_batches_and_ends_with_its_deadline() 
     connection.close(200, "done".into()).await.unwrap();
     system.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_partitions_than_a_connection_has_channels_are_all_served() {
+    let mut slot = store::testing::Slot::take().await;
+    slot.amqp_url.push_str("?channel_max=10");
+    let system = System::start_at(slot, Allocation::Here).await;
+    let token = system.visitor().await;
+    let mut bookings = Vec::new();
+    for _ in 0..6 {
+        let show = system.show(Plan { balcony: true, ..Plan::default() }).await;
+        bookings.push(accepted(&system, &token, show).await);
+    }
+    are_decided(&system, &bookings).await;
+    eventually("all twelve are served", SOON, async || {
+        let served = "select count(*) from backlogs where served_by is not null";
+        let served: i64 = sqlx::query_scalar(served).fetch_one(&system.pool).await.unwrap();
+        (served == 12).then_some(())
+    })
+    .await;
+    system.stop().await;
+}

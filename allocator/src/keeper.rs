@@ -47,13 +47,8 @@ impl Keeper {
     pub(crate) fn start(office: &Office, partition: Partition, is_closed: bool) -> Self {
         let (stop, in_hand) = (office.shutdown.child(), InHand::default());
         let closed = watch::Sender::new(is_closed);
-        let keeping = keep(
-            office.clone(),
-            partition,
-            in_hand.clone(),
-            closed.subscribe(),
-            stop.clone(),
-        );
+        let keeping =
+            keep(office.clone(), partition, in_hand.clone(), closed.subscribe(), stop.clone());
         Self { closed, in_hand, stop, task: office.shutdown.spawn(keeping) }
     }
 

@@ -109,7 +109,8 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     };
     shutdown.spawn_vital("partitions", share::run(office.clone(), set_roster));
     shutdown.spawn_vital("sweep", sweep::run(office.clone()));
-    shutdown.spawn_vital("seat locks", locks::follow(office.clone(), changed, set_redis_lost.clone()));
+    shutdown
+        .spawn_vital("seat locks", locks::follow(office.clone(), changed, set_redis_lost.clone()));
     shutdown.spawn_vital("witness", locks::watch_redis(office.clone(), set_redis_lost));
     shutdown.spawn_vital("relay", relay::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));

@@ -152,7 +152,8 @@ fn made_out(body: &[u8]) -> Vec<MadeOut> {
                 kind: if is_hold { Kind::Hold } else { Kind::Order },
                 idempotency_key: text(booking, "idempotencyKey")
                     .filter(|key| is_key(key.as_bytes())),
-                number: first.and_then(|first| Some(Number { n: first.n.checked_add(i)?, ..first })),
+                number: first
+                    .and_then(|first| Some(Number { n: first.n.checked_add(i)?, ..first })),
             })
         })
         .collect()
@@ -233,7 +234,8 @@ mod tests {
                 "x",
             ],
         });
-        let made = MadeOut { booking, account, kind: Kind::Hold, idempotency_key: None, number: None };
+        let made =
+            MadeOut { booking, account, kind: Kind::Hold, idempotency_key: None, number: None };
         assert_eq!(made_out(body.to_string().as_bytes()), [made]);
         assert!(made_out(b"\xff\xfe").is_empty());
         assert!(partition_of("nonsense").is_none());

@@ -7,11 +7,7 @@
 
 use std::time::Duration;
 
-use contract::{
-    deadline::CONFIRM_WAIT,
-    message::Sentinel,
-    topology::Partition,
-};
+use contract::{deadline::CONFIRM_WAIT, message::Sentinel, topology::Partition};
 use platform::{
     broker::{self, Link},
     faults::{Guarantee, sometimes, without},

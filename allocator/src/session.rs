@@ -179,8 +179,12 @@ impl Sitting<'_> {
     /// Takes what is already here, up to the bound; waits for nothing but the database, where
     /// something unreadable must be put aside. `None` when the session is over before that.
     async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
-        let mut gathered =
-            Gathered { requests: Vec::new(), sentinels: Vec::new(), last: first, suspicious: false };
+        let mut gathered = Gathered {
+            requests: Vec::new(),
+            sentinels: Vec::new(),
+            last: first,
+            suspicious: false,
+        };
         let mut wait = RETRY_WAIT;
         loop {
             let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);

@@ -10,10 +10,7 @@ use contract::{
     topology::{Partition, UNROUTED},
 };
 use futures_util::{StreamExt as _, stream};
-use platform::{
-    broker::{self, Consumption, Delivery, Link, Session},
-    faults::failpoint,
-};
+use platform::broker::{self, Consumption, Delivery, Link, Session};
 use store::partitions::{self, Taking};
 use tracing::warn;
 
@@ -132,7 +129,6 @@ async fn deal_with(office: &Office, envelope: Envelope, taking: &Taking) -> (Con
     } else {
         one_by_one(office, &partition, sent).await
     };
-    failpoint("after-unrouted");
     (consumption, true)
 }
 

@@ -21,7 +21,8 @@ pub mod api;
 mod arbitrary;
 
 pub use id::{
-    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, ShowId, TheatreId, TicketId,
+    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, ShowId, TheatreId,
+    TicketId,
 };
 pub use money::Money;
 pub use seat::{SeatLabel, TierCode};

@@ -1,9 +1,9 @@
 //! The audit: what must never be, counted.
 
-use contract::{BookingId, ShowId};
+use contract::{BookingId, ShowId, topology::Partition};
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult};
+use crate::{PgPool, StoreResult, acceptance};
 
 /// Counts of what must never be. A clean audit is all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,9 @@ pub struct Audit {
     pub seats_sold_twice: i64,
     /// Bookings that a client was promised and nobody decided.
     pub accepted_without_outcome: i64,
+    /// Partitions in which something was accepted and has no outcome, though its queue is gone or its
+    /// time is over; and how many.
+    pub accepted_and_lost: Vec<(Partition, i64)>,
     /// Live orders that lack a claim on one of their seats.
     pub orders_without_seats: i64,
     /// Live claims that no live booking accounts for.
@@ -35,6 +38,7 @@ impl Audit {
         vec![
             ("seats sold twice", self.seats_sold_twice),
             ("accepted without outcome", self.accepted_without_outcome),
+            ("accepted and lost", self.accepted_and_lost.iter().map(|(_, count)| count).sum()),
             ("orders without seats", self.orders_without_seats),
             ("seats without order", self.seats_without_order),
             ("bookings in part", self.bookings_in_part),
@@ -120,7 +124,9 @@ pub async fn audit(
     )
     .fetch_one(pool)
     .await?;
+    let accepted_and_lost = acceptance::lost(&mut pool.acquire().await?, show).await?;
     Ok(Audit {
+        accepted_and_lost,
         seats_sold_twice: row.seats_sold_twice,
         accepted_without_outcome: row.accepted_without_outcome,
         orders_without_seats: row.orders_without_seats,

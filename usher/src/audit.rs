@@ -43,6 +43,9 @@ pub fn table(audit: &store::audit::Audit) -> String {
         // Writing to a string does not fail.
         let _ = row(&mut text, name, count);
     }
+    for (partition, count) in &audit.accepted_and_lost {
+        let _ = writeln!(text, "  lost in {partition}: {count}");
+    }
     let verdict = if audit.is_clean() { "clean" } else { "NOT CLEAN" };
     let _ = writeln!(text, "  {verdict}");
     text

@@ -47,11 +47,7 @@ pub(crate) struct Intake {
 
 impl Intake {
     /// An intake that publishes with this publisher.
-    pub(crate) fn new(
-        publisher: Publisher,
-        acceptances: Acceptances,
-        shutdown: Shutdown,
-    ) -> Self {
+    pub(crate) fn new(publisher: Publisher, acceptances: Acceptances, shutdown: Shutdown) -> Self {
         Self { publisher, acceptances, shutdown, lines: Arc::default() }
     }
 
@@ -164,10 +160,10 @@ async fn publish(
         failpoint("after-confirm");
         let numbers = envelope.bookings.iter().filter_map(|booking| booking.number);
         // Before anybody is told 202: a node that stops in good order has counted all of them.
-        match producer {
-            Some(producer) => producer.confirmed(numbers),
-            None => metrics::counter!("usher_accepted_unnumbered_total")
-                .increment(answers.len() as u64),
+        if let Some(producer) = producer {
+            producer.confirmed(numbers);
+        } else {
+            metrics::counter!("usher_accepted_unnumbered_total").increment(answers.len() as u64);
         }
     }
     for answer in answers {

@@ -19,11 +19,11 @@ struct Shared {
     url: String,
     name: String,
     shutdown: Shutdown,
-    open: Mutex<Vec<Shelf>>,
+    open: Mutex<Vec<Counted>>,
 }
 
 #[derive(Clone)]
-struct Shelf {
+struct Counted {
     broker: Broker,
     places_taken: Arc<AtomicUsize>,
 }
@@ -64,24 +64,24 @@ impl Connections {
     /// Room for one session, on a connection that is opened where none has any.
     pub fn place(&self) -> anyhow::Result<Place> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = |shelf: &&Shelf| {
+        let has_room = |counted: &&Counted| {
             // Half of the channels: declaring and looking need some, too.
-            let channels = shelf.broker.link().map_or(CHANNELS_MAX, |link| link.channels_max());
-            shelf.places_taken.load(Ordering::Relaxed) < (channels / 2).max(1)
+            let channels = counted.broker.link().map_or(CHANNELS_MAX, |link| link.channels_max());
+            counted.places_taken.load(Ordering::Relaxed) < (channels / 2).max(1)
         };
-        let shelf = if let Some(shelf) = open.iter().find(has_room) {
-            shelf.clone()
+        let counted = if let Some(counted) = open.iter().find(has_room) {
+            counted.clone()
         } else {
             let name = match open.len() {
                 0 => self.0.name.clone(),
                 n => format!("{}-{}", self.0.name, n + 1),
             };
             let broker = Broker::connect(&self.0.url, &name, &self.0.shutdown)?;
-            let shelf = Shelf { broker, places_taken: Arc::default() };
-            open.push(shelf.clone());
-            shelf
+            let counted = Counted { broker, places_taken: Arc::default() };
+            open.push(counted.clone());
+            counted
         };
-        shelf.places_taken.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { broker: shelf.broker, places_taken: shelf.places_taken })
+        counted.places_taken.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { broker: counted.broker, places_taken: counted.places_taken })
     }
 }
