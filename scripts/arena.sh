@@ -108,11 +108,13 @@ arena_back() { BACK=1 arena_start redis; }
 
 # Both on one node: with three, whichever leads the queue by then.
 arena_suspend() { # QUEUE SECONDS
+    CONTROL_SECONDS=40
     resume
     control "$(a_broker)" eval "
         P = {binary_to_atom(<<\"usher_$1\">>, utf8), node()}, ok = sys:suspend(P), timer:sleep($2 * 1000), sys:resume(P)."
 }
 arena_unqueue() { # QUEUE
+    CONTROL_SECONDS=40
     resume
     control "$(a_broker)" delete_queue --vhost usher "$1"
 }
@@ -180,10 +182,11 @@ end_orphans() {
     done
 }
 
+CONTROL_SECONDS=15
 control() { # NAME COMMAND...: rabbitmqctl in that broker's place
     local AS_SERVER=("${AS_SERVER[@]}")
     if [[ $1 == rabbitmq ]]; then rabbit_environment; else enter_node "${1#rabbitmq}"; fi
-    as_server timeout -k 1 15 env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
+    as_server timeout -k 1 "$CONTROL_SECONDS" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
         { tail "$LOG/rabbitmqctl.log" >&2 && return 1; }
 }
 
