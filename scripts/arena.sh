@@ -9,13 +9,17 @@
 #   arena.sh blackhole DIR N      broker N loses both; nobody is told, packets vanish
 #   arena.sh join DIR N           both links are there again
 #   arena.sh alarm DIR on|off     the broker's memory alarm
+#   arena.sh suspend DIR QUEUE S  the process of a quorum queue answers nobody for so many seconds
+#   arena.sh unqueue DIR QUEUE    deletes a queue, full or not, as an operator would by hand
+#   arena.sh back DIR             starts redis again with what it last saved (start begins it empty)
+#   arena.sh clock DIR NAME +-S   steps the clock of postgres or redis away from the machine's, +0 back to it
 #   arena.sh down DIR             ends everything and deletes all but DIR/log
 set -Eeuo pipefail
 trap 'echo "error: $BASH_COMMAND (line $LINENO of ${BASH_SOURCE[0]})" >&2' ERR
 trap 'exit 130' INT TERM
 
 CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-[[ $# -ge 2 && $1 =~ ^(up|start|cut|blackhole|join|alarm|down)$ ]] || { sed -n '2,/^set/{s/^# \?//p}' "$0" >&2 && exit 2; }
+[[ $# -ge 2 && $1 =~ ^(up|start|cut|blackhole|join|alarm|suspend|unqueue|back|clock|down)$ ]] || { sed -n '2,/^set/{s/^# \?//p}' "$0" >&2 && exit 2; }
 mkdir -p "$2"
 ROOT=$(cd -- "$2" && pwd -P) # an arena is to the scripts what a clone is: a folder with servers of its own
 . "$CHECKOUT/scripts/backends.sh"
@@ -48,6 +52,7 @@ arena_up() { # [--cluster]
     load_settings
     servers_user
     find_programs
+    for name in postgres redis; do arena_clock "$name" +0; done
     for name in "${brokers[@]}" redis postgres; do # the slowest first
         "prepare_$name"
         "start_$name"
@@ -55,6 +60,7 @@ arena_up() { # [--cluster]
     for name in postgres redis "${brokers[@]}"; do await_ready "$name"; done
     if [[ ${1:-} == --cluster ]]; then await_cluster; fi
     printf '%s\n' "POSTGRES_URL=$(own_url postgres)" "REDIS_URL=$(own_url redis)" "POSTGRES_PID=$(pid postgres)" "REDIS_PID=$(pid redis)"
+    if [[ -n $FAKETIME ]]; then echo 'CLOCKS=yes'; else say clocks "no steps of clocks: faketime is missing (apt-get install faketime, or 'sudo ./dev chaos' once)"; fi
     if [[ ${1:-} == --cluster ]]; then
         for name in "${NODES[@]}"; do echo "RABBITMQ_PID_$name=$(pid "rabbitmq$name")"; done
         echo "AMQP_URL=$(node_url 1)"
@@ -72,6 +78,7 @@ arena_start() { # NAME
     flock -w 300 9
     stop_signal "$1" KILL # it may not be quite dead yet
     await_end "$1"
+    if [[ $1 == redis && -z ${BACK:-} ]]; then as_server rm -f "$DATA/redis/dump.rdb"; fi
     if [[ $1 == postgres ]]; then
         end_orphans
         # To PostgreSQL its predecessor lives until init has taken note of its end. Shared memory still protects the data.
@@ -96,6 +103,44 @@ arena_alarm() { # on|off
     done
     die 'no broker took the alarm'
 }
+
+arena_back() { BACK=1 arena_start redis; }
+
+# Both on one node: with three, whichever leads the queue by then.
+arena_suspend() { # QUEUE SECONDS
+    CONTROL_SECONDS=40
+    resume
+    control "$(a_broker)" eval "
+        P = {binary_to_atom(<<\"usher_$1\">>, utf8), node()}, ok = sys:suspend(P), timer:sleep($2 * 1000), sys:resume(P)."
+}
+arena_unqueue() { # QUEUE
+    CONTROL_SECONDS=40
+    resume
+    control "$(a_broker)" delete_queue --vhost usher "$1"
+}
+a_broker() {
+    local name
+    for name in rabbitmq "${NODES[@]/#/rabbitmq}"; do
+        if alive "$name"; then echo "$name" && return; fi
+    done
+    die 'no broker runs'
+}
+
+arena_clock() { # postgres|redis OFFSET
+    if [[ -z ${FAKETIME:-} ]]; then resume; fi
+    echo "$2" | write_as_server "$DATA/$1.clock.new"
+    as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock" # whole at every moment: it is read at every look at the clock
+}
+# Steps only the clock on the wall: waits are counted by the other one. Redis comes with an allocator that looks at the
+# clock before the library is ready for it; with the system's there is none.
+clocked() { # NAME
+    CLOCKED=()
+    [[ -n $FAKETIME ]] || return 0
+    CLOCKED=(env "LD_PRELOAD=$FAKETIME:libc.so.6" "FAKETIME_TIMESTAMP_FILE=$DATA/$1.clock" FAKETIME_NO_CACHE=1
+        FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 FAKETIME_DISABLE_SHM=1)
+}
+start_postgres() { clocked postgres && launch postgres "${CLOCKED[@]}" "$PG_BIN/postgres" -D "$DATA/postgres"; }
+start_redis() { clocked redis && launch redis "${CLOCKED[@]}" "$REDIS_SERVER" "$DATA/redis/redis.conf"; }
 
 arena_down() {
     local name names
@@ -137,10 +182,11 @@ end_orphans() {
     done
 }
 
+CONTROL_SECONDS=15
 control() { # NAME COMMAND...: rabbitmqctl in that broker's place
     local AS_SERVER=("${AS_SERVER[@]}")
     if [[ $1 == rabbitmq ]]; then rabbit_environment; else enter_node "${1#rabbitmq}"; fi
-    as_server timeout -k 1 15 env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
+    as_server timeout -k 1 "$CONTROL_SECONDS" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
         { tail "$LOG/rabbitmqctl.log" >&2 && return 1; }
 }
 

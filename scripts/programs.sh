@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 find_programs() {
-    REDIS_SERVER=$(type -P redis-server || true) RABBIT_BIN='' PG_BIN=''
+    REDIS_SERVER=$(type -P redis-server || true) RABBIT_BIN='' PG_BIN='' FAKETIME=''
     local program version
     if [[ $(uname) != Linux ]]; then return 0; fi
     program=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1 || true)
@@ -10,6 +10,8 @@ find_programs() {
     if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then program=/usr/lib/postgresql/$version/bin/postgres; fi
     program=${program:-$(type -P postgres || true)}
     if [[ -n $program ]]; then PG_BIN=$(dirname "$(readlink -f "$program")"); fi
+    # For the arena's servers, whose clocks it steps: the library for programs with threads.
+    FAKETIME=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1 || true)
     # Not /usr/sbin/rabbitmq-server: the distribution's wrapper switches to a user of its own.
     for program in /usr/lib/rabbitmq/bin/rabbitmq-server /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server; do
         if [[ -x $program ]]; then RABBIT_BIN=$(dirname "$program"); fi
@@ -21,6 +23,12 @@ missing_packages() {
     if is_needed postgres && [[ -z $PG_BIN ]]; then echo postgresql; fi
     if is_needed redis && [[ -z $REDIS_SERVER ]]; then echo redis-server; fi
     if is_needed rabbitmq && [[ -z $RABBIT_BIN ]]; then echo rabbitmq-server; fi
+}
+
+# What chaos goes without where it cannot be had: the arena says so.
+install_clocks() {
+    find_programs
+    if [[ -z $FAKETIME ]]; then apt_install faketime || true; fi
 }
 
 # Installs Debian packages and starts none of their services; fails where that is not possible.

@@ -4,6 +4,7 @@
 #![expect(clippy::similar_names, reason = "hold and held are the domain's words")]
 
 mod harness;
+mod beside;
 mod witness;
 mod forge;
 mod journey;

@@ -4,7 +4,7 @@
 mod proxy;
 mod pool;
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use contract::BookingId;
 use futures_util::future::join_all;
@@ -17,7 +17,10 @@ use store::{
 use tokio::time::Instant;
 use usher::up::Allocation;
 
-use crate::harness::{Answer, Plan, System, fresh_key};
+use crate::{
+    beside::Beside,
+    harness::{Answer, Plan, System, fresh_key},
+};
 use proxy::Proxy;
 
 /// Far from every timeout, and far from what a busy machine takes for an answer.
@@ -38,26 +41,27 @@ fn open_breakers(dependency: &str) -> f64 {
     line.expect("the metric is there from the start").parse().expect("a number")
 }
 
-/// A system, a proxy before one of its backends, and a way around it to the database.
-async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, PgPool) {
+/// A system, a proxy before one of its backends, a way around it to the database, and what the
+/// backends need by themselves.
+async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, PgPool, Beside) {
     let mut slot = Slot::take().await;
-    let database = slot.pool();
+    let (database, beside) = (slot.pool(), Beside::of(&slot));
     let proxy = Proxy::before(url(&mut slot)).await;
-    (System::start_at(slot, Allocation::Here).await, proxy, database)
-}
-
-async fn timed<T>(work: impl Future<Output = T>) -> (T, Duration) {
-    let began = Instant::now();
-    (work.await, began.elapsed())
+    (System::start_at(slot, Allocation::Here).await, proxy, database, beside)
 }
 
 /// Asks again and again: nearly every answer comes at once, and the one that is sent out to see how
 /// things are comes in time.
-async fn is_refused_at_once(code: &str, noticed: Duration, ask: impl AsyncFn() -> Answer) {
+async fn is_refused_at_once(
+    beside: &Beside,
+    code: &str,
+    noticed: Duration,
+    ask: impl AsyncFn() -> Answer,
+) {
     let began = Instant::now();
     let (mut quick, mut slow) = (0, 0);
     while began.elapsed() < ASKED_FOR {
-        let (answer, took) = timed(ask()).await;
+        let (answer, took) = beside.timed(ask()).await;
         assert_eq!(answer.code(), code, "{answer:?}");
         assert!(took < noticed, "{took:?}");
         *(if took < AT_ONCE { &mut quick } else { &mut slow }) += 1;
@@ -99,21 +103,21 @@ async fn is_whole_again(system: &System, database: &PgPool, accepted: &[BookingI
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_postgres_is_silent_reads_are_refused_and_bookings_wait_in_their_queue() {
-    let (system, postgres, database) = behind(|slot| &mut slot.database_url).await;
+    let (system, postgres, database, beside) = behind(|slot| &mut slot.database_url).await;
     let show = system.show(Plan::default()).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     postgres.silence();
 
-    let reads = (0..20).map(|_| timed(system.get("/api/v1/movies", None)));
+    let reads = (0..20).map(|_| beside.timed(system.get("/api/v1/movies", None)));
     for (answer, took) in join_all(reads).await {
         assert_eq!(answer.code(), "DATABASE_UNAVAILABLE", "{answer:?}");
         assert!(took < POSTGRES_NOTICED, "{took:?}");
     }
     let order = format!("/api/v1/orders/{}", fresh_key());
     let read = async || system.get(&order, Some(&token)).await;
-    is_refused_at_once("DATABASE_UNAVAILABLE", POSTGRES_NOTICED, read).await;
-    let (booked, took) = timed(submit(&system, &token, &fresh_key(), &body)).await;
+    is_refused_at_once(&beside, "DATABASE_UNAVAILABLE", POSTGRES_NOTICED, read).await;
+    let (booked, took) = beside.timed(submit(&system, &token, &fresh_key(), &body)).await;
     assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
     assert!(took < AT_ONCE, "{took:?}");
     let waited = system.book(&token, body).await;
@@ -131,21 +135,23 @@ async fn while_postgres_is_silent_reads_are_refused_and_bookings_wait_in_their_q
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
-    let (system, redis, database) = behind(|slot| &mut slot.redis_url).await;
+    let (system, redis, database, beside) = behind(|slot| &mut slot.redis_url).await;
     let show = system.show(Plan::default()).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     redis.silence();
 
-    let mut accepted = Vec::new();
-    let began = Instant::now();
-    for _ in 0..30 {
-        let booked = submit(&system, &token, &fresh_key(), &body).await;
-        assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
-        accepted.push(id_of(&booked));
-    }
+    let booking = async {
+        let mut accepted = Vec::new();
+        for _ in 0..30 {
+            let booked = submit(&system, &token, &fresh_key(), &body).await;
+            assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
+            accepted.push(id_of(&booked));
+        }
+        accepted
+    };
     // Each asks Redis twice: with half a second for every answer that would be half a minute.
-    let took = began.elapsed();
+    let (accepted, took) = beside.timed(booking).await;
     assert!(took < Duration::from_secs(6), "{took:?}");
     let booked = system.book(&system.visitor().await, body).await;
     assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
@@ -158,7 +164,7 @@ async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_rest_at_once() {
-    let (system, broker, database) = behind(|slot| &mut slot.amqp_url).await;
+    let (system, broker, database, beside) = behind(|slot| &mut slot.amqp_url).await;
     let show = system.show(Plan::default()).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
@@ -167,15 +173,15 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     broker.silence();
 
     let key = fresh_key();
-    let (first, took) = timed(submit(&system, &token, &key, &body)).await;
+    let (first, took) = beside.timed(submit(&system, &token, &key, &body)).await;
     assert_eq!(first.code(), "OUTCOME_UNKNOWN", "{first:?}");
     assert!(took < BROKER_NOTICED, "{took:?}");
-    let (again, took) = timed(submit(&system, &token, &key, &body)).await;
+    let (again, took) = beside.timed(submit(&system, &token, &key, &body)).await;
     assert_eq!(again.code(), "OUTCOME_UNKNOWN", "it may be on its queue: {again:?}");
     assert!(took < AT_ONCE, "{took:?}");
     // A visitor for each: there is a limit to what one may ask.
     let submit_one = async || submit(&system, &system.visitor().await, &fresh_key(), &body).await;
-    is_refused_at_once("QUEUE_UNAVAILABLE", BROKER_NOTICED, submit_one).await;
+    is_refused_at_once(&beside, "QUEUE_UNAVAILABLE", BROKER_NOTICED, submit_one).await;
     is_missing(&system, "rabbitmq").await;
     let read = system.get(&format!("/api/v1/bookings/{}", id_of(&before)), Some(&token)).await;
     assert_eq!(read.status, StatusCode::OK, "{read:?}");

@@ -120,7 +120,10 @@ impl Sitting<'_> {
         }
         let mut ledger = None;
         while let Some(delivery) = next {
-            let Some(gathered) = self.gather(delivery).await else { break };
+            let Some(mut gathered) = self.gather(delivery).await else { break };
+            if without(Guarantee::Order) {
+                gathered.requests.reverse();
+            }
             // Before the first of them waits for the database: those behind must know.
             in_hand.takes(&gathered.requests);
             if ledger.is_none() {
@@ -283,7 +286,10 @@ impl Sitting<'_> {
 }
 
 fn note(partition: &Partition, error: StoreError) -> Failure {
-    let failed = failure(&error);
+    let mut failed = failure(&error);
+    if without(Guarantee::OnlyDataCondemns) && error.is_misfit() {
+        failed = Failure::Poisoned;
+    }
     if error.is_deadlock() {
         sometimes("deadlock retried");
     }

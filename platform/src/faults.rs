@@ -36,11 +36,15 @@ pub enum Guarantee {
     /// A queue is deleted after a proof that what was accepted for it is decided; without it, when
     /// the broker says that it is empty.
     QueueProof,
+    /// What is taken from a queue is decided in its order.
+    Order,
+    /// Only its own data condemns a booking; without it, any error of the database does.
+    OnlyDataCondemns,
 }
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
@@ -50,6 +54,8 @@ impl Guarantee {
         Self::Confirm,
         Self::Relay,
         Self::QueueProof,
+        Self::Order,
+        Self::OnlyDataCondemns,
     ];
 
     /// As it is written in `USHER_WITHOUT`.
@@ -65,6 +71,8 @@ impl Guarantee {
             Self::Confirm => "confirm",
             Self::Relay => "relay",
             Self::QueueProof => "queue-proof",
+            Self::Order => "order",
+            Self::OnlyDataCondemns => "only-data-condemns",
         }
     }
 }

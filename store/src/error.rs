@@ -74,6 +74,15 @@ impl StoreError {
         error.code().as_deref() == Some("40P01")
     }
 
+    /// Whether a statement does not fit the schema, or may not be run.
+    #[must_use]
+    pub fn is_misfit(&self) -> bool {
+        let source = std::error::Error::source(self);
+        let error = source.and_then(|source| source.downcast_ref::<sqlx::Error>());
+        let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+        code.is_some_and(|code| code.starts_with("42"))
+    }
+
     /// Whether this very constraint said no.
     #[must_use]
     pub fn is_constraint(&self, name: &str) -> bool {

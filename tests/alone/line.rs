@@ -7,11 +7,12 @@ use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 use store::testing::eventually;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use usher::up::Allocation;
 
 use super::{Allocator, TAKEOVER};
 use crate::{
+    beside::Beside,
     harness::{Answer, Plan, SOON, System},
     journey::{LiveSocket, frame_where, socket},
 };
@@ -105,6 +106,7 @@ async fn nobody_is_admitted_while_nobody_serves_the_queues() {
 #[tokio::test(flavor = "multi_thread")]
 async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() {
     let system = System::start_with(Allocation::Elsewhere).await;
+    let beside = Beside::of(&system.slot);
     let _allocator = Allocator::start(&system);
     let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
     set_room(&system, show, json!({"maxActive": 2})).await;
@@ -137,11 +139,12 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
     let slowest = rate(&slowed.await);
     let left = system.call(Method::DELETE, &leaver.place, Some(&leaver.token), &[], None).await;
     assert_eq!(left.status.as_u16(), 204);
-    eventually("a node at the door knows, too", Duration::from_secs(1), async || {
+    let refused = eventually("a node at the door knows, too", SOON, async || {
         let again = leaver.books(&system, show, &revoked, "wait=0").await;
         (again.code() == "PASS_INVALID").then_some(())
-    })
-    .await;
+    });
+    let ((), took) = beside.timed(refused).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
     blocker.rollback().await.unwrap();
     let outcome = async |answer: &Answer, token: &str| {
         let path = format!("/api/v1/bookings/{}", answer.body["bookingId"].as_str().unwrap());
@@ -166,6 +169,7 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
 #[tokio::test(flavor = "multi_thread")]
 async fn that_all_is_held_is_told_within_two_seconds_and_seats_that_come_back_resume_the_line() {
     let system = System::start().await;
+    let beside = Beside::of(&system.slot);
     let show = system.show(Plan { room: "FIFO", rows: 1, seats: 2, ..Plan::default() }).await;
     set_room(&system, show, json!({"maxActive": 2})).await;
     let mut buyers = Vec::new();
@@ -180,9 +184,8 @@ async fn that_all_is_held_is_told_within_two_seconds_and_seats_that_come_back_re
         assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
         orders.push(booked.body["order"]["orderId"].as_str().unwrap().to_owned());
     }
-    let sold_at = Instant::now();
-    waiting.hears("all_held").await;
-    assert!(sold_at.elapsed() < Duration::from_secs(2), "{:?}", sold_at.elapsed());
+    let (_, took) = beside.timed(waiting.hears("all_held")).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
     // One pays, which frees a slot, but there is nothing left to be admitted to.
     let pay = format!("/api/v1/orders/{}/confirm-payment", orders[0]);
     let paid = system.post(&pay, &buyers[0].token, json!({"method": "mock"})).await;

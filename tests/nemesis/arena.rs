@@ -121,7 +121,11 @@ impl Arena {
 
     /// Starts a backend that was killed, and waits until it is ready.
     pub async fn start(&self, backend: Backend) -> anyhow::Result<()> {
-        let said = self.run(&["start", &backend.name()]).await?;
+        self.started(backend, &["start", &backend.name()]).await
+    }
+
+    async fn started(&self, backend: Backend, command: &[&str]) -> anyhow::Result<()> {
+        let said = self.run(command).await?;
         let digits = said.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty());
         let pid = digits.context("arena.sh start prints the new pid")?.parse()?;
         self.pids().insert(backend, pid);
@@ -137,6 +141,31 @@ impl Arena {
     /// Raises or ends the broker's memory alarm.
     pub async fn alarm(&self, on: bool) -> anyhow::Result<()> {
         self.run(&["alarm", if on { "on" } else { "off" }]).await.map(drop)
+    }
+
+    /// The process of a queue answers nobody for so many seconds; the broker around it does.
+    pub async fn suspend(&self, queue: &str, seconds: u8) -> anyhow::Result<()> {
+        self.run(&["suspend", queue, &seconds.to_string()]).await.map(drop)
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub async fn unqueue(&self, queue: &str) -> anyhow::Result<()> {
+        self.run(&["unqueue", queue]).await.map(drop)
+    }
+
+    /// Starts Redis, which was killed, with what it saved last.
+    pub async fn bring_back_redis(&self) -> anyhow::Result<()> {
+        self.started(Backend::Redis, &["back"]).await
+    }
+
+    /// Whether clocks can be stepped here.
+    pub fn has_clocks(&self) -> bool {
+        self.settings.contains_key("CLOCKS")
+    }
+
+    /// Steps the clock of PostgreSQL or Redis so many seconds away from the machine's.
+    pub async fn step_clock(&self, backend: Backend, seconds: i16) -> anyhow::Result<()> {
+        self.run(&["clock", &backend.name(), &format!("{seconds:+}")]).await.map(drop)
     }
 
     /// Ends everything and deletes its data.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use contract::AccountId;
 use fastrand::Rng;
 use futures_util::future::join;
+use platform::clock;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -96,6 +97,8 @@ impl Wishes {
             seats,
             key,
             ids: std::collections::BTreeSet::new(),
+            asked_at: clock::now(),
+            accepted_at: None,
             accepted: false,
             unknown: false,
             refused: None,
@@ -124,6 +127,8 @@ pub struct Visit {
     pub stories: Vec<Story>,
     /// Times a position rose while the place was kept.
     pub went_up: u64,
+    /// Proofs of the places it had in a line.
+    pub places: Vec<String>,
 }
 
 impl Buyer {
@@ -133,6 +138,7 @@ impl Buyer {
         if self.wishes.hall.has_line {
             let turn = queue::wait(&self.api, self.wishes.hall.show, self.until).await;
             visit.went_up = turn.went_up;
+            visit.places = turn.places;
             self.pen.note(
                 &self.name,
                 "turn",
@@ -330,6 +336,7 @@ impl Buyer {
 fn merge(story: &mut Story, again: Story) {
     story.ids.extend(again.ids);
     story.accepted |= again.accepted;
+    story.accepted_at = story.accepted_at.into_iter().chain(again.accepted_at).min();
     story.unknown |= again.unknown;
     story.told.extend(again.told);
     story.trouble.extend(again.trouble);

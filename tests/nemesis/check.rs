@@ -3,13 +3,15 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use contract::BookingId;
+use contract::{BookingId, place_ticket::Place};
 use store::PgPool;
 
-use crate::{arena::Arena, fleet::Fleet, sale::Hall, story::Story};
+use crate::{arena::Arena, fleet::Fleet, probe::Probe, sale::Hall, story::Story};
 
 mod tables;
 mod told;
+mod order;
+mod places;
 mod events;
 mod locks;
 mod queues;
@@ -17,6 +19,7 @@ mod queues;
 pub use events::subscribe;
 pub use locks::differences as lock_differences;
 pub use queues::left_over;
+pub use tables::uncounted;
 
 /// Examples that are kept of one kind of finding.
 const EXAMPLES_MAX: usize = 3;
@@ -76,6 +79,11 @@ pub struct Scene<'a> {
     pub stories: &'a [Story],
     /// Bookings that break a batch: each is refused, and nothing else suffers.
     pub poison: &'a [BookingId],
+    /// Every place that the line told anybody of.
+    pub places: &'a [Place],
+    pub probe: &'a Probe,
+    /// PostgreSQL's clock jumped: its times are no order.
+    pub steps_clock: bool,
 }
 
 impl Scene<'_> {
@@ -101,6 +109,8 @@ impl Scene<'_> {
     async fn check_into(&self, findings: &mut Findings) -> anyhow::Result<()> {
         tables::check(self, findings).await?;
         told::check(self, findings).await?;
+        order::check(self, findings).await?;
+        places::check(self, findings);
         for difference in locks::differences(self.arena, self.pool, self.halls).await? {
             findings.add("seat locks in Redis differ from the claims", difference);
         }

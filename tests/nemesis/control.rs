@@ -12,10 +12,13 @@ use crate::{
     fleet::{Fleet, Role, Seat},
     run::{Script, Theatre, Verdict},
     sale::Halls,
+    schema::Change,
 };
 
 const LENGTH: Duration = Duration::from_secs(17);
 const SEATS: u32 = 80;
+/// So few who want them that what is tried four times is through in time.
+const FEW_SEATS: u32 = 20;
 /// Two heartbeats, a takeover, and time to go on.
 const FREEZES_TAKE: Duration = Duration::from_secs(40);
 const TAKEOVER: Duration = Duration::from_secs(30);
@@ -24,6 +27,7 @@ const TAKEOVER: Duration = Duration::from_secs(30);
 pub struct Control {
     pub name: &'static str,
     pub what: &'static str,
+    seats: u32,
     without: &'static [Guarantee],
     /// Without the unique index, too.
     drops_index: bool,
@@ -36,10 +40,11 @@ pub struct Control {
 
 /// Every control. Two stay green: `two-owners` shows the fence at work, and `wrong-map` that the
 /// index alone is enough where the map in memory is wrong.
-pub const ALL: [Control; 9] = [
+pub const ALL: [Control; 14] = [
     Control {
         name: "two-owners",
         what: "nothing is missing, and allocators freeze with deliveries in hand",
+        seats: SEATS,
         without: &[],
         drops_index: false,
         faults: Vec::new,
@@ -49,6 +54,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "ack-after-commit",
         what: "deliveries are acked before the transaction, and allocators die with a batch in hand",
+        seats: SEATS,
         without: &[Guarantee::AckAfterCommit],
         drops_index: false,
         faults: deaths_in_hand,
@@ -58,6 +64,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "fence",
         what: "epochs are not compared, and allocators freeze with deliveries in hand",
+        seats: SEATS,
         without: &[Guarantee::Fence],
         drops_index: false,
         faults: Vec::new,
@@ -67,6 +74,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "idempotency",
         what: "a repeated request gets an id of its own, and answers are lost",
+        seats: SEATS,
         without: &[Guarantee::Idempotency],
         drops_index: false,
         faults: lost_answers,
@@ -76,6 +84,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "confirm",
         what: "202 is said before the broker's confirm, and the broker is killed",
+        seats: SEATS,
         without: &[Guarantee::Confirm],
         drops_index: false,
         faults: broker_dies,
@@ -85,6 +94,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "wrong-map",
         what: "a session takes every seat for free; the unique index is there",
+        seats: SEATS,
         without: &[Guarantee::SeatMap],
         drops_index: false,
         faults: kills,
@@ -94,6 +104,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "unique-index",
         what: "a session takes every seat for free; the unique index and the bound of the count are gone",
+        seats: SEATS,
         without: &[Guarantee::SeatMap, Guarantee::UniqueIndex],
         drops_index: true,
         faults: kills,
@@ -103,6 +114,7 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "rebuild",
         what: "seat locks are not written again after a flush",
+        seats: SEATS,
         without: &[Guarantee::Rebuild],
         drops_index: false,
         faults: flushes,
@@ -112,11 +124,62 @@ pub const ALL: [Control; 9] = [
     Control {
         name: "relay",
         what: "events are marked as published before the broker has them, and it is killed",
+        seats: SEATS,
         without: &[Guarantee::Relay],
         drops_index: false,
         faults: broker_dies,
         freezes: false,
         found: &["events that nobody heard"],
+    },
+    Control {
+        name: "queue-proof",
+        what: "the queue of a closed sale is deleted on a count, and is silent when it is counted",
+        seats: SEATS,
+        without: &[Guarantee::QueueProof],
+        drops_index: false,
+        faults: silent_closings,
+        freezes: false,
+        found: &["accepted and lost, by the count"],
+    },
+    Control {
+        name: "full-queue",
+        what: "nothing is missing; an operator deletes a queue with bookings in it",
+        seats: SEATS,
+        without: &[],
+        drops_index: false,
+        faults: lost_queues,
+        freezes: false,
+        found: &["accepted and lost, by the count"],
+    },
+    Control {
+        name: "order",
+        what: "a session decides what it takes at once in reverse",
+        seats: SEATS,
+        without: &[Guarantee::Order],
+        drops_index: false,
+        faults: Vec::new,
+        freezes: false,
+        found: &["decided out of order within a session"],
+    },
+    Control {
+        name: "poison",
+        what: "errors of the installation condemn bookings, and columns are renamed",
+        seats: FEW_SEATS,
+        without: &[Guarantee::OnlyDataCondemns],
+        drops_index: false,
+        faults: renamed_columns,
+        freezes: false,
+        found: &["bookings refused as INTERNAL"],
+    },
+    Control {
+        name: "numbers",
+        what: "nothing is missing; the count of a line is set back by hand",
+        seats: SEATS,
+        without: &[],
+        drops_index: false,
+        faults: counts_again,
+        freezes: false,
+        found: &["numbers given twice"],
     },
 ];
 
@@ -148,7 +211,7 @@ pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<
     let length = if control.freezes { FREEZES_TAKE } else { LENGTH };
     let partitions = if control.freezes { Halls::OnePartition } else { Halls::Several };
     let faults = (control.faults)();
-    let script = Script { seed, length, seats: SEATS, halls: partitions, faults };
+    let script = Script { seed, length, seats: control.seats, halls: partitions, faults };
     let verdict = if control.freezes {
         tokio::select! {
             verdict = theatre.run(&script) => verdict,
@@ -247,4 +310,22 @@ fn broker_dies() -> Vec<(Duration, Fault)> {
 
 fn flushes() -> Vec<(Duration, Fault)> {
     (2..10).step_by(2).map(|s| (Duration::from_secs(s), Fault::Flush)).collect()
+}
+
+fn silent_closings() -> Vec<(Duration, Fault)> {
+    vec![(Duration::from_secs(1), Fault::Close { slow: true })]
+}
+
+fn lost_queues() -> Vec<(Duration, Fault)> {
+    vec![(Duration::from_secs(4), Fault::UnqueueFull)]
+}
+
+/// Longer than the tries that a booking has. While nobody can win, nothing is sold out.
+fn renamed_columns() -> Vec<(Duration, Fault)> {
+    let renamed = Fault::Alter { change: Change::Renamed(4), lasts: Duration::from_secs(30) };
+    vec![(Duration::from_secs(1), renamed)]
+}
+
+fn counts_again() -> Vec<(Duration, Fault)> {
+    vec![(Duration::from_secs(6), Fault::CountAgain { by: 10 })]
 }

@@ -17,9 +17,10 @@ const SEATS: u32 = 30;
 const PASS: u32 = 3;
 
 /// Every hand-off and the service it is in.
-pub const ALL: [(&str, Role); 17] = [
+pub const ALL: [(&str, Role); 18] = [
     ("before-publish", Role::Ingress),
     ("after-confirm", Role::Ingress),
+    ("before-count", Role::Ingress),
     ("after-delivery", Role::Allocator),
     ("after-epoch", Role::Allocator),
     ("after-locks", Role::Allocator),

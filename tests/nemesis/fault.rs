@@ -1,21 +1,24 @@
-//! What goes wrong and when: a pure function of the seed, and the hand that does it.
+//! What goes wrong, and the hand that does it.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use fastrand::Rng;
+use anyhow::ensure;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     arena::{Arena, Backend},
     deadlock,
     fleet::{Fleet, Role, Seat},
+    office::Office,
     poison::Poison,
     proxy::{CommitCut, Mode, Proxy},
+    sale::Hall,
+    schema::{self, Change},
 };
 
 /// The broker's heartbeat in these runs is 3 s: a process frozen for more than twice that is
 /// declared dead while it lives.
-const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
+pub(crate) const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
 /// Long enough for another to be given what it had in hand.
 pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
 /// Some of what commits on a link is a batch, the rest is the sweep and the relay.
@@ -86,6 +89,39 @@ pub enum Fault {
     Deadlock {
         n: usize,
     },
+    /// The process of a booking queue answers nobody.
+    Suspend {
+        n: usize,
+        seconds: u8,
+    },
+    /// The queue that nobody but the nemesis books from, deleted by hand while it is empty.
+    Unqueue,
+    /// A queue that has bookings in it, deleted by hand: an operator's act that loses them.
+    UnqueueFull,
+    /// The sale that ends early; where `slow`, while its batches wait and its queue is silent.
+    Close {
+        slow: bool,
+    },
+    /// The schema changes under load.
+    Alter {
+        change: Change,
+        lasts: Duration,
+    },
+    /// Redis is killed, and comes back as it was so long before.
+    GoBack {
+        by: Duration,
+    },
+    /// The lines of the run count from so many numbers earlier on: nothing of ours does that, and
+    /// the check must see it.
+    CountAgain {
+        by: u8,
+    },
+    /// The clock of PostgreSQL or Redis jumps, and jumps back.
+    Step {
+        backend: Backend,
+        seconds: i16,
+        lasts: Duration,
+    },
 }
 
 /// Which of a process's three links.
@@ -124,11 +160,20 @@ impl Fault {
             Self::Part { .. } => "part a broker".into(),
             Self::Poison { .. } => "poison in a queue".into(),
             Self::Deadlock { .. } => "locks in another order".into(),
+            Self::Suspend { .. } => "suspend a queue".into(),
+            Self::Unqueue => "delete an empty queue".into(),
+            Self::UnqueueFull => "delete a full queue".into(),
+            Self::Close { slow: false } => "close a sale".into(),
+            Self::Close { slow: true } => "close a sale with its queue suspended".into(),
+            Self::Alter { change, .. } => change.kind().into(),
+            Self::CountAgain { .. } => "a line counts again".into(),
+            Self::GoBack { .. } => "redis goes back".into(),
+            Self::Step { backend, .. } => format!("step the clock of {}", backend_word(*backend)),
         }
     }
 
     /// Faults that take the broker or the database away for seconds: few in one run.
-    fn is_heavy(self) -> bool {
+    pub(crate) fn is_heavy(self) -> bool {
         matches!(
             self,
             Self::KillBackend { backend: Backend::RabbitMq | Backend::RabbitMqNode(_), .. }
@@ -159,88 +204,12 @@ fn backend_word(backend: Backend) -> &'static str {
 /// Faults with their times from the beginning, in order.
 pub type Schedule = Vec<(Duration, Fault)>;
 
-/// Draws the faults of a run that lasts so long: about one every two seconds, a heavy one every
-/// fifteen.
-pub fn schedule(seed: u64, length: Duration, is_cluster: bool) -> Schedule {
-    let mut rng = Rng::with_seed(seed);
-    let mut at = Duration::from_millis(800);
-    let mut next_heavy = Duration::from_millis(rng.u64(1_000..10_000));
-    let mut faults = Vec::new();
-    while at + Duration::from_secs(1) < length {
-        let mut fault = draw(&mut rng, is_cluster);
-        if at >= next_heavy {
-            while !fault.is_heavy() {
-                fault = draw(&mut rng, is_cluster);
-            }
-            next_heavy = at + Duration::from_secs(15);
-        } else {
-            while fault.is_heavy() {
-                fault = draw(&mut rng, is_cluster);
-            }
-        }
-        faults.push((at, fault));
-        at += Duration::from_millis(rng.u64(700..2_800));
-    }
-    faults
-}
-
-fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
-    let millis = |rng: &mut Rng, from: u64, to: u64| Duration::from_millis(rng.u64(from..to));
-    let role = match rng.u8(0..10) {
-        0..5 => Role::Allocator,
-        5..8 => Role::Ingress,
-        8 => Role::WaitingRoom,
-        _ => Role::Notifier,
-    };
-    let seat = Seat { role, n: rng.usize(0..2) };
-    let wire = match rng.u8(0..3) {
-        0 => Wire::Postgres,
-        1 => Wire::Redis,
-        _ => Wire::Amqp,
-    };
-    let broker = if is_cluster { Backend::RabbitMqNode(rng.u8(1..=3)) } else { Backend::RabbitMq };
-    match rng.u8(0..100) {
-        0..16 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
-        16..20 => Fault::Restart { seat },
-        20..30 => Fault::Freeze { seat, lasts: millis(rng, 500, 4_000) },
-        30..33 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
-        33..36 => Fault::FreezeInHand { n: rng.usize(0..2), lasts: PAST_TAKEOVER },
-        36..42 => Fault::Flush,
-        42..46 => Fault::KillBackend { backend: Backend::Redis, down: millis(rng, 200, 3_000) },
-        46..50 => Fault::KillBackend { backend: Backend::Postgres, down: millis(rng, 100, 1_500) },
-        50..54 => Fault::KillBackend { backend: broker, down: millis(rng, 100, 1_000) },
-        54..57 => {
-            let backend = [Backend::Postgres, Backend::Redis, broker][rng.usize(0..3)];
-            Fault::FreezeBackend { backend, lasts: millis(rng, 1_000, 6_000) }
-        }
-        57..59 if is_cluster => {
-            Fault::Part { node: rng.u8(1..=3), lasts: millis(rng, 15_000, 25_000) }
-        }
-        57..59 => Fault::Alarm { lasts: millis(rng, 1_000, 3_000) },
-        59..64 => Fault::TerminateSessions,
-        64..70 => Fault::Reset { seat, wire },
-        70..86 => {
-            let mode = match rng.u8(0..5) {
-                0 => Mode::Stall,
-                1 => Mode::Mute,
-                2 => Mode::Slice,
-                3 => Mode::Slow(millis(rng, 10, 80)),
-                _ => Mode::Refuse,
-            };
-            Fault::Disturb { seat, wire, mode, lasts: millis(rng, 500, 7_000) }
-        }
-        86..91 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
-        91..94 => Fault::Poison { n: rng.usize(0..3) },
-        94..97 => Fault::Deadlock { n: rng.usize(0..2) },
-        _ => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Dropped },
-    }
-}
-
 /// The hand that does what the schedule says.
 pub struct Nemesis<'a> {
     pub arena: &'a Arena,
     pub fleet: &'a Fleet,
     pub poison: Poison<'a>,
+    pub office: Office<'a>,
 }
 
 impl Nemesis<'_> {
@@ -323,6 +292,22 @@ impl Nemesis<'_> {
             }
             Fault::Poison { n } => self.poison.put(self.arena, n).await?,
             Fault::Deadlock { n } => deadlock::provoke(self.arena, self.poison.halls, n).await?,
+            Fault::Suspend { n, seconds } => {
+                let queue = self.office.queue(n)?;
+                self.arena.suspend(&queue, seconds).await?;
+            }
+            Fault::Unqueue => self.office.unqueue(self.arena).await?,
+            Fault::UnqueueFull => self.office.unqueue_full(self.arena).await?,
+            Fault::Close { slow } => self.office.close(self.arena, slow).await?,
+            Fault::Alter { change, lasts } => schema::alter(self.arena, change, lasts).await?,
+            Fault::CountAgain { by } => count_again(self.arena, self.poison.halls, by).await?,
+            Fault::GoBack { by } => go_back(self.arena, by).await?,
+            Fault::Step { backend, seconds, lasts } => {
+                ensure!(self.arena.has_clocks(), "faketime is missing");
+                self.arena.step_clock(backend, seconds).await?;
+                sleep(lasts).await;
+                self.arena.step_clock(backend, 0).await?;
+            }
         }
         Ok(())
     }
@@ -345,6 +330,27 @@ pub async fn flush(arena: &Arena) -> anyhow::Result<()> {
     Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
 }
 
+/// Redis as it was so long before: a replica that was behind, or a dump that was not the last.
+async fn go_back(arena: &Arena, by: Duration) -> anyhow::Result<()> {
+    let client = redis::Client::open(arena.redis_url()?)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let () = redis::cmd("SAVE").query_async(&mut connection).await?;
+    sleep(by).await;
+    arena.kill(Backend::Redis);
+    arena.bring_back_redis().await
+}
+
+async fn count_again(arena: &Arena, halls: &[Hall], by: u8) -> anyhow::Result<()> {
+    let client = redis::Client::open(arena.redis_url()?)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    for hall in halls.iter().filter(|hall| hall.has_line) {
+        let (head, by) = (format!("line:{{{}}}:head", hall.show), -i32::from(by));
+        let mut count = redis::cmd("HINCRBY");
+        let () = count.arg(head).arg("counter").arg(by).query_async(&mut connection).await?;
+    }
+    Ok(())
+}
+
 async fn terminate_sessions(arena: &Arena) -> anyhow::Result<()> {
     use sqlx::Connection as _;
     let mut admin = sqlx::PgConnection::connect(arena.postgres_url()?).await?;
@@ -356,31 +362,4 @@ async fn terminate_sessions(arena: &Arena) -> anyhow::Result<()> {
     .execute(&mut admin)
     .await?;
     Ok(admin.close().await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_seed_does_the_same_harm() {
-        let long = Duration::from_mins(3);
-        assert_eq!(schedule(7, long, false), schedule(7, long, false));
-        assert_ne!(schedule(7, long, false), schedule(8, long, false));
-    }
-
-    #[test]
-    fn fifty_short_runs_have_every_kind_of_fault() {
-        let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
-        for seed in 1..=50 {
-            for (_, fault) in schedule(seed, Duration::from_secs(14), false) {
-                *kinds.entry(fault.kind()).or_default() += 1;
-            }
-        }
-        assert!(kinds.len() >= 30, "{kinds:?}");
-        for chosen in ["freeze with a batch in hand", "locks in another order", "poison in a queue"]
-        {
-            assert!(kinds[chosen] >= 5, "{kinds:?}");
-        }
-    }
 }

@@ -6,6 +6,7 @@ use clap::Parser;
 use nemesis::{
     control, failpoints, report,
     run::{Script, Theatre, Verdict},
+    schedule,
 };
 
 /// A short run: long enough for half a dozen faults.
@@ -74,8 +75,17 @@ async fn seeds(settings: &Settings, folder: &std::path::Path) -> anyhow::Result<
     println!("\n{}\n{}", report::faults(&verdicts), report::rare_paths(&theatre.rare.counts()));
     let alone = theatre.fleet.ended_alone();
     println!("services that ended by themselves and were started again: {alone}");
-    let untaken = if settings.seeds >= SUITE { theatre.rare.missing() } else { Vec::new() };
+    let mut untaken = if settings.seeds >= SUITE { theatre.rare.missing() } else { Vec::new() };
+    let has_clocks = theatre.arena.has_clocks();
     theatre.close().await?;
+    if settings.seeds >= SUITE {
+        let is_done = |kind: &str| verdicts.iter().any(|verdict| verdict.faults.contains_key(kind));
+        let undone = schedule::CHOSEN.into_iter().filter(|kind| !is_done(kind));
+        untaken.extend(undone.filter(|kind| has_clocks || !kind.starts_with("step the clock")));
+    }
+    if !has_clocks {
+        println!("SKIPPED: no clock was stepped, as faketime is missing");
+    }
     if !untaken.is_empty() {
         println!("RED: never taken: {}", untaken.join(", "));
     }

@@ -20,6 +20,8 @@ pub struct Turn {
     pub pass: Option<String>,
     /// Times the position rose while the place was kept.
     pub went_up: u64,
+    /// The first proof of each place that it had.
+    pub places: Vec<String>,
 }
 
 /// Joins, and asks until it is let in, the show is sold out, or the time is over.
@@ -44,9 +46,10 @@ pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
             let text = |name: &str| answer.body[name].as_str().map(ToOwned::to_owned);
             let (ticket, proof) = (text("ticketId"), text("placeTicket"));
             if let (Some(ticket), Some(proof)) = (ticket, proof) {
-                if place.as_ref().is_some_and(|(known, _)| *known != ticket) {
+                if place.as_ref().is_none_or(|(known, _)| *known != ticket) {
                     // Another place is another number.
                     shown = None;
+                    turn.places.push(proof.clone());
                 }
                 place = Some((ticket, proof));
             }

@@ -6,13 +6,15 @@ use crate::run::Verdict;
 
 /// One line for one run, and what was found below it.
 pub fn line(verdict: &Verdict) -> String {
-    let Verdict { seed, faults, asked, accepted, allocated, unknown, converged, .. } = verdict;
+    let Verdict { seed, faults, asked, accepted, allocated, unknown, converged, backends, .. } =
+        verdict;
     let n_faults: u32 = faults.values().sum();
     let converged = converged.map_or("never".into(), |took| format!("{:.1} s", took.as_secs_f64()));
+    let own = backends.as_secs_f64();
     let word = if verdict.is_green() { "green" } else { "RED" };
     let mut text = format!(
         "seed {seed:>4}  faults {n_faults:>3}  asked {asked:>5}  accepted {accepted:>5}  won {allocated:>4}  \
-         unknown {unknown:>4}  converged {converged:>7}  {word}"
+         unknown {unknown:>4}  converged {converged:>7} (backends {own:.1} s)  {word}"
     );
     if !verdict.is_green() {
         let _ = write!(text, "\n{}", verdict.findings);

@@ -7,6 +7,7 @@ use contract::{
     AccountId, ShowId,
     access::{AccessKeys, Caller, Role as Rights},
     keys::MasterKey,
+    topology::Partition,
 };
 use platform::clock;
 use reqwest::Method;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{Api, Call},
-    fleet::{Fleet, Role},
+    fleet::Role,
 };
 
 /// Short enough that holds and orders lapse within a run.
@@ -35,8 +36,23 @@ const OPEN_WAIT: Duration = Duration::from_mins(1);
 pub struct Hall {
     pub show: ShowId,
     pub has_line: bool,
+    pub purpose: Purpose,
     pub tiers: Vec<HallTier>,
 }
+
+/// What is to become of a show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The crowd buys it to the end.
+    Sold,
+    /// The crowd buys it until its sale is closed.
+    EndsEarly,
+    /// Nobody books it but the nemesis, who knows what is in its queue.
+    Aside,
+}
+
+/// An account and its token.
+pub type Ticket = (AccountId, String);
 
 #[derive(Clone, Debug)]
 pub struct HallTier {
@@ -48,14 +64,17 @@ impl Hall {
     pub fn n_seats(&self) -> usize {
         self.tiers.iter().map(|tier| tier.seats.len()).sum()
     }
+
+    pub fn partitions(&self) -> impl Iterator<Item = Partition> {
+        self.tiers.iter().map(|tier| Partition {
+            show: self.show,
+            tier: tier.tier.parse().expect("the tiers of this program are well-formed"),
+        })
+    }
 }
 
 /// Makes accounts without hashing passwords, with their tokens.
-pub async fn tokens(
-    pool: &PgPool,
-    master: &MasterKey,
-    n: usize,
-) -> anyhow::Result<Vec<(AccountId, String)>> {
+pub async fn tokens(pool: &PgPool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<Ticket>> {
     let keys = AccessKeys::new(master);
     let tokens = usher::seed::tokens(pool, master, n).await?;
     let now = clock::now();
@@ -77,25 +96,27 @@ pub enum Halls {
 
 /// Opens the shows of a run.
 pub async fn open(
-    http: &reqwest::Client,
-    fleet: &Fleet,
-    pool: &PgPool,
-    master: &MasterKey,
+    api: &Api,
     halls: Halls,
     seats: u32,
+    more: &[Purpose],
 ) -> anyhow::Result<Vec<Hall>> {
-    let token = admin(pool, master).await?;
-    let api = Api::new(http, fleet, &token, 1);
     if halls == Halls::OnePartition {
-        return Ok(vec![hall(&api, "OFF", &[("STANDARD", 'A', seats)]).await?]);
+        return Ok(vec![hall(api, "OFF", &[("STANDARD", 'A', seats)]).await?]);
     }
     let (most, few) = (seats * 6 / 10, seats * 2 / 10);
-    let rush = hall(&api, "OFF", &[("STANDARD", 'A', most), ("PREMIUM", 'S', few)]).await?;
-    let lined = hall(&api, "FIFO", &[("STANDARD", 'A', few)]).await?;
-    Ok(vec![rush, lined])
+    let rush = hall(api, "OFF", &[("STANDARD", 'A', most), ("PREMIUM", 'S', few)]).await?;
+    let lined = hall(api, "FIFO", &[("STANDARD", 'A', few)]).await?;
+    let mut opened = vec![rush, lined];
+    for purpose in more {
+        let hall = hall(api, "OFF", &[("STANDARD", 'A', few)]).await?;
+        opened.push(Hall { purpose: *purpose, ..hall });
+    }
+    Ok(opened)
 }
 
-async fn admin(pool: &PgPool, master: &MasterKey) -> anyhow::Result<String> {
+/// The token of a new administrator.
+pub async fn admin(pool: &PgPool, master: &MasterKey) -> anyhow::Result<String> {
     let id = AccountId::new();
     sqlx::query(
         "insert into accounts (account_id, name, email, password_hash, role)
@@ -174,7 +195,7 @@ async fn hall(api: &Api, room: &str, tiers: &[(&'static str, char, u32)]) -> any
     .await?
     .parse()?;
     await_open(api, show).await?;
-    Ok(Hall { show, has_line: room != "OFF", tiers: hall_tiers })
+    Ok(Hall { show, has_line: room != "OFF", purpose: Purpose::Sold, tiers: hall_tiers })
 }
 
 async fn await_open(api: &Api, show: ShowId) -> anyhow::Result<()> {

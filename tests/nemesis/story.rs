@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use chrono::{DateTime, Utc};
 use contract::{AccountId, BookingId, OrderId, ShowId};
+use platform::clock;
 use serde_json::Value;
 
 /// One request for seats, from the first try to the last look.
@@ -17,6 +19,10 @@ pub struct Story {
     pub key: String,
     /// Every id that was named in an acceptance: one, or something is wrong.
     pub ids: BTreeSet<BookingId>,
+    /// Nobody had heard of it before.
+    pub asked_at: DateTime<Utc>,
+    /// It was stored by then.
+    pub accepted_at: Option<DateTime<Utc>>,
     /// The first id came with the word that it is stored.
     pub accepted: bool,
     /// Some try had no answer, or one that said so.
@@ -79,6 +85,7 @@ impl Story {
             Some(id) => {
                 self.ids.insert(id);
                 self.accepted = true;
+                self.accepted_at.get_or_insert_with(clock::now);
             }
             None => self.trouble.push("an acceptance without an id".into()),
         }

@@ -14,16 +14,16 @@ use store::{
 };
 use uuid::Uuid;
 
-use super::{POSTGRES_NOTICED, Proxy, timed};
-use crate::harness::SOON;
+use super::{POSTGRES_NOTICED, Proxy};
+use crate::{beside::Beside, harness::SOON};
 
 /// A pool of so many connections behind a proxy, and a way around it, as long as the slot is held.
-async fn pool_of(n_connections: u32) -> (Slot, PgPool, Proxy, PgPool) {
+async fn pool_of(n_connections: u32) -> ((Slot, Beside), PgPool, Proxy, PgPool) {
     let mut slot = Slot::take().await;
-    let database = slot.pool();
+    let (database, beside) = (slot.pool(), Beside::of(&slot));
     let proxy = Proxy::before(&mut slot.database_url).await;
     let pool = store::connect(&slot.database_url, "test", n_connections).unwrap();
-    (slot, pool, proxy, database)
+    ((slot, beside), pool, proxy, database)
 }
 
 async fn try_insert(pool: &PgPool) -> sqlx::Result<Uuid> {
@@ -47,10 +47,10 @@ async fn is_there(database: &PgPool, id: Uuid) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_that_is_never_answered_ends_and_its_connection_is_replaced() {
-    let (_slot, pool, wire, database) = pool_of(1).await;
+    let ((_slot, beside), pool, wire, database) = pool_of(1).await;
     let mut tx = pool.begin().await.unwrap();
     wire.silence();
-    let (answer, took) = timed(sqlx::query("select 1").execute(&mut *tx)).await;
+    let (answer, took) = beside.timed(sqlx::query("select 1").execute(&mut *tx)).await;
     assert!(matches!(answer, Err(sqlx::Error::Io(_))), "{answer:?}");
     assert!(took < POSTGRES_NOTICED, "{took:?}");
     wire.forget();

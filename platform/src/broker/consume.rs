@@ -27,6 +27,8 @@ pub struct Session {
     link: Arc<Link>,
     channel: Channel,
     consumer: Consumer,
+    /// The broker has ended the consumer, which it says once.
+    is_over: bool,
 }
 
 impl Session {
@@ -52,27 +54,38 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
             anyhow::bail!("the broker gave no consumer of {queue}: {:?}", opened.map(Result::err));
         };
-        Ok(Self { link, channel, consumer })
+        Ok(Self { link, channel, consumer, is_over: false })
     }
 
     /// The next delivery; `None` when the session is over.
     pub async fn next(&mut self) -> Option<Delivery> {
-        tokio::select! {
-            () = self.link.died() => None,
-            delivery = self.consumer.next() => match delivery {
-                Some(Ok(delivery)) => Some(delivery),
-                Some(Err(error)) => {
-                    debug!("a consumer ended: {error}");
-                    None
-                }
-                None => None,
-            },
+        if self.is_over {
+            return None;
         }
+        let next = tokio::select! {
+            () = self.link.died() => None,
+            next = self.consumer.next() => next,
+        };
+        self.delivery(next)
     }
 
     /// A delivery that is already here, without waiting.
     pub fn next_now(&mut self) -> Option<Delivery> {
-        self.consumer.next().now_or_never()?.and_then(Result::ok)
+        if self.is_over {
+            return None;
+        }
+        let next = self.consumer.next().now_or_never()?;
+        self.delivery(next)
+    }
+
+    fn delivery(&mut self, next: Option<lapin::Result<Delivery>>) -> Option<Delivery> {
+        match next {
+            Some(Ok(delivery)) => return Some(delivery),
+            Some(Err(error)) => debug!("a consumer ended: {error}"),
+            None => {}
+        }
+        self.is_over = true;
+        None
     }
 
     /// Whether the session can still be believed: a dead one may hold deliveries that were

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use sqlx::Row as _;
 use store::PgPool;
 
-use crate::{arena::Arena, sale::Hall};
+use crate::{
+    arena::Arena,
+    sale::{Hall, Purpose},
+};
 
 /// Every seat whose lock and claim do not agree, in words.
 pub async fn differences(
@@ -16,7 +19,8 @@ pub async fn differences(
     let client = redis::Client::open(arena.redis_url()?)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut differences = Vec::new();
-    for hall in halls {
+    // Where the sale is over nobody asks the locks any more.
+    for hall in halls.iter().filter(|hall| hall.purpose != Purpose::EndsEarly) {
         let prefix = format!("seat_lock:{{{}}}:", hall.show);
         let keys: Vec<String> = hall
             .tiers

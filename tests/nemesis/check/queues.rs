@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::topology::{PARKED, Partition, UNROUTED};
+use contract::topology::{PARKED, UNROUTED};
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 
-use crate::{arena::Arena, sale::Hall};
+use crate::{
+    arena::Arena,
+    sale::{Hall, Purpose},
+};
 
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
@@ -19,12 +22,11 @@ pub async fn left_over(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<Stri
 async fn look(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<String>> {
     let url = *arena.amqp_urls()?.first().context("there is a broker")?;
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    let mut names = vec![PARKED.to_owned(), UNROUTED.to_owned()];
+    let mut names = vec![(PARKED.to_owned(), true), (UNROUTED.to_owned(), true)];
     for hall in halls {
-        for tier in &hall.tiers {
-            names.push(Partition { show: hall.show, tier: tier.tier.parse()? }.queue());
-        }
+        // Once everything is decided, the queue of a sale that ended is gone or empty.
+        let must_be = hall.purpose != Purpose::EndsEarly;
+        names.extend(hall.partitions().map(|partition| (partition.queue(), must_be)));
     }
     let passive = QueueDeclareOptions {
         passive: true,
@@ -34,11 +36,19 @@ async fn look(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<String>> {
         nowait: false,
     };
     let mut left = Vec::new();
-    for name in names {
-        let queue = channel
-            .queue_declare(name.as_str().into(), passive, FieldTable::default())
-            .await
-            .with_context(|| format!("queue {name}"))?;
+    let mut channel = connection.create_channel().await?;
+    for (name, must_be) in names {
+        let looked =
+            channel.queue_declare(name.as_str().into(), passive, FieldTable::default()).await;
+        let queue = match looked {
+            Ok(queue) => queue,
+            Err(_) if !must_be => {
+                // A queue that is not there ends the channel.
+                channel = connection.create_channel().await?;
+                continue;
+            }
+            Err(error) => return Err(error).with_context(|| format!("queue {name}")),
+        };
         if queue.message_count() > 0 {
             left.push(format!("{name}: {}", queue.message_count()));
         }

@@ -68,7 +68,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
     let mut named = HashSet::new();
     for story in scene.stories {
         named.extend(story.ids.iter().map(|id| id.0));
-        check_story(story, &by_id, findings);
+        check_story(scene, story, &by_id, findings);
         if let Some(order) = &story.order {
             check_order(order, &orders, findings);
         }
@@ -94,7 +94,12 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
     Ok(())
 }
 
-fn check_story(story: &Story, by_id: &HashMap<Uuid, Decided>, findings: &mut Findings) {
+fn check_story(
+    scene: &Scene<'_>,
+    story: &Story,
+    by_id: &HashMap<Uuid, Decided>,
+    findings: &mut Findings,
+) {
     let key = &story.key;
     for trouble in &story.trouble {
         findings.add("answers that should not have been given", format!("key {key}: {trouble}"));
@@ -124,6 +129,7 @@ fn check_story(story: &Story, by_id: &HashMap<Uuid, Decided>, findings: &mut Fin
         // Those without a row are counted by the audit.
         let Some(decided) = by_id.get(&id.0) else { continue };
         check_outcome(story, decided, findings);
+        check_sold_out(scene, story, decided, findings);
     }
 }
 
@@ -135,12 +141,6 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
         findings
             .add("told otherwise than decided", format!("{id}: {told:?}, {:?}", decided.outcome));
     }
-    let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
-    let is_refused = matches!(decided.outcome.reason.as_deref(), Some("SOLD_OUT" | "ALL_HELD"));
-    if is_refused && decided.free_at_decision >= quantity {
-        let free = decided.free_at_decision;
-        findings.add("SOLD_OUT with seats free", format!("{id}: wanted {quantity} of {free}"));
-    }
     // A hold that lapsed before it could be released is gone as well.
     let is_gone = matches!(decided.state.as_deref(), Some("RELEASED" | "EXPIRED"));
     if story.released && !is_gone {
@@ -149,6 +149,16 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
     let paid = story.order.as_ref().is_some_and(|order| order.asked_to_pay);
     if decided.state.as_deref() == Some("CONFIRMED") && !paid {
         findings.add("confirmed without a payment", id.to_string());
+    }
+}
+
+fn check_sold_out(scene: &Scene<'_>, story: &Story, decided: &Decided, findings: &mut Findings) {
+    let (id, free) = (decided.id, decided.free_at_decision);
+    let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
+    let is_sold_out = matches!(decided.outcome.reason.as_deref(), Some("SOLD_OUT" | "ALL_HELD"));
+    // What was free at that moment cannot be told where the clock jumped.
+    if is_sold_out && free >= quantity && !scene.steps_clock {
+        findings.add("SOLD_OUT with seats free", format!("{id}: wanted {quantity} of {free}"));
     }
 }
 
