@@ -79,7 +79,9 @@ impl StoreError {
     pub fn is_misfit(&self) -> bool {
         let source = std::error::Error::source(self);
         let error = source.and_then(|source| source.downcast_ref::<sqlx::Error>());
-        let code = error.and_then(sqlx::Error::as_database_error).and_then(|error| error.code());
+        let code = error
+            .and_then(sqlx::Error::as_database_error)
+            .and_then(sqlx::error::DatabaseError::code);
         code.is_some_and(|code| code.starts_with("42"))
     }
 

@@ -108,7 +108,7 @@ impl Acceptances {
 impl Producer {
     /// Whether another is to take its place.
     pub(crate) fn is_old(&self) -> bool {
-        self.born.elapsed() > PRODUCER_LIFE
+        self.born.elapsed() > PRODUCER_LIFE || self.book.is_mixed.load(Ordering::Relaxed)
     }
 
     /// The number of the next request.
