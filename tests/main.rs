@@ -12,6 +12,7 @@ mod locks;
 mod ledger;
 mod events;
 mod poison;
+mod installation;
 mod bad_input;
 mod abuse;
 mod fuzzed;

@@ -12,6 +12,8 @@ mod decide;
 mod locks;
 mod seat_map;
 mod poison;
+mod waiting;
+mod newer;
 mod sweep;
 mod relay;
 mod parking;
@@ -63,6 +65,8 @@ struct Office {
     changed: mpsc::Sender<locks::Changed>,
     /// Bounds the walks over seat locks.
     walks: Arc<Semaphore>,
+    /// Partitions that wait for the installation.
+    waiting: waiting::Waiting,
     shutdown: Shutdown,
 }
 
@@ -76,6 +80,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
     let publisher = Publisher::new(publishing.clone());
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
+    let waiting = waiting::Waiting::default();
     let office = Office {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
@@ -87,16 +92,23 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         events: Arc::new(Notify::new()),
         changed: set_changed,
         walks: Arc::new(Semaphore::new(locks::WALKS_MAX)),
+        waiting: waiting.clone(),
         shutdown: shutdown.clone(),
     };
     shutdown.spawn_vital("partitions", share::run(office.clone()));
     shutdown.spawn_vital("sweep", sweep::run(office.clone()));
     shutdown.spawn_vital("seat locks", locks::follow(office.clone(), changed));
     shutdown.spawn_vital("relay", relay::run(office.clone()));
+    shutdown.spawn_vital("newer", newer::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
     shutdown.spawn_vital("unrouted", parking::run_unrouted(office));
     Ok(Service::new(Router::new())
         .needs("postgres", move || store::pool::check(pool.clone()))
+        // Told, not needed: a node that also answers clients does that as well as before.
+        .uses("installation", move || {
+            let waiting = waiting.clone();
+            async move { waiting.check() }
+        })
         .needs("rabbitmq", move || {
             let (consuming, publisher) = (consuming.clone(), publisher.clone());
             async move {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::{
     Office,
     backlog::InHand,
-    batch::{Failure, Ledger, failure},
+    batch::{Failure, Ledger, failure, lasting_failure},
     locks::Locks,
     poison,
 };
@@ -54,6 +54,7 @@ async fn consume(
 ) {
     let mut broker = office.consuming.clone();
     locks.ready().await;
+    let _not_for_good = office.waiting.until_dropped(partition);
     while !stop.is_cancelled() {
         let link = tokio::select! {
             () = stop.cancelled() => break,
@@ -158,12 +159,21 @@ impl Sitting<'_> {
             };
             let error = match begun.await {
                 Ok(ledger) => {
+                    self.office.waiting.is_over(partition);
                     info!(%partition, epoch = ledger.epoch, "a session begins");
                     return Some(ledger);
                 }
                 Err(error) => error,
             };
-            let passes = matches!(note(partition, error), Failure::Again | Failure::Wait);
+            // No booking has been looked at: whatever it is, none of them is at fault.
+            let passes = match note(partition, &error) {
+                Failure::Again | Failure::Wait => true,
+                Failure::Broken | Failure::Poisoned => {
+                    self.office.waiting.begins(partition, &error);
+                    true
+                }
+                Failure::Reload | Failure::Displaced => false,
+            };
             if !passes || !self.pause(&mut wait).await {
                 return None;
             }
@@ -238,12 +248,19 @@ impl Sitting<'_> {
         while !requests.is_empty() {
             let Err(error) = ledger.settle(self.office, requests).await else { break };
             again += 1;
-            let go_on = match note(&ledger.partition, error) {
+            let failed = match note(&ledger.partition, &error) {
+                Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
+                failed => failed,
+            };
+            let go_on = match failed {
                 Failure::Displaced => return Settled::Over,
                 Failure::Poisoned => return Settled::Poisoned,
-                Failure::Reload if again > RETRIES_MAX => return Settled::Poisoned,
                 Failure::Reload if ledger.reload(self.office).await.is_ok() => self.is_on(),
                 Failure::Again if again <= RETRIES_MAX => self.is_on(),
+                Failure::Broken => {
+                    self.office.waiting.begins(&ledger.partition, &error);
+                    self.pause(&mut wait).await
+                }
                 // While the database is away the bookings wait here, and in their queue.
                 Failure::Again | Failure::Reload | Failure::Wait => self.pause(&mut wait).await,
             };
@@ -251,6 +268,7 @@ impl Sitting<'_> {
                 return Settled::Over;
             }
         }
+        self.office.waiting.is_over(&ledger.partition);
         Settled::Done
     }
 
@@ -269,13 +287,16 @@ impl Sitting<'_> {
     }
 }
 
-fn note(partition: &Partition, error: StoreError) -> Failure {
-    let failed = failure(&error);
+fn note(partition: &Partition, error: &StoreError) -> Failure {
+    let failed = failure(error);
     if error.is_deadlock() {
         sometimes("deadlock retried");
     }
     let name = format!("{failed:?}");
-    warn!(%partition, failure = name, "the database did not do it: {:#}", anyhow::Error::from(error));
+    // What waits for the installation is told when the waiting begins, not in each round of it.
+    if failed != Failure::Broken {
+        warn!(%partition, failure = name, "the database did not do it: {}", error.told());
+    }
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed
 }
