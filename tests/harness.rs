@@ -288,6 +288,12 @@ impl System {
         self.call(Method::POST, "/api/v1/bookings", Some(token), &headers, Some(body)).await
     }
 
+    /// A way to the database that has none of the pool's bounds.
+    pub(crate) async fn direct(&self) -> sqlx::PgConnection {
+        use sqlx::Connection as _;
+        sqlx::PgConnection::connect(&self.slot.database_url).await.expect("postgres answers")
+    }
+
     /// The audit of everything in this system's database.
     pub(crate) async fn audit(&self, accepted: &[contract::BookingId]) -> store::audit::Audit {
         store::audit::audit(&self.pool, None, accepted).await.expect("the audit runs")

@@ -14,6 +14,7 @@ mod ledger;
 mod events;
 mod poison;
 mod queues;
+mod installation;
 mod bad_input;
 mod abuse;
 mod fuzzed;

@@ -57,7 +57,9 @@ async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
     let tired = BookingRequested { attempt: 4, ..one(&parked) };
     witness.park(&forge.envelope(vec![tired.clone()])).await;
     let strange = one(&unreadable);
-    witness.publish(&forge.versioned(9, vec![strange.clone()]), FieldTable::default()).await;
+    // More than an envelope may have, by the first version as by all others.
+    let endless = forge.envelope(vec![strange.clone(); 65]);
+    witness.publish(&endless, FieldTable::default()).await;
 
     for (key, refused) in [(&parked, &tired), (&unreadable, &strange)] {
         assert_eq!(outcome(&system, refused.booking_id).await.1.as_deref(), Some("INTERNAL"));

@@ -98,6 +98,7 @@ async fn serve(
     };
     let (mut broker, mut pause) = (place.broker.clone(), PAUSE);
     let mut are_locks_awaited = false;
+    let _not_for_good = office.waiting.until_dropped(partition);
     while let Some(link) = next_link(&mut broker, stop).await {
         let began = tokio::time::Instant::now();
         let session = async {

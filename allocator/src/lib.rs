@@ -13,6 +13,8 @@ mod decide;
 mod locks;
 mod seat_map;
 mod poison;
+mod waiting;
+mod newer;
 mod sweep;
 mod relay;
 mod parking;
@@ -75,6 +77,8 @@ struct Office {
     missed: watch::Sender<HashSet<Partition>>,
     /// Who shares the partitions.
     roster: watch::Receiver<Roster>,
+    /// Partitions that wait for the installation.
+    waiting: waiting::Waiting,
     shutdown: Shutdown,
 }
 
@@ -90,6 +94,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
     let (set_roster, roster) = watch::channel(Roster::new());
     let (set_redis_lost, redis_lost) = watch::channel(0);
+    let waiting = waiting::Waiting::default();
     let office = Office {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
@@ -105,6 +110,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         declares: Arc::new(Semaphore::new(keeper::DECLARES_MAX)),
         missed: watch::Sender::default(),
         roster,
+        waiting: waiting.clone(),
         shutdown: shutdown.clone(),
     };
     shutdown.spawn_vital("partitions", share::run(office.clone(), set_roster));
@@ -113,10 +119,16 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .spawn_vital("seat locks", locks::follow(office.clone(), changed, set_redis_lost.clone()));
     shutdown.spawn_vital("witness", locks::watch_redis(office.clone(), set_redis_lost));
     shutdown.spawn_vital("relay", relay::run(office.clone()));
+    shutdown.spawn_vital("newer", newer::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
     shutdown.spawn_vital("unrouted", unrouted::run(office));
     Ok(Service::new(Router::new())
         .needs("postgres", move || store::pool::check(pool.clone()))
+        // Told, not needed: a node that also answers clients does that as well as before.
+        .uses("installation", move || {
+            let waiting = waiting.clone();
+            async move { waiting.check() }
+        })
         .needs("rabbitmq", move || {
             let (consuming, publisher) = (consuming.clone(), publisher.clone());
             async move {

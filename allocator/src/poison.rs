@@ -4,7 +4,7 @@ use contract::{
     AccountId, BookingId,
     booking::{Kind, Reason},
     booking_id::is_key,
-    message::{BookingRequested, Envelope, Number},
+    message::{BadEnvelope, BookingRequested, Envelope, Number},
     topology::{PARKED, Partition},
 };
 use platform::faults::sometimes;
@@ -19,6 +19,7 @@ use tracing::warn;
 use crate::{
     Office,
     batch::Ledger,
+    newer,
     session::{Settled, Sitting},
 };
 
@@ -54,7 +55,8 @@ async fn park(office: &Office, partition: &Partition, request: &BookingRequested
     parked.is_ok()
 }
 
-/// Reads a message: `None` where it cannot be understood and was put aside. It holds only
+/// Reads a message: `None` where it cannot be understood and was put aside. What is in words of a
+/// newer version waits for one that knows them, and the rest goes on. The envelope holds only
 /// bookings whose ids were made for their accounts. Nobody was ever promised one of the others,
 /// and an outcome under a stolen id would stand in its owner's way: they are kept, undecided.
 ///
@@ -66,6 +68,13 @@ pub(crate) async fn readable(
 ) -> StoreResult<Option<Envelope>> {
     let mut envelope = match Envelope::decode(body) {
         Ok(envelope) => envelope,
+        Err(BadEnvelope::Newer(what)) => {
+            let (known, newer) = Envelope::without_newer(body);
+            newer::set_aside(office, routing_key, &newer, what).await?;
+            let Some(known) = known else { return Ok(None) };
+            // Nothing in it is newer now, so this ends.
+            return Box::pin(readable(office, routing_key, &known)).await;
+        }
         Err(error) => {
             park_unreadable(office, routing_key, body, &error.to_string()).await?;
             return Ok(None);
@@ -96,20 +105,24 @@ async fn park_unreadable(
     why: &str,
 ) -> StoreResult<()> {
     keep(office, routing_key, body, why).await?;
+    refuse_made_out(office, routing_key, body, Reason::Internal).await
+}
+
+/// Refuses the bookings that can be made out in a message.
+pub(crate) async fn refuse_made_out(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+    reason: Reason,
+) -> StoreResult<()> {
     let Some(partition) = partition_of(routing_key) else { return Ok(()) };
     for MadeOut { booking, account, kind, idempotency_key, number } in made_out(body) {
         if !office.ids.belongs_to(booking, account) {
             continue;
         }
-        let refusal = Refusal {
-            partition: partition.clone(),
-            booking,
-            account,
-            kind,
-            idempotency_key,
-            number,
-            reason: Reason::Internal,
-        };
+        let partition = partition.clone();
+        let refusal =
+            Refusal { partition, booking, account, kind, idempotency_key, number, reason };
         bookings::refuse(&office.pool, &refusal).await?;
     }
     office.events.notify_one();

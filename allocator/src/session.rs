@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use crate::{
     Office,
     backlog::InHand,
-    batch::{Failure, Ledger, failure},
+    batch::{Failure, Ledger, failure, lasting_failure},
     locks::Locks,
     poison,
     queues::{self, Passed},
@@ -164,12 +164,21 @@ impl Sitting<'_> {
             };
             let error = match begun.await {
                 Ok(ledger) => {
+                    self.office.waiting.is_over(partition);
                     info!(%partition, epoch = ledger.epoch, "a session begins");
                     return Some(ledger);
                 }
                 Err(error) => error,
             };
-            let passes = matches!(note(partition, error), Failure::Again | Failure::Wait);
+            // No booking has been looked at: whatever it is, none of them is at fault.
+            let passes = match note(partition, &error) {
+                Failure::Again | Failure::Wait => true,
+                Failure::Broken | Failure::Poisoned => {
+                    self.office.waiting.begins(partition, &error);
+                    true
+                }
+                Failure::Reload | Failure::Displaced => false,
+            };
             if !passes || !self.pause(&mut wait).await {
                 return None;
             }
@@ -254,12 +263,19 @@ impl Sitting<'_> {
         while !requests.is_empty() {
             let Err(error) = ledger.settle(self.office, requests).await else { break };
             again += 1;
-            let go_on = match note(&ledger.partition, error) {
+            let failed = match note(&ledger.partition, &error) {
+                Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
+                failed => failed,
+            };
+            let go_on = match failed {
                 Failure::Displaced => return Settled::Over,
                 Failure::Poisoned => return Settled::Poisoned,
-                Failure::Reload if again > RETRIES_MAX => return Settled::Poisoned,
                 Failure::Reload if ledger.reload(self.office).await.is_ok() => self.is_on(),
                 Failure::Again if again <= RETRIES_MAX => self.is_on(),
+                Failure::Broken => {
+                    self.office.waiting.begins(&ledger.partition, &error);
+                    self.pause(&mut wait).await
+                }
                 // While the database is away the bookings wait here, and in their queue.
                 Failure::Again | Failure::Reload | Failure::Wait => self.pause(&mut wait).await,
             };
@@ -267,6 +283,7 @@ impl Sitting<'_> {
                 return Settled::Over;
             }
         }
+        self.office.waiting.is_over(&ledger.partition);
         Settled::Done
     }
 
@@ -285,16 +302,19 @@ impl Sitting<'_> {
     }
 }
 
-fn note(partition: &Partition, error: StoreError) -> Failure {
-    let mut failed = failure(&error);
-    if without(Guarantee::OnlyDataCondemns) && error.is_misfit() {
+fn note(partition: &Partition, error: &StoreError) -> Failure {
+    let mut failed = failure(error);
+    if without(Guarantee::OnlyDataCondemns) && failed == Failure::Broken {
         failed = Failure::Poisoned;
     }
     if error.is_deadlock() {
         sometimes("deadlock retried");
     }
     let name = format!("{failed:?}");
-    warn!(%partition, failure = name, "the database did not do it: {:#}", anyhow::Error::from(error));
+    // What waits for the installation is told when the waiting begins, not in each round of it.
+    if failed != Failure::Broken {
+        warn!(%partition, failure = name, "the database did not do it: {}", error.told());
+    }
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -15,6 +16,9 @@ use crate::{
 pub const ENVELOPE_BOOKINGS_MAX: usize = 64;
 /// Most bytes one envelope has; the broker refuses more than 64 KiB.
 pub const ENVELOPE_BYTES_MAX: usize = 60 * 1024;
+
+/// The version of envelopes that is written and read here.
+const VERSION: u8 = 1;
 
 /// One message of a `booking.{show}.{tier}` queue: 1 to 64 requests of one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +102,10 @@ impl Sentinel {
 pub enum BadEnvelope {
     #[error("not an envelope")]
     Json(#[from] serde_json::Error),
-    #[error("version {0} is not known")]
+    /// A newer version's words: not for this one to judge.
+    #[error("the {0} is not known to this version")]
+    Newer(&'static str),
+    #[error("version {0} never was")]
     Version(u8),
     #[error("{0} bookings in one envelope")]
     Length(usize),
@@ -119,9 +126,14 @@ impl Envelope {
 
     /// Reads and checks a message; what passes can be decided without further checks of form.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadEnvelope> {
-        let mut envelope: Self = serde_json::from_slice(bytes)?;
-        if envelope.v != 1 {
-            return Err(BadEnvelope::Version(envelope.v));
+        let mut envelope: Self = match serde_json::from_slice(bytes) {
+            Ok(envelope) => envelope,
+            Err(error) => return Err(newer(bytes).unwrap_or(BadEnvelope::Json(error))),
+        };
+        match envelope.v {
+            0 => return Err(BadEnvelope::Version(0)),
+            VERSION => {}
+            _ => return Err(BadEnvelope::Newer("version of an envelope")),
         }
         if !(1..=ENVELOPE_BOOKINGS_MAX).contains(&envelope.bookings.len()) {
             return Err(BadEnvelope::Length(envelope.bookings.len()));
@@ -145,11 +157,80 @@ impl Envelope {
         Ok(envelope)
     }
 
+    /// Takes what this version does not know out of a message: what is left, and what waits. An
+    /// envelope of a newer version waits as a whole; `None` where nothing is left.
+    #[must_use]
+    pub fn without_newer(bytes: &[u8]) -> (Option<Vec<u8>>, Vec<u8>) {
+        let whole = || (None, bytes.to_vec());
+        let Ok(mut message) = serde_json::from_slice::<Value>(bytes) else { return whole() };
+        if message["v"].as_u64() != Some(u64::from(VERSION)) {
+            return whole();
+        }
+        let Some(bookings) = message["bookings"].as_array_mut() else { return whole() };
+        let (waiting, known): (Vec<Value>, Vec<Value>) =
+            std::mem::take(bookings).into_iter().partition(|booking| newer_word(booking).is_some());
+        if known.is_empty() || waiting.is_empty() {
+            return whole();
+        }
+        let with = |bookings| {
+            let mut envelope = message.clone();
+            envelope["bookings"] = Value::Array(bookings);
+            envelope.to_string().into_bytes()
+        };
+        (Some(with(known)), with(waiting))
+    }
+
+    /// The latest deadline in a message of any version: after it none of its bookings may be
+    /// allocated.
+    #[must_use]
+    pub fn latest_deadline(bytes: &[u8]) -> Option<DateTime<Utc>> {
+        let message: Value = serde_json::from_slice(bytes).ok()?;
+        let bookings = message.get("bookings")?.as_array()?;
+        let deadlines =
+            bookings.iter().map(|booking| booking.get("deadline")?.as_str()?.parse().ok());
+        deadlines.collect::<Option<Vec<_>>>()?.into_iter().max()
+    }
+
     /// The message as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("an envelope has no maps with keys that are not text")
     }
+}
+
+/// What of a message that cannot be read is a newer version's, where something is.
+fn newer(bytes: &[u8]) -> Option<BadEnvelope> {
+    let message: Value = serde_json::from_slice(bytes).ok()?;
+    if message.get("v")?.as_u64()? > u64::from(VERSION) {
+        return Some(BadEnvelope::Newer("version of an envelope"));
+    }
+    if message["v"].as_u64() != Some(u64::from(VERSION)) {
+        return None;
+    }
+    message.get("bookings")?.as_array()?.iter().find_map(newer_word).map(BadEnvelope::Newer)
+}
+
+/// What of a booking is a word that this version does not have. A value of another shape than any
+/// version would write is none.
+fn newer_word(booking: &Value) -> Option<&'static str> {
+    let is_word = |word: &str| {
+        (1..=32).contains(&word.len())
+            && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    if let Some(Value::String(kind)) = booking.get("kind")
+        && is_word(kind)
+        && serde_json::from_value::<Kind>(kind.as_str().into()).is_err()
+    {
+        return Some("kind of a booking");
+    }
+    let wish = booking.get("wish")?;
+    let word = match wish {
+        Value::String(word) => word,
+        Value::Object(wish) if wish.len() == 1 => wish.keys().next()?,
+        _ => return None,
+    };
+    (is_word(word) && !["seats", "bestAvailable"].contains(&word.as_str()))
+        .then_some("wish of a booking")
 }
 
 /// Something that happened to a booking, with its whole state after it.
@@ -184,6 +265,8 @@ mod tests {
         option,
         prelude::*,
     };
+
+    use serde_json::json;
 
     use super::*;
     use crate::arbitrary::{id, second};
@@ -333,6 +416,63 @@ mod tests {
         envelope.bookings = vec![BookingRequested { wish: Wish::Seats(twice), ..booking }];
         assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Order)));
         envelope.v = 2;
-        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Version(2))));
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Newer(_))));
+        envelope.v = 0;
+        assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Version(0))));
+    }
+
+    #[test]
+    fn words_of_a_newer_version_are_told_from_what_no_version_would_write() {
+        let booking = |kind: Value, wish: Value| {
+            json!({
+                "bookingId": BookingId::new(), "accountId": AccountId::new(), "kind": kind,
+                "wish": wish, "deadline": "2030-01-01T00:00:00Z",
+            })
+        };
+        let envelope = |v: Value, bookings: &[Value]| {
+            let show = ShowId::new();
+            json!({"v": v, "showId": show, "tier": "STANDARD", "bookings": bookings}).to_string()
+        };
+        let known = booking(json!("HOLD"), json!({"bestAvailable": 1}));
+        let loan = booking(json!("LOAN"), json!({"bestAvailable": 1}));
+        let together = booking(json!("HOLD"), json!({"together": {"n": 2}}));
+        let anything = booking(json!("HOLD"), json!("anything"));
+        for body in [
+            envelope(json!(1), &[known.clone(), loan.clone()]),
+            envelope(json!(1), std::slice::from_ref(&together)),
+            envelope(json!(1), &[anything]),
+            envelope(json!(2), &[json!({"all": "is new"})]),
+            envelope(json!(2), std::slice::from_ref(&known)),
+            envelope(json!(70_000), &[]),
+        ] {
+            let read = Envelope::decode(body.as_bytes());
+            assert!(matches!(read, Err(BadEnvelope::Newer(_))), "{body}: {read:?}");
+        }
+        for body in [
+            envelope(json!(1), &[booking(json!(7), json!({"bestAvailable": 1}))]),
+            envelope(json!(1), &[booking(json!("a b"), json!({"bestAvailable": 1}))]),
+            envelope(json!(1), &[booking(json!("HOLD"), json!({"bestAvailable": "two"}))]),
+            envelope(json!(1), &[booking(json!("HOLD"), json!({"a": 1, "b": 1}))]),
+            envelope(json!(1), &[json!({})]),
+            envelope(json!(-1), std::slice::from_ref(&loan)),
+            envelope(json!("2"), std::slice::from_ref(&loan)),
+        ] {
+            let read = Envelope::decode(body.as_bytes());
+            assert!(matches!(read, Err(BadEnvelope::Json(_))), "{body}: {read:?}");
+        }
+
+        let mixed = envelope(json!(1), &[loan.clone(), known.clone(), together]);
+        let (left, waits) = Envelope::without_newer(mixed.as_bytes());
+        let left = Envelope::decode(&left.expect("one is known")).expect("the rest is readable");
+        assert_eq!(json!(left.bookings[0].booking_id), known["bookingId"]);
+        assert_eq!(left.bookings.len(), 1);
+        assert!(matches!(Envelope::decode(&waits), Err(BadEnvelope::Newer(_))));
+        let waits: Value = serde_json::from_slice(&waits).unwrap();
+        assert_eq!(waits["bookings"].as_array().map(Vec::len), Some(2));
+        let newer = envelope(json!(2), &[known]);
+        assert_eq!(Envelope::without_newer(newer.as_bytes()), (None, newer.clone().into_bytes()));
+        let deadline = "2030-01-01T00:00:00Z".parse().ok();
+        assert_eq!(Envelope::latest_deadline(newer.as_bytes()), deadline);
+        assert_eq!(Envelope::latest_deadline(b"{\"bookings\":[{}]}"), None);
     }
 }

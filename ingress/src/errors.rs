@@ -12,6 +12,13 @@ pub(crate) fn database(error: StoreError) -> ApiError {
             1,
         )
         .caused_by(error),
+        // Another node may know the word; or it is mended soon.
+        StoreError::Unreadable(_) | StoreError::Installation { .. } => ApiError::unavailable(
+            "DATABASE_UNAVAILABLE",
+            "the installation must be mended first; try again later",
+            5,
+        )
+        .caused_by(error),
         other => ApiError::internal(other),
     }
 }
@@ -24,6 +31,15 @@ pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
 /// 404 for a show.
 pub(crate) fn no_show() -> ApiError {
     ApiError::not_found("SHOW_NOT_FOUND")
+}
+
+/// Why the board has no such show: it is in words of a newer version, or there is none.
+pub(crate) fn not_on_board(board: &store::board::Board, show: contract::ShowId) -> ApiError {
+    if board.is_unreadable(show) {
+        ApiError::unavailable("SHOW_NOT_READABLE", "another node may know this show; try again", 1)
+    } else {
+        no_show()
+    }
 }
 
 /// 404 for a movie.

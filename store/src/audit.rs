@@ -100,19 +100,19 @@ pub async fn audit(
                                       group by show_id, ticket_id having count(*) > 1) as twice)
                    as "passes_used_twice!",
                (select count(*) from account_quotas q join shows s using (show_id)
+                left join (select show_id, account_id, sum(cardinality(seat_ids)) as seats
+                           from live_bookings group by show_id, account_id) as b
+                    on b.show_id = q.show_id and b.account_id = q.account_id
                 where ($1::uuid is null or q.show_id = $1)
-                  and (q.live > s.max_seats_per_user
-                       or q.live <> (select coalesce(sum(cardinality(b.seat_ids)), 0)
-                                     from live_bookings b
-                                     where b.show_id = q.show_id
-                                       and b.account_id = q.account_id)))
+                  and (q.live > s.max_seats_per_user or q.live <> coalesce(b.seats, 0)))
                    as "quotas_wrong!",
                (select count(*) from partitions p
+                left join (select show_id, s.tier, count(*) as seats
+                           from live_claims c join show_seats s using (show_id, seat_id)
+                           group by show_id, s.tier) as c
+                    on c.show_id = p.show_id and c.tier = p.tier
                 where ($1::uuid is null or p.show_id = $1)
-                  and p.available <> p.capacity -
-                      (select count(*) from live_claims c join show_seats s
-                           using (show_id, seat_id)
-                       where c.show_id = p.show_id and s.tier = p.tier))
+                  and p.available <> p.capacity - coalesce(c.seats, 0))
                    as "tiers_miscounted!",
                (select count(*) from outbox
                 where published_at is null

@@ -1,7 +1,11 @@
 //! The board: every show that is or may go on sale, as of a moment ago. Each node reads it a few
 //! times a second, so that the door asks no database.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use contract::{
@@ -12,7 +16,10 @@ use platform::Shutdown;
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use crate::{PgPool, StoreError, StoreResult, catalogue::shows};
+use crate::{
+    PgPool, StoreError, StoreResult,
+    catalogue::shows::{self, Found},
+};
 
 /// How often a node reads the board.
 pub const REFRESH: Duration = Duration::from_millis(250);
@@ -120,6 +127,7 @@ impl Sale {
 #[derive(Clone, Debug)]
 pub struct Board {
     sales: HashMap<ShowId, Arc<Sale>>,
+    unreadable: HashSet<ShowId>,
     read_at: DateTime<Utc>,
     read: Instant,
 }
@@ -129,6 +137,12 @@ impl Board {
     #[must_use]
     pub fn sale(&self, show: ShowId) -> Option<Arc<Sale>> {
         self.sales.get(&show).cloned()
+    }
+
+    /// Whether the show is there and in words that this version does not know.
+    #[must_use]
+    pub fn is_unreadable(&self, show: ShowId) -> bool {
+        self.unreadable.contains(&show)
     }
 
     /// Every show on the board.
@@ -152,12 +166,18 @@ impl Board {
 /// Reads the board once, then keeps it fresh until the shutdown begins. While the database is
 /// away the last board stays, and ages.
 pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Receiver<Arc<Board>>> {
-    let (set, board) = watch::channel(Arc::new(read(&pool).await?));
+    let mut known = HashSet::new();
+    let first = read(&pool).await?;
+    tell_unreadable(&first, &mut known);
+    let (set, board) = watch::channel(Arc::new(first));
     let stop = shutdown.clone();
     shutdown.spawn_vital("board", async move {
         while stop.sleep(REFRESH).await {
             match read(&pool).await {
-                Ok(board) => _ = set.send_replace(Arc::new(board)),
+                Ok(board) => {
+                    tell_unreadable(&board, &mut known);
+                    set.send_replace(Arc::new(board));
+                }
                 Err(error) => {
                     metrics::counter!("usher_board_read_failed_total").increment(1);
                     warn!("the board cannot be read: {:#}", anyhow::Error::from(error));
@@ -169,7 +189,17 @@ pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Rece
     Ok(board)
 }
 
-/// Reads the board.
+/// Counts the shows that cannot be read, and tells of each once.
+fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
+    let n = u32::try_from(board.unreadable.len()).unwrap_or(u32::MAX);
+    metrics::gauge!("usher_shows_unreadable").set(f64::from(n));
+    for show in board.unreadable.difference(known) {
+        warn!(%show, "a show is left out: it is in words of a newer version");
+    }
+    known.clone_from(&board.unreadable);
+}
+
+/// Reads the board. A show in words that this version does not know is left out and named.
 pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
@@ -183,9 +213,10 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     .await?;
     // The clock was read a little before this moment, so `now` runs late by less than the query.
     let read = Instant::now();
-    let sales = shows::read(pool, &row.shows).await?;
+    let Found { sales, unreadable } = shows::read(pool, &row.shows).await?;
     let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
-    Ok(Board { sales, read_at: row.now, read })
+    let unreadable = unreadable.into_iter().map(|(show, _)| show).collect();
+    Ok(Board { sales, unreadable, read_at: row.now, read })
 }
 
 /// Reads a state as it is stored.

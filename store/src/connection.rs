@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use contract::deadline::STATEMENT_MAX;
 use futures_util::{
     StreamExt as _, TryFutureExt as _, TryStreamExt as _,
     future::BoxFuture,
@@ -25,9 +24,6 @@ use tokio::{
 
 use crate::PgPool;
 
-/// Longest wait for a statement's answer. The server ends a statement before that and says so: past
-/// it, the server is frozen or gone, and what became of the statement is unknown.
-const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
 /// How long a connection may take to prove itself on its way back to the pool.
 const RETURN_WAIT: Duration = Duration::from_secs(3);
 
@@ -69,7 +65,7 @@ impl PgConnection {
     {
         let began = Instant::now();
         let live = self.live.as_mut().expect("taken when dropped, not before");
-        let answer = timeout(STATEMENT_WAIT, call(live)).await.unwrap_or_else(|_| {
+        let answer = timeout(self.pool.statement_wait(), call(live)).await.unwrap_or_else(|_| {
             Err(Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer to a statement")))
         });
         match &answer {

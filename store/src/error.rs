@@ -1,5 +1,7 @@
 //! How the database can fail, as far as callers tell the cases apart.
 
+use std::error::Error as _;
+
 use thiserror::Error;
 
 pub type StoreResult<T> = Result<T, StoreError>;
@@ -30,8 +32,50 @@ pub enum StoreError {
     /// Stored data cannot be read by this version.
     #[error("stored data cannot be read: {0}")]
     Unreadable(String),
-    #[error("a statement failed")]
-    Other(#[source] sqlx::Error),
+    /// What was to be written cannot be: a value is out of range, a text has a NUL. It is the
+    /// data's fault and will be the next time.
+    #[error("the data does not allow it")]
+    Data(#[source] sqlx::Error),
+    /// The installation is at fault and nobody's data: a damaged disk or index, a missing table,
+    /// column or right, a schema of another version, a code that is not known here.
+    #[error("the installation does not allow it ({code})")]
+    Installation {
+        code: String,
+        #[source]
+        source: sqlx::Error,
+    },
+}
+
+/// What a SQLSTATE says about who is at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// The moment's: it may be run again at once.
+    Race,
+    /// The database is away, or too busy.
+    Away,
+    /// The data's own.
+    Data,
+    Installation,
+}
+
+/// Data is at fault only where that is certain: whatever is not known is the installation's.
+fn fault(code: &str) -> Fault {
+    match code {
+        "40001" | "40P01" | "55P03" => Fault::Race,
+        // Stopping, starting, killed; time-outs of a statement, of an idle or long transaction and
+        // of an idle session; read-only, as a standby is.
+        "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25P03" | "25P04" | "25006" => {
+            Fault::Away
+        }
+        // A word that an enum does not have, and bytes that do not fit a type: two versions.
+        "22P02" | "22P03" => Fault::Installation,
+        code => match code.get(..2) {
+            // Out of connections, of memory, of disk; no connection.
+            Some("08" | "53") => Fault::Away,
+            Some("22") => Fault::Data,
+            _ => Fault::Installation,
+        },
+    }
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -44,26 +88,32 @@ impl From<sqlx::Error> for StoreError {
             | E::PoolClosed
             | E::WorkerCrashed
             | E::Protocol(_) => Self::Unavailable(error),
+            E::Encode(_) => Self::Data(error),
             E::Database(database) => {
                 let code = database.code().unwrap_or_default();
                 if let Some(constraint) = database.constraint() {
                     return Self::Constraint { constraint: constraint.to_owned(), source: error };
                 }
-                match code.as_ref() {
-                    "40001" | "40P01" | "55P03" => Self::Contended(error),
-                    // Starting, stopping, killed, out of connections, out of disk, read-only.
-                    "57P01" | "57P02" | "57P03" | "57014" | "25P03" | "25006" => {
-                        Self::Unavailable(error)
+                match fault(&code) {
+                    Fault::Race => Self::Contended(error),
+                    Fault::Away => Self::Unavailable(error),
+                    Fault::Data => Self::Data(error),
+                    Fault::Installation => {
+                        Self::Installation { code: code.into_owned(), source: error }
                     }
-                    code if code.starts_with("08") || code.starts_with("53") => {
-                        Self::Unavailable(error)
-                    }
-                    _ => Self::Other(error),
                 }
             }
-            _ => Self::Other(error),
+            _ => Self::Installation { code: "unreadable".into(), source: error },
         }
     }
+}
+
+/// Whether a connection on which this happened may have plans of a schema that is not any more, or
+/// is otherwise not to be trusted with another statement.
+pub(crate) fn spoils_connection(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.constraint().is_none()
+        && database.code().is_some_and(|code| fault(&code) == Fault::Installation)
 }
 
 impl StoreError {
@@ -74,15 +124,24 @@ impl StoreError {
         error.code().as_deref() == Some("40P01")
     }
 
-    /// Whether a statement does not fit the schema, or may not be run.
+    /// The error with its cause, for the log.
     #[must_use]
-    pub fn is_misfit(&self) -> bool {
-        let source = std::error::Error::source(self);
-        let error = source.and_then(|source| source.downcast_ref::<sqlx::Error>());
-        let code = error
-            .and_then(sqlx::Error::as_database_error)
-            .and_then(sqlx::error::DatabaseError::code);
-        code.is_some_and(|code| code.starts_with("42"))
+    pub fn told(&self) -> String {
+        match self.source() {
+            Some(cause) => format!("{self}: {cause}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// By what it is known that the installation must be mended, where it must; one of few words.
+    #[must_use]
+    pub fn installation_code(&self) -> Option<String> {
+        match self {
+            Self::Installation { code, .. } => Some(code.clone()),
+            Self::Unreadable(_) => Some("unreadable".into()),
+            Self::Constraint { constraint, .. } => Some(constraint.clone()),
+            _ => None,
+        }
     }
 
     /// Whether this very constraint said no.
@@ -98,4 +157,31 @@ where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
     text.parse().map_err(|error| StoreError::Unreadable(format!("`{text}`: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_certainly_the_datas_fault_is_called_so() {
+        for code in ["22001", "22003", "22021", "22P05", "22023"] {
+            assert_eq!(fault(code), Fault::Data, "{code}");
+        }
+        for code in [
+            "58030", "58P01", "XX000", "XX001", "XX002", "42P01", "42703", "42501", "42883",
+            "0A000", "42P18", "26000", "22P02", "22P03", "23502", "23000", "P0001", "25P02",
+            "99999", "", "é",
+        ] {
+            assert_eq!(fault(code), Fault::Installation, "{code}");
+        }
+        for code in
+            ["57014", "57P01", "57P03", "57P05", "25P03", "25P04", "25006", "08006", "53100"]
+        {
+            assert_eq!(fault(code), Fault::Away, "{code}");
+        }
+        for code in ["40001", "40P01", "55P03"] {
+            assert_eq!(fault(code), Fault::Race, "{code}");
+        }
+    }
 }

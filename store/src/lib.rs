@@ -25,9 +25,12 @@ pub mod line;
 pub mod admissions;
 pub mod revoked;
 pub mod audit;
+pub mod waiting;
+pub mod migrations;
 #[cfg(feature = "testing")]
 pub mod testing;
 
 pub use connection::{PgConnection, Transaction};
 pub use error::{StoreError, StoreResult};
-pub use pool::{MIGRATIONS, PgPool, connect, detached, migrate};
+pub use migrations::{MIGRATIONS, migrate};
+pub use pool::{PgPool, connect, connect_patiently, detached};

@@ -13,20 +13,23 @@ use contract::deadline::STATEMENT_MAX;
 use futures_util::{TryFutureExt as _, future::BoxFuture, stream::BoxStream};
 use platform::breaker::{Away, Breaker, Rules};
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, Either, Error, Execute, Executor,
-    Postgres, SqlStr,
-    migrate::Migrator,
+    AssertSqlSafe, Connection as _, Either, Error, Execute, Executor, Postgres, SqlStr,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::time::Instant;
 
-use crate::connection::{PgConnection, Transaction};
-
-/// Every change of the schema, embedded.
-pub static MIGRATIONS: Migrator = sqlx::migrate!();
+use crate::{
+    connection::{PgConnection, Transaction},
+    error::spoils_connection,
+};
 
 /// Longest wait for a connection: for a free one, for a new one, for a sign of life of an idle one.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
+/// Longest wait for a statement's answer. The server ends a statement before that and says so: past
+/// it, the server is frozen or gone, and what became of the statement is unknown.
+const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
+/// The same where the server does not end it.
+const PATIENT_WAIT: Duration = Duration::from_hours(24);
 /// PostgreSQL's code for a database that is there.
 const DUPLICATE_DATABASE: &str = "42P04";
 
@@ -40,6 +43,7 @@ const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait:
 pub struct PgPool {
     connections: sqlx::PgPool,
     breaker: Breaker,
+    statement_wait: Duration,
 }
 
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
@@ -49,14 +53,20 @@ pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pg
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE_WAIT)
         .connect_lazy_with(options(url, name)?);
-    Ok(PgPool { connections, breaker: Breaker::new(RULES) })
+    Ok(PgPool { connections, breaker: Breaker::new(RULES), statement_wait: STATEMENT_WAIT })
 }
 
-/// Applies the migrations that are missing; of several processes that try, one does it.
-pub async fn migrate(url: &str) -> anyhow::Result<()> {
-    let mut connection = options(url, "migrate")?.connect().await?;
-    MIGRATIONS.run(&mut connection).await?;
-    Ok(connection.close().await?)
+/// Opens a pool of one connection on which a statement may take as long as it takes: for what a
+/// person waits for. No service may use it.
+pub fn connect_patiently(url: &str, name: &str) -> anyhow::Result<PgPool> {
+    let for_as_long = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
+    // Counts over whole tables: one loop in a loop would take for ever, and no plan needs one.
+    let options = options(url, name)?.options(for_as_long).options([("enable_nestloop", "off")]);
+    let connections = PgPoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_WAIT)
+        .connect_lazy_with(options);
+    Ok(PgPool { connections, breaker: Breaker::new(RULES), statement_wait: PATIENT_WAIT })
 }
 
 fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
@@ -100,6 +110,11 @@ impl PgPool {
         self.connections.close().await;
     }
 
+    /// How long a statement's answer is waited for.
+    pub(crate) fn statement_wait(&self) -> Duration {
+        self.statement_wait
+    }
+
     /// Counts an answer of the database, whatever it said.
     pub(crate) fn answered(&self) {
         self.breaker.answered();
@@ -109,7 +124,12 @@ impl PgPool {
     pub(crate) fn observe(&self, began: Instant, error: &Error) -> bool {
         if matches!(error, Error::Database(_)) {
             self.breaker.answered();
-            return false;
+            let is_spoilt = spoils_connection(error);
+            if is_spoilt {
+                // A change of the schema spoils the plans of all of them.
+                self.close_idle();
+            }
+            return is_spoilt;
         }
         let is_silence = matches!(
             error,
@@ -117,11 +137,15 @@ impl PgPool {
         );
         if is_silence && self.breaker.failed(began) {
             // They lead to the same silence, and each would cost somebody a wait to find out.
-            while let Some(idle) = self.connections.try_acquire() {
-                drop(idle.detach());
-            }
+            self.close_idle();
         }
         is_silence
+    }
+
+    fn close_idle(&self) {
+        while let Some(idle) = self.connections.try_acquire() {
+            drop(idle.detach());
+        }
     }
 }
 

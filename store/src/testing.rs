@@ -55,7 +55,9 @@ impl Slot {
             master_key_text: setting("USHER_MASTER_KEY"),
             _lock: Arc::new(lock),
         };
-        crate::migrate(&slot.database_url).await.expect("the migrations fit an empty database");
+        crate::migrate(&slot.database_url, &|_| ())
+            .await
+            .expect("the migrations fit an empty database");
         let client = redis::Client::open(slot.redis_url.as_str()).expect("REDIS_URL is readable");
         let mut connection =
             client.get_multiplexed_async_connection().await.expect("redis answers");

@@ -10,3 +10,5 @@ mod records;
 mod model;
 mod life;
 mod rush;
+mod upgrade;
+mod size;

@@ -15,7 +15,7 @@ pub(crate) struct Stage {
     theatre: TheatreId,
     screen: ScreenId,
     accounts: Vec<AccountId>,
-    _slot: Slot,
+    slot: Slot,
 }
 
 /// A show of its own.
@@ -62,7 +62,11 @@ impl Stage {
             .await
             .unwrap();
         }
-        Self { pool, movie, theatre, screen, accounts, _slot: slot }
+        Self { pool, movie, theatre, screen, accounts, slot }
+    }
+
+    pub(crate) fn database_url(&self) -> String {
+        self.slot.database_url.clone()
     }
 
     pub(crate) async fn show(&self) -> Hall {

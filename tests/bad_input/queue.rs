@@ -56,7 +56,7 @@ async fn bad_messages_on_the_queue_are_answered_or_set_aside_and_their_neighbour
     witness.publish(b"", none()).await;
     witness.publish(json!({"v": 1}).to_string().as_bytes(), none()).await;
     witness.publish(nameless.to_string().as_bytes(), none()).await;
-    witness.publish(&forge.versioned(9, vec![foreign.clone()]), none()).await;
+    witness.publish(&forge.versioned(0, vec![foreign.clone()]), none()).await;
     witness.publish(&forge.envelope(endless.clone()), none()).await;
     assert!(!witness.try_publish(&vec![b'x'; 65 * 1024]).await, "the broker refuses 65 KiB");
     witness.publish(&vec![b'x'; 64 * 1024], none()).await;
@@ -67,7 +67,7 @@ async fn bad_messages_on_the_queue_are_answered_or_set_aside_and_their_neighbour
     witness.park(&forge.envelope(vec![tired.clone()])).await;
 
     for (what, request, status, reason) in [
-        ("an unknown version", &foreign, "REJECTED", Some("INTERNAL")),
+        ("a version that never was", &foreign, "REJECTED", Some("INTERNAL")),
         ("65 at once", &endless[0], "REJECTED", Some("INTERNAL")),
         ("a deadline that is past", &late, "REJECTED", Some("EXPIRED")),
         ("no such account", &ghost, "REJECTED", Some("INTERNAL")),
@@ -102,7 +102,7 @@ async fn a_booking_whose_id_does_not_prove_its_account_gets_no_seat_and_no_outco
     let invented = BookingRequested { booking_id: BookingId::new(), ..forge.any() };
     let neighbour = forge.any();
     let none = FieldTable::default;
-    witness.publish(&forge.versioned(9, vec![stolen.clone(), invented.clone()]), none()).await;
+    witness.publish(&forge.versioned(0, vec![stolen.clone(), invented.clone()]), none()).await;
     let mixed = vec![stolen.clone(), invented.clone(), neighbour.clone()];
     witness.publish(&forge.envelope(mixed.clone()), none()).await;
     witness.park(&forge.envelope(vec![BookingRequested { attempt: 4, ..stolen }])).await;

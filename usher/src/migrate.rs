@@ -17,17 +17,15 @@ impl Migrate {
     /// Migrates and says which version the schema has.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         run(&self.database_url).await?;
-        for migration in store::MIGRATIONS.iter() {
-            println!("  {:04} {}", migration.version, migration.description);
-        }
         println!("the schema is up to date");
         Ok(ExitCode::SUCCESS)
     }
 }
 
-/// Applies the migrations that are missing; of several processes that try, one does it.
+/// Applies the migrations that are missing while tickets are sold, and says what it does; of several
+/// processes that try, one does it.
 pub async fn run(database_url: &str) -> anyhow::Result<()> {
-    store::migrate(database_url).await.context(
+    store::migrate(database_url, &|line| println!("  {line}")).await.context(
         "the schema cannot be brought up to date: is PostgreSQL running, and DATABASE_URL right?",
     )
 }

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use contract::{ShowId, keys::Secret, place_ticket::PlaceKeys};
-use platform::Shutdown;
+use platform::{Shutdown, http::ApiError};
 use store::{
     PgPool,
     board::{Board, Sale},
@@ -52,6 +52,20 @@ impl Room {
     pub(crate) fn sale(&self, show: ShowId) -> Option<(Arc<Sale>, DateTime<Utc>)> {
         let board = self.board.borrow();
         board.sale(show).map(|sale| (sale, board.now()))
+    }
+
+    /// Whether the show is there in words of a newer version: its line is held, not over.
+    pub(crate) fn is_unreadable(&self, show: ShowId) -> bool {
+        self.board.borrow().is_unreadable(show)
+    }
+
+    /// Why there is no such sale.
+    pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
+        if self.is_unreadable(show) {
+            let why = "another node may know this show; try again";
+            return ApiError::unavailable("SHOW_NOT_READABLE", why, 1);
+        }
+        ApiError::not_found("SHOW_NOT_FOUND")
     }
 
     /// Postgres's clock.

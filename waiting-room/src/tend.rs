@@ -86,6 +86,7 @@ impl Rounds {
         let sale = room.sale(line.show);
         let gate = match &sale {
             Some((sale, _)) => room.gate(sale, line),
+            None if room.is_unreadable(line.show) => Gate::Held,
             None => Gate::Over,
         };
         line.set_gate(gate);

@@ -35,7 +35,7 @@ use super::{
     outcomes::Waiter,
 };
 use crate::{
-    errors::database,
+    errors::{database, not_on_board},
     idempotency::{IdempotencyKey, key_reused},
 };
 
@@ -126,7 +126,7 @@ pub(crate) async fn take_in(
     let key = key?.0.filter(|_| !without(Guarantee::Idempotency));
     let SignedIn(caller) = caller?;
     let board = desk.state.board.borrow().clone();
-    let sale = board.sale(asked.show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
     let nonce = || Uuid::from_bytes(keys::random()).to_string();
     let booking = desk.ids.derive(&Identity {
         account: caller.account,

@@ -15,7 +15,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
-    PgPool, StoreResult,
+    PgPool, StoreError, StoreResult,
     board::{Sale, TierOnSale, room_mode, sale_state},
     error::readable,
 };
@@ -57,16 +57,27 @@ pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Vec<Sale>> {
     )
     .fetch_all(pool)
     .await?;
-    read(pool, &ids).await
+    Ok(read(pool, &ids).await?.sales)
 }
 
 /// Finds a show.
 pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<Option<Sale>> {
-    Ok(read(executor, &[show.0]).await?.pop())
+    let Found { mut sales, mut unreadable } = read(executor, &[show.0]).await?;
+    match unreadable.pop() {
+        Some((_, why)) => Err(why),
+        None => Ok(sales.pop()),
+    }
+}
+
+/// Shows that were read, and those that this version cannot read: a word in one of them must not
+/// stand in the way of all others.
+pub(crate) struct Found {
+    pub(crate) sales: Vec<Sale>,
+    pub(crate) unreadable: Vec<(ShowId, StoreError)>,
 }
 
 /// Reads these shows, by start; those that are retired or have no tier are left out.
-pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Vec<Sale>> {
+pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Found> {
     let rows = sqlx::query_as!(
         Row,
         r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
@@ -89,13 +100,23 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
     .fetch_all(executor)
     .await?;
     let mut sales: Vec<Sale> = Vec::with_capacity(ids.len());
+    let mut unreadable: Vec<(ShowId, StoreError)> = Vec::new();
+    // The rows of a show come together.
     for row in rows {
-        match sales.last_mut() {
-            Some(sale) if sale.show.0 == row.show_id => sale.tiers.push(row.tier()?),
-            _ => sales.push(row.sale()?),
+        let show = ShowId(row.show_id);
+        if unreadable.last().is_some_and(|(other, _)| *other == show) {
+            continue;
+        }
+        let read = match sales.last_mut() {
+            Some(sale) if sale.show == show => row.tier().map(|tier| sale.tiers.push(tier)),
+            _ => row.sale().map(|sale| sales.push(sale)),
+        };
+        if let Err(why) = read {
+            sales.pop_if(|sale| sale.show == show);
+            unreadable.push((show, why));
         }
     }
-    Ok(sales)
+    Ok(Found { sales, unreadable })
 }
 
 /// A show as clients see it.

@@ -79,7 +79,7 @@ pub(crate) async fn join(
     if back.as_ref().is_some_and(|place| place.account != caller.account) {
         return Err(bad_ticket());
     }
-    let (sale, now) = room.sale(show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    let (sale, now) = room.sale(show).ok_or_else(|| room.no_sale(show))?;
     gate::joinable(&sale, now).map_err(refusal)?;
     room.limits.check(address, caller.account)?;
     if sale.room.mode == RoomMode::Off {

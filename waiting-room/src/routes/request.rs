@@ -115,7 +115,7 @@ pub(crate) fn sale_and_line(
     room: &Arc<Room>,
     show: ShowId,
 ) -> Result<(Arc<Sale>, Arc<Line>), ApiError> {
-    let (sale, _) = room.sale(show).ok_or_else(|| ApiError::not_found("SHOW_NOT_FOUND"))?;
+    let (sale, _) = room.sale(show).ok_or_else(|| room.no_sale(show))?;
     let line = room.line(&sale);
     Ok((sale, line))
 }

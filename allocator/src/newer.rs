@@ -1,0 +1,89 @@
+//! Requests in words of a newer version: not for this one to judge. They wait in the database, where
+//! every allocator looks for those that it knows by now and puts them back on their queue. Past its
+//! deadline no version may allocate a booking: then it ends EXPIRED, as it would with any.
+
+use std::time::Duration;
+
+use contract::{
+    booking::Reason,
+    deadline::BOOKING_DEADLINE,
+    message::{BadEnvelope, Envelope},
+    topology::REQUESTS,
+};
+use platform::clock;
+use store::{
+    StoreError, StoreResult,
+    waiting::{self, WAITING_MAX, Waiting},
+};
+use tracing::warn;
+
+use crate::{Office, poison};
+
+/// A rolling upgrade takes minutes.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looked at in one transaction; each may be published in it.
+const AT_ONCE: i64 = 16;
+
+/// Sets a message aside until somebody knows its words. An error where as many wait as may: the
+/// message stays where it is, and its partition with it.
+pub(crate) async fn set_aside(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+    what: &str,
+) -> StoreResult<()> {
+    let latest = clock::now() + BOOKING_DEADLINE;
+    let deadline = Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
+    if !waiting::set_aside(&office.pool, routing_key, body, what, deadline).await? {
+        let why = format!("{WAITING_MAX} messages of a newer version wait already");
+        return Err(StoreError::Unreadable(why));
+    }
+    warn!(routing_key, "a message waits for a newer version: the {what} is not known");
+    metrics::counter!("usher_set_aside_for_newer_total").increment(1);
+    Ok(())
+}
+
+/// Looks after what waits until the shutdown begins.
+pub(crate) async fn run(office: Office) {
+    while office.shutdown.sleep(LOOK_EVERY).await {
+        if let Err(error) = look(&office).await {
+            warn!("what waits for a newer version cannot be looked at: {}", error.told());
+        }
+    }
+}
+
+async fn look(office: &Office) -> StoreResult<()> {
+    let n = waiting::count(&office.pool).await?;
+    metrics::gauge!("usher_waiting_for_newer").set(f64::from(u32::try_from(n).unwrap_or(0)));
+    let mut after = 0;
+    while n > 0 && !office.shutdown.has_begun() {
+        let mut tx = office.pool.begin().await?;
+        let messages = waiting::locked(&mut tx, after, AT_ONCE).await?;
+        let Some(last) = messages.last() else { break };
+        after = last.id;
+        let mut gone = Vec::new();
+        for message in &messages {
+            if goes_on(office, message).await? {
+                gone.push(message.id);
+            }
+        }
+        waiting::forget(&mut tx, &gone).await?;
+        // What was published and is not forgotten comes twice, and is decided once.
+        tx.commit().await?;
+    }
+    Ok(())
+}
+
+/// Whether the message need not wait any more.
+async fn goes_on(
+    office: &Office,
+    Waiting { routing_key, body, is_late, .. }: &Waiting,
+) -> StoreResult<bool> {
+    if !matches!(Envelope::decode(body), Err(BadEnvelope::Newer(_))) {
+        return Ok(office.publisher.publish(REQUESTS, routing_key, body).await.is_ok());
+    }
+    if *is_late {
+        poison::refuse_made_out(office, routing_key, body, Reason::Expired).await?;
+    }
+    Ok(*is_late)
+}

@@ -1,0 +1,105 @@
+//! Partitions that wait for somebody to mend the installation. Their bookings stay in their queue:
+//! nothing that is wrong here is a booking's fault. It is told once in the log, for as long as it
+//! lasts in `usher_waiting_for_installation`, and by `/readyz`.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use contract::topology::Partition;
+use store::StoreError;
+use tracing::{error, info};
+
+/// Which partitions wait, and for what. Bounded by the partitions held.
+#[derive(Clone, Default)]
+pub(crate) struct Waiting(Arc<Mutex<HashMap<Partition, String>>>);
+
+/// Ends the waiting of a partition that is let go of.
+pub(crate) struct UntilDropped<'a> {
+    waiting: &'a Waiting,
+    partition: &'a Partition,
+}
+
+impl Drop for UntilDropped<'_> {
+    fn drop(&mut self) {
+        self.waiting.set(self.partition, None);
+    }
+}
+
+impl Waiting {
+    /// Whoever holds the partition waits at most as long as this is there.
+    pub(crate) fn until_dropped<'a>(&'a self, partition: &'a Partition) -> UntilDropped<'a> {
+        UntilDropped { waiting: self, partition }
+    }
+
+    /// The partition waits because of this.
+    pub(crate) fn begins(&self, partition: &Partition, why: &StoreError) {
+        let code = why.installation_code().unwrap_or_else(|| "data".into());
+        if self.set(partition, Some(code.clone())).as_ref() != Some(&code) {
+            error!(%partition, code, "bookings wait until the installation is mended: {}", why.told());
+        }
+    }
+
+    /// The partition goes on.
+    pub(crate) fn is_over(&self, partition: &Partition) {
+        if let Some(code) = self.set(partition, None) {
+            info!(%partition, code, "the installation is mended: bookings are decided again");
+        }
+    }
+
+    /// What is waited for, for `/readyz`.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut codes: Vec<&str> = waiting.values().map(String::as_str).collect();
+        let n_partitions = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        if codes.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{n_partitions} partitions wait until it is mended: {}", codes.join(", ")))
+    }
+
+    /// Returns what was waited for before.
+    fn set(&self, partition: &Partition, code: Option<String>) -> Option<String> {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = match code.clone() {
+            Some(code) => waiting.insert(partition.clone(), code),
+            None => waiting.remove(partition),
+        };
+        for code in [before.as_ref(), code.as_ref()].into_iter().flatten() {
+            let n = waiting.values().filter(|waits| *waits == code).count();
+            metrics::gauge!("usher_waiting_for_installation", "code" => code.clone())
+                .set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
+        }
+        before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_is_named_until_it_goes_on_or_is_let_go_of() {
+        let waiting = Waiting::default();
+        let partition =
+            |tier: &str| Partition { show: contract::ShowId::new(), tier: tier.parse().unwrap() };
+        let (one, other) = (partition("ONE"), partition("OTHER"));
+        let why = StoreError::Unreadable("state X".into());
+        assert_eq!(waiting.check(), Ok(()));
+        waiting.begins(&one, &why);
+        waiting.begins(&one, &why);
+        let held = waiting.until_dropped(&other);
+        waiting.begins(&other, &why);
+        assert_eq!(
+            waiting.check().unwrap_err(),
+            "2 partitions wait until it is mended: unreadable"
+        );
+        waiting.is_over(&one);
+        assert!(waiting.check().is_err());
+        drop(held);
+        assert_eq!(waiting.check(), Ok(()));
+    }
+}

@@ -1,0 +1,159 @@
+//! The schema, brought up to date while tickets are sold.
+//!
+//! Migrations run one after the other on a connection of their own, without the pool's time-outs:
+//! building an index takes as long as it takes. What needs a strong lock waits for it only a moment
+//! at a time, as everybody else waits behind it. Whoever migrates has the turn; others wait for it.
+
+mod online;
+mod turn;
+mod index;
+
+use std::{str::FromStr as _, time::Duration};
+
+use anyhow::{Context as _, bail};
+use sqlx::{
+    AssertSqlSafe, Connection as _, Executor as _, PgConnection,
+    migrate::{AppliedMigration, Migrate as _, Migration, Migrator},
+    postgres::PgConnectOptions,
+};
+use tokio::time::Instant;
+
+/// Every change of the schema, embedded.
+pub static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Longest wait for a strong lock; sales that need the table wait behind it as long.
+const LOCK_WAIT: Duration = Duration::from_millis(400);
+/// Between two tries those who waited have their turn.
+const BETWEEN_TRIES: Duration = Duration::from_millis(600);
+/// What waits this long for a lock or for its turn is given up, and nothing is half done.
+const PATIENCE: Duration = Duration::from_mins(30);
+/// How often it is told what is waited for.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+/// Applies the migrations that are missing; of several processes that try, one does it. Those of a
+/// newer version are left alone. `tell` hears what is done, and what is waited for.
+pub async fn migrate(url: &str, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
+    let options = options(url)?;
+    let mut connection = PgConnection::connect_with(&options).await?;
+    turn::take(&mut connection, tell).await?;
+    let mut watcher = PgConnection::connect_with(&options).await?;
+    connection.ensure_migrations_table(&MIGRATIONS.table_name).await?;
+    let applied = connection.list_applied_migrations(&MIGRATIONS.table_name).await?;
+    tell_newer(&applied, tell);
+    for migration in MIGRATIONS.iter() {
+        match applied.iter().find(|applied| applied.version == migration.version) {
+            Some(applied) if applied.checksum == migration.checksum => continue,
+            Some(_) => bail!("migration {} is not the one that was applied", migration.version),
+            None => {}
+        }
+        let name = format!("{:04} {}", migration.version, migration.description);
+        tell(&format!("{name}: begins"));
+        let began = Instant::now();
+        apply(&mut connection, &mut watcher, migration, tell)
+            .await
+            .with_context(|| format!("migration {name}"))?;
+        tell(&format!("{name}: done in {:.1} s", began.elapsed().as_secs_f64()));
+    }
+    // The turn ends with the connection.
+    watcher.close().await?;
+    Ok(connection.close().await?)
+}
+
+fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
+    let options = PgConnectOptions::from_str(url)
+        .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?;
+    Ok(options.application_name("migrate"))
+}
+
+fn tell_newer(applied: &[AppliedMigration], tell: &(dyn Fn(&str) + Sync)) {
+    let newer = applied.iter().filter(|applied| !MIGRATIONS.version_exists(applied.version));
+    let newer: Vec<String> = newer.map(|applied| applied.version.to_string()).collect();
+    if !newer.is_empty() {
+        let newer = newer.join(", ");
+        tell(&format!("the schema is newer than this program, and stays so: it has {newer}"));
+    }
+}
+
+async fn apply(
+    connection: &mut PgConnection,
+    watcher: &mut PgConnection,
+    migration: &Migration,
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<()> {
+    if let Some(steps) = online::steps(migration.version) {
+        for step in steps {
+            if index::is_concurrent(step) {
+                index::build(connection, watcher, step, tell).await?;
+            } else {
+                patiently(connection, watcher, Change::Statement(step), tell).await?;
+            }
+        }
+        connection.skip(&MIGRATIONS.table_name, migration).await?;
+        return Ok(());
+    }
+    if migration.no_tx {
+        index::build(connection, watcher, migration.sql.as_str(), tell).await?;
+        connection.skip(&MIGRATIONS.table_name, migration).await?;
+        return Ok(());
+    }
+    patiently(connection, watcher, Change::Migration(migration), tell).await
+}
+
+/// What may need a strong lock; all of it is done or none.
+#[derive(Clone, Copy)]
+enum Change<'m> {
+    Statement(&'m str),
+    Migration(&'m Migration),
+}
+
+/// Tries again and again for a moment each, until the locks are there.
+async fn patiently(
+    connection: &mut PgConnection,
+    watcher: &mut PgConnection,
+    change: Change<'_>,
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<()> {
+    set(connection, "lock_timeout", LOCK_WAIT).await?;
+    let (began, mut told) = (Instant::now(), None::<Instant>);
+    loop {
+        let done = match change {
+            Change::Statement(sql) => {
+                connection.execute(AssertSqlSafe(sql)).await.map(|_| ()).map_err(Into::into)
+            }
+            Change::Migration(migration) => {
+                connection.apply(&MIGRATIONS.table_name, migration).await.map(|_| ())
+            }
+        };
+        let Err(error) = done else { return Ok(()) };
+        let error = anyhow::Error::from(error);
+        if !is_lock_timeout(&error) {
+            return Err(error);
+        }
+        let holders = turn::oldest_transactions(watcher).await?;
+        if began.elapsed() > PATIENCE {
+            return Err(error.context(format!("no lock in {PATIENCE:?}; open: {holders}")));
+        }
+        if told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
+            tell(&format!("waits for transactions that use the table; open: {holders}"));
+            told = Some(Instant::now());
+        }
+        tokio::time::sleep(BETWEEN_TRIES).await;
+    }
+}
+
+fn is_lock_timeout(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref::<sqlx::Error>()).any(|cause| {
+        let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        code.as_deref() == Some(LOCK_NOT_AVAILABLE)
+    })
+}
+
+async fn set(connection: &mut PgConnection, name: &str, to: Duration) -> sqlx::Result<()> {
+    sqlx::query("select set_config($1, $2, false)")
+        .bind(name)
+        .bind(to.as_millis().to_string())
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,71 @@
+//! Requests in words of a newer version, until one comes that knows them.
+
+use chrono::{DateTime, Utc};
+
+use crate::{PgConnection, PgPool, StoreResult};
+
+/// Most messages that wait. What comes then stays in its queue, and its partition waits with it.
+pub const WAITING_MAX: i64 = 10_000;
+
+/// A message that waits.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    pub id: i64,
+    pub routing_key: String,
+    pub body: Vec<u8>,
+    /// Whether no version may allocate it any more.
+    pub is_late: bool,
+}
+
+/// Sets a message aside. `false` where as many wait as may.
+pub async fn set_aside(
+    pool: &PgPool,
+    routing_key: &str,
+    body: &[u8],
+    why: &str,
+    deadline: DateTime<Utc>,
+) -> StoreResult<bool> {
+    let inserted = sqlx::query!(
+        "insert into waiting_messages (routing_key, body, why, deadline)
+         select $1, $2, $3, $4
+         where not exists (select from waiting_messages order by waiting_id offset $5 limit 1)",
+        routing_key,
+        body,
+        why,
+        deadline,
+        WAITING_MAX - 1,
+    )
+    .execute(pool)
+    .await?;
+    Ok(inserted.rows_affected() == 1)
+}
+
+/// How many wait.
+pub async fn count(pool: &PgPool) -> StoreResult<i64> {
+    let n = sqlx::query_scalar!(r#"select count(*) as "n!" from waiting_messages"#);
+    Ok(n.fetch_one(pool).await?)
+}
+
+/// Locks some of those after this one, by age; others that look pass over them.
+pub async fn locked(tx: &mut PgConnection, after: i64, limit: i64) -> StoreResult<Vec<Waiting>> {
+    let rows = sqlx::query_as!(
+        Waiting,
+        r#"select waiting_id as id, routing_key, body,
+               deadline < clock_timestamp() as "is_late!"
+           from waiting_messages where waiting_id > $1
+           order by waiting_id limit $2 for update skip locked"#,
+        after,
+        limit
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows)
+}
+
+/// Forgets what has gone on.
+pub async fn forget(tx: &mut PgConnection, ids: &[i64]) -> StoreResult<()> {
+    sqlx::query!("delete from waiting_messages where waiting_id = any($1)", ids)
+        .execute(tx)
+        .await?;
+    Ok(())
+}
