@@ -6,6 +6,7 @@
 mod harness;
 mod witness;
 mod forge;
+mod tokens;
 mod journey;
 mod bookings;
 mod locks;
