@@ -7,6 +7,7 @@ mod harness;
 mod beside;
 mod witness;
 mod forge;
+mod tokens;
 mod journey;
 mod bookings;
 mod locks;

@@ -1,5 +1,7 @@
 //! Access tokens: who is calling. HS256, because only our own services read them.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
 use serde::{Deserialize, Serialize};
@@ -15,11 +17,24 @@ pub enum Role {
     Admin,
 }
 
-/// Who is calling, as far as a token proves it.
+/// Who may get a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub account: AccountId,
     pub role: Role,
+}
+
+/// What a token says: who is calling, and which of the account's generations of tokens it is of.
+/// Whether that generation is over, only a node that follows the revocations can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token {
+    pub account: AccountId,
+    pub role: Role,
+    /// Counts how often all tokens of the account were ended before this one was made.
+    pub generation: i64,
+    /// `None` for a token of before there were generations.
+    pub issued_at: Option<DateTime<Utc>>,
+    pub expires_at: DateTime<Utc>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -28,9 +43,18 @@ struct Claims {
     sub: AccountId,
     role: Role,
     exp: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iat: Option<i64>,
+    /// Missing in tokens of before there were generations: they are of the first.
+    #[serde(default)]
+    r#gen: i64,
 }
 
 const ISSUER: &str = "usher";
+/// No token lives longer, so a revocation that is older concerns no token any more.
+pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(24);
+/// What the clocks of two nodes may differ by.
+const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
 
 /// Signs and checks access tokens.
 #[derive(Clone)]
@@ -50,22 +74,33 @@ impl AccessKeys {
         }
     }
 
-    /// A token for this caller until `expires_at`.
+    /// The text of a token.
     #[must_use]
-    pub fn issue(&self, caller: Caller, expires_at: DateTime<Utc>) -> String {
+    pub fn sign(&self, token: &Token) -> String {
         let claims = Claims {
             iss: ISSUER.into(),
-            sub: caller.account,
-            role: caller.role,
-            exp: expires_at.timestamp(),
+            sub: token.account,
+            role: token.role,
+            exp: token.expires_at.timestamp(),
+            iat: token.issued_at.map(|at| at.timestamp()),
+            r#gen: token.generation,
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
             .expect("these claims are plain JSON")
     }
 
-    /// Who the token speaks for; `None` for a forged, foreign or expired one.
+    /// A token of the account's first generation until `expires_at`, for tests and load tests: an
+    /// account whose tokens were once ended refuses it.
     #[must_use]
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Caller> {
+    pub fn issue(&self, caller: Caller, expires_at: DateTime<Utc>) -> String {
+        let Caller { account, role } = caller;
+        self.sign(&Token { account, role, generation: 0, issued_at: None, expires_at })
+    }
+
+    /// What the token says; `None` for a forged, foreign or expired one, and for one that would
+    /// outlive the memory of revocations.
+    #[must_use]
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Token> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub"]);
@@ -73,14 +108,20 @@ impl AccessKeys {
         // Checked below, on the caller's clock.
         validation.validate_exp = false;
         let claims = decode::<Claims>(token, &self.check, &validation).ok()?.claims;
-        (claims.exp > now.timestamp()).then_some(Caller { account: claims.sub, role: claims.role })
+        let left = claims.exp.checked_sub(now.timestamp()).filter(|left| *left > 0)?;
+        let left_max = (TOKEN_LIFETIME_MAX + CLOCKS_APART_MAX).as_secs();
+        (left.unsigned_abs() <= left_max).then_some(Token {
+            account: claims.sub,
+            role: claims.role,
+            generation: claims.r#gen,
+            issued_at: claims.iat.and_then(|at| DateTime::from_timestamp(at, 0)),
+            expires_at: DateTime::from_timestamp(claims.exp, 0)?,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -92,13 +133,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_caller_is_read_back(account in id(AccountId), admin: bool, expires_at in second()) {
+        fn any_token_is_read_back(
+            account in id(AccountId),
+            admin: bool,
+            generation: i64,
+            expires_at in second(),
+        ) {
             let role = if admin { Role::Admin } else { Role::User };
-            let caller = Caller { account, role };
-            let token = keys().issue(caller, expires_at);
+            let issued_at = Some(expires_at - Duration::from_mins(15));
+            let token = Token { account, role, generation, issued_at, expires_at };
+            let text = keys().sign(&token);
             let before = expires_at - Duration::from_secs(1);
-            prop_assert_eq!(keys().verify(&token, before), Some(caller));
-            prop_assert_eq!(keys().verify(&token, expires_at), None);
+            prop_assert_eq!(keys().verify(&text, before), Some(token));
+            prop_assert_eq!(keys().verify(&text, expires_at), None);
         }
 
         #[test]
@@ -128,9 +175,33 @@ mod tests {
         let now = DateTime::UNIX_EPOCH;
         let caller = Caller { account: AccountId::new(), role: Role::User };
         let token = keys.issue(caller, now + Duration::from_mins(1));
-        assert_eq!(keys.verify(&token, now), Some(caller));
+        assert_eq!(keys.verify(&token, now).map(|token| token.account), Some(caller.account));
         assert_eq!(keys.verify(&token, now + Duration::from_mins(2)), None);
         assert_eq!(others.verify(&token, now), None);
         assert_eq!(keys.verify("eyJhbGciOiJub25lIn0.e30.", now), None);
+    }
+    #[test]
+    fn a_token_of_the_version_before_is_of_the_first_generation() {
+        #[derive(Serialize)]
+        struct Before {
+            iss: &'static str,
+            sub: AccountId,
+            role: Role,
+            exp: i64,
+        }
+        let account = AccountId::new();
+        let claims = Before { iss: ISSUER, sub: account, role: Role::Admin, exp: 86_400 };
+        let text = encode(&Header::new(Algorithm::HS256), &claims, &keys().sign).unwrap();
+        let read = keys().verify(&text, DateTime::UNIX_EPOCH).unwrap();
+        assert_eq!((read.account, read.generation, read.issued_at), (account, 0, None));
+    }
+
+    #[test]
+    fn a_token_that_would_outlive_the_memory_of_revocations_speaks_for_nobody() {
+        let caller = Caller { account: AccountId::new(), role: Role::User };
+        let now = DateTime::UNIX_EPOCH;
+        let token = |lives| keys().issue(caller, now + lives);
+        assert!(keys().verify(&token(TOKEN_LIFETIME_MAX), now).is_some());
+        assert!(keys().verify(&token(TOKEN_LIFETIME_MAX * 2), now).is_none());
     }
 }

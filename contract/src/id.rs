@@ -44,6 +44,8 @@ macro_rules! id {
 id! {
     /// A person who can sign in.
     AccountId,
+    /// A sign-in and all that follows from it, until it ends.
+    SessionId,
     /// A film.
     MovieId,
     /// A building with screens.

@@ -2,7 +2,7 @@
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
-    hmac, rand,
+    constant_time, digest, hmac, rand,
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use thiserror::Error;
@@ -85,6 +85,20 @@ impl Secret {
         }
         context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
+
+    /// Whether this is the [`Self::mac`] of the parts, in a time that does not depend on where it
+    /// differs.
+    #[must_use]
+    pub fn proves(&self, parts: &[&[u8]], mac: &[u8]) -> bool {
+        constant_time::verify_slices_are_equal(&self.mac(parts), mac).is_ok()
+    }
+}
+
+/// SHA-256, under which a secret may be kept that is random enough not to be guessed.
+#[must_use]
+pub fn digest(secret: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, secret);
+    digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
 }
 
 /// Random bytes from the operating system.

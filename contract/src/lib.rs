@@ -13,6 +13,7 @@ pub mod topology;
 pub mod deadline;
 pub mod keys;
 pub mod access;
+pub mod refresh;
 pub mod pass;
 pub mod place_ticket;
 pub mod booking_id;
@@ -21,8 +22,8 @@ pub mod api;
 mod arbitrary;
 
 pub use id::{
-    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, ShowId, TheatreId,
-    TicketId,
+    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, SessionId, ShowId,
+    TheatreId, TicketId,
 };
 pub use money::Money;
 pub use seat::{SeatLabel, TierCode};

@@ -8,17 +8,21 @@ use axum::{
 };
 use contract::{
     AccountId,
-    access::Caller,
+    access::Token,
     api::{
         accounts::{Login, ProfileChange, SignedIn, Signup, User},
         problem::Problem,
     },
+    refresh::Turn,
 };
 use platform::{
     clock,
     http::{self, ApiError, ApiResult, Body},
 };
-use store::accounts::{self, EMAIL_KEY, NewAccount};
+use store::{
+    accounts::{self, EMAIL_KEY, NewAccount},
+    sessions::{self, Session},
+};
 use utoipa::OpenApi;
 
 use crate::{check, errors::database, limits, state::State};
@@ -56,19 +60,19 @@ async fn sign_up(
 ) -> ApiResult<(StatusCode, Json<SignedIn>)> {
     check::line("/name", &signup.name, NAME_CHARS_MAX)?;
     let email = check::email("/email", &signup.email)?;
-    check::within("/password", signup.password.chars().count(), 8..=128)
-        .map_err(|_| ApiError::invalid("/password", "is not 8 to 128 characters long"))?;
+    check::password("/password", &signup.password)?;
     check::phone("/phone", signup.phone.as_deref())?;
     let hash = state.passwords.hash(signup.password).await?;
     let new = NewAccount { id: AccountId::new(), name: signup.name, email, phone: signup.phone };
-    let user = accounts::create(&state.pool, new, &hash).await.map_err(|error| {
+    let made = sessions::sign_up(&state.pool, new, &hash, state.session);
+    let session = made.await.map_err(|error| {
         if error.is_constraint(EMAIL_KEY) {
             return ApiError::conflict("EMAIL_TAKEN", "there is an account with this address");
         }
         database(error)
     })?;
     metrics::counter!("usher_accounts_created_total").increment(1);
-    Ok((StatusCode::CREATED, Json(signed_in(&state, user))))
+    Ok((StatusCode::CREATED, Json(signed_in(&state, session))))
 }
 
 /// Sign in
@@ -83,10 +87,13 @@ async fn log_in(state: State, Body(login): Body<Login>) -> ApiResult<Json<Signed
         Ok(email) => accounts::by_email(&state.pool, &email).await.map_err(database)?,
         Err(_) => None,
     };
-    let (user, hash) = known.map(|known| (known.user, known.password_hash)).unzip();
+    let hash = known.as_ref().map(|known| known.password_hash.clone());
     let matches = state.passwords.matches(login.password, hash).await?;
-    match user {
-        Some(user) if matches => Ok(Json(signed_in(&state, user))),
+    match known {
+        Some(known) if matches => {
+            let session = sessions::begin(&state.pool, known, state.session);
+            Ok(Json(signed_in(&state, session.await.map_err(database)?)))
+        }
         _ => {
             metrics::counter!("usher_logins_refused_total").increment(1);
             Err(ApiError::new(
@@ -130,8 +137,23 @@ async fn change_profile(
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
-fn signed_in(state: &State, user: User) -> SignedIn {
-    let expires_at = clock::now() + state.access_token;
-    let caller = Caller { account: user.user_id, role: user.role };
-    SignedIn { access_token: state.access.issue(caller, expires_at), user, expires_at }
+/// The tokens of a session, and whose it is.
+pub(crate) fn signed_in(state: &State, session: Session) -> SignedIn {
+    let (user, now) = (session.account.user, clock::now());
+    let expires_at = (now + state.access_token).min(session.expires_at);
+    let token = Token {
+        account: user.user_id,
+        role: user.role,
+        generation: session.account.generation,
+        issued_at: Some(now),
+        expires_at,
+    };
+    let turn = Turn { session: session.id, number: session.turn };
+    SignedIn {
+        user,
+        access_token: state.access.sign(&token),
+        expires_at,
+        refresh_token: state.refresh.sign(turn),
+        refresh_expires_at: session.expires_at,
+    }
 }

@@ -13,7 +13,7 @@ use axum::{
     routing::{patch, post, put},
 };
 use contract::{AccountId, api::BASE};
-use platform::http::{ADMIN_BODY_BYTES_MAX, ApiError, Body, SignedIn};
+use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, Body};
 use utoipa::OpenApi;
 
 use crate::state::State;
@@ -63,9 +63,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let caller = SignedIn::from_request_parts(parts, state).await?;
-        caller.must_be_admin()?;
-        Ok(Self(caller.0.account))
+        let AdminCaller(caller) = AdminCaller::from_request_parts(parts, state).await?;
+        Ok(Self(caller.account))
     }
 }
 

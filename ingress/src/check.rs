@@ -31,6 +31,12 @@ fn shorter(pointer: &str, text: &str, chars_max: usize) -> ApiResult<()> {
     Ok(())
 }
 
+/// A password to be.
+pub(crate) fn password(pointer: &str, text: &str) -> ApiResult<()> {
+    within(pointer, text.chars().count(), 8..=128)
+        .map_err(|_| ApiError::invalid(pointer, "is not 8 to 128 characters long"))
+}
+
 /// A number within bounds.
 pub(crate) fn within<T>(pointer: &str, value: T, bounds: RangeInclusive<T>) -> ApiResult<()>
 where

@@ -3,6 +3,7 @@
 
 mod state;
 mod accounts;
+mod sessions;
 mod passwords;
 mod catalogue;
 mod admin;
@@ -51,9 +52,14 @@ pub struct Config {
 /// How people sign in.
 #[derive(Args, Clone, Debug)]
 pub struct SignIn {
-    /// Seconds for which an access token is good.
-    #[arg(long, env = "USHER_ACCESS_TOKEN_SECONDS", default_value_t = 86_400)]
+    /// Seconds for which an access token is good; then it is refreshed.
+    #[arg(long, env = "USHER_ACCESS_TOKEN_SECONDS", default_value_t = 900,
+          value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub access_token_seconds: u32,
+    /// Days after which somebody signs in again, however often the session was refreshed.
+    #[arg(long, env = "USHER_SESSION_DAYS", default_value_t = 30,
+          value_parser = clap::value_parser!(u32).range(1..=365))]
+    pub session_days: u32,
     /// Passwords hashed at the same time; each takes 19 MiB and one core for some 30 ms.
     #[arg(long, env = "USHER_PASSWORD_HASHES_MAX", default_value_t = 2)]
     pub password_hashes_max: usize,
@@ -77,6 +83,7 @@ pub async fn start_with(
         bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
     let api = Router::new()
         .merge(accounts::router(&state))
+        .merge(sessions::router(&state))
         .merge(catalogue::router(&state))
         .merge(admin::router());
     let router = Router::new()
@@ -85,7 +92,7 @@ pub async fn start_with(
         .with_state(state.clone())
         .nest(BASE, bookings::router(desk))
         .merge(docs::router(document)?);
-    let door = Door::new(&config.backends.master_key, &config.http);
+    let door = Door::new(state.access.clone(), &config.http);
     let (board, cache) = (state.board.clone(), state.cache.clone());
     Ok(Service::new(with_door(router, door))
         .needs("postgres", move || {

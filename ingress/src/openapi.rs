@@ -12,7 +12,7 @@ use utoipa::{
     },
 };
 
-use crate::{accounts, admin, bookings, catalogue};
+use crate::{accounts, admin, bookings, catalogue, sessions};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -41,6 +41,7 @@ impl Modify for Bearer {
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut api = accounts::Docs::openapi();
+    api.merge(sessions::Docs::openapi());
     api.merge(catalogue::Docs::openapi());
     api.merge(admin::Docs::openapi());
     let mut document = Root::openapi().nest(BASE, api);

@@ -3,12 +3,15 @@
 use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
-use contract::{ShowId, access::AccessKeys, api::catalogue::Show, keys::MasterKey, pass::PassKeys};
-use platform::{Shutdown, cache::Cache, http::ApiResult};
+use contract::{
+    ShowId, api::catalogue::Show, keys::MasterKey, pass::PassKeys, refresh::RefreshKeys,
+};
+use platform::{Shutdown, access::Access, cache::Cache, http::ApiResult};
 use store::{
     PgPool,
     board::{self, Board, Sale},
     catalogue::shows,
+    revocations,
     revoked::Revoked,
 };
 use tokio::sync::watch;
@@ -45,7 +48,9 @@ pub(crate) struct Shared {
     pub(crate) board: watch::Receiver<Arc<Board>>,
     pub(crate) pass_keys: watch::Receiver<PassKeys>,
     pub(crate) revoked: Revoked,
-    pub(crate) access: AccessKeys,
+    pub(crate) access: Access,
+    pub(crate) refresh: RefreshKeys,
+    pub(crate) session: Duration,
     pub(crate) access_token: Duration,
     pub(crate) passwords: Passwords,
     pub(crate) limits: Limits,
@@ -65,6 +70,7 @@ impl State {
         store::keys::ensure(&pool, &backends.master_key).await?;
         let pass_keys = watch_keys(pool.clone(), backends.master_key.clone(), shutdown).await?;
         forget_old_answers(pool.clone(), shutdown);
+        let revocations = revocations::follow(pool.clone(), shutdown).await?;
         Ok(Self(Arc::new(Shared {
             board: board::watch(pool.clone(), shutdown).await?,
             pass_keys,
@@ -73,7 +79,9 @@ impl State {
             pool,
             read_pool,
             cache: Cache::new(&backends.redis_url)?,
-            access: AccessKeys::new(&backends.master_key),
+            access: Access::new(&backends.master_key, revocations),
+            refresh: RefreshKeys::new(&backends.master_key),
+            session: Duration::from_hours(24) * config.sign_in.session_days,
             access_token: Duration::from_secs(config.sign_in.access_token_seconds.into()),
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
             limits: Limits::start(&config.limits, shutdown),
@@ -162,6 +170,13 @@ fn forget_old_answers(pool: PgPool, shutdown: &Shutdown) {
         while stop.sleep(FORGET_EVERY).await {
             if let Err(error) = store::idempotency::forget_old(&pool, FORGET_MAX).await {
                 warn!("old answers cannot be forgotten: {:#}", anyhow::Error::from(error));
+            }
+            let over = async {
+                revocations::forget_old(&pool, FORGET_MAX).await?;
+                store::sessions::forget_old(&pool, FORGET_MAX).await
+            };
+            if let Err(error) = over.await {
+                warn!("old sessions cannot be forgotten: {:#}", anyhow::Error::from(error));
             }
         }
     });

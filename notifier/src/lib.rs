@@ -14,6 +14,7 @@ use clap::Args;
 use contract::{api::BASE, booking_id::BookingIds};
 use platform::{
     Service, Shutdown,
+    access::Access,
     broker::Broker,
     config::{Backends, Http},
     http::{Door, with_door},
@@ -44,7 +45,6 @@ struct Ears {
 }
 
 /// Starts the notifier; its ear for events belongs to the shutdown.
-#[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let backends = &config.backends;
     let pool =
@@ -62,7 +62,8 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .route("/bookings/{id}/live", get(live::of_booking))
         .route("/live", get(live::of_account))
         .with_state(ears);
-    let door = Door::new(&backends.master_key, &config.http);
+    let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
+    let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
     Ok(Service::new(with_door(Router::new().nest(BASE, api), door))
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))

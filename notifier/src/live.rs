@@ -6,16 +6,13 @@ use axum::{
     response::Response,
 };
 use contract::{
-    AccountId, BookingId,
-    access::Caller,
+    BookingId,
+    access::Token,
     api::{bookings::BookingFrame, line::BEARER_PROTOCOL},
 };
-use platform::{
-    clock,
-    http::{
-        ApiError, ApiResult, Door, PathId, SignedIn,
-        socket::{Asked, accept},
-    },
+use platform::http::{
+    ApiError, ApiResult, Door, PathId, SignedIn,
+    socket::{Asked, accept},
 };
 
 use crate::{Ears, socket};
@@ -43,11 +40,11 @@ pub(crate) async fn of_booking(
     asked: Asked,
 ) -> ApiResult<Response> {
     let PathId(id) = id?;
-    let account = who(&door, caller, &headers)?;
-    if !ears.ids.belongs_to(id, account) {
+    let caller = who(&door, caller, &headers)?;
+    if !ears.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
     }
-    open(ears, account, Some(id), &door, &headers, asked)
+    open(ears, caller, Some(id), &door, &headers, asked)
 }
 
 /// WebSocket: every change of the caller's bookings.
@@ -63,33 +60,26 @@ pub(crate) async fn of_account(
     headers: HeaderMap,
     asked: Asked,
 ) -> ApiResult<Response> {
-    let account = who(&door, caller, &headers)?;
-    open(ears, account, None, &door, &headers, asked)
+    let caller = who(&door, caller, &headers)?;
+    open(ears, caller, None, &door, &headers, asked)
 }
 
 /// The caller by header, or by the subprotocol of a client that can set no header.
-fn who(
-    door: &Door,
-    caller: Result<SignedIn, ApiError>,
-    headers: &HeaderMap,
-) -> ApiResult<AccountId> {
+fn who(door: &Door, caller: Result<SignedIn, ApiError>, headers: &HeaderMap) -> ApiResult<Token> {
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let token = offered
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .find_map(|protocol| protocol.trim().strip_prefix(BEARER_PROTOCOL));
-    let caller = match token {
-        Some(token) => {
-            door.access.verify(token, clock::now()).ok_or_else(ApiError::unauthenticated)
-        }
+    match token {
+        Some(token) => door.access.verify(token),
         None => caller.map(|SignedIn(caller)| caller),
-    };
-    caller.map(|Caller { account, .. }| account)
+    }
 }
 
 fn open(
     ears: Ears,
-    account: AccountId,
+    caller: Token,
     only: Option<BookingId>,
     door: &Door,
     headers: &HeaderMap,
@@ -98,6 +88,7 @@ fn open(
     let instead = "this is a WebSocket: open it as one";
     let (upgrade, connection) = asked.allowed(headers, door, instead)?;
     let shutdown = ears.shutdown.clone();
-    let serve = move |socket| socket::tell(socket, ears, account, only);
+    let standing = door.access.stand(caller);
+    let serve = move |socket| socket::tell(socket, ears, standing, caller.account, only);
     Ok(accept(upgrade, connection, shutdown, serve))
 }

@@ -8,7 +8,10 @@ use contract::{
         line::close,
     },
 };
-use platform::http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX};
+use platform::{
+    access::Standing,
+    http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX},
+};
 use serde_json::to_string;
 use store::bookings;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -23,10 +26,11 @@ type End = Option<(u16, &'static str)>;
 pub(crate) async fn tell(
     mut socket: WebSocket,
     ears: Ears,
+    standing: Standing,
     account: AccountId,
     only: Option<BookingId>,
 ) {
-    if let Some((code, reason)) = converse(&mut socket, &ears, account, only).await {
+    if let Some((code, reason)) = converse(&mut socket, &ears, &standing, account, only).await {
         debug!(code, reason, "a live socket is closed");
         metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
         socket::end(socket, code, reason).await;
@@ -36,6 +40,7 @@ pub(crate) async fn tell(
 async fn converse(
     socket: &mut WebSocket,
     ears: &Ears,
+    standing: &Standing,
     account: AccountId,
     only: Option<BookingId>,
 ) -> End {
@@ -54,6 +59,7 @@ async fn converse(
     loop {
         let told = tokio::select! {
             () = ears.shutdown.begun() => return Some((close::DRAIN, "this node is stopping; connect again")),
+            why = standing.ended() => return Some((close::POLICY, why)),
             () = ear.replaced.cancelled() => return Some((close::REPLACED, "a newer socket took its place")),
             changed = ear.changed.recv() => match changed {
                 None => return Some((close::TOO_SLOW, "frames were not read in time; connect again")),

@@ -7,6 +7,7 @@ pub mod shutdown;
 pub mod service;
 pub mod clock;
 pub mod http;
+pub mod access;
 pub mod breaker;
 pub mod broker;
 pub mod cache;

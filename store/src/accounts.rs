@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contract::{AccountId, access::Role, api::accounts::User};
 use uuid::Uuid;
 
-use crate::{PgPool, StoreError, StoreResult};
+use crate::{PgConnection, PgPool, StoreError, StoreResult};
 
 /// The constraint that a second account of one address breaks.
 pub const EMAIL_KEY: &str = "accounts_email_key";
@@ -25,24 +25,52 @@ pub struct NewAccount {
 pub struct Credentials {
     pub user: User,
     pub password_hash: String,
+    /// How often all tokens of the account were ended; a new one is of this generation.
+    pub generation: i64,
 }
 
 /// Makes an account with the role `user`. Breaks [`EMAIL_KEY`] where the address is taken.
-pub async fn create(pool: &PgPool, new: NewAccount, password_hash: &str) -> StoreResult<User> {
-    let created_at = sqlx::query_scalar!(
-        "insert into accounts (account_id, name, email, phone, password_hash)
-         values ($1, $2, $3, $4, $5)
-         returning created_at",
+pub(crate) async fn create_in(
+    tx: &mut PgConnection,
+    new: NewAccount,
+    password_hash: &str,
+) -> StoreResult<Credentials> {
+    insert(tx, new, password_hash, Role::User).await
+}
+
+/// Makes an account with the role `admin`. Breaks [`EMAIL_KEY`] where the address is taken: whoever
+/// has it is not promoted.
+pub async fn create_admin(
+    pool: &PgPool,
+    new: NewAccount,
+    password_hash: &str,
+) -> StoreResult<User> {
+    let mut connection = pool.acquire().await?;
+    Ok(insert(&mut connection, new, password_hash, Role::Admin).await?.user)
+}
+
+async fn insert(
+    connection: &mut PgConnection,
+    new: NewAccount,
+    password_hash: &str,
+    role: Role,
+) -> StoreResult<Credentials> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"insert into accounts (account_id, name, email, phone, password_hash, role)
+           values ($1, $2, $3, $4, $5, $6::text::account_role)
+           returning account_id, name, email, phone, role::text as "role!", created_at,
+               password_hash, token_generation"#,
         new.id.0,
         new.name,
         new.email,
         new.phone,
         password_hash,
+        word(role),
     )
-    .fetch_one(pool)
+    .fetch_one(connection)
     .await?;
-    let NewAccount { id, name, email, phone } = new;
-    Ok(User { user_id: id, name, email, phone, role: Role::User, created_at })
+    row.try_into()
 }
 
 /// Makes many accounts that nobody can sign in to with a password: those of a load test, which
@@ -70,7 +98,8 @@ pub async fn create_many(pool: &PgPool, new: &[NewAccount]) -> StoreResult<u64> 
 pub async fn by_email(pool: &PgPool, email: &str) -> StoreResult<Option<Credentials>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash
+        r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash,
+               token_generation
            from accounts where lower(email) = $1"#,
         email
     )
@@ -81,15 +110,28 @@ pub async fn by_email(pool: &PgPool, email: &str) -> StoreResult<Option<Credenti
 
 /// Finds an account.
 pub async fn by_id(pool: &PgPool, account: AccountId) -> StoreResult<Option<User>> {
+    Ok(credentials(pool, account).await?.map(|found| found.user))
+}
+
+/// Finds an account with what proves its password.
+pub async fn credentials(pool: &PgPool, account: AccountId) -> StoreResult<Option<Credentials>> {
+    credentials_in(&mut pool.acquire().await?, account).await
+}
+
+pub(crate) async fn credentials_in(
+    connection: &mut PgConnection,
+    account: AccountId,
+) -> StoreResult<Option<Credentials>> {
     let row = sqlx::query_as!(
         Row,
-        r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash
+        r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash,
+               token_generation
            from accounts where account_id = $1"#,
         account.0
     )
-    .fetch_optional(pool)
+    .fetch_optional(connection)
     .await?;
-    Ok(row.map(Credentials::try_from).transpose()?.map(|found| found.user))
+    row.map(Credentials::try_from).transpose()
 }
 
 /// Changes name and phone number; `None` where there is no such account.
@@ -103,7 +145,7 @@ pub async fn change_profile(
         Row,
         r#"update accounts set name = $2, phone = $3 where account_id = $1
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash"#,
+               password_hash, token_generation"#,
         account.0,
         name,
         phone,
@@ -113,20 +155,128 @@ pub async fn change_profile(
     Ok(row.map(Credentials::try_from).transpose()?.map(|found| found.user))
 }
 
-/// Gives an account a role; tokens issued from then on carry it. Returns whether it exists.
+/// Gives an account a role; where it had another one, its sessions and tokens end. Returns whether
+/// it exists.
 pub async fn set_role(pool: &PgPool, account: AccountId, role: Role) -> StoreResult<bool> {
-    let word = match role {
-        Role::User => "user",
-        Role::Admin => "admin",
-    };
     let changed = sqlx::query!(
         "update accounts set role = $2::text::account_role where account_id = $1",
         account.0,
-        word
+        word(role),
     )
     .execute(pool)
     .await?;
     Ok(changed.rows_affected() == 1)
+}
+
+/// Ends every session and token of an account. Returns whether it exists.
+pub async fn end_tokens(pool: &PgPool, account: AccountId) -> StoreResult<bool> {
+    let changed = sqlx::query!(
+        "update accounts set token_generation = token_generation + 1 where account_id = $1",
+        account.0,
+    )
+    .execute(pool)
+    .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// Makes an account's password [`NO_PASSWORD`]: until another is set by a link, nobody can sign in.
+pub async fn void_password(pool: &PgPool, account: AccountId) -> StoreResult<bool> {
+    let changed = sqlx::query!(
+        "update accounts set password_hash = $2 where account_id = $1",
+        account.0,
+        NO_PASSWORD,
+    )
+    .execute(pool)
+    .await?;
+    Ok(changed.rows_affected() == 1)
+}
+
+/// Changes the password, if these are the credentials still; its sessions and tokens end.
+pub(crate) async fn change_password_in(
+    tx: &mut PgConnection,
+    account: &Credentials,
+    password_hash: &str,
+) -> StoreResult<Option<Credentials>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"update accounts set password_hash = $3
+           where account_id = $1 and password_hash = $2
+           returning account_id, name, email, phone, role::text as "role!", created_at,
+               password_hash, token_generation"#,
+        account.user.user_id.0,
+        account.password_hash,
+        password_hash,
+    )
+    .fetch_optional(tx)
+    .await?;
+    row.map(Credentials::try_from).transpose()
+}
+
+/// Sets the password of an account, whatever it was; its sessions and tokens end.
+pub(crate) async fn set_password_in(
+    tx: &mut PgConnection,
+    account: AccountId,
+    password_hash: &str,
+) -> StoreResult<()> {
+    sqlx::query!(
+        "update accounts set password_hash = $2 where account_id = $1",
+        account.0,
+        password_hash,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// An admin, as their colleagues see them.
+pub struct Admin {
+    pub user: User,
+    /// Sessions that are not over.
+    pub sessions: i64,
+    /// When one of them was last begun or refreshed.
+    pub seen_at: Option<DateTime<Utc>>,
+    pub has_password: bool,
+}
+
+/// Every admin, the oldest first; at most a thousand.
+pub async fn admins(pool: &PgPool) -> StoreResult<Vec<Admin>> {
+    let rows = sqlx::query!(
+        r#"select accounts.account_id, name, email, phone, created_at,
+               password_hash <> $1 as "has_password!",
+               count(session_id) as "sessions!", max(turned_at) as "seen_at?: DateTime<Utc>"
+           from accounts left join sessions
+               on sessions.account_id = accounts.account_id and expires_at > clock_timestamp()
+           where role = 'admin'
+           group by accounts.account_id
+           order by created_at
+           limit 1000"#,
+        NO_PASSWORD,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Admin {
+            user: User {
+                user_id: AccountId(row.account_id),
+                name: row.name,
+                email: row.email,
+                phone: row.phone,
+                role: Role::Admin,
+                created_at: row.created_at,
+            },
+            sessions: row.sessions,
+            seen_at: row.seen_at,
+            has_password: row.has_password,
+        })
+        .collect())
+}
+
+fn word(role: Role) -> &'static str {
+    match role {
+        Role::User => "user",
+        Role::Admin => "admin",
+    }
 }
 
 struct Row {
@@ -137,6 +287,7 @@ struct Row {
     role: String,
     created_at: DateTime<Utc>,
     password_hash: String,
+    token_generation: i64,
 }
 
 impl TryFrom<Row> for Credentials {
@@ -156,6 +307,6 @@ impl TryFrom<Row> for Credentials {
             role,
             created_at: row.created_at,
         };
-        Ok(Self { user, password_hash: row.password_hash })
+        Ok(Self { user, password_hash: row.password_hash, generation: row.token_generation })
     }
 }

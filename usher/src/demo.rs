@@ -136,6 +136,7 @@ impl Demo {
             metrics: admin_address(own.listen),
             show: catalogue.walk_in,
             token,
+            admin_email: &admin.email,
             admin_password: &admin.password,
         });
         Ok((code, invitation))

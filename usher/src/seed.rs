@@ -16,7 +16,7 @@ use contract::keys::MasterKey;
 use loadtest::Client;
 
 pub use accounts::tokens;
-pub use admin::{Admin, EMAIL as ADMIN_EMAIL};
+pub use admin::Admin;
 pub(crate) use catalogue::upcoming;
 pub use catalogue::{Catalogue, catalogue};
 
@@ -65,7 +65,7 @@ impl Seed {
         let admin = Admin::ensure(&pool, &master, &Client::new(&self.url)?).await?;
         let made = catalogue(&admin.client, self.seats).await?;
         println!("{made}");
-        println!("admin: {ADMIN_EMAIL}  password: {}", admin.password);
+        println!("admin: {}  password: {}", admin.email, admin.password);
         println!("walk-in show, on sale without a line: {}", made.walk_in);
         Ok(ExitCode::SUCCESS)
     }

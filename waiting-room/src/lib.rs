@@ -41,6 +41,7 @@ use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 use contract::place_ticket::PlaceKeys;
 use platform::{
     Service, Shutdown,
+    access::Access,
     cache::Cache,
     http::{Door, with_door},
 };
@@ -90,7 +91,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("line follower", follow::follow(Arc::clone(&room)));
     shutdown.spawn_vital("line finder", find_lines(Arc::clone(&room)));
     let board = room.board.clone();
-    let router = with_door(routes::router(room), Door::new(master, &config.http));
+    let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
+    let door = Door::new(Access::new(master, revocations), &config.http);
+    let router = with_door(routes::router(room), door);
     Ok(Service::new(router)
         .needs("postgres", move || {
             let age = board.borrow().age();

@@ -4,6 +4,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use contract::api::line::{LineFrame, PlaceState, close};
+use platform::access::Standing;
 use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
@@ -38,6 +39,8 @@ pub(crate) struct Watch {
     gate: watch::Receiver<Gate>,
     gate_told: Gate,
     admitted: Option<Admission>,
+    /// The token that it was opened with, where it was one.
+    standing: Option<Standing>,
     /// What is to be said before anything else; at most a handful.
     pending: VecDeque<Next>,
     next_at: Instant,
@@ -45,7 +48,12 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Watches a place that was found. The first frames follow at once.
-    pub(crate) fn start(room: Arc<Room>, line: Arc<Line>, found: Found) -> Self {
+    pub(crate) fn start(
+        room: Arc<Room>,
+        line: Arc<Line>,
+        found: Found,
+        standing: Option<Standing>,
+    ) -> Self {
         let open_socket = room.sockets.enter(found.place.account);
         let (spot, signal) = match found.life {
             Life::Waiting(spot) => (spot, Signal::Waiting),
@@ -64,6 +72,7 @@ impl Watch {
             gate,
             gate_told,
             admitted: None,
+            standing,
             pending: VecDeque::new(),
             next_at: Instant::now(),
         };
@@ -97,6 +106,9 @@ impl Watch {
                 }
                 () = self.open_socket.replaced.cancelled() => {
                     return Some(Next::End(close::REPLACED, "the account opened a newer socket"));
+                }
+                why = ended(self.standing.as_ref()) => {
+                    return Some(Next::End(close::POLICY, why));
                 }
                 changed = self.signal.changed() => {
                     if changed.is_err() {
@@ -232,6 +244,14 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.line.unwatch(self.spot.place.ticket);
+    }
+}
+
+/// Resolves, with the reason, when the token ends; never, where there is none.
+async fn ended(standing: Option<&Standing>) -> &'static str {
+    match standing {
+        Some(standing) => standing.ended().await,
+        None => std::future::pending().await,
     }
 }
 

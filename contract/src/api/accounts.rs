@@ -49,11 +49,40 @@ pub struct ProfileChange {
     pub phone: Option<String>,
 }
 
-/// The answer to sign-up and login.
+/// The answer to sign-up, login, refresh and a change of the password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedIn {
     pub user: User,
     pub access_token: String,
     pub expires_at: DateTime<Utc>,
+    /// Good for one `POST /auth/refresh`, which gives the next one.
+    pub refresh_token: String,
+    /// When the session ends, however often it is refreshed.
+    pub refresh_expires_at: DateTime<Utc>,
+}
+
+/// Names the session, and proves it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Refresh {
+    pub refresh_token: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PasswordChange {
+    /// The present one.
+    pub password: String,
+    #[schema(min_length = 8, max_length = 128)]
+    pub new_password: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PasswordReset {
+    /// As `usher admin create --link` or `usher admin link` printed it; good once.
+    pub token: String,
+    #[schema(min_length = 8, max_length = 128)]
+    pub password: String,
 }

@@ -5,6 +5,7 @@
 mod running;
 mod readiness;
 mod accounts;
+mod sessions;
 mod catalogue;
 mod sale;
 mod bad_input;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId,
-    access::{AccessKeys, Caller, Role},
+    access::{AccessKeys, Role, Token},
 };
 use ingress::Config;
 use platform::{Shutdown, clock, http, service::bind};
@@ -100,8 +100,14 @@ impl Ingress {
         };
         store::accounts::create_many(&self.pool, &[new]).await.unwrap();
         assert!(store::accounts::set_role(&self.pool, id, role).await.unwrap());
-        let expires_at = clock::now() + std::time::Duration::from_mins(10);
-        self.access.issue(Caller { account: id, role }, expires_at)
+        let known = store::accounts::credentials(&self.pool, id).await.unwrap().unwrap();
+        self.access.sign(&Token {
+            account: id,
+            role,
+            generation: known.generation,
+            issued_at: Some(clock::now()),
+            expires_at: clock::now() + std::time::Duration::from_mins(10),
+        })
     }
 
     /// A call under the base path, or at the root where the path says so.

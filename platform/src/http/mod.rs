@@ -7,7 +7,8 @@ mod origin;
 pub mod socket;
 
 pub use extract::{
-    ADMIN_BODY_BYTES_MAX, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId, SignedIn,
+    ADMIN_BODY_BYTES_MAX, AdminCaller, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId,
+    SignedIn,
 };
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
@@ -15,12 +16,12 @@ pub use serve::{Connection, serve, serve_admin};
 
 use std::net::IpAddr;
 
-use contract::access::AccessKeys;
+use crate::access::Access;
 
 /// What the extractors need; put it into the router as an extension with [`with_door`].
 #[derive(Clone)]
 pub struct Door {
-    pub access: AccessKeys,
+    pub access: Access,
     pub trusted_proxies: std::sync::Arc<[IpAddr]>,
     pub allowed_origins: std::sync::Arc<[String]>,
 }
@@ -28,9 +29,9 @@ pub struct Door {
 impl Door {
     /// The door of a service with these settings.
     #[must_use]
-    pub fn new(master: &contract::keys::MasterKey, http: &crate::config::Http) -> Self {
+    pub fn new(access: Access, http: &crate::config::Http) -> Self {
         Self {
-            access: AccessKeys::new(master),
+            access,
             trusted_proxies: http.trusted_proxies.clone().into(),
             allowed_origins: http.allowed_origins.clone().into(),
         }

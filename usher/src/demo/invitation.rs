@@ -4,8 +4,6 @@ use std::net::SocketAddr;
 
 use contract::ShowId;
 
-use crate::seed::ADMIN_EMAIL;
-
 /// What a reader needs to try it.
 pub(super) struct Invitation<'a> {
     pub(super) origin: &'a str,
@@ -14,17 +12,18 @@ pub(super) struct Invitation<'a> {
     pub(super) show: ShowId,
     /// Of an account without orders for this show.
     pub(super) token: &'a str,
+    pub(super) admin_email: &'a str,
     pub(super) admin_password: &'a str,
 }
 
 /// Lines to paste into a shell.
 pub(super) fn text(invitation: &Invitation<'_>) -> String {
-    let Invitation { origin, metrics, show, token, admin_password } = invitation;
+    let Invitation { origin, metrics, show, token, admin_email, admin_password } = invitation;
     format!(
         r#"Usher stays up at {origin} until Ctrl-C.
   API to read   {origin}/docs
   metrics       http://{metrics}/metrics
-  admin         {ADMIN_EMAIL}  password {admin_password}
+  admin         {admin_email}  password {admin_password}
 
 Try it:
   API={origin}/api/v1

@@ -10,20 +10,27 @@ use contract::{
 use loadtest::Client;
 use store::PgPool;
 
-/// Who it is.
-pub const EMAIL: &str = "admin@usher.example";
-
 /// The admin, signed in.
 pub struct Admin {
     pub client: Client,
+    pub email: String,
     pub password: String,
 }
 
 impl Admin {
-    /// Signs the admin in; makes the account where it is missing.
+    /// The address of the seeded admin. Nobody without the master key can guess it and register it
+    /// first, and it is the same each time.
+    #[must_use]
+    pub fn address(master: &MasterKey) -> String {
+        let secret = master.derive("seeded-admin-address");
+        let name = BASE64_URL_SAFE_NO_PAD.encode(&secret.as_bytes()[..12]);
+        format!("box-office-{}@usher.example", name.to_ascii_lowercase().replace('_', "x"))
+    }
+
+    /// Signs the admin in; makes the account where it is missing. Nobody is made an admin who has
+    /// not proved the password before.
     ///
-    /// The password is derived from the master key: nobody without the key can guess it, and it
-    /// can be printed again.
+    /// The password is derived from the master key, too, and can be printed again.
     pub async fn ensure(
         pool: &PgPool,
         master: &MasterKey,
@@ -31,22 +38,28 @@ impl Admin {
     ) -> anyhow::Result<Self> {
         let secret = master.derive("seeded-admin-password");
         let password = BASE64_URL_SAFE_NO_PAD.encode(&secret.as_bytes()[..12]);
-        let user = if let Some(account) = store::accounts::by_email(pool, EMAIL).await? {
-            account.user
-        } else {
+        let email = Self::address(master);
+        if store::accounts::by_email(pool, &email).await?.is_none() {
             let signup = Signup {
                 name: "Box Office".into(),
-                email: EMAIL.into(),
+                email: email.clone(),
                 password: password.clone(),
                 phone: None,
             };
-            client.sign_up(&signup).await.context("the admin cannot sign up")?.user
-        };
-        store::accounts::set_role(pool, user.user_id, Role::Admin).await?;
-        let login = Login { email: EMAIL.into(), password: password.clone() };
-        let signed_in = client.log_in(&login).await.with_context(|| {
-            format!("{EMAIL} cannot sign in: was it made with another master key?")
+            client.sign_up(&signup).await.context("the admin cannot sign up")?;
+        }
+        let login = Login { email: email.clone(), password: password.clone() };
+        let proved = client.log_in(&login).await;
+        let mut signed_in = proved.with_context(|| {
+            format!(
+                "{email} cannot sign in: the account is somebody else's, or of another master key"
+            )
         })?;
-        Ok(Self { client: client.signed_in(&signed_in.access_token), password })
+        if signed_in.user.role != Role::Admin {
+            store::accounts::set_role(pool, signed_in.user.user_id, Role::Admin).await?;
+            // The role is in the token, and those of before have just ended.
+            signed_in = client.log_in(&login).await.context("the admin cannot sign in")?;
+        }
+        Ok(Self { client: client.signed_in(&signed_in.access_token), email, password })
     }
 }

@@ -10,12 +10,9 @@ use contract::{
         problem::Problem,
     },
 };
-use platform::{
-    clock,
-    http::{
-        ApiError, ApiResult, Door, OptionalCaller, Params,
-        socket::{Asked, accept},
-    },
+use platform::http::{
+    ApiError, ApiResult, Door, OptionalCaller, Params,
+    socket::{Asked, accept},
 };
 
 use super::{
@@ -62,18 +59,18 @@ pub(crate) async fn live(
         Some(ticket) => Some(ticket),
         None => header_ticket(&headers)?,
     };
-    let account = match offered(BEARER_PROTOCOL) {
-        Some(token) => {
-            let caller = door.access.verify(&token, clock::now());
-            Some(caller.ok_or_else(ApiError::unauthenticated)?.account)
-        }
+    let token = match offered(BEARER_PROTOCOL) {
+        Some(token) => Some(door.access.verify(&token)?),
         None if ticket.is_some() => None,
-        None => caller?.0.map(|caller| caller.account),
+        None => caller?.0,
     };
+    let account = token.map(|token| token.account);
     let proof = proof(&room, path.show, ticket.as_deref(), account)?;
     let (sale, line) = sale_and_line(&room, path.show)?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();
-    let serve = move |socket| socket::serve(socket, Watch::start(room, line, found));
+    // Whoever proves the place by its ticket needs no account, and none ends it.
+    let standing = token.filter(|_| ticket.is_none()).map(|token| door.access.stand(token));
+    let serve = move |socket| socket::serve(socket, Watch::start(room, line, found, standing));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

@@ -10,7 +10,6 @@ use axum::{
 };
 use contract::{
     AccountId, ShowId, TicketId,
-    access::Role,
     api::{
         BASE,
         catalogue::RoomMode,
@@ -20,7 +19,7 @@ use contract::{
     place_ticket::Place,
 };
 use platform::http::{
-    ApiError, ApiResult, ClientAddr, Connection, OptionalCaller, Params, PathId, SignedIn,
+    ApiError, ApiResult, ClientAddr, Connection, Door, OptionalCaller, Params, PathId, SignedIn,
     socket::may_stay,
 };
 use store::board::Sale;
@@ -122,6 +121,7 @@ pub(crate) async fn show(
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
     OptionalCaller(caller): OptionalCaller,
+    Extension(door): Extension<Door>,
     Extension(connection): Extension<Connection>,
 ) -> ApiResult<Response> {
     if accepts_events(&headers) {
@@ -131,7 +131,10 @@ pub(crate) async fn show(
     let (sale, line) = sale_and_line(&room, path.show)?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     if accepts_events(&headers) {
-        let watch = Watch::start(Arc::clone(&room), line, found);
+        // Whoever proves the place by its ticket needs no account, and none ends it.
+        let by_account = matches!(proof, Proof::Account(_));
+        let standing = caller.filter(|_| by_account).map(|token| door.access.stand(token));
+        let watch = Watch::start(Arc::clone(&room), line, found, standing);
         return Ok(events::stream(&room.shutdown, watch));
     }
     Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))
@@ -157,9 +160,11 @@ pub(crate) async fn leave(
     path: PlacePath,
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
+    Extension(door): Extension<Door>,
     OptionalCaller(caller): OptionalCaller,
 ) -> ApiResult<StatusCode> {
-    if caller.is_some_and(|caller| caller.role == Role::Admin) {
+    let is_admin = caller.map(|caller| door.access.is_admin(&caller)).transpose()?;
+    if is_admin == Some(true) {
         let (_, line) = sale_and_line(&room, path.show)?;
         places::leave(&room, &line, path.ticket, true).await?;
         return Ok(StatusCode::NO_CONTENT);

@@ -1,0 +1,147 @@
+//! What becomes of a session: refreshed, ended, ended everywhere, and its password changed.
+
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    middleware,
+    routing::{post, put},
+};
+use contract::api::{
+    accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
+    problem::Problem,
+};
+use platform::http::{self, ApiError, ApiResult, Body};
+use store::{
+    accounts, password_links,
+    sessions::{self, Refreshed},
+};
+use utoipa::OpenApi;
+
+use crate::{accounts::signed_in, check, errors::database, limits, state::State};
+
+/// A link's token has so many characters.
+const LINK_CHARS: usize = 43;
+
+#[derive(OpenApi)]
+#[openapi(paths(refresh, log_out, log_out_everywhere, change_password, reset_password))]
+pub(crate) struct Docs;
+
+pub(crate) fn router(state: &State) -> Router<State> {
+    Router::new()
+        .route("/auth/refresh", post(refresh))
+        .route("/auth/logout", post(log_out))
+        .route("/auth/logout-everywhere", post(log_out_everywhere))
+        .route("/auth/password", put(change_password))
+        .route("/auth/password-reset", post(reset_password))
+        .layer(middleware::from_fn_with_state(state.clone(), limits::auth))
+}
+
+/// Go on with a session: a new access token, and the next refresh token
+///
+/// A refresh token is good once, and for ten seconds more in case that the answer was lost. Later
+/// than that somebody else has used it: the session ends.
+#[utoipa::path(post, path = "/auth/refresh", tag = "accounts", request_body = Refresh, responses(
+    (status = 200, body = SignedIn),
+    (status = 401, body = Problem, description = "SESSION_ENDED"),
+    (status = 429, body = Problem, description = "RATE_LIMITED"),
+))]
+async fn refresh(state: State, Body(asked): Body<Refresh>) -> ApiResult<Json<SignedIn>> {
+    let turn = state.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
+    match sessions::refresh(&state.pool, turn).await.map_err(database)? {
+        Refreshed::Next(session) => Ok(Json(signed_in(&state, *session))),
+        Refreshed::Over => Err(ended()),
+        Refreshed::Reused => {
+            metrics::counter!("usher_sessions_reused_total").increment(1);
+            Err(ended())
+        }
+    }
+}
+
+/// End a session
+///
+/// Its refresh token is good no more; its access token is until it expires.
+#[utoipa::path(post, path = "/auth/logout", tag = "accounts", request_body = Refresh, responses(
+    (status = 204, description = "it has ended, now or before"),
+    (status = 401, body = Problem, description = "SESSION_ENDED"),
+    (status = 429, body = Problem, description = "RATE_LIMITED"),
+))]
+async fn log_out(state: State, Body(asked): Body<Refresh>) -> ApiResult<StatusCode> {
+    let turn = state.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
+    sessions::end(&state.pool, turn.session).await.map_err(database)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// End every session and token of the caller, within two seconds on every node
+#[utoipa::path(post, path = "/auth/logout-everywhere", tag = "accounts",
+    security(("bearer" = [])), responses(
+        (status = 204),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED"),
+    )
+)]
+async fn log_out_everywhere(state: State, caller: http::SignedIn) -> ApiResult<StatusCode> {
+    accounts::end_tokens(&state.pool, caller.0.account).await.map_err(database)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Change the password: every other session and token ends, and a new session begins
+#[utoipa::path(put, path = "/auth/password", tag = "accounts", security(("bearer" = [])),
+    request_body = PasswordChange, responses(
+        (status = 200, body = SignedIn),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 401, body = Problem, description = "UNAUTHENTICATED, BAD_CREDENTIALS"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
+    )
+)]
+async fn change_password(
+    state: State,
+    caller: Result<http::SignedIn, ApiError>,
+    Body(change): Body<PasswordChange>,
+) -> ApiResult<Json<SignedIn>> {
+    check::password("/newPassword", &change.new_password)?;
+    let account = caller?.0.account;
+    let known = accounts::credentials(&state.pool, account).await.map_err(database)?;
+    let known = known.ok_or_else(ApiError::unauthenticated)?;
+    let present = Some(known.password_hash.clone());
+    if !state.passwords.matches(change.password, present).await? {
+        return Err(wrong_password());
+    }
+    let hash = state.passwords.hash(change.new_password).await?;
+    let changed = sessions::change_password(&state.pool, &known, &hash, state.session);
+    let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;
+    Ok(Json(signed_in(&state, session)))
+}
+
+/// Set a password with a one-time link that an operator made
+#[utoipa::path(post, path = "/auth/password-reset", tag = "accounts",
+    request_body = PasswordReset, responses(
+        (status = 204, description = "it is set; every session and token of the account has ended"),
+        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
+        (status = 401, body = Problem, description = "RESET_TOKEN_INVALID"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
+    )
+)]
+async fn reset_password(state: State, Body(reset): Body<PasswordReset>) -> ApiResult<StatusCode> {
+    check::password("/password", &reset.password)?;
+    let (pool, token) = (&state.pool, &reset.token);
+    if token.len() != LINK_CHARS || !password_links::is_good(pool, token).await.map_err(database)? {
+        return Err(bad_link());
+    }
+    let hash = state.passwords.hash(reset.password).await?;
+    let account = password_links::redeem(pool, token, &hash).await.map_err(database)?;
+    account.map(|_| StatusCode::NO_CONTENT).ok_or_else(bad_link)
+}
+
+fn ended() -> ApiError {
+    let detail = "this session has ended; sign in again";
+    ApiError::new(StatusCode::UNAUTHORIZED, "SESSION_ENDED", detail)
+}
+
+fn wrong_password() -> ApiError {
+    let detail = "this is not the account's present password";
+    ApiError::new(StatusCode::UNAUTHORIZED, "BAD_CREDENTIALS", detail)
+}
+
+fn bad_link() -> ApiError {
+    let detail = "this link was used, is over, or never was; ask for another";
+    ApiError::new(StatusCode::UNAUTHORIZED, "RESET_TOKEN_INVALID", detail)
+}

@@ -1,0 +1,127 @@
+//! Following the accounts whose tokens were ended, so that every node refuses those tokens within
+//! a second though it checks them offline.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contract::AccountId;
+use platform::{
+    Shutdown,
+    access::{Revocation, Revocations},
+};
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::{PgPool, StoreResult};
+
+/// What ends is known everywhere after this and two short queries.
+const REFRESH: Duration = Duration::from_millis(500);
+/// Read at once.
+const PAGE: i64 = 1_000;
+
+/// Reads what was ended lately, and then again and again until the shutdown begins.
+///
+/// While the database cannot be read, tokens stay good until they expire, and nobody administrates
+/// ([`platform::access::BLIND_MAX`]).
+pub async fn follow(pool: PgPool, shutdown: &Shutdown) -> StoreResult<Revocations> {
+    let revocations = Revocations::default();
+    let mut from = read(&pool, &revocations, Transaction(0)).await?;
+    let (known, stop) = (revocations.clone(), shutdown.clone());
+    shutdown.spawn_vital("revocations", async move {
+        let mut is_blind = false;
+        while stop.sleep(REFRESH).await {
+            match read(&pool, &known, from).await {
+                Ok(next) => {
+                    from = next;
+                    is_blind = false;
+                }
+                Err(error) => {
+                    metrics::counter!("usher_revocations_read_failed_total").increment(1);
+                    if !std::mem::replace(&mut is_blind, true) {
+                        warn!("revocations cannot be read: {:#}", anyhow::Error::from(error));
+                    }
+                }
+            }
+        }
+    });
+    Ok(revocations)
+}
+
+/// Forgets what no token is left of, at most so many rows; returns how many went.
+pub async fn forget_old(pool: &PgPool, rows_max: i64) -> StoreResult<u64> {
+    let gone = sqlx::query!(
+        "delete from revocations where (xact, number) in (
+             select xact, number from revocations
+             where revoked_at < clock_timestamp() - interval '25 hours'
+             limit $1)",
+        rows_max,
+    )
+    .execute(pool)
+    .await?;
+    Ok(gone.rows_affected())
+}
+
+/// A transaction's number, as PostgreSQL counts them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Transaction(i64);
+
+/// Reads everything that was committed by transactions from this one on; returns from which one to
+/// read the next time: the oldest that was still open, so that a late commit is not missed.
+async fn read(pool: &PgPool, known: &Revocations, from: Transaction) -> StoreResult<Transaction> {
+    let began = Instant::now();
+    let open = sqlx::query!(
+        r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "xact!",
+               clock_timestamp() as "now!""#
+    )
+    .fetch_one(pool)
+    .await?;
+    let next = Transaction(open.xact);
+    // A database that was put back counts from where it was: all of it is news.
+    let mut after = (from.min(next), 0);
+    loop {
+        let rows = page(pool, after).await?;
+        let is_last = i64::try_from(rows.len()) != Ok(PAGE);
+        if let Some(last) = rows.last() {
+            after = last.at;
+        }
+        let revocations: Vec<Revocation> = rows.into_iter().map(|row| row.revocation).collect();
+        known.add(&revocations);
+        if is_last {
+            known.is_read(began, open.now);
+            return Ok(next);
+        }
+    }
+}
+
+struct Row {
+    at: (Transaction, i64),
+    revocation: Revocation,
+}
+
+async fn page(pool: &PgPool, after: (Transaction, i64)) -> StoreResult<Vec<Row>> {
+    let (Transaction(xact), number) = after;
+    let rows = sqlx::query!(
+        r#"select xact::text::bigint as "xact!", number, account_id, valid_from,
+               revoked_at as "revoked_at: DateTime<Utc>"
+           from revocations
+           where (xact, number) > ($1::bigint::text::xid8, $2)
+           order by xact, number
+           limit $3"#,
+        xact,
+        number,
+        PAGE,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| Row {
+            at: (Transaction(row.xact), row.number),
+            revocation: Revocation {
+                account: AccountId(row.account_id),
+                valid_from: row.valid_from,
+                revoked_at: row.revoked_at,
+            },
+        })
+        .collect())
+}
