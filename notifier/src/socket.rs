@@ -10,7 +10,7 @@ use contract::{
 };
 use platform::http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX};
 use serde_json::to_string;
-use store::bookings;
+use store::bookings::{self, Fate};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
@@ -101,11 +101,8 @@ impl Teller<'_> {
         let booking = match bookings::seen(&self.ears.pool, booking).await {
             Ok(Some(seen)) if seen.owner == self.account => seen.booking,
             Ok(Some(_)) => return Ok(()),
-            Ok(None) => Booking::queued(booking),
-            Err(_) => {
-                let why = "the database does not answer; connect again";
-                return Err(Some((close::TRY_LATER, why)));
-            }
+            Ok(None) => undecided(self.ears, self.account, booking).await?,
+            Err(_) => return Err(away()),
         };
         let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
         if self.last.as_ref() == Some(&text) {
@@ -123,6 +120,24 @@ impl Teller<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// A booking that has no outcome, as its owner sees it.
+async fn undecided(ears: &Ears, account: AccountId, booking: BookingId) -> Result<Booking, End> {
+    let Ears { pool, cache, ids, .. } = ears;
+    let accepted_at = ids.accepted_at(booking, account);
+    match bookings::fate(pool, cache, booking, account, accepted_at).await {
+        Ok(Fate::Queued) => return Ok(Booking::queued(booking)),
+        Ok(Fate::Expired) => {}
+        Err(_) => return Err(away()),
+    }
+    // It may have been decided a moment ago.
+    let seen = bookings::seen(pool, booking).await.map_err(|_| away())?;
+    Ok(seen.map_or(Booking::expired(booking), |seen| seen.booking))
+}
+
+fn away() -> End {
+    Some((close::TRY_LATER, "the database does not answer; connect again"))
 }
 
 async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
