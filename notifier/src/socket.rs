@@ -102,7 +102,7 @@ impl Teller<'_> {
             Ok(Some(seen)) if seen.owner == self.account => seen.booking,
             Ok(Some(_)) => return Ok(()),
             Ok(None) => undecided(self.ears, self.account, booking).await?,
-            Err(_) => return Err(away()),
+            Err(_) => return Err(AWAY),
         };
         let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
         if self.last.as_ref() == Some(&text) {
@@ -129,16 +129,15 @@ async fn undecided(ears: &Ears, account: AccountId, booking: BookingId) -> Resul
     match bookings::fate(pool, cache, booking, account, accepted_at).await {
         Ok(Fate::Queued) => return Ok(Booking::queued(booking)),
         Ok(Fate::Expired) => {}
-        Err(_) => return Err(away()),
+        Err(_) => return Err(AWAY),
     }
     // It may have been decided a moment ago.
-    let seen = bookings::seen(pool, booking).await.map_err(|_| away())?;
+    let seen = bookings::seen(pool, booking).await.map_err(|_| AWAY)?;
     Ok(seen.map_or(Booking::expired(booking), |seen| seen.booking))
 }
 
-fn away() -> End {
-    Some((close::TRY_LATER, "the database does not answer; connect again"))
-}
+/// How a socket ends when its booking cannot be read.
+const AWAY: End = Some((close::TRY_LATER, "the database does not answer; connect again"));
 
 async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
     match timeout(SEND_WAIT, socket.send(message)).await {
