@@ -24,3 +24,4 @@ mod line_load;
 mod alone;
 mod outages;
 mod under_fire;
+mod unseen;

@@ -1,15 +1,20 @@
 //! Booking ids that prove what they are.
 //!
-//! The first half is a keyed hash of what was asked, so that a repeated request has the same id
-//! on any node without shared state. The second half is a keyed hash of the first and the
-//! account, so that ingress can tell the owner QUEUED, and anybody else 404, while no row exists.
+//! With a key, the first half is a keyed hash of what was asked, so that a repeated request has the
+//! same id on any node without shared state, today and next year. Without one nothing is ever
+//! repeated, and the first half says when the request was accepted. The second half is a keyed hash
+//! of the first and the account, so that ingress can tell the owner QUEUED, and anybody else 404,
+//! while no row exists.
 
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use chrono::{DateTime, Utc};
 use uuid::{Builder, Uuid};
 
 use crate::{
     AccountId, BookingId, ShowId, TierCode,
     booking::{Kind, Wish},
-    keys::{MasterKey, Secret},
+    keys::{MasterKey, Secret, random},
 };
 
 /// What makes two requests the same request.
@@ -20,7 +25,7 @@ pub struct Asked<'a> {
     pub kind: Kind,
     /// Seats sorted.
     pub wish: &'a Wish,
-    /// The client's Idempotency-Key, or a fresh random one.
+    /// The client's Idempotency-Key.
     pub key: &'a str,
 }
 
@@ -33,6 +38,9 @@ pub fn is_key(bytes: &[u8]) -> bool {
     (1..=KEY_LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
+/// The moment that ids count their seconds from: 2026 begins. They last for 136 years.
+const COUNTED_FROM: i64 = 1_767_225_600;
+
 /// Makes and recognises booking ids.
 #[derive(Clone)]
 pub struct BookingIds(Secret);
@@ -44,22 +52,67 @@ impl BookingIds {
         Self(master.derive("booking-id"))
     }
 
-    /// The id of a request.
+    /// A new id for a request without a key, accepted at this moment of Postgres's clock: a second
+    /// (32 bits), a number that this process does not use twice in it (16), and a hash of both
+    /// and the account (12) by which it is known from the id of a keyed request.
+    #[must_use]
+    pub fn fresh(&self, account: AccountId, accepted_at: DateTime<Utc>) -> BookingId {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        static FIRST: std::sync::LazyLock<u16> =
+            std::sync::LazyLock::new(|| u16::from_be_bytes(random()));
+        let second = accepted_at.timestamp().saturating_sub(COUNTED_FROM);
+        let second = u32::try_from(second.max(0)).unwrap_or(u32::MAX);
+        let number = FIRST.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut bytes = [0; 16];
+        bytes[..4].copy_from_slice(&second.to_be_bytes());
+        bytes[4..6].copy_from_slice(&number.to_be_bytes());
+        self.stamp(&mut bytes, account);
+        self.prove(bytes, account)
+    }
+
+    /// When the request was accepted, where its id tells: it had no key. The id is this account's.
+    #[must_use]
+    pub fn accepted_at(&self, id: BookingId, account: AccountId) -> Option<DateTime<Utc>> {
+        let mut stamped = *id.0.as_bytes();
+        self.stamp(&mut stamped, account);
+        if fixed(stamped) != id.0 {
+            return None;
+        }
+        let [a, b, c, d, ..] = stamped;
+        let second = i64::from(u32::from_be_bytes([a, b, c, d]));
+        DateTime::from_timestamp(COUNTED_FROM + second, 0)
+    }
+
+    /// The id of a request with a key.
     #[must_use]
     pub fn derive(&self, asked: &Asked<'_>) -> BookingId {
         let wish = serde_json::to_vec(asked.wish).expect("a wish is plain JSON");
-        let content = self.0.mac(&[
-            b"content",
-            asked.account.0.as_bytes(),
-            asked.show.0.as_bytes(),
-            asked.tier.as_str().as_bytes(),
-            asked.kind.as_str().as_bytes(),
-            &wish,
-            asked.key.as_bytes(),
-        ]);
-        let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&content[..8]);
-        self.prove(bytes, asked.account)
+        let mut turn: Vec<u8> = b"content".to_vec();
+        loop {
+            let content = self.0.mac(&[
+                &turn,
+                asked.account.0.as_bytes(),
+                asked.show.0.as_bytes(),
+                asked.tier.as_str().as_bytes(),
+                asked.kind.as_str().as_bytes(),
+                &wish,
+                asked.key.as_bytes(),
+            ]);
+            let mut bytes = [0; 16];
+            bytes[..8].copy_from_slice(&content[..8]);
+            let id = self.prove(bytes, asked.account);
+            if self.accepted_at(id, asked.account).is_none() {
+                return id;
+            }
+            // One in 4,096 looks like a moment: it is hashed in another way.
+            turn.push(b'+');
+        }
+    }
+
+    /// Sets the last twelve free bits of the first half to a hash of those before them.
+    fn stamp(&self, bytes: &mut [u8; 16], account: AccountId) {
+        let mark = self.0.mac(&[b"at", &bytes[..6], account.0.as_bytes()]);
+        bytes[6..8].copy_from_slice(&mark[..2]);
     }
 
     /// Whether this id was made here, for this account.
@@ -113,6 +166,38 @@ mod tests {
         #[test]
         fn no_id_proves_anything_by_chance(id in id(BookingId), account in id(AccountId)) {
             prop_assert!(!ids().belongs_to(id, account));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_id_without_a_key_tells_when_it_was_accepted_and_one_with_a_key_never_does(
+            account in id(AccountId), other in id(AccountId), show in id(ShowId),
+            second in 0..u32::MAX, key in "[!-~]{1,64}",
+        ) {
+            let at = DateTime::from_timestamp(COUNTED_FROM + i64::from(second), 0).unwrap();
+            let fresh = ids().fresh(account, at);
+            prop_assert_eq!(ids().accepted_at(fresh, account), Some(at));
+            prop_assert!(ids().belongs_to(fresh, account) && !ids().belongs_to(fresh, other));
+            prop_assert_ne!(fresh, ids().fresh(account, at));
+            let tier: TierCode = "STANDARD".parse().unwrap();
+            let wish = Wish::BestAvailable(1);
+            let asked = Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            prop_assert_eq!(ids().accepted_at(ids().derive(&asked), account), None);
+        }
+    }
+
+    #[test]
+    fn no_keyed_id_of_very_many_looks_like_a_moment() {
+        let (account, show) = (AccountId::new(), ShowId::new());
+        let tier: TierCode = "STANDARD".parse().unwrap();
+        let wish = Wish::BestAvailable(1);
+        for key in 0..50_000 {
+            let key = key.to_string();
+            let asked =
+                Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            let id = ids().derive(&asked);
+            assert!(ids().accepted_at(id, account).is_none() && ids().belongs_to(id, account));
         }
     }
 

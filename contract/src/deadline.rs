@@ -8,6 +8,9 @@ pub const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 pub const BOOKING_DEADLINE: Duration = Duration::from_mins(15);
 /// A request past its deadline that is in a queue has its outcome within this.
 pub const UNDECIDED_GRACE: Duration = Duration::from_mins(1);
+/// How long after the deadline an outcome may still be on its way into the database; a request
+/// that has none by then ends EXPIRED for whoever looks.
+pub const BOOKING_GRACE: Duration = Duration::from_mins(2);
 /// AMQP heartbeat: a frozen peer is noticed after about twice this.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 /// A seat lock in Redis while its booking is undecided.
@@ -25,6 +28,8 @@ pub const ALLOCATOR_DEAD_AFTER: Duration = Duration::from_secs(3);
 /// How often an allocator says it is alive.
 pub const ALLOCATOR_HEARTBEAT: Duration = Duration::from_secs(1);
 
+// A batch that began before a deadline has some ten statements to go.
+const _: () = assert!(BOOKING_GRACE.as_secs() > 10 * STATEMENT_MAX.as_secs());
 // An undecided seat lock must outlive the slowest transaction that decides it.
 const _: () = assert!(SEAT_LOCK_UNDECIDED.as_secs() > 3 * STATEMENT_MAX.as_secs());
 // A relay holds its rows locked while it publishes; the database must not cut it off before.

@@ -16,6 +16,7 @@ use platform::{
     Service, Shutdown,
     access::Access,
     broker::Broker,
+    cache::Cache,
     config::{Backends, Http},
     http::{Door, with_door},
 };
@@ -39,6 +40,7 @@ pub struct Config {
 #[derive(Clone)]
 struct Ears {
     pool: PgPool,
+    cache: Cache,
     ids: BookingIds,
     hub: Hub,
     shutdown: Shutdown,
@@ -54,6 +56,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
     let ears = Ears {
         pool: pool.clone(),
+        cache: Cache::new(&backends.redis_url)?,
         ids: BookingIds::new(&backends.master_key),
         hub,
         shutdown: shutdown.clone(),

@@ -13,7 +13,7 @@ use platform::{
     http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX},
 };
 use serde_json::to_string;
-use store::bookings;
+use store::bookings::{self, Fate};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::debug;
 
@@ -107,11 +107,8 @@ impl Teller<'_> {
         let booking = match bookings::seen(&self.ears.pool, booking).await {
             Ok(Some(seen)) if seen.owner == self.account => seen.booking,
             Ok(Some(_)) => return Ok(()),
-            Ok(None) => Booking::queued(booking),
-            Err(_) => {
-                let why = "the database does not answer; connect again";
-                return Err(Some((close::TRY_LATER, why)));
-            }
+            Ok(None) => undecided(self.ears, self.account, booking).await?,
+            Err(_) => return Err(AWAY),
         };
         let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
         if self.last.as_ref() == Some(&text) {
@@ -130,6 +127,23 @@ impl Teller<'_> {
         }
     }
 }
+
+/// A booking that has no outcome, as its owner sees it.
+async fn undecided(ears: &Ears, account: AccountId, booking: BookingId) -> Result<Booking, End> {
+    let Ears { pool, cache, ids, .. } = ears;
+    let accepted_at = ids.accepted_at(booking, account);
+    match bookings::fate(pool, cache, booking, account, accepted_at).await {
+        Ok(Fate::Queued) => return Ok(Booking::queued(booking)),
+        Ok(Fate::Expired) => {}
+        Err(_) => return Err(AWAY),
+    }
+    // It may have been decided a moment ago.
+    let seen = bookings::seen(pool, booking).await.map_err(|_| AWAY)?;
+    Ok(seen.map_or(Booking::expired(booking), |seen| seen.booking))
+}
+
+/// How a socket ends when its booking cannot be read.
+const AWAY: End = Some((close::TRY_LATER, "the database does not answer; connect again"));
 
 async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
     match timeout(SEND_WAIT, socket.send(message)).await {

@@ -72,6 +72,13 @@ impl Booking {
             order: None,
         }
     }
+
+    /// A booking that came to nothing before its deadline.
+    #[must_use]
+    pub fn expired(booking_id: BookingId) -> Self {
+        let status = Status::Rejected;
+        Self { status, reason: Some(Reason::Expired), ..Self::queued(booking_id) }
+    }
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

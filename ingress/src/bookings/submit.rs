@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use contract::{
-    AccountId, BookingId, ShowId,
+    AccountId, BookingId,
     api::{
         BASE,
         bookings::{Accepted, Booking, Links, NewBooking},
@@ -17,7 +17,6 @@ use contract::{
     booking::{Kind, Status},
     booking_id::Asked as Identity,
     deadline::BOOKING_DEADLINE,
-    keys,
     message::BookingRequested,
     topology::Partition,
 };
@@ -26,8 +25,10 @@ use platform::{
     faults::{Guarantee, sometimes, without},
     http::{ApiError, ApiResult, Body, PathId, SignedIn},
 };
-use store::bookings::{self, Seen};
-use uuid::Uuid;
+use store::{
+    StoreResult,
+    bookings::{self, Fate, LastTry, REMEMBERED, Seen},
+};
 
 use super::{
     Desk,
@@ -38,9 +39,6 @@ use crate::{
     errors::{database, not_on_board},
     idempotency::{IdempotencyKey, key_reused},
 };
-
-/// How long a key is remembered here; past it, the database still knows decided ones.
-const KEY_REMEMBERED: Duration = Duration::from_hours(24);
 
 /// Takes a booking in: 202 means that it is stored and will be decided.
 #[utoipa::path(post, path = "/api/v1/bookings", tag = "bookings", request_body = NewBooking,
@@ -95,8 +93,20 @@ pub(crate) async fn read(
     match waiter.outcome(&desk.state.pool, wait).await.map_err(database)? {
         Some(seen) if seen.owner == caller.account => Ok(Json(seen.booking)),
         Some(_) => Err(ApiError::not_found("BOOKING_NOT_FOUND")),
-        None => Ok(Json(Booking::queued(id))),
+        None => Ok(Json(undecided(&desk, id, caller.account).await.map_err(database)?)),
     }
+}
+
+/// A booking that has no outcome, as its owner sees it.
+async fn undecided(desk: &Desk, id: BookingId, owner: AccountId) -> StoreResult<Booking> {
+    let (pool, cache) = (&desk.state.pool, &desk.state.cache);
+    let accepted_at = desk.ids.accepted_at(id, owner);
+    if bookings::fate(pool, cache, id, owner, accepted_at).await? == Fate::Queued {
+        return Ok(Booking::queued(id));
+    }
+    // It may have been decided a moment ago.
+    let seen = bookings::seen(pool, id).await?;
+    Ok(seen.map_or(Booking::expired(id), |seen| seen.booking))
 }
 
 /// A request that is on the queue, and its outcome where that came within the wait.
@@ -127,18 +137,20 @@ pub(crate) async fn take_in(
     let SignedIn(caller) = caller?;
     let board = desk.state.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
-    let nonce = || Uuid::from_bytes(keys::random()).to_string();
-    let booking = desk.ids.derive(&Identity {
-        account: caller.account,
-        show: asked.show,
-        tier: &asked.tier,
-        kind,
-        wish: &asked.wish,
-        key: &key.clone().unwrap_or_else(nonce),
-    });
+    let booking = match &key {
+        None => desk.ids.fresh(caller.account, board.now()),
+        Some(key) => desk.ids.derive(&Identity {
+            account: caller.account,
+            show: asked.show,
+            tier: &asked.tier,
+            kind,
+            wish: &asked.wish,
+            key,
+        }),
+    };
     let waiter = desk.outcomes.register(booking);
     let known = match &key {
-        Some(key) => known(desk, asked.show, caller.account, key, booking).await?,
+        Some(key) => known(desk, caller.account, key, booking).await?,
         None => Known::Not,
     };
     if known == Known::Accepted {
@@ -171,14 +183,21 @@ pub(crate) async fn take_in(
         attempt: 0,
         number: None,
     };
+    let last = key.clone().map(|key| LastTry {
+        show: asked.show,
+        tier: partition.tier.clone(),
+        kind,
+        key,
+        at: now,
+    });
     let published = desk.intake.submit(&partition, request).await;
     let remembered = match &published {
         Ok(()) => Known::Accepted,
         Err(PublishError::Unknown(_)) => Known::Perhaps,
         Err(PublishError::Refused(_)) => Known::Not,
     };
-    if let Some(key) = &key {
-        remember(desk, &partition, caller.account, key, booking, remembered).await;
+    if let Some(last) = &last {
+        remember(desk, caller.account, booking, last, remembered).await;
     }
     if let Err(error) = published {
         return Err(not_published(&error, known, booking));
@@ -220,7 +239,8 @@ fn not_published(error: &PublishError, before: Known, booking: BookingId) -> Api
 fn unknown(booking: BookingId, why: &str) -> ApiError {
     let detail = format!(
         "it is not known whether the booking was accepted ({why}); send it again with the same \
-         Idempotency-Key, or look at the bookingId for a while where you sent none"
+         Idempotency-Key, or look at the bookingId: where it was not, that ends as EXPIRED some 17 \
+         minutes after the last try"
     );
     ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
 }
@@ -234,23 +254,18 @@ enum Known {
     Accepted,
 }
 
-fn key_of(show: ShowId, account: AccountId, key: &str) -> String {
-    format!("idempotency:{{{show}}}:{account}:{key}")
+/// A key belongs to the account, whatever show it was first sent for.
+fn key_of(account: AccountId, key: &str) -> String {
+    format!("idempotency:{account}:{key}")
 }
 
 /// What came of this key before. Redis only makes the answer quick: what it does not know is found
 /// by the allocator.
-async fn known(
-    desk: &Desk,
-    show: ShowId,
-    account: AccountId,
-    key: &str,
-    booking: BookingId,
-) -> ApiResult<Known> {
+async fn known(desk: &Desk, account: AccountId, key: &str, booking: BookingId) -> ApiResult<Known> {
     let cache = &desk.state.cache;
     let found = async {
         let mut connection = cache.connection()?;
-        let get = redis::cmd("GET").arg(key_of(show, account, key)).to_owned();
+        let get = redis::cmd("GET").arg(key_of(account, key)).to_owned();
         cache.observe(get.query_async::<Option<String>>(&mut connection).await)
     };
     let Ok(Some(found)) = found.await else { return Ok(Known::Not) };
@@ -270,10 +285,9 @@ const PERHAPS: &str = "?";
 
 async fn remember(
     desk: &Desk,
-    partition: &Partition,
     account: AccountId,
-    key: &str,
     booking: BookingId,
+    last: &LastTry,
     known: Known,
 ) {
     let value = match known {
@@ -283,8 +297,9 @@ async fn remember(
     };
     let cache = &desk.state.cache;
     let Ok(mut connection) = cache.connection() else { return };
-    let mut set = redis::cmd("SET");
-    set.arg(key_of(partition.show, account, key)).arg(value);
-    set.arg("EX").arg(KEY_REMEMBERED.as_secs());
-    let _ = cache.observe(set.query_async::<()>(&mut connection).await);
+    let mut both = redis::pipe();
+    both.cmd("SET").arg(key_of(account, &last.key)).arg(value);
+    both.arg("EX").arg(REMEMBERED.as_secs()).ignore();
+    bookings::remember(&mut both, booking, last);
+    let _ = cache.observe(both.query_async::<()>(&mut connection).await);
 }

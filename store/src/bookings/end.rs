@@ -83,13 +83,21 @@ pub async fn end(
     let accounts: Vec<AccountId> = candidates.iter().map(|(_, account)| *account).collect();
     lock_quotas(tx, partition.show, &accounts).await?;
     let ids: Vec<Uuid> = candidates.iter().map(|(booking, _)| booking.0).collect();
+    // A statement of its own: what it waits for may change a booking, and a statement that began
+    // before that would still judge by what the booking was.
+    sqlx::query!(
+        "select booking_id from bookings
+         where show_id = $1 and booking_id = any($2)
+         order by booking_id for no key update",
+        partition.show.0,
+        &ids,
+    )
+    .fetch_all(&mut *tx)
+    .await?;
     let from: Vec<String> = ending.from().iter().map(|&state| state.to_owned()).collect();
     let rows = sqlx::query!(
         r#"update bookings b set state = $3::text::booking_state, seq = seq + 1
-           from (select booking_id from bookings
-                 where show_id = $1 and booking_id = any($2)
-                 order by booking_id for no key update) as locked
-           where b.show_id = $1 and b.booking_id = locked.booking_id
+           where b.show_id = $1 and b.booking_id = any($2)
              and b.state::text = any($4)
              and case when $5 then b.expires_at <= clock_timestamp()
                       else b.state = 'CONFIRMED' or b.expires_at > clock_timestamp() end

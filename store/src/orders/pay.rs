@@ -7,7 +7,10 @@ use contract::{
 };
 use platform::faults::failpoint;
 
-use super::{new_ticket_code, read::by_id};
+use super::{
+    new_ticket_code,
+    read::{by_id, of_booking},
+};
 use crate::{PgPool, StoreResult, error::readable, outbox, partitions::labels};
 
 /// What came of a payment.
@@ -31,7 +34,9 @@ pub async fn confirm(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreRe
                 if error.is_constraint("orders_ticket_code_key") && attempt < CODE_ATTEMPTS_MAX => {
             }
             Err(error) => return Err(error),
-            Ok(()) => break,
+            // What this call did is its answer, whatever others do to the order after it.
+            Ok(Some(paid)) => return Ok(Payment::Confirmed(Box::new(paid))),
+            Ok(None) => break,
         }
     }
     Ok(match by_id(pool, order, owner).await? {
@@ -51,7 +56,7 @@ async fn confirm_with(
     order: OrderId,
     owner: AccountId,
     code: &str,
-) -> StoreResult<()> {
+) -> StoreResult<Option<Order>> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"update bookings b set state = 'CONFIRMED', seq = seq + 1, expires_at = null
@@ -66,7 +71,7 @@ async fn confirm_with(
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = row else { return Ok(None) };
     sqlx::query!(
         "update seat_claims set state = 'SOLD'
          where show_id = $1 and booking_id = $2 and state = 'HELD'",
@@ -99,8 +104,9 @@ async fn confirm_with(
         seat_ids: labels(&row.seat_ids)?,
     };
     outbox::append(&mut tx, &[event]).await?;
+    let paid = of_booking(&mut *tx, ShowId(row.show_id), BookingId(row.booking_id)).await?;
     failpoint("mid-payment");
     tx.commit().await?;
     failpoint("after-payment");
-    Ok(())
+    Ok(paid)
 }

@@ -70,7 +70,8 @@ async fn find(
     let rows = sqlx::query_as!(
         Row,
         r#"select show_id, order_id, booking_id, reference, tier, seat_ids, lines, amount,
-               currency, customer, created_at, expires_at, confirmed_at, ticket_code,
+               currency, customer, created_at, expires_at, confirmed_at,
+               case when status = 'CONFIRMED' then ticket_code end as ticket_code,
                case when status = 'PAYMENT_PENDING' and expires_at <= clock_timestamp()
                     then 'EXPIRED' else status::text end as "status!"
            from orders

@@ -1,0 +1,122 @@
+//! What becomes of a booking that has no row: queued, until its time is over.
+//!
+//! Redis remembers each keyed request with the moment of its last try, and the first look at one
+//! that it has forgotten. All moments are Postgres's.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, BookingId, ShowId, TierCode,
+    booking::{Kind, Reason},
+    deadline::{BOOKING_DEADLINE, BOOKING_GRACE},
+    topology::Partition,
+};
+use platform::cache::Cache;
+use redis::RedisResult;
+use serde::{Deserialize, Serialize};
+
+use super::{Refusal, refuse};
+use crate::{PgPool, StoreResult};
+
+/// How long a keyed request is remembered.
+pub const REMEMBERED: Duration = Duration::from_hours(24);
+
+/// A keyed request that was put on its queue, or may have been.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastTry {
+    pub show: ShowId,
+    pub tier: TierCode,
+    pub kind: Kind,
+    pub key: String,
+    pub at: DateTime<Utc>,
+}
+
+/// What is to be said of a booking without a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Queued,
+    /// It will not be decided any more.
+    Expired,
+}
+
+/// Whether a try of this moment has ended by now, decided or not.
+#[must_use]
+pub fn is_over(tried_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+    now > tried_at + BOOKING_DEADLINE + BOOKING_GRACE
+}
+
+/// Remembers a try, as part of what is asked of Redis anyway.
+pub fn remember(pipeline: &mut redis::Pipeline, booking: BookingId, last: &LastTry) {
+    let value = serde_json::to_string(last).expect("a try is plain JSON");
+    pipeline.cmd("SET").arg(try_key(booking)).arg(value);
+    pipeline.arg("EX").arg(REMEMBERED.as_secs()).ignore();
+}
+
+/// The fate of this account's booking, which has no row. `accepted_at` is what its id tells.
+///
+/// A keyed booking whose time is over is refused for good, so that a late delivery finds it
+/// decided. Where Redis has forgotten it, the first look starts the clock.
+pub async fn fate(
+    pool: &PgPool,
+    cache: &Cache,
+    booking: BookingId,
+    account: AccountId,
+    accepted_at: Option<DateTime<Utc>>,
+) -> StoreResult<Fate> {
+    let told = |over| if over { Fate::Expired } else { Fate::Queued };
+    if let Some(at) = accepted_at {
+        return Ok(told(is_over(at, clock(pool).await?)));
+    }
+    let Ok(last) = last_try(cache, booking).await else { return Ok(Fate::Queued) };
+    let now = clock(pool).await?;
+    let Some(last) = last else {
+        let Ok(first) = first_look(cache, booking, now).await else { return Ok(Fate::Queued) };
+        return Ok(told(is_over(first, now)));
+    };
+    if !is_over(last.at, now) {
+        return Ok(Fate::Queued);
+    }
+    let refusal = Refusal {
+        partition: Partition { show: last.show, tier: last.tier },
+        booking,
+        account,
+        kind: last.kind,
+        idempotency_key: Some(last.key),
+        // What was accepted and lost stays known as lost.
+        number: None,
+        reason: Reason::Expired,
+    };
+    metrics::counter!("usher_expired_unseen_total").increment(1);
+    refuse(pool, &refusal).await?;
+    Ok(Fate::Expired)
+}
+
+fn try_key(booking: BookingId) -> String {
+    format!("booking:{booking}")
+}
+
+async fn last_try(cache: &Cache, booking: BookingId) -> RedisResult<Option<LastTry>> {
+    let mut connection = cache.connection()?;
+    let get = redis::cmd("GET").arg(try_key(booking)).to_owned();
+    let found: Option<String> = cache.observe(get.query_async(&mut connection).await)?;
+    Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// When a booking that Redis knows nothing of was first looked at.
+async fn first_look(
+    cache: &Cache,
+    booking: BookingId,
+    now: DateTime<Utc>,
+) -> RedisResult<DateTime<Utc>> {
+    let mut connection = cache.connection()?;
+    let mut set = redis::cmd("SET");
+    set.arg(format!("booking_looked_for:{booking}")).arg(now.timestamp());
+    set.arg("EX").arg(REMEMBERED.as_secs()).arg("NX").arg("GET");
+    let first: Option<i64> = cache.observe(set.query_async(&mut connection).await)?;
+    Ok(first.and_then(|second| DateTime::from_timestamp(second, 0)).unwrap_or(now))
+}
+
+async fn clock(pool: &PgPool) -> StoreResult<DateTime<Utc>> {
+    Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?)
+}
