@@ -74,6 +74,29 @@ fn the_three_backends_are_pinned_and_watched() {
 }
 
 #[test]
+fn the_gateway_gives_its_idle_connections_up_before_a_service_closes_them() {
+    let gateway = read("deploy/gateway/nginx.conf");
+    let mut upstreams = gateway.split("upstream ").skip(1).peekable();
+    assert!(upstreams.peek().is_some(), "the gateway has upstreams");
+    for upstream in upstreams {
+        let block = upstream.split('}').next().unwrap();
+        let idle = block.split("keepalive_timeout ").nth(1).expect("each says its idle time");
+        let seconds: u64 = idle.split('s').next().unwrap().parse().expect("in seconds");
+        assert!(seconds < platform::http::HEADERS_WAIT.as_secs(), "{block}");
+    }
+}
+
+#[test]
+fn the_gateway_is_trusted_and_the_services_are_not() {
+    let compose = compose();
+    let trusted: platform::http::Proxy =
+        environment(&compose["services"]["ingress"])["USHER_TRUSTED_PROXIES"].parse().unwrap();
+    let address = &compose["services"]["gateway"]["networks"]["usher"]["ipv4_address"];
+    assert!(trusted.contains(address.as_str().unwrap().parse().unwrap()));
+    assert!(!trusted.contains("10.213.77.2".parse().unwrap()), "services may not claim addresses");
+}
+
+#[test]
 fn the_example_lists_every_setting() {
     let written = read(".env.example");
     assert_eq!(written, example::text(), "run `usher settings > .env.example`");

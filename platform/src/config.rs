@@ -1,9 +1,14 @@
 //! Settings every service has. Each service adds its own; all are environment variables.
 
-use std::net::SocketAddr;
+use std::{
+    net::{IpAddr, SocketAddr},
+    str::FromStr,
+};
 
 use clap::Args;
 use contract::keys::MasterKey;
+
+use crate::http::Proxy;
 
 /// Where the backends are, and the installation's master key.
 #[derive(Args, Clone)]
@@ -52,18 +57,62 @@ pub struct Http {
     /// Most open connections, WebSockets included; more wait in the kernel's queue.
     #[arg(long, env = "USHER_CONNECTIONS_MAX", default_value_t = 18_000)]
     pub connections_max: usize,
-    /// Addresses of proxies whose `X-Forwarded-For` is believed, separated by commas.
+    /// Proxies whose `X-Forwarded-For` is believed: addresses and networks such as `10.0.0.0/8`,
+    /// separated by commas.
     #[arg(long, env = "USHER_TRUSTED_PROXIES", value_delimiter = ',')]
-    pub trusted_proxies: Vec<std::net::IpAddr>,
+    pub trusted_proxies: Vec<Proxy>,
     /// Origins of web pages that may open sockets, separated by commas; the page's own is
     /// always allowed.
     #[arg(long, env = "USHER_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
+    /// Where metrics are served, without a password: an address, a thousand ports above the
+    /// listener, or an address with a port.
+    #[arg(long, env = "USHER_METRICS_LISTEN", default_value = "127.0.0.1")]
+    pub metrics_listen: MetricsListen,
 }
 
-/// The listener for metrics and admin checks: the same address, a thousand ports up.
-#[must_use]
-pub fn admin_address(listen: SocketAddr) -> SocketAddr {
-    let port = if listen.port() == 0 { 0 } else { listen.port().saturating_add(1000) };
-    SocketAddr::new(listen.ip(), port)
+/// An address for metrics, with or without a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MetricsListen {
+    Near(IpAddr),
+    At(SocketAddr),
+}
+
+impl MetricsListen {
+    /// The address beside a listener.
+    #[must_use]
+    pub fn beside(self, listen: SocketAddr) -> SocketAddr {
+        match self {
+            Self::At(address) => address,
+            Self::Near(address) if listen.port() == 0 => SocketAddr::new(address, 0),
+            Self::Near(address) => SocketAddr::new(address, listen.port().saturating_add(1000)),
+        }
+    }
+}
+
+impl FromStr for MetricsListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let near = text.parse().map(Self::Near);
+        near.or_else(|_| text.parse().map(Self::At))
+            .map_err(|_| format!("`{text}` is no address, with or without a port"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_on_loopback_unless_told_otherwise() {
+        let everywhere: SocketAddr = "0.0.0.0:8081".parse().unwrap();
+        let beside = |text: &str| {
+            text.parse::<MetricsListen>().map(|listen| listen.beside(everywhere).to_string())
+        };
+        assert_eq!(beside("127.0.0.1").unwrap(), "127.0.0.1:9081");
+        assert_eq!(beside("::1").unwrap(), "[::1]:9081");
+        assert_eq!(beside("0.0.0.0:9100").unwrap(), "0.0.0.0:9100");
+        assert!(beside("localhost").is_err());
+    }
 }

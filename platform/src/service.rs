@@ -13,7 +13,7 @@ use tracing::{error, info};
 
 use crate::{
     Shutdown,
-    config::{self, Http, Process},
+    config::{Http, Process},
     http, telemetry,
 };
 
@@ -102,7 +102,7 @@ where
     let shutdown = Shutdown::default();
     let ran = async {
         let listener = bind(listen).await?;
-        let admin = bind(config::admin_address(listen)).await?;
+        let admin = bind(http.metrics_listen.beside(listen)).await?;
         stop_on_signal(&shutdown)?;
         let service = start(shutdown.clone()).await?;
         info!(address = %listener.local_addr()?, "{name} listens");
@@ -112,6 +112,7 @@ where
     };
     let failed = ran.await.inspect_err(|error| error!("{name} cannot run: {error:#}")).is_err();
     let clean = shutdown.finish(Duration::from_secs(process.shutdown_seconds)).await;
+    telemetry::flush();
     if failed || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 

@@ -1,48 +1,44 @@
 //! Logs to standard error, metrics for Prometheus.
 
-use std::{io::IsTerminal as _, sync::OnceLock};
+mod logs;
+mod series;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use std::sync::OnceLock;
 
 use crate::config::Process;
+use logs::Logs;
+use series::Series;
 
-static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+struct Telemetry {
+    logs: Logs,
+    series: Series,
+}
 
-/// Upper bounds of the latency histograms, in seconds.
-const SECONDS_BUCKETS: &[f64] =
-    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+static STARTED: OnceLock<Telemetry> = OnceLock::new();
 
 /// Starts logging and metrics for this process. A second call changes nothing.
 pub fn init(process: &Process) {
-    METRICS.get_or_init(|| {
-        let filter = EnvFilter::try_new(&process.log).unwrap_or_else(|_| EnvFilter::new("info"));
-        let colours = std::io::stderr().is_terminal();
-        let registry = tracing_subscriber::registry().with(filter);
-        let started = if process.log_format == "json" {
-            registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init()
-        } else {
-            registry.with(fmt::layer().with_ansi(colours).with_writer(std::io::stderr)).try_init()
-        };
-        if let Err(error) = started {
-            eprintln!("logging was already started by somebody else: {error}");
-        }
-        PrometheusBuilder::new()
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS_BUCKETS)
-            .expect("the buckets are not empty")
-            .install_recorder()
-            .expect("the recorder is installed once, here")
-    });
+    STARTED.get_or_init(|| Telemetry { logs: Logs::start(process), series: Series::start() });
 }
 
 /// Everything measured so far, in Prometheus's text format.
 #[must_use]
 pub fn render() -> String {
-    METRICS
-        .get()
-        .map(|handle| {
-            handle.run_upkeep();
-            handle.render()
-        })
-        .unwrap_or_default()
+    let Some(Telemetry { logs, series }) = STARTED.get() else { return String::new() };
+    metrics::counter!("usher_log_lines_dropped_total").absolute(logs.dropped());
+    series.render()
+}
+
+/// Forgets the series of shows of which nothing was heard for long; for processes that nobody asks.
+pub(crate) fn tidy() {
+    if let Some(Telemetry { series, .. }) = STARTED.get() {
+        series.tidy();
+    }
+}
+
+/// Writes what was logged and is not written yet. Nothing is logged afterwards.
+pub(crate) fn flush() {
+    if let Some(Telemetry { logs, .. }) = STARTED.get() {
+        logs.flush();
+    }
 }

@@ -13,7 +13,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::Args;
 use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
-use platform::{Shutdown, config::admin_address};
+use platform::Shutdown;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -133,7 +133,7 @@ impl Demo {
         let token = tokens.first().context("a demonstration has visitors")?;
         let invitation = invitation::text(&invitation::Invitation {
             origin: &origin,
-            metrics: admin_address(own.listen),
+            metrics: own.http.metrics_listen.beside(own.listen),
             show: catalogue.walk_in,
             token,
             admin_email: &admin.email,

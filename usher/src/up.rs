@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use platform::{Service, Shutdown, config::admin_address};
+use platform::{Service, Shutdown};
 
 use crate::{migrate, openapi, settings::Settings};
 
@@ -19,13 +19,14 @@ impl Up {
     pub async fn run(self) -> ExitCode {
         let settings = self.settings;
         let own = settings.own.clone();
+        let metrics = own.http.metrics_listen.beside(own.listen);
         allow_many_files();
         platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
             migrate::run(&own.backends.database_url).await?;
             let service = start(&settings, &shutdown, Allocation::Here).await?;
             println!("usher is at http://{}", own.listen);
             println!("  API        http://{}/docs", own.listen);
-            println!("  metrics    http://{}/metrics", admin_address(own.listen));
+            println!("  metrics    http://{metrics}/metrics");
             Ok(service)
         })
         .await

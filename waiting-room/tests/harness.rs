@@ -196,6 +196,7 @@ impl Stage {
             connections_max,
             trusted_proxies: Vec::new(),
             allowed_origins: vec!["https://tickets.example".into()],
+            metrics_listen: "127.0.0.1".parse().unwrap(),
         };
         let (mut addresses, mut stops) = (Vec::new(), Vec::new());
         for _ in 0..nodes {

@@ -1,7 +1,7 @@
 //! The checks before a request is taken in, in the order that clients may rely on: form, account,
 //! show, repetition, sale, pass, limits, seats.
 
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, SeatLabel, ShowId, TicketId, TierCode,
@@ -105,9 +105,9 @@ fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> A
     }
     if !sale.is_open(now) {
         let error = ApiError::conflict("SALE_NOT_OPEN", "the sale of this show has not begun");
-        let wait = (sale.sale_opens_at - now).num_seconds().clamp(1, 3600).to_string();
+        let wait = (sale.sale_opens_at - now).to_std().unwrap_or_default();
         let at = serde_json::to_value(sale.sale_opens_at).unwrap_or_default();
-        return Err(error.header(header::RETRY_AFTER, &wait).with("saleOpensAt", at));
+        return Err(error.retry_after(wait).with("saleOpensAt", at));
     }
     match tier {
         Some(tier) if tier.available == 0 && tier.held => {

@@ -1,28 +1,23 @@
 //! Reading requests: bodies, parameters, and who is calling. What passes here is well-formed.
 
 use std::{
-    error::Error,
     fmt::Display,
     net::{IpAddr, SocketAddr},
     str::FromStr,
-    time::Duration,
 };
 
 use axum::{
-    body::to_bytes,
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{StatusCode, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use contract::access::Token;
-use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 
-use super::{ApiError, Door};
+use super::{
+    ApiError, Door, address,
+    deadline::{self, BODY_BYTES_MAX},
+};
 
-/// Most bytes a body may have.
-pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
-/// A client has this long to send a body.
-const BODY_WAIT: Duration = Duration::from_secs(10);
 /// Most bytes an admin's body may have: a seat layout is long.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
 
@@ -35,45 +30,52 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-        let kind = kind.map(|kind| kind.to_ascii_lowercase().replace(' ', ""));
-        if !matches!(kind.as_deref(), Some("application/json" | "application/json;charset=utf-8")) {
-            return Err(ApiError::new(
-                StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "UNSUPPORTED_MEDIA_TYPE",
-                "send the body with `Content-Type: application/json`",
-            ));
+        is_json(request.headers())?;
+        let bytes = deadline::read(request.into_body(), BYTES_MAX).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out: nothing at all is as good as `{}`.
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = deadline::read(body, BODY_BYTES_MAX).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
         }
-        let reading = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), BYTES_MAX));
-        let bytes =
-            reading.await.map_err(|_| too_slow())?.map_err(|error| not_whole(&error, BYTES_MAX))?;
-        is_object(&bytes)?;
-        let mut json = serde_json::Deserializer::from_slice(&bytes);
-        let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-            let inner = error.inner();
-            if inner.is_data() {
-                ApiError::invalid(pointer(error.path()), plain(inner))
-            } else {
-                malformed(inner)
-            }
-        })?;
-        json.end().map_err(|error| malformed(&error))?;
-        Ok(Self(value))
+        is_json(&parts.headers)?;
+        parse(&bytes).map(Self)
     }
 }
 
-fn too_slow() -> ApiError {
-    let detail = "the body came too slowly; send it again";
-    ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail)
+fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
+    let kind = kind.map(|kind| kind.to_ascii_lowercase().replace(' ', ""));
+    if matches!(kind.as_deref(), Some("application/json" | "application/json;charset=utf-8")) {
+        return Ok(());
+    }
+    let detail = "send the body with `Content-Type: application/json`";
+    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
 }
 
-/// A body that is too long, or that the client broke off.
-fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
-    if error.source().is_some_and(<dyn Error>::is::<LengthLimitError>) {
-        let detail = format!("a body here has at most {bytes_max} bytes");
-        return ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail);
-    }
-    ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", "the body broke off before its end")
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    is_object(bytes)?;
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let inner = error.inner();
+        if inner.is_data() {
+            ApiError::invalid(pointer(error.path()), plain(inner))
+        } else {
+            malformed(inner)
+        }
+    })?;
+    json.end().map_err(|error| malformed(&error))?;
+    Ok(value)
 }
 
 /// serde would take an array for a struct, its elements for the fields in their order.
@@ -218,17 +220,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
             parts.extensions.get::<SocketAddr>().map(SocketAddr::ip).ok_or_else(|| {
                 ApiError::internal(anyhow::anyhow!("no peer address on the request"))
             })?;
-        if !door.trusted_proxies.contains(&peer) {
-            return Ok(Self(peer));
-        }
-        // The nearest proxy appends the address it saw: the last one that is no proxy is the client.
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter();
-        let chain = forwarded.filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
-        let client = chain
-            .rsplit(',')
-            .filter_map(|text| text.trim().parse::<IpAddr>().ok())
-            .find(|address| !door.trusted_proxies.contains(address));
-        Ok(Self(client.unwrap_or(peer)))
+        Ok(Self(address::client(peer, &parts.headers, &door.trusted_proxies)))
     }
 }
 

@@ -2,19 +2,23 @@
 
 mod serve;
 mod problem;
+mod refusals;
+mod hint;
 mod extract;
+mod deadline;
+mod address;
 mod origin;
 pub mod socket;
 
+pub use address::Proxy;
 pub use extract::{
-    ADMIN_BODY_BYTES_MAX, AdminCaller, Bearer, Body, ClientAddr, OptionalCaller, Params, PathId,
-    SignedIn,
+    ADMIN_BODY_BYTES_MAX, AdminCaller, Bearer, Body, ClientAddr, OptionalBody, OptionalCaller,
+    Params, PathId, SignedIn,
 };
+pub use hint::retry_after;
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
-pub use serve::{Connection, serve, serve_admin};
-
-use std::net::IpAddr;
+pub use serve::{Connection, HEADERS_WAIT, serve, serve_admin};
 
 use crate::access::Access;
 
@@ -22,7 +26,7 @@ use crate::access::Access;
 #[derive(Clone)]
 pub struct Door {
     pub access: Access,
-    pub trusted_proxies: std::sync::Arc<[IpAddr]>,
+    pub trusted_proxies: std::sync::Arc<[Proxy]>,
     pub allowed_origins: std::sync::Arc<[String]>,
 }
 

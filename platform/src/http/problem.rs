@@ -1,20 +1,22 @@
 //! Errors on their way to a client: a handler returns an [`ApiError`], and the outermost layer
 //! turns it, and every error of the framework, into a problem with the request's id.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
     body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use contract::api::problem::{FieldError, Problem};
 use serde_json::{Map, Value};
-use tracing::error;
+use tracing::{error, warn};
 use uuid::Uuid;
+
+use super::{hint, refusals};
 
 pub type ApiResult<T> = Result<T, ApiError>;
 
@@ -89,7 +91,7 @@ impl ApiError {
     #[must_use]
     pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_s: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-            .header(header::RETRY_AFTER, &retry_after_s.to_string())
+            .retry_after(Duration::from_secs(retry_after_s))
     }
 
     /// 500 for what must not happen; logged with its whole chain.
@@ -124,6 +126,12 @@ impl ApiError {
             self.headers.insert(name, value);
         }
         self
+    }
+
+    /// Says when to come back: not before the wait is over, and each client at another time.
+    #[must_use]
+    pub fn retry_after(self, wait: Duration) -> Self {
+        self.header(header::RETRY_AFTER, &hint::retry_after(wait).to_string())
     }
 
     /// The stable code.
@@ -174,17 +182,8 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
         let error = response.extensions_mut().remove::<ApiError>();
         let headers = std::mem::take(response.headers_mut());
         let error = error.unwrap_or_else(|| of_framework(status, &headers));
-        if status.is_server_error() {
-            let cause = error.source.as_ref().map(|source| format!("{source:#}"));
-            error!(
-                request_id,
-                %method,
-                path,
-                status = status.as_u16(),
-                code = error.code,
-                "a call failed: {}",
-                cause.as_deref().unwrap_or("no cause given"),
-            );
+        if let Some(calls) = refusals::note(status, error.code) {
+            log(&error, &request_id, &method, &path, calls);
         }
         response = error.into_problem(&request_id);
     }
@@ -192,6 +191,19 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID, id);
     }
     response
+}
+
+/// One line about so many calls of one code, of which this was the last. Being overloaded, or
+/// without a dependency, is no fault of ours.
+fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u64) {
+    let cause = error.source.as_ref().map(|source| format!("{source:#}"));
+    let cause = cause.as_deref().unwrap_or("no cause given");
+    let (status, code) = (error.status.as_u16(), error.code);
+    if error.status == StatusCode::SERVICE_UNAVAILABLE {
+        warn!(request_id, %method, path, status, code, calls, "calls are refused: {cause}");
+    } else {
+        error!(request_id, %method, path, status, code, calls, "calls failed: {cause}");
+    }
 }
 
 /// An error that axum, hyper or tower made without us.

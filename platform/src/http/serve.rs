@@ -2,7 +2,13 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::Request, middleware, routing::get};
+use axum::{
+    Json, Router,
+    extract::Request,
+    http::{StatusCode, header},
+    middleware,
+    routing::get,
+};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -17,16 +23,19 @@ use tower::{ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
 
-use super::{ApiError, problem};
+use super::{ApiError, deadline, problem};
 use crate::{Service, Shutdown, config::Http, service::Dependency, telemetry};
 
-/// A client has this long to send its headers, and between two requests.
-const HEADERS_WAIT: Duration = Duration::from_secs(5);
+/// A client has this long to send its headers, and between two requests. A proxy must give its
+/// idle connections up sooner, or it sends a request on one that is closing.
+pub const HEADERS_WAIT: Duration = Duration::from_secs(5);
 /// A request has this long from its headers to the start of its answer; `Prefer: wait` is 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
 /// One of so many connections is kept free of sockets that stay open, so that a node that is full
 /// still answers requests.
 const KEPT_FREE: usize = 32;
+/// How often series of shows that are over are looked for, whether or not anybody reads them.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// A dependency has this long to answer a readiness check.
 const CHECK_WAIT: Duration = Duration::from_secs(2);
 
@@ -126,6 +135,7 @@ fn finish(service: Service) -> Router {
     router
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/readyz", get(move || ready(Arc::clone(&dependencies))))
+        .layer(middleware::from_fn(deadline::bounded))
         .layer(middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::answer))
@@ -144,19 +154,27 @@ async fn ready(dependencies: Arc<[Dependency]>) -> Result<Json<serde_json::Value
     if is_ready {
         return Ok(Json(json!({"status": "ready", "missing": missing})));
     }
-    Err(ApiError::unavailable("NOT_READY", missing.join("; "), 1).with("missing", missing))
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", missing.join("; "));
+    // Who asks is a balancer, at a rhythm of its own.
+    Err(error.header(header::RETRY_AFTER, "1").with("missing", missing))
 }
 
 async fn in_time(request: Request, next: middleware::Next) -> axum::response::Response {
     use axum::response::IntoResponse as _;
     match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
         Ok(response) => response,
-        Err(_) => axum::http::StatusCode::REQUEST_TIMEOUT.into_response(),
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
     }
 }
 
 /// Serves `/metrics` on its own listener until the shutdown begins.
 pub fn serve_admin(listener: TcpListener, shutdown: &Shutdown) {
+    let tidying = shutdown.clone();
+    shutdown.spawn(async move {
+        while tidying.sleep(TIDY_EVERY).await {
+            telemetry::tidy();
+        }
+    });
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         let router = Router::new()

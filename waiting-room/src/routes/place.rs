@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json,
-    extract::{Request, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
@@ -19,16 +19,16 @@ use contract::{
     place_ticket::Place,
 };
 use platform::http::{
-    ApiError, ApiResult, ClientAddr, Connection, Door, OptionalCaller, Params, PathId, SignedIn,
-    socket::may_stay,
+    ApiError, ApiResult, ClientAddr, Connection, Door, OptionalBody, OptionalCaller, Params,
+    PathId, SignedIn, socket::may_stay,
 };
 use store::board::Sale;
 
 use super::{
     events, guard,
     request::{
-        JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, join_request, proof,
-        proven, sale_and_line,
+        JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, proof, proven,
+        sale_and_line,
     },
 };
 use crate::{
@@ -68,9 +68,8 @@ pub(crate) async fn join(
     SignedIn(caller): SignedIn,
     ClientAddr(address): ClientAddr,
     headers: HeaderMap,
-    request: Request,
+    OptionalBody(body): OptionalBody<JoinRequest>,
 ) -> ApiResult<Response> {
-    let body = join_request(request).await?;
     let back = match body.place_ticket.or(header_ticket(&headers)?) {
         Some(ticket) => Some(proven(&room, show, &ticket)?),
         None => None,

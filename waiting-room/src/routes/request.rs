@@ -3,20 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    body::to_bytes,
-    extract::{FromRequest as _, FromRequestParts, Path, Request},
+    extract::{FromRequestParts, Path},
     http::{HeaderMap, StatusCode, request::Parts},
 };
 use contract::{ShowId, TicketId, place_ticket::Place};
-use platform::http::{ApiError, Body};
+use platform::http::ApiError;
 use serde::Deserialize;
 use store::board::Sale;
 use utoipa::ToSchema;
 
 use crate::{line::Line, places::Proof, room::Room};
 
-/// Most bytes of a body here.
-const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Carries a place ticket.
 const PLACE_TICKET: &str = "place-ticket";
 
@@ -54,24 +51,6 @@ impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
             ticket: ticket.parse().map_err(no_id("ticketId"))?,
         })
     }
-}
-
-/// Reads the body of a join: nothing at all is as good as `{}`.
-pub(crate) async fn join_request(request: Request) -> Result<JoinRequest, ApiError> {
-    let (parts, body) = request.into_parts();
-    let bytes = to_bytes(body, BODY_BYTES_MAX).await.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "BODY_TOO_LARGE",
-            format!("a body here has at most {BODY_BYTES_MAX} bytes"),
-        )
-    })?;
-    if bytes.is_empty() {
-        return Ok(JoinRequest::default());
-    }
-    let again = Request::from_parts(parts, bytes.into());
-    let Body(body) = <Body<JoinRequest>>::from_request(again, &()).await?;
-    Ok(body)
 }
 
 /// The place ticket in a header.

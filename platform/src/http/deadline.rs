@@ -1,0 +1,95 @@
+//! A client has only so long to send a body, whichever handler reads it, and may send only so much.
+
+use std::{
+    error::Error,
+    iter::successors,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    BoxError,
+    body::{Body, Bytes, to_bytes},
+    extract::Request,
+    http::StatusCode,
+    middleware::Next,
+    response::Response,
+};
+use http_body_util::LengthLimitError;
+use hyper::body::{Body as _, Frame, SizeHint};
+use thiserror::Error;
+use tokio::time::Sleep;
+
+use super::{ApiError, ApiResult};
+
+/// Most bytes a body may have.
+pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
+/// A client has this long from its headers to the end of its body.
+const BODY_WAIT: Duration = Duration::from_secs(10);
+
+/// Layer of every listener: a body that is not there in time breaks off.
+pub(super) async fn bounded(request: Request, next: Next) -> Response {
+    next.run(request.map(|body| {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Bounded { body, over: Box::pin(tokio::time::sleep(BODY_WAIT)) })
+    }))
+    .await
+}
+
+/// Reads a whole body.
+pub(super) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
+    to_bytes(body, bytes_max).await.map_err(|error| not_whole(&error, bytes_max))
+}
+
+struct Bounded {
+    body: Body,
+    over: Pin<Box<Sleep>>,
+}
+
+#[derive(Debug, Error)]
+#[error("the body came too slowly")]
+struct TooSlow;
+
+impl hyper::body::Body for Bounded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)));
+        }
+        self.over.as_mut().poll(cx).map(|()| Some(Err(TooSlow.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A body that is too slow or too long, or that the client broke off.
+fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
+    let first: &(dyn Error + 'static) = error;
+    let mut causes = successors(Some(first), |&error| error.source());
+    let why = causes.find_map(|cause| {
+        if cause.is::<TooSlow>() {
+            let detail = "the body came too slowly; send it again";
+            return Some(ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail));
+        }
+        cause.is::<LengthLimitError>().then(|| {
+            let detail = format!("a body here has at most {bytes_max} bytes");
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
+        })
+    });
+    let broken = "the body broke off before its end";
+    why.unwrap_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", broken))
+}

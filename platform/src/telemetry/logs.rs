@@ -1,0 +1,94 @@
+//! The log. Its lines are written by a thread of their own: where standard error is slow, lines
+//! are lost and counted, and nobody waits.
+
+use std::{
+    io::IsTerminal as _,
+    sync::{Mutex, PoisonError},
+};
+
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::Process;
+
+/// Lines that wait to be written; further ones are dropped.
+const LINES_MAX: usize = 8_192;
+
+pub(super) struct Logs {
+    dropped: ErrorCounter,
+    /// Writes what is left when it is dropped.
+    writer: Mutex<Option<WorkerGuard>>,
+}
+
+impl Logs {
+    pub(super) fn start(process: &Process) -> Self {
+        let (lines, guard) = writer(std::io::stderr(), LINES_MAX);
+        let dropped = lines.error_counter();
+        let filter = EnvFilter::try_new(&process.log).unwrap_or_else(|_| EnvFilter::new("info"));
+        let colours = std::io::stderr().is_terminal();
+        let registry = tracing_subscriber::registry().with(filter);
+        let started = if process.log_format == "json" {
+            registry.with(fmt::layer().json().with_writer(lines)).try_init()
+        } else {
+            registry.with(fmt::layer().with_ansi(colours).with_writer(lines)).try_init()
+        };
+        if let Err(error) = started {
+            eprintln!("logging was already started by somebody else: {error}");
+        }
+        Self { dropped, writer: Mutex::new(Some(guard)) }
+    }
+
+    /// Lines that were lost because standard error took no more.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.dropped_lines() as u64
+    }
+
+    pub(super) fn flush(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn writer(
+    to: impl std::io::Write + Send + 'static,
+    lines_max: usize,
+) -> (NonBlocking, WorkerGuard) {
+    NonBlockingBuilder::default().lossy(true).buffered_lines_limit(lines_max).finish(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{self, Write},
+        sync::mpsc::{Receiver, channel},
+    };
+
+    use super::*;
+
+    /// Takes nothing until it is told to.
+    struct Stuck(Receiver<()>);
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_takes_no_lines_and_the_lost_ones_are_counted() {
+        let (go_on, told) = channel();
+        let (mut lines, guard) = writer(Stuck(told), 10);
+        // Would hang here if a full log made its writers wait.
+        for _ in 0..1_000 {
+            lines.write_all(b"a line\n").unwrap();
+        }
+        let lost = lines.error_counter().dropped_lines();
+        assert!((980..=990).contains(&lost), "{lost}");
+        drop(go_on);
+        drop(guard);
+    }
+}
