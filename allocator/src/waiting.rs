@@ -36,7 +36,7 @@ impl Waiting {
     /// The partition waits because of this.
     pub(crate) fn begins(&self, partition: &Partition, why: &StoreError) {
         let code = why.installation_code().unwrap_or_else(|| "data".into());
-        if self.set(partition, Some(code.clone())).as_ref() != Some(&code) {
+        if self.set(partition, Some(&code)).as_ref() != Some(&code) {
             error!(%partition, code, "bookings wait until the installation is mended: {}", why.told());
         }
     }
@@ -62,15 +62,15 @@ impl Waiting {
     }
 
     /// Returns what was waited for before.
-    fn set(&self, partition: &Partition, code: Option<String>) -> Option<String> {
+    fn set(&self, partition: &Partition, code: Option<&str>) -> Option<String> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match code.clone() {
-            Some(code) => waiting.insert(partition.clone(), code),
+        let before = match code {
+            Some(code) => waiting.insert(partition.clone(), code.to_owned()),
             None => waiting.remove(partition),
         };
-        for code in [before.as_ref(), code.as_ref()].into_iter().flatten() {
+        for code in [before.as_deref(), code].into_iter().flatten() {
             let n = waiting.values().filter(|waits| *waits == code).count();
-            metrics::gauge!("usher_waiting_for_installation", "code" => code.clone())
+            metrics::gauge!("usher_waiting_for_installation", "code" => code.to_owned())
                 .set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
         }
         before

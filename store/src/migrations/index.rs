@@ -42,20 +42,15 @@ pub(super) async fn build(
     // It waits for every transaction that began before, and nobody waits for it.
     set(connection, "lock_timeout", Duration::ZERO).await?;
     drop_half_built(connection, &name, tell).await?;
-    let build = connection.execute(AssertSqlSafe(sql));
-    let mut build = std::pin::pin!(build);
+    let mut building = std::pin::pin!(connection.execute(AssertSqlSafe(sql)));
     let began = Instant::now();
     loop {
-        match tokio::time::timeout(TELL_EVERY, build.as_mut()).await {
-            Ok(built) => {
-                built?;
-                return Ok(());
-            }
-            Err(_) => {
-                let far = progress(watcher).await?;
-                tell(&format!("{name}: {} s, {far}", began.elapsed().as_secs()));
-            }
+        if let Ok(built) = tokio::time::timeout(TELL_EVERY, building.as_mut()).await {
+            built?;
+            return Ok(());
         }
+        let far = progress(watcher).await?;
+        tell(&format!("{name}: {} s, {far}", began.elapsed().as_secs()));
     }
 }
 
