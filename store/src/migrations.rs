@@ -63,7 +63,9 @@ pub async fn migrate(url: &str, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<
 fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?;
-    Ok(options.application_name("migrate"))
+    // Said aloud: the database or the role may have limits of their own.
+    let unlimited = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
+    Ok(options.application_name("migrate").options(unlimited))
 }
 
 fn tell_newer(applied: &[AppliedMigration], tell: &(dyn Fn(&str) + Sync)) {

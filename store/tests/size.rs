@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::stage::Stage;
 
 /// A loop in a loop over as many rows takes many minutes.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_mins(1);
 /// Single seats that were sold, and accounts that have none.
 const LARGE: [&str; 6] = [
     "insert into partitions (show_id, tier, name, price, general_admission, capacity, available)

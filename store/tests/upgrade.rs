@@ -223,6 +223,7 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
     assert_eq!(half_built(&mut direct).await, 1);
     // Somebody who reads it for three seconds, by whom a strong lock cannot be had.
     let mut reader = connect(&slot.database_url).await;
+    reader.execute("set idle_in_transaction_session_timeout = 0").await.unwrap();
     reader.execute("begin; lock table admissions in access share mode").await.unwrap();
     let (stop, told) = (AtomicBool::new(false), Mutex::new(Vec::new()));
     let tell = |line: &str| told.lock().unwrap().push(line.to_owned());

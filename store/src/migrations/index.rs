@@ -45,8 +45,8 @@ pub(super) async fn build(
     let mut building = std::pin::pin!(connection.execute(AssertSqlSafe(sql)));
     let began = Instant::now();
     loop {
-        if let Ok(done) = tokio::time::timeout(TELL_EVERY, building.as_mut()).await {
-            done?;
+        if let Ok(built) = tokio::time::timeout(TELL_EVERY, building.as_mut()).await {
+            built?;
             return Ok(());
         }
         let far = progress(watcher).await?;
