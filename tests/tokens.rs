@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use store::testing::eventually;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
-use usher::{seed::Admin, up::Allocation};
+use usher::{admins, seed::Admin, up::Allocation};
 
 use crate::harness::{Plan, SOON, System};
 
@@ -180,5 +180,42 @@ async fn whoever_registered_the_seeded_address_first_is_made_no_admin() {
         let profile: Value = admin.client.get("/auth/profile").await.unwrap();
         assert_eq!(profile["role"], "admin");
     }
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_is_made_by_command_and_whoever_has_the_address_already_is_not() {
+    let system = System::start().await;
+    let pool = &system.pool;
+    let post = async |path: &str, body: Value| {
+        system.call(Method::POST, &format!("/api/v1{path}"), None, &[], Some(body)).await
+    };
+    let password = "correct horse battery";
+    let taken = json!({"name": "Mallory", "email": "boss@example.org", "password": password});
+    let squatter = post("/auth/signup", taken).await;
+    assert_eq!(squatter.status, StatusCode::CREATED, "{squatter:?}");
+    let refused = admins::create(pool, "Boss@Example.org", "Boss").await.unwrap_err().to_string();
+    assert!(refused.contains("usher admin grant"), "{refused}");
+
+    // By grant the squatter loses the password and every session.
+    let link = admins::grant(pool, "boss@example.org").await.unwrap();
+    let old = squatter.body["accessToken"].as_str().unwrap().to_owned();
+    eventually("the squatter's token is refused", SOON, async || {
+        let profile = system.get("/api/v1/auth/profile", Some(&old)).await;
+        (profile.status == StatusCode::UNAUTHORIZED).then_some(())
+    })
+    .await;
+    let login = |password: &str| json!({"email": "boss@example.org", "password": password});
+    assert_eq!(post("/auth/login", login(password)).await.status, StatusCode::UNAUTHORIZED);
+    let set = |link: &admins::Link| json!({"token": link.token, "password": "a new passphrase"});
+    assert_eq!(post("/auth/password-reset", set(&link)).await.status, StatusCode::NO_CONTENT);
+    let signed_in = post("/auth/login", login("a new passphrase")).await;
+    assert_eq!(signed_in.body["user"]["role"], "admin", "{signed_in:?}");
+
+    let link = admins::create(pool, "second@example.org", "Second").await.unwrap();
+    assert_eq!(post("/auth/password-reset", set(&link)).await.status, StatusCode::NO_CONTENT);
+    admins::revoke(pool, "second@example.org").await.unwrap();
+    assert!(admins::link(pool, "second@example.org").await.is_err(), "it is no admin any more");
+    assert!(admins::create(pool, "a@x.org,b@y.org", "Two").await.is_err());
     system.stop().await;
 }

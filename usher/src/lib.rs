@@ -6,6 +6,7 @@ pub mod up;
 pub mod openapi;
 pub mod migrate;
 pub mod keys;
+pub mod admins;
 pub mod seed;
 pub mod demo;
 pub mod load;

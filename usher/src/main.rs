@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use usher::{audit, demo, healthcheck, keys, load, migrate, seed, up};
+use usher::{admins, audit, demo, healthcheck, keys, load, migrate, seed, up};
 
 /// Sells seats when everybody comes at once.
 #[derive(Parser)]
@@ -27,6 +27,8 @@ enum Command {
     Load(load::Load),
     /// Look after the keys that sign passes.
     Keys(keys::Keys),
+    /// Say who may administrate.
+    Admin(admins::Admins),
     /// Count what must never be; exit 1 unless all of it is zero, 2 where it cannot be counted.
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
@@ -44,6 +46,7 @@ async fn main() -> ExitCode {
         Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
         Command::Load(load) => Box::pin(load.run()).await,
         Command::Keys(keys) => keys.run().await,
+        Command::Admin(admins) => admins.run().await,
         Command::Audit(audit) => Ok(audit.run().await),
         Command::Settings => {
             print!("{}", usher::example::text());

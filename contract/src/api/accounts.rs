@@ -81,7 +81,7 @@ pub struct PasswordChange {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordReset {
-    /// As `usher admin create --link` or `usher admin link` printed it; good once.
+    /// As `usher admin create`, `grant` or `link` printed it; good once.
     pub token: String,
     #[schema(min_length = 8, max_length = 128)]
     pub password: String,

@@ -1,0 +1,175 @@
+//! Administrators as a command. Nobody becomes one without a person at the database saying so, and
+//! nobody's password is ever asked for or shown: whoever is to administrate sets it by a link that
+//! is good once.
+
+use std::{process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, Utc};
+use clap::{Args, Subcommand};
+use contract::{AccountId, access::Role, keys};
+use store::{
+    PgPool,
+    accounts::{self, EMAIL_KEY, NO_PASSWORD, NewAccount},
+    password_links,
+};
+
+/// A link is good for this long.
+pub const LINK_LIFETIME: Duration = Duration::from_hours(1);
+
+/// Says who may administrate.
+#[derive(Args)]
+pub struct Admins {
+    #[command(subcommand)]
+    what: What,
+    /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
+    #[arg(long, global = true, env = "DATABASE_URL", hide_env_values = true, default_value = "")]
+    database_url: String,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Make an admin's account, and print a one-time token with which its password is set.
+    Create {
+        #[arg(long)]
+        email: String,
+        #[arg(long, default_value = "Administrator")]
+        name: String,
+    },
+    /// Make an account that is there an admin. Its password and sessions end; a one-time token is printed.
+    Grant {
+        #[arg(long)]
+        email: String,
+    },
+    /// Print another one-time token for an admin; the one before is good no more.
+    Link {
+        #[arg(long)]
+        email: String,
+    },
+    /// Make an admin an ordinary user; all tokens of the account end within two seconds.
+    Revoke {
+        #[arg(long)]
+        email: String,
+    },
+    /// Print every admin.
+    List,
+}
+
+/// What sets a password, once.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub token: String,
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Admins {
+    /// Does what was asked, and says what to do next.
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        if self.database_url.is_empty() {
+            bail!("DATABASE_URL is not set: it names Usher's PostgreSQL");
+        }
+        let pool = store::connect(&self.database_url, "admin", 1)?;
+        match self.what {
+            What::Create { email, name } => tell(&email, &create(&pool, &email, &name).await?),
+            What::Grant { email } => tell(&email, &grant(&pool, &email).await?),
+            What::Link { email } => tell(&email, &link(&pool, &email).await?),
+            What::Revoke { email } => {
+                revoke(&pool, &email).await?;
+                println!("{email} is an ordinary user now; all of its tokens have ended");
+            }
+            What::List => list(&pool).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn tell(email: &str, link: &Link) {
+    println!("{email} is an administrator. Set the password until {}, once:", link.expires_at);
+    println!("  curl -X POST https://YOUR-ADDRESS/api/v1/auth/password-reset \\");
+    println!("    -H 'content-type: application/json' \\");
+    println!("    -d '{{\"token\": \"{}\", \"password\": \"…\"}}'", link.token);
+}
+
+/// Makes an admin's account. Whoever has the address already is not promoted.
+pub async fn create(pool: &PgPool, email: &str, name: &str) -> anyhow::Result<Link> {
+    let id = AccountId::new();
+    let new = NewAccount { id, name: name.to_owned(), email: address(email)?, phone: None };
+    match accounts::create_admin(pool, new, NO_PASSWORD).await {
+        Ok(_) => new_link(pool, id).await,
+        Err(error) if error.is_constraint(EMAIL_KEY) => bail!(
+            "somebody has registered {email}. Where that was the right person, use `usher admin grant`: it \
+             ends the password and the sessions of that account"
+        ),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Makes an account that is there an admin. Addresses are not verified, so whoever registered it
+/// loses the password: the new one is set by the link.
+pub async fn grant(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
+    let account = find(pool, email).await?;
+    accounts::void_password(pool, account).await?;
+    accounts::set_role(pool, account, Role::Admin).await?;
+    new_link(pool, account).await
+}
+
+/// Another link for an admin.
+pub async fn link(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
+    let email = address(email)?;
+    let found = accounts::by_email(pool, &email).await?.context("nobody has this address")?;
+    if found.user.role != Role::Admin {
+        bail!("{email} is no administrator; `usher admin grant` makes it one");
+    }
+    new_link(pool, found.user.user_id).await
+}
+
+/// Makes an admin an ordinary user.
+pub async fn revoke(pool: &PgPool, email: &str) -> anyhow::Result<()> {
+    let account = find(pool, email).await?;
+    accounts::set_role(pool, account, Role::User).await?;
+    Ok(())
+}
+
+async fn list(pool: &PgPool) -> anyhow::Result<()> {
+    for admin in accounts::admins(pool).await? {
+        let seen = admin.seen_at.map_or("never".to_owned(), |at| at.to_rfc3339());
+        let password = if admin.has_password { "" } else { ", no password yet" };
+        println!(
+            "{}  {}, since {}, {} sessions, last seen {seen}{password}",
+            admin.user.email,
+            admin.user.name,
+            admin.user.created_at.to_rfc3339(),
+            admin.sessions,
+        );
+    }
+    Ok(())
+}
+
+async fn find(pool: &PgPool, email: &str) -> anyhow::Result<AccountId> {
+    let found = accounts::by_email(pool, &address(email)?).await?;
+    Ok(found
+        .context("nobody has this address: `usher admin create` makes an account")?
+        .user
+        .user_id)
+}
+
+async fn new_link(pool: &PgPool, account: AccountId) -> anyhow::Result<Link> {
+    let token = BASE64_URL_SAFE_NO_PAD.encode(keys::random::<32>());
+    let expires_at = password_links::make(pool, account, &token, LINK_LIFETIME).await?;
+    Ok(Link { token, expires_at })
+}
+
+/// As addresses are kept.
+fn address(email: &str) -> anyhow::Result<String> {
+    let email = email.trim().to_lowercase();
+    let (local, domain) = email.split_once('@').context("this is no e-mail address")?;
+    if local.is_empty()
+        || domain.is_empty()
+        || domain.contains('@')
+        || email.contains([' ', ',', ';'])
+    {
+        bail!("{email} is not one e-mail address");
+    }
+    Ok(email)
+}
