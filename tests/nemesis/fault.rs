@@ -21,6 +21,8 @@ use crate::{
 pub(crate) const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
 /// Long enough for another to be given what it had in hand.
 pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
+/// How often an alarm that could not be lowered is lowered again.
+const LOWERED_AGAIN_MAX: u32 = 4;
 /// Some of what commits on a link is a batch, the rest is the sweep and the relay.
 const COMMITS_CUT: u8 = 3;
 /// An allocator that starts has a batch in hand by then, where it gets one at all.
@@ -271,7 +273,15 @@ impl Nemesis<'_> {
                 // A command that was given up may have been carried out.
                 let raised = self.arena.alarm(true).await;
                 sleep(lasts).await;
-                self.arena.alarm(false).await?;
+                let mut lowered = self.arena.alarm(false).await;
+                for _ in 0..LOWERED_AGAIN_MAX {
+                    // A broker that stays blocked would be the harness's fault, and not ours.
+                    if lowered.is_ok() {
+                        break;
+                    }
+                    lowered = self.arena.alarm(false).await;
+                }
+                lowered?;
                 raised?;
             }
             Fault::TerminateSessions => terminate_sessions(self.arena).await?,
