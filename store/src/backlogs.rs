@@ -1,7 +1,7 @@
 //! How far the queues of a show are behind: written by the allocators that serve them, read by
 //! whoever lets visitors in.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, Utc};
 use contract::{ShowId, topology::Partition};
@@ -81,22 +81,20 @@ pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> 
     Ok(())
 }
 
-/// The lines of sales that are not over, or were not a minute ago, and how far their queues are
-/// behind.
-pub async fn of_open_lines(pool: &PgPool) -> StoreResult<Vec<(ShowId, Backlog)>> {
+/// How far the queues of these shows are behind.
+pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
+    let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(
-        r#"select l.show_id, coalesce(sum(b.undecided), 0) as "undecided!",
+        r#"select s.show_id as "show_id!", coalesce(sum(b.undecided), 0) as "undecided!",
                coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
                    as "oldest!",
                coalesce(max(extract(epoch from
                    clock_timestamp() - greatest(b.seen_at, a.heartbeat_at))), 0)::float8
                    as "silent!"
-           from lines l join shows s using (show_id) left join backlogs b using (show_id)
+           from unnest($1::uuid[]) as s (show_id) left join backlogs b using (show_id)
                left join allocators a on a.allocator_id = b.served_by
-           where s.retired_at is null and s.sale_state in ('SCHEDULED', 'ON_SALE')
-               and s.sale_closes_at > clock_timestamp() - interval '1 minute'
-           group by l.show_id
-           limit 10000"#
+           group by s.show_id"#,
+        &shows
     )
     .fetch_all(pool)
     .await?;

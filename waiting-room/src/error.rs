@@ -20,6 +20,8 @@ pub(crate) enum LineError {
     NotReady,
     #[error("too many wait for a place already")]
     Busy,
+    #[error("too many ask for places that nobody here knows")]
+    TooManyAsk,
     #[error("the call that others shared failed")]
     Shared(#[source] Arc<LineError>),
 }

@@ -1,6 +1,9 @@
 //! Reading the stream of changes: one connection per node, whatever it watches.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use redis::{
     AsyncConnectionConfig, RedisResult,
@@ -24,6 +27,8 @@ const BLOCK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
+/// After so long in one round, further lines are loaded in the next: changes of the others wait.
+const LOAD_MAX: Duration = Duration::from_millis(100);
 /// Members of the line per read, when the picture is loaded.
 const PAGE: usize = 5_000;
 /// Admission is never held longer after a loss.
@@ -65,16 +70,19 @@ async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
 }
 
 async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    let lines = room.lines();
-    let mut read = Vec::new();
-    for line in &lines {
-        if line.read_from().is_none()
-            && let Some(snapshot) = load(line, connection, room.settings.returns_ms()).await?
-        {
-            line.install(snapshot);
+    // A line is not in hand while the read waits: nobody might be in it any more.
+    let mut read: Vec<(Weak<Line>, String, String)> = Vec::new();
+    let begun = Instant::now();
+    for line in room.lines() {
+        let line = &line;
+        if line.read_from().is_none() && line.is_due() && begun.elapsed() < LOAD_MAX {
+            match load(line, connection, room.settings.returns_ms()).await? {
+                Some(snapshot) => line.install(snapshot),
+                None => line.is_missing(),
+            }
         }
         if let Some(id) = line.read_from() {
-            read.push((line, id));
+            read.push((Arc::downgrade(line), line.keys.changes().to_owned(), id));
         }
     }
     if read.is_empty() {
@@ -84,18 +92,16 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
     let mut command = redis::cmd("XREAD");
     command.arg("COUNT").arg(ENTRIES_MAX).arg("BLOCK").arg(BLOCK.as_millis() as usize);
     command.arg("STREAMS");
-    for (line, _) in &read {
-        command.arg(line.keys.changes());
+    for (_, stream, _) in &read {
+        command.arg(stream);
     }
-    for (_, id) in &read {
+    for (_, _, id) in &read {
         command.arg(id);
     }
     let reply: Option<StreamReadReply> = command.query_async(connection).await?;
     for stream in reply.into_iter().flat_map(|reply| reply.keys) {
-        let Some((line, _)) = read.iter().find(|(line, _)| line.keys.changes() == stream.key)
-        else {
-            continue;
-        };
+        let known = read.iter().find(|(_, name, _)| *name == stream.key);
+        let Some(line) = known.and_then(|(line, _, _)| line.upgrade()) else { continue };
         for entry in stream.ids {
             let applied = Change::read(&entry).map(|change| line.apply(&entry.id, change));
             if applied != Some(Applied::Yes) {

@@ -44,6 +44,10 @@ impl Keys {
         &self.0[8]
     }
 
+    pub(crate) fn admitting(&self) -> &str {
+        &self.0[9]
+    }
+
     pub(crate) fn active(&self) -> &str {
         &self.0[10]
     }

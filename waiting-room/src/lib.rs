@@ -45,7 +45,8 @@ use platform::{
     cache::Cache,
     http::{Door, with_door},
 };
-use tracing::warn;
+use tokio::time::Instant;
+use tracing::{debug, warn};
 use utoipa::OpenApi as _;
 
 pub use challenge::ChallengeKind;
@@ -59,8 +60,10 @@ use room::Room;
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
 /// A node says once a second that it is alive; after such a silence its visitors are absent.
 pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// How often a node looks for lines that others opened.
+/// How often a node looks how far the queues of its lines are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it looks for lines that somebody is in and that it does not tend.
+const FIND_EVERY: Duration = Duration::from_secs(2);
 
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
@@ -114,19 +117,31 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     routes::Api::openapi()
 }
 
-/// Tends the lines that other nodes have opened, too, and follows how far their queues are behind.
+/// Follows how far the queues of its lines are behind, and finds lines that others have opened: a
+/// visitor whose node dies is not forgotten. Lines that nobody is in cost one word in a pipeline.
 async fn find_lines(room: Arc<Room>) {
+    let mut find_at = Instant::now();
     while room.shutdown.sleep(LOOK_EVERY).await {
-        match store::backlogs::of_open_lines(&room.pool).await {
-            Ok(lines) => {
-                for (show, backlog) in lines {
-                    if let Some((sale, _)) = room.sale(show) {
-                        room.line(&sale).follow_backlog(&backlog);
+        if Instant::now() >= find_at {
+            find_at = Instant::now() + FIND_EVERY;
+            if let Err(error) = room.find_peopled().await {
+                debug!("lines cannot be looked for: {:#}", anyhow::Error::from(error));
+            }
+        }
+        let shows: Vec<_> = room.lines().iter().map(|line| line.show).collect();
+        if shows.is_empty() {
+            continue;
+        }
+        match store::backlogs::of_lines(&room.pool, &shows).await {
+            Ok(backlogs) => {
+                for line in room.lines() {
+                    if let Some(backlog) = backlogs.get(&line.show) {
+                        line.follow_backlog(backlog);
                     }
                 }
             }
             Err(error) => {
-                warn!("open lines cannot be read: {:#}", anyhow::Error::from(error));
+                warn!("backlogs cannot be read: {:#}", anyhow::Error::from(error));
             }
         }
     }

@@ -10,10 +10,12 @@ use std::{
 use axum::http::{HeaderName, StatusCode, header};
 use contract::AccountId;
 use governor::{
-    DefaultKeyedRateLimiter, Quota, RateLimiter,
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
 use platform::http::ApiError;
+
+use crate::{LineError, places::Proof};
 
 /// Keys are hashed into so many buckets, under a secret of this process: memory is bounded, and
 /// nobody can choose whom to share a bucket with.
@@ -24,11 +26,25 @@ const ACCOUNT_BURST: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
 /// An address may burst to so many seconds' worth.
 const ADDRESS_BURST_SECONDS: u32 = 5;
 
-/// The limits on joining, of this node.
+/// An account that shows place tickets may look after them so often, over all its devices: far more
+/// than clients need that ask when they are told to.
+const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
+const LOOKS_BURST: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
+/// One that asks for places by their id alone, so often.
+const GUESSES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
+const GUESSES_BURST: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+/// Asked for places that this node cannot know, by accounts that prove none, it asks the database
+/// so often in all.
+const QUESTIONS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+
+/// The limits on joining and asking, of this node.
 pub(crate) struct Limits {
     hasher: RandomState,
     addresses: DefaultKeyedRateLimiter<u64>,
     accounts: DefaultKeyedRateLimiter<u64>,
+    looks: DefaultKeyedRateLimiter<u64>,
+    guesses: DefaultKeyedRateLimiter<u64>,
+    questions: DefaultDirectRateLimiter,
     clock: DefaultClock,
 }
 
@@ -39,11 +55,16 @@ impl Limits {
             NonZeroU32::new(ADDRESS_BURST_SECONDS).expect("the burst is longer than nothing"),
         );
         let address = Quota::per_second(joins_per_second).allow_burst(burst);
+        let guess = Quota::per_second(GUESSES_PER_SECOND).allow_burst(GUESSES_BURST);
+        let look = Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_BURST);
         let account = Quota::per_second(ACCOUNT_PER_SECOND).allow_burst(ACCOUNT_BURST);
         Self {
             hasher: RandomState::new(),
             addresses: RateLimiter::keyed(address),
             accounts: RateLimiter::keyed(account),
+            looks: RateLimiter::keyed(look),
+            guesses: RateLimiter::keyed(guess),
+            questions: RateLimiter::direct(Quota::per_second(QUESTIONS_PER_SECOND)),
             clock: DefaultClock::default(),
         }
     }
@@ -52,6 +73,23 @@ impl Limits {
     pub(crate) fn check(&self, address: IpAddr, account: AccountId) -> Result<(), ApiError> {
         self.one(&self.accounts, "account", account)?;
         self.one(&self.addresses, "address", network(address))
+    }
+
+    /// Whether somebody may ask about a place now; 429 where not.
+    pub(crate) fn look(&self, proof: &Proof) -> Result<(), ApiError> {
+        let limiter = match proof {
+            Proof::Ticket(_) => &self.looks,
+            Proof::Account(_) => &self.guesses,
+        };
+        self.one(limiter, "account", proof.account())
+    }
+
+    /// Whether the database may be asked on behalf of somebody who proves no place.
+    pub(crate) fn question(&self) -> Result<(), LineError> {
+        self.questions.check().map_err(|_| {
+            metrics::counter!("usher_line_questions_refused_total").increment(1);
+            LineError::TooManyAsk
+        })
     }
 
     fn one(

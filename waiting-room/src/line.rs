@@ -38,6 +38,10 @@ const RECALLS: u8 = 5;
 const BEHIND_MAX: Duration = Duration::from_secs(3);
 /// Ranks of those gone lately that are kept at most.
 const GONE_LATELY_MAX: usize = 10_000;
+/// A line that nobody is in is tended so long after somebody asked for it.
+const UNUSED_AFTER: Duration = Duration::from_secs(5);
+/// A line that the store does not have is looked for this often.
+const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Longest wait for this node to hear of a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
@@ -122,6 +126,12 @@ struct Memory {
     knows_the_lost: bool,
     heard_at: Instant,
     visitors: Visitors,
+    /// When somebody last asked for the line here.
+    asked_at: Instant,
+    /// Whether the last look at the store found nobody: in the line, let in, or on the way in.
+    is_deserted: bool,
+    /// The store does not have the line: it is not loaded before.
+    load_at: Option<Instant>,
 }
 
 impl Line {
@@ -152,6 +162,9 @@ impl Line {
                 knows_the_lost: false,
                 heard_at: Instant::now(),
                 visitors: Visitors::default(),
+                asked_at: Instant::now(),
+                is_deserted: false,
+                load_at: None,
             }),
         };
         (line, asked)
@@ -308,7 +321,41 @@ impl Line {
 
     /// Makes this node load the picture again.
     pub(crate) fn mark_stale(&self) {
-        self.memory().loaded = false;
+        let mut memory = self.memory();
+        memory.loaded = false;
+        memory.load_at = None;
+    }
+
+    /// Whether the picture is to be loaded now.
+    pub(crate) fn is_due(&self) -> bool {
+        let memory = self.memory();
+        !memory.loaded && memory.load_at.is_none_or(|at| Instant::now() >= at)
+    }
+
+    /// Notes that the store does not have the line: it is looked for again a little later.
+    pub(crate) fn is_missing(&self) {
+        self.memory().load_at = Some(Instant::now() + LOAD_AGAIN_AFTER);
+    }
+
+    /// Notes that somebody asks for the line.
+    pub(crate) fn asked(&self) {
+        self.memory().asked_at = Instant::now();
+    }
+
+    /// Notes whether anybody has to do with the line, as the store knows it.
+    pub(crate) fn note_deserted(&self, is_deserted: bool) {
+        self.memory().is_deserted = is_deserted;
+    }
+
+    /// Whether it need not be tended: nobody is in it, nobody watches it, nobody asked lately.
+    pub(crate) fn is_unused(&self) -> bool {
+        let memory = self.memory();
+        memory.is_deserted
+            && memory.index.is_empty()
+            && memory.visitors.is_empty()
+            && memory.to_recall.is_empty()
+            && memory.settles_at.is_none()
+            && memory.asked_at.elapsed() > UNUSED_AFTER
     }
 
     /// Whether the store, at this change, had another number of visitors in the line than this

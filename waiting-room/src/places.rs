@@ -172,6 +172,9 @@ pub(crate) async fn find(
             touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
         }
         Told::Flushed => {
+            if matches!(proof, Proof::Account(_)) {
+                room.limits.question()?;
+            }
             recover::open_again(room, line).await?;
             (Whereabouts::Unknown, String::new())
         }
@@ -192,6 +195,10 @@ pub(crate) async fn find(
                 _ => PlaceState::Expired,
             };
             Ok(theirs(Found { place, life: Life::Ended(ended) }))
+        }
+        Whereabouts::Unknown if matches!(proof, Proof::Account(_)) => {
+            room.limits.question()?;
+            find_lost(room, line, sale, ticket, proof, &detail).await
         }
         _ => find_lost(room, line, sale, ticket, proof, &detail).await,
     }

@@ -140,9 +140,16 @@ impl Rounds {
             room.store.sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, grace).await?;
         let swept = match swept {
             Told::Known(swept) => swept,
-            Told::Flushed => return recover::open_again(room, line).await,
+            Told::Flushed => {
+                recover::open_again(room, line).await?;
+                line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
+                line.note_deserted(true);
+                return Ok(());
+            }
         };
         line.heard();
+        let nobody = swept.active == 0 && swept.waiting == 0 && swept.unsettled.is_empty();
+        line.note_deserted(nobody);
         line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
         // A picture that was just loaded may have more than its last change: it must differ twice.
         let differs = line.differs(swept.at, swept.waiting);

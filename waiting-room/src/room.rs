@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{ShowId, keys::Secret, place_ticket::PlaceKeys};
+use contract::{ShowId, api::catalogue::RoomMode, keys::Secret, place_ticket::PlaceKeys};
 use platform::{Shutdown, http::ApiError};
 use store::{
     PgPool,
@@ -15,10 +15,12 @@ use store::{
 use tokio::sync::watch;
 
 use crate::{
+    LineError,
     challenge::Challenge,
     config::LineSettings,
     desk,
     gate::Gate,
+    keys::Keys,
     limits::Limits,
     line::Line,
     passes::Passes,
@@ -27,6 +29,11 @@ use crate::{
     sockets::Sockets,
     tend::tend,
 };
+
+/// Lines that are looked at in one call.
+const LOOKED_AT_ONCE: usize = 500;
+/// Tasks that have a line in hand as long as it is tended.
+const TENDERS: usize = 3;
 
 pub(crate) struct Room {
     pub node: NodeId,
@@ -42,8 +49,8 @@ pub(crate) struct Room {
     pub sockets: Arc<Sockets>,
     pub lot: Secret,
     pub shutdown: Shutdown,
-    /// The lines this node tends: those that were asked for here, and those of open sales.
-    /// Bounded by the board.
+    /// The lines this node tends: those somebody is in or was asked for lately. Bounded by the
+    /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
 }
 
@@ -84,18 +91,84 @@ impl Room {
     pub(crate) fn line(self: &Arc<Self>, sale: &Sale) -> Arc<Line> {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         match lines.entry(sale.show) {
-            Entry::Occupied(known) => Arc::clone(known.get()),
+            Entry::Occupied(known) => {
+                known.get().asked();
+                Arc::clone(known.get())
+            }
             Entry::Vacant(vacant) => {
                 let (line, asked) = Line::new(sale.show);
                 let line = Arc::new(line);
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
+                metrics::gauge!("usher_lines_tended").increment(1.0);
                 self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
                 self.shutdown.spawn(presence::keep(Arc::clone(self), Arc::clone(&line)));
                 self.shutdown.spawn(desk::run(Arc::clone(self), Arc::clone(&line), asked));
                 line
             }
         }
+    }
+
+    /// The line of a show, where this node tends it already.
+    pub(crate) fn tended(&self, show: ShowId) -> Option<Arc<Line>> {
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = lines.get(&show)?;
+        line.asked();
+        Some(Arc::clone(line))
+    }
+
+    /// The line of a show for whoever proves no place in it: tended already, or open. `None` where
+    /// nobody ever joined it; then nothing is made, and nothing tended.
+    pub(crate) async fn opened_line(
+        self: &Arc<Self>,
+        sale: &Sale,
+    ) -> Result<Option<Arc<Line>>, LineError> {
+        if let Some(line) = self.tended(sale.show) {
+            return Ok(Some(line));
+        }
+        self.limits.question()?;
+        let is_there = self.store.has(&Keys::of(sale.show)).await?
+            || store::line::find(&self.pool, sale.show).await?.is_some();
+        Ok(is_there.then(|| self.line(sale)))
+    }
+
+    /// Stops tending a line that nobody is in and nobody asks for; whether it did. Whoever has the
+    /// line in hand keeps it tended.
+    pub(crate) fn let_go_of_unused(&self, line: &Arc<Line>) -> bool {
+        if !line.is_unused() {
+            return false;
+        }
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock nobody new comes to have it.
+        let is_free = Arc::strong_count(line) <= TENDERS + 1 && line.is_unused();
+        if is_free && lines.remove(&line.show).is_some() {
+            line.over.cancel();
+            metrics::gauge!("usher_lines_tended").decrement(1.0);
+        }
+        is_free
+    }
+
+    /// Tends every line that somebody is in.
+    pub(crate) async fn find_peopled(self: &Arc<Self>) -> Result<(), LineError> {
+        let now = self.now();
+        let sales: Vec<Arc<Sale>> = {
+            let board = self.board.borrow();
+            let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            let may_have_a_line = |sale: &&Arc<Sale>| {
+                sale.room.mode != RoomMode::Off
+                    && !sale.is_over(now)
+                    && !lines.contains_key(&sale.show)
+            };
+            board.sales().filter(may_have_a_line).cloned().collect()
+        };
+        for some in sales.chunks(LOOKED_AT_ONCE) {
+            let keys: Vec<Keys> = some.iter().map(|sale| Keys::of(sale.show)).collect();
+            let peopled = self.store.are_peopled(&keys).await?;
+            for (sale, _) in some.iter().zip(peopled).filter(|(_, is_peopled)| *is_peopled) {
+                self.line(sale);
+            }
+        }
+        Ok(())
     }
 
     /// Every line this node tends.
@@ -109,6 +182,7 @@ impl Room {
         let line = self.lines.lock().unwrap_or_else(PoisonError::into_inner).remove(&show);
         if let Some(line) = line {
             line.over.cancel();
+            metrics::gauge!("usher_lines_tended").decrement(1.0);
         }
     }
 

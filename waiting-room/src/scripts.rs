@@ -129,6 +129,17 @@ impl LineStore {
         Ok(matches!(fields, (Some(_), Some(_))))
     }
 
+    /// Whether anybody is in each of these lines, or on the way out of it.
+    pub(crate) async fn are_peopled(&self, lines: &[Keys]) -> Result<Vec<bool>, LineError> {
+        let mut pipeline = redis::pipe();
+        for keys in lines {
+            pipeline.cmd("EXISTS").arg(keys.line()).arg(keys.admitting());
+        }
+        let mut connection = self.cache.connection()?;
+        let there: Vec<u8> = self.cache.observe(pipeline.query_async(&mut connection).await)?;
+        Ok(there.into_iter().map(|keys| keys > 0).collect())
+    }
+
     /// Gives accounts their places.
     pub(crate) async fn join(
         &self,

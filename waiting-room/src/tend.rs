@@ -69,6 +69,9 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
         if rounds.is_last(&room, &line) {
             break;
         }
+        if rounds.unlogged.is_empty() && room.let_go_of_unused(&line) {
+            return;
+        }
         match rounds.run(&room, &line).await {
             Ok(()) => rounds.succeeded(&line),
             Err(error) => rounds.failed(&line, error),

@@ -111,6 +111,11 @@ impl Visitors {
         here.filter(|visitor| visitor.is_here()).map(|visitor| visitor.spot.place.clone()).collect()
     }
 
+    /// Whether this node has met nobody who may come back.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.known.is_empty() && self.gone.is_empty()
+    }
+
     /// Whether anybody waits with a socket here.
     pub(crate) fn any_here(&self) -> bool {
         self.known.values().any(|visitor| visitor.is_here())

@@ -8,6 +8,7 @@ use contract::{
     api::line::{PlaceState, PlaceStatus},
     place_ticket::PlaceKeys,
 };
+use futures_util::StreamExt as _;
 use platform::{
     Shutdown, clock,
     config::{Backends, Http, Process},
@@ -443,6 +444,24 @@ impl Stage {
                 ranks.collect::<Vec<u64>>()
             })
             .collect()
+    }
+
+    /// What is asked of Redis for a show, for so long.
+    pub(crate) async fn commands_of(&self, show: ShowId, during: Duration) -> Vec<String> {
+        let client = redis::Client::open(self.slot.redis_url.as_str()).unwrap();
+        let monitor = client.get_async_monitor().await.unwrap();
+        let mut messages = monitor.into_on_message::<String>();
+        let show = show.to_string();
+        let mut commands = Vec::new();
+        let collected = async {
+            while let Some(command) = messages.next().await {
+                if command.contains(&show) {
+                    commands.push(command);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(during, collected).await;
+        commands
     }
 
     /// How many wait, by the store.

@@ -17,3 +17,4 @@ mod slow;
 mod crowd;
 mod foreign;
 mod bucket;
+mod unproven;

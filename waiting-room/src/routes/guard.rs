@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, StatusCode};
 use platform::http::{ApiError, ApiResult};
 
-use crate::{challenge::Joining, line::Line, room::Room};
+use crate::{challenge::Joining, keys::Keys, room::Room};
 
 /// Carries a solution.
 const SOLUTION: &str = "challenge-solution";
@@ -12,19 +12,19 @@ const SOLUTION: &str = "challenge-solution";
 /// for everybody else, where challenges are on.
 pub(crate) async fn solved(
     room: &Room,
-    line: &Line,
+    keys: &Keys,
     joining: Joining,
     proves_a_place: bool,
     headers: &HeaderMap,
 ) -> ApiResult<()> {
     let Some(challenge) = &room.challenge else { return Ok(()) };
-    if proves_a_place || room.store.has_place(&line.keys, joining.account).await? {
+    if proves_a_place || room.store.has_place(keys, joining.account).await? {
         return Ok(());
     }
     let solution = headers.get(SOLUTION).and_then(|value| value.to_str().ok());
     if let Some(solution) = solution
         && let Some(solved) = challenge.check(joining, solution).await
-        && room.store.is_first_use(&line.keys, &solved).await?
+        && room.store.is_first_use(keys, &solved).await?
     {
         return Ok(());
     }

@@ -35,6 +35,7 @@ use crate::{room::Room, watch::Watch};
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
         (status = 403, body = Problem, description = "ORIGIN_REFUSED"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
         (status = 426, body = Problem, description = "UPGRADE_REQUIRED"),
         (status = 503, body = Problem, description = "LINE_UNAVAILABLE, NODE_FULL"),
     ),
@@ -66,7 +67,7 @@ pub(crate) async fn live(
     };
     let account = token.map(|token| token.account);
     let proof = proof(&room, path.show, ticket.as_deref(), account)?;
-    let (sale, line) = sale_and_line(&room, path.show)?;
+    let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();
     // Whoever proves the place by its ticket needs no account, and none ends it.

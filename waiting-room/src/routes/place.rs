@@ -35,6 +35,7 @@ use crate::{
     admitted, cadence,
     challenge::Joining,
     gate::{self, Gate, Opening, Unjoinable},
+    keys::Keys,
     line::Line,
     places::{self, Back, Found, Life, Proof},
     room::Room,
@@ -84,14 +85,15 @@ pub(crate) async fn join(
         return Ok((StatusCode::CREATED, Json(without_a_line(&room, show, caller.account)))
             .into_response());
     }
-    let line = room.line(&sale);
     let joining = Joining { show, account: caller.account, now };
     let back = match back {
-        Some(place) => places::back_to(&room, &line, &sale, place).await?,
+        // A ticket of ours: there is a line.
+        Some(place) => places::back_to(&room, &room.line(&sale), &sale, place).await?,
         None => Back::Nowhere,
     };
     let proves_a_place = !matches!(back, Back::Nowhere);
-    guard::solved(&room, &line, joining, proves_a_place, &headers).await?;
+    guard::solved(&room, &Keys::of(show), joining, proves_a_place, &headers).await?;
+    let line = room.line(&sale);
     let (is_new, found) = places::join(&room, &line, &sale, caller.account, back).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
         .increment(1);
@@ -110,6 +112,7 @@ pub(crate) async fn join(
         (status = 200, body = PlaceStatus, description = "Retry-After says when to ask again"),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
         (status = 503, body = Problem, description = "LINE_UNAVAILABLE; NODE_FULL for a stream"),
     ),
     security(("bearer" = []), ())
@@ -127,7 +130,7 @@ pub(crate) async fn show(
         may_stay(&connection)?;
     }
     let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
-    let (sale, line) = sale_and_line(&room, path.show)?;
+    let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     if accepts_events(&headers) {
         // Whoever proves the place by its ticket needs no account, and none ends it.
@@ -150,6 +153,7 @@ pub(crate) async fn show(
         (status = 204),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 429, body = Problem, description = "RATE_LIMITED"),
         (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
     ),
     security(("bearer" = []), ())
@@ -164,13 +168,15 @@ pub(crate) async fn leave(
 ) -> ApiResult<StatusCode> {
     let is_admin = caller.map(|caller| door.access.is_admin(&caller)).transpose()?;
     if is_admin == Some(true) {
-        let (_, line) = sale_and_line(&room, path.show)?;
-        places::leave(&room, &line, path.ticket, true).await?;
+        let (sale, _) = room.sale(path.show).ok_or_else(|| room.no_sale(path.show))?;
+        if let Some(line) = room.opened_line(&sale).await? {
+            places::leave(&room, &line, path.ticket, true).await?;
+        }
         return Ok(StatusCode::NO_CONTENT);
     }
     // Who proves nothing makes no line.
     let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
-    let (sale, line) = sale_and_line(&room, path.show)?;
+    let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let may_have_pass = !matches!(found.life, Life::Waiting(_));
     places::leave(&room, &line, path.ticket, may_have_pass).await?;

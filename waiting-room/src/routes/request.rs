@@ -89,12 +89,19 @@ pub(crate) fn proof(
     }
 }
 
-/// The show on the board, and its line on this node.
-pub(crate) fn sale_and_line(
+/// The show on the board, and its line on this node. A ticket proves that there is a line; for an
+/// account alone none is tended that nobody ever joined.
+pub(crate) async fn sale_and_line(
     room: &Arc<Room>,
     show: ShowId,
+    proof: &Proof,
 ) -> Result<(Arc<Sale>, Arc<Line>), ApiError> {
+    room.limits.look(proof)?;
     let (sale, _) = room.sale(show).ok_or_else(|| room.no_sale(show))?;
-    let line = room.line(&sale);
+    let line = match proof {
+        Proof::Ticket(_) => Some(room.line(&sale)),
+        Proof::Account(_) => room.opened_line(&sale).await?,
+    };
+    let line = line.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))?;
     Ok((sale, line))
 }
