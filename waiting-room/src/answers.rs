@@ -145,7 +145,7 @@ impl Swept {
 /// Reads the answer of an admission: who was taken from the line.
 pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<Told<Vec<Spot>>, LineError> {
     match answer {
-        [flushed] if flushed == "FLUSHED" => Ok(Told::Flushed),
+        [flushed, ..] if flushed == "FLUSHED" => Ok(Told::Flushed),
         [ok, _epoch, rest @ ..] if ok == "OK" => Ok(Told::Known(spots(show, rest)?)),
         _ => Err(unreadable(answer)),
     }
@@ -154,7 +154,7 @@ pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<Told<Vec<Spot>>, 
 /// Splits an answer into the change it was made at and the rest; `None` for FLUSHED.
 fn known(answer: &[String]) -> Result<Option<(Progress, &[String])>, LineError> {
     match answer {
-        [flushed] if flushed == "FLUSHED" => Ok(None),
+        [flushed, ..] if flushed == "FLUSHED" => Ok(None),
         [ok, epoch, seq, rest @ ..] if ok == "OK" => {
             Ok(Some((Progress { epoch: number(epoch)?, seq: number(seq)? }, rest)))
         }

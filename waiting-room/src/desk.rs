@@ -131,12 +131,14 @@ impl Counter {
         for _ in 0..TRIES_MAX {
             let joiners = batch.iter().map(|join| &join.joiner);
             let (keys, lot) = (&line.keys, &self.lot);
-            let joined = room.store.join(line.show, keys, joiners, lot, self.reserved).await?;
+            let joined =
+                room.store.join(line.show, keys, joiners, lot, self.reserved, line.known()).await?;
             let Told::Known(Joined { at, places }) = joined else {
                 recover::open(room, line).await?;
                 continue;
             };
             line.heard();
+            line.note(at);
             for (mut join, place) in batch.drain(..).zip(places) {
                 join.tries += 1;
                 match place {

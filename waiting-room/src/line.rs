@@ -105,6 +105,8 @@ struct Memory {
     /// Whether the picture is whole; where it is not, it is loaded again.
     loaded: bool,
     seen: Progress,
+    /// The last change this node ever knew of: a store that has less has gone back in time.
+    known: Progress,
     /// The last id read from the stream.
     last_id: String,
     index: Index,
@@ -149,6 +151,7 @@ impl Line {
             memory: Mutex::new(Memory {
                 loaded: false,
                 seen: Progress::default(),
+                known: Progress::default(),
                 last_id: "0-0".into(),
                 index: Index::default(),
                 lost: None,
@@ -308,6 +311,17 @@ impl Line {
         self.memory().seen
     }
 
+    /// The last change this node ever knew of, by the stream or an answer.
+    pub(crate) fn known(&self) -> Progress {
+        self.memory().known
+    }
+
+    /// Notes that the store told of a change.
+    pub(crate) fn note(&self, at: Progress) {
+        let mut memory = self.memory();
+        memory.known = memory.known.max(at);
+    }
+
     /// Where to read on in the stream; `None` where the picture must be loaded first.
     pub(crate) fn read_from(&self) -> Option<String> {
         let mut memory = self.memory();
@@ -409,6 +423,7 @@ impl Line {
         }
         memory.loaded = true;
         memory.seen = snapshot.seen;
+        memory.known = memory.known.max(snapshot.seen);
         memory.last_id = snapshot.last_id;
         self.progress.send_replace(snapshot.seen);
     }
@@ -467,6 +482,7 @@ impl Line {
         }
         memory.visitors.are_unheld(change.released);
         memory.seen = change.at;
+        memory.known = memory.known.max(change.at);
         self.progress.send_replace(change.at);
         Applied::Yes
     }

@@ -134,10 +134,12 @@ impl Rounds {
 
     async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         let patience = room.settings.patience();
-        let seen = line.seen();
+        let known = line.known();
         let grace = line.slot_grace();
-        let swept =
-            room.store.sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, grace).await?;
+        let swept = room
+            .store
+            .sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, grace, known)
+            .await?;
         let swept = match swept {
             Told::Known(swept) => swept,
             Told::Flushed => {
@@ -154,7 +156,7 @@ impl Rounds {
         // A picture that was just loaded may have more than its last change: it must differ twice.
         let differs = line.differs(swept.at, swept.waiting);
         let differs_still = std::mem::replace(&mut self.differs, differs) && differs;
-        if swept.contradicts || swept.at < seen || differs_still {
+        if swept.contradicts || differs_still {
             self.differs = false;
             return give_up(room, line, &swept).await;
         }

@@ -12,6 +12,7 @@ use store::{
     admissions::Admission,
     line::{LineMark, Numbers, Rule, Stretch},
 };
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
     answers::{self, GivenBack, Joined, Swept, Told, Touched},
     challenge::Solved,
     keys::Keys,
+    line::Progress,
     spot::Spot,
 };
 
@@ -148,6 +150,7 @@ impl LineStore {
         joiners: impl Iterator<Item = &Joiner>,
         lot: &[u8],
         reserved: Option<Numbers>,
+        known: Progress,
     ) -> Result<Told<Joined>, LineError> {
         let mut call = with_keys(&JOIN, keys);
         call.arg(lot);
@@ -158,6 +161,7 @@ impl LineStore {
             }
             None => _ = call.arg(["0"; 5].as_slice()),
         }
+        call.arg(known.epoch).arg(known.seq);
         for joiner in joiners {
             call.arg(joiner.account.to_string())
                 .arg(joiner.ticket.to_string())
@@ -179,6 +183,7 @@ impl LineStore {
             };
         }
         let answer: Vec<String> = self.run("join", &call).await?;
+        note_behind(show, &answer);
         Joined::read(show, &answer)
     }
 
@@ -283,14 +288,18 @@ impl LineStore {
         room: &contract::api::catalogue::WaitingRoom,
         at_most: u32,
         slot_grace: Duration,
+        known: Progress,
     ) -> Result<Told<Vec<Spot>>, LineError> {
         let mut call = with_keys(&ADMIT, keys);
         call.arg(room.rate_per_second)
             .arg(room.burst)
             .arg(room.max_active.unwrap_or(0))
             .arg(at_most)
-            .arg(ms(slot_grace));
+            .arg(ms(slot_grace))
+            .arg(known.epoch)
+            .arg(known.seq);
         let answer: Vec<String> = self.run("admit", &call).await?;
+        note_behind(show, &answer);
         answers::taken(show, &answer)
     }
 
@@ -318,11 +327,14 @@ impl LineStore {
         at_most: u32,
         node: NodeId,
         slot_grace: Duration,
+        known: Progress,
     ) -> Result<Told<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(slot_grace));
+        call.arg(known.epoch).arg(known.seq);
         let answer: Vec<String> = self.run("sweep", &call).await?;
+        note_behind(show, &answer);
         Swept::read(show, &answer)
     }
 
@@ -414,6 +426,14 @@ fn with_keys<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
         call.key(key);
     }
     call
+}
+
+/// Says that a store lacked changes, and that what it had was given up.
+fn note_behind(show: ShowId, answer: &[String]) {
+    if answer.get(1).is_some_and(|why| why == "BEHIND") {
+        metrics::counter!("usher_line_behind_total").increment(1);
+        warn!(%show, "redis has gone back in time, or is another one; the line begins anew");
+    }
 }
 
 fn add_stretch(call: &mut ScriptInvocation<'_>, stretch: Stretch) {

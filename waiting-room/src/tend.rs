@@ -160,7 +160,8 @@ impl Rounds {
         line: &Line,
         limits: &WaitingRoom,
     ) -> Result<(), LineError> {
-        match room.store.admit(line.show, &line.keys, limits, BATCH, line.slot_grace()).await? {
+        let (grace, known) = (line.slot_grace(), line.known());
+        match room.store.admit(line.show, &line.keys, limits, BATCH, grace, known).await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();

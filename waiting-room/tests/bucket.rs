@@ -100,7 +100,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
         for key in LINE_KEYS {
             call.key(key);
         }
-        call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000);
+        call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000).arg(["0"; 3].as_slice());
         let answer: Vec<String> = call.invoke_async(&mut redis).await.unwrap();
         #[expect(clippy::cast_precision_loss, reason = "as the script computes it")]
         let now_ms = (clock / 1_000_000) as f64 * 1000.0 + (clock % 1_000_000) as f64 / 1000.0;

@@ -114,6 +114,7 @@ pub(crate) struct Stage {
     pub slot: Slot,
     access: AccessKeys,
     http: reqwest::Client,
+    config: Config,
 }
 
 /// Somebody in a line.
@@ -175,13 +176,29 @@ impl Stage {
         Self::build(1, |_| (), at_most, None).await
     }
 
+    /// Nodes on a Redis of the test's own.
+    pub(crate) async fn on(nodes: usize, redis_url: &str) -> Self {
+        let mut slot = Slot::take().await;
+        redis_url.clone_into(&mut slot.redis_url);
+        Self::build_in(slot, nodes, |_| (), 10_000, None).await
+    }
+
     async fn build(
         nodes: usize,
         change: impl Fn(&mut LineSettings),
         connections_max: usize,
         send_buffer: Option<u32>,
     ) -> Self {
-        let slot = Slot::take().await;
+        Self::build_in(Slot::take().await, nodes, change, connections_max, send_buffer).await
+    }
+
+    async fn build_in(
+        slot: Slot,
+        nodes: usize,
+        change: impl Fn(&mut LineSettings),
+        connections_max: usize,
+        send_buffer: Option<u32>,
+    ) -> Self {
         let proxy = Proxy::before(&slot.redis_url).await;
         let mut line = LineSettings {
             pass_seconds: 300,
@@ -193,50 +210,61 @@ impl Stage {
             limit_joins_per_second: NonZeroU32::new(10_000).unwrap(),
         };
         change(&mut line);
-        let http = Http {
-            connections_max,
-            trusted_proxies: Vec::new(),
-            allowed_origins: vec!["https://tickets.example".into()],
-            metrics_listen: "127.0.0.1".parse().unwrap(),
-        };
-        let (mut addresses, mut stops) = (Vec::new(), Vec::new());
-        for _ in 0..nodes {
-            let shutdown = Shutdown::default();
-            let config = Config {
-                listen: "127.0.0.1:0".parse().unwrap(),
-                backends: Backends {
-                    database_url: slot.database_url.clone(),
-                    database_replica_url: None,
-                    redis_url: proxy.url.clone(),
-                    amqp_url: slot.amqp_url.clone(),
-                    master_key: slot.master_key(),
-                    database_connections_max: 4,
-                },
-                http: http.clone(),
-                line: line.clone(),
-            };
-            let service = waiting_room::start(&config, &shutdown).await.unwrap();
-            let listener = listen(config.listen, send_buffer);
-            addresses.push(listener.local_addr().unwrap());
-            let (stop, http) = (shutdown.clone(), http.clone());
-            shutdown.spawn(async move {
-                platform::http::serve(listener, service, &http, &stop).await;
-            });
-            stops.push(shutdown);
-        }
         let redis = redis::Client::open(slot.redis_url.as_str()).unwrap();
-        Self {
+        let config = Config {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            backends: Backends {
+                database_url: slot.database_url.clone(),
+                database_replica_url: None,
+                redis_url: proxy.url.clone(),
+                amqp_url: slot.amqp_url.clone(),
+                master_key: slot.master_key(),
+                database_connections_max: 4,
+            },
+            http: Http {
+                connections_max,
+                trusted_proxies: Vec::new(),
+                allowed_origins: vec!["https://tickets.example".into()],
+                metrics_listen: "127.0.0.1".parse().unwrap(),
+            },
+            line,
+        };
+        let mut stage = Self {
             pool: slot.pool(),
             redis: redis.get_multiplexed_async_connection().await.unwrap(),
-            nodes: addresses,
+            nodes: Vec::new(),
             proxy,
             place_keys: PlaceKeys::new(&slot.master_key()),
             shutdown: Shutdown::default(),
-            stops,
+            stops: Vec::new(),
             access: AccessKeys::new(&slot.master_key()),
             slot,
             http: reqwest::Client::new(),
+            config,
+        };
+        for _ in 0..nodes {
+            let stop = Shutdown::default();
+            let address = stage.start_node(send_buffer, &stop).await;
+            stage.nodes.push(address);
+            stage.stops.push(stop);
         }
+        stage
+    }
+
+    /// One more node, which ends with the stage.
+    pub(crate) async fn another_node(&self) -> SocketAddr {
+        self.start_node(None, &self.shutdown).await
+    }
+
+    async fn start_node(&self, send_buffer: Option<u32>, shutdown: &Shutdown) -> SocketAddr {
+        let service = waiting_room::start(&self.config, shutdown).await.unwrap();
+        let listener = listen(self.config.listen, send_buffer);
+        let address = listener.local_addr().unwrap();
+        let (stop, http) = (shutdown.clone(), self.config.http.clone());
+        shutdown.spawn(async move {
+            platform::http::serve(listener, service, &http, &stop).await;
+        });
+        address
     }
 
     /// A show that every node knows.
@@ -426,7 +454,9 @@ impl Stage {
 
     /// The ranks that were taken from the line to be admitted, in that order.
     pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
-        let mut redis = self.redis.clone();
+        // Where the nodes are led to: it may be another one by now.
+        let client = redis::Client::open(self.proxy.url.as_str()).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let changes: StreamRangeReply = redis::cmd("XRANGE")
             .arg(Self::key(show, "changes"))
             .arg(["-", "+"].as_slice())

@@ -18,3 +18,5 @@ mod crowd;
 mod foreign;
 mod bucket;
 mod unproven;
+mod own_redis;
+mod older;

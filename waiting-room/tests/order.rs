@@ -125,6 +125,8 @@ impl World {
                 }
                 None => _ = call.arg(["0"; 5].as_slice()),
             }
+            // Nobody has seen a change.
+            call.arg(["0"; 2].as_slice());
             self.named += 1;
             call.arg(account).arg(format!("t{}", self.named)).arg(1);
             call.arg(rule.version).arg(u8::from(rule.drawn));

@@ -13,6 +13,7 @@ pub(crate) struct Proxy {
     /// What to call instead of Redis.
     pub url: String,
     how: watch::Sender<How>,
+    to: watch::Sender<SocketAddr>,
 }
 
 /// How what arrives is passed on.
@@ -31,8 +32,21 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("redis://{}/{database}", listener.local_addr().unwrap());
         let (set, how) = watch::channel(How::AtOnce);
+        let (to, address) = watch::channel(address);
         spawn(accept(listener, address, how));
-        Self { url, how: set }
+        Self { url, how: set, to }
+    }
+
+    /// New connections go to another one.
+    pub(crate) fn lead_to(&self, address: SocketAddr) {
+        self.to.send_replace(address);
+    }
+
+    /// Where the proxy itself is.
+    pub(crate) fn host_and_port(&self) -> (String, String) {
+        let (address, _) = self.url.strip_prefix("redis://").unwrap().rsplit_once('/').unwrap();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        (host.into(), port.into())
     }
 
     /// From now on nothing comes through, and connections end.
@@ -51,11 +65,16 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, address: SocketAddr, how: watch::Receiver<How>) {
+async fn accept(
+    listener: TcpListener,
+    address: watch::Receiver<SocketAddr>,
+    how: watch::Receiver<How>,
+) {
     while let Ok((client, _)) = listener.accept().await {
         if *how.borrow() == How::Never {
             continue;
         }
+        let address = *address.borrow();
         let mut cut = how.clone();
         let how = how.clone();
         spawn(async move {

@@ -1,12 +1,14 @@
 -- Lets in whoever is first in the line and there, as far as the bucket and the cap allow.
 -- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call, 5 ms for
---      which a lapsed pass still takes its slot: until then what it bought in time may be decided
--- Returns {'FLUSHED'}; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
+--      which a lapsed pass still takes its slot: until then what it bought in time may be decided,
+--      6 and 7 epoch and seq of the last change that is known to the node
+-- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
 --      until settled, so a node that dies in between loses nobody.
 -- Atomic, because any number of nodes run it at once and the sum must be exact. By the store's
 -- own clock: a jump forwards yields at most one burst, a jump backwards nothing.
+local lost = lost_or_behind(tonumber(ARGV[6]), tonumber(ARGV[7]), false)
+if lost then return lost end
 local mark = redis.call('HMGET', head, 'epoch', 'counter', 'held_until')
-if not mark[1] or not mark[2] then return {'FLUSHED'} end
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local max_active, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()

@@ -1,17 +1,19 @@
 -- Gives accounts their places: the one each has, the one it comes back to, or the next.
 -- ARGV 1 secret of the lot, 2 epoch of the reservation, 3 number reserved up to (0: none), 4 to 6
---      the stretch it is for: version of its rule, '1' where it is drawn, base; then of each joiner:
+--      the stretch it is for: version of its rule, '1' where it is drawn, base; 7 and 8 epoch and seq
+--      of the last change that is known to the node; then of each joiner:
 --      account, ticket for a new place, joined_at in ms, version of the rule it asks under (0: none),
 --      '1' where that draws it, ticket to come back with ('' for none), and of it number, epoch,
 --      joined_at, base ('' for a ticket of before there were stretches), lot ('-' where it was not
 --      drawn; without a base '1' where it was)
--- Returns {'FLUSHED'}; or {'OK', epoch, seq, then for each joiner: 'NEW', 'BACK', 'WAITING',
+-- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, seq, then for each joiner: 'NEW', 'BACK', 'WAITING',
 --      'ADMITTING' or 'ADMITTED', ticket, record; or 'FULL', '', '' where numbers must be
 --      reserved first, under the rule it asks under}.
 -- Atomic, because one account has one place however many devices ask at once, and no number may
 -- be given out twice.
+local lost = lost_or_behind(tonumber(ARGV[7]), tonumber(ARGV[8]), true)
+if lost then return lost end
 local epoch = epoch_of_line()
-if not epoch then return {'FLUSHED'} end
 local now = now_ms()
 local secret = ARGV[1]
 local joined = {}
@@ -109,6 +111,8 @@ local function join(account, ticket, joined_at, asked, wants_lot, back, number, 
       else
         rank, lot = drawn_rank(account, tonumber(was_base), tonumber(lot))
       end
+      -- Two tickets for one number, of a Redis that once went back: one of them has it.
+      if rank and redis.call('ZCOUNT', line, text(rank), text(rank)) > 0 then rank = nil end
       if rank then
         return place('BACK', account, back, rank, {number = number, epoch = of_epoch,
           joined_at = was_joined_at, base = was_base, lot = lot})
@@ -129,7 +133,7 @@ local function join(account, ticket, joined_at, asked, wants_lot, back, number, 
 end
 
 local answer = {'OK', epoch, '0'}
-for i = 7, #ARGV, 11 do
+for i = 9, #ARGV, 11 do
   local how, ticket, record = join(unpack(ARGV, i, i + 10))
   answer[#answer + 1] = how
   answer[#answer + 1] = ticket

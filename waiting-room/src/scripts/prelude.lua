@@ -3,7 +3,8 @@
 -- KEYS of every script, all under the hash tag of the show:
 --  1 head       hash   epoch, counter (last number given out), reserved (how far it may go),
 --                      seq (of the last change), held_until and lenient_until, swept_at (ms),
---                      rule, drawn and base of the stretch that places are added to
+--                      rule, drawn and base of the stretch that places are added to,
+--                      redis (the one that has given out its numbers)
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
 --  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
@@ -44,6 +45,34 @@ local function epoch_of_line()
   local mark = redis.call('HMGET', head, 'epoch', 'counter')
   if mark[1] and mark[2] then return mark[1] end
   return nil
+end
+
+-- Which Redis this is, from its start to its end. One that was started again, or took the place of
+-- another, may lack the last changes.
+local function this_redis()
+  local info = redis.pcall('INFO', 'server')
+  return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
+end
+
+-- The answer where the store has lost the line, or lacks changes that a node has seen: then all of
+-- it is given up, so that it begins anew above every number that may have been given out. nil where
+-- all is well. `numbers` where this Redis must be the one that gave out the numbers so far.
+local function lost_or_behind(seen_epoch, seen_seq, numbers)
+  local mark = redis.call('HMGET', head, 'epoch', 'counter', 'seq', 'redis')
+  if not mark[1] or not mark[2] then return {'FLUSHED'} end
+  local epoch, seq = tonumber(mark[1]), tonumber(mark[3] or '0')
+  local is_behind = epoch < seen_epoch or epoch == seen_epoch and seq < seen_seq
+  if numbers then
+    local this = this_redis()
+    if mark[4] then
+      is_behind = is_behind or mark[4] ~= this
+    else
+      redis.call('HSET', head, 'redis', this)
+    end
+  end
+  if not is_behind then return nil end
+  redis.call('UNLINK', unpack(KEYS))
+  return {'FLUSHED', 'BEHIND'}
 end
 
 -- Tells the nodes what changed, under the next number; a node that misses one starts over.

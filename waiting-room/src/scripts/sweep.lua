@@ -2,16 +2,18 @@
 -- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
 -- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
 --      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
---      6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still takes its slot
--- Returns {'FLUSHED'}; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
+--      6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still takes its slot,
+--      8 and 9 epoch and seq of the last change that is known to the node
+-- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
 --      this node was not known, so that it holds nobody, '1' where a node is gone and its visitors
 --      must be forsaken, '1' where the keys contradict each other, then ticket and record of each
 --      admission to be done again}. Everybody in the line has a record and an account, and is
 --      either ready, by being held or by having been heard of, or absent; where that is not so, a
 --      part was lost.
 -- Atomic, because a visitor may come back at the same moment.
+local lost = lost_or_behind(tonumber(ARGV[8]), tonumber(ARGV[9]), true)
+if lost then return lost end
 local epoch = epoch_of_line()
-if not epoch then return {'FLUSHED'} end
 local absent_ms, grace_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local batch, retry_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
