@@ -46,25 +46,29 @@ pub(crate) async fn expiry(
     line: &Line,
     admission: &Admission,
 ) -> Option<DateTime<Utc>> {
-    let ticket = admission.ticket;
-    let known = room.store.active_until(&line.keys, ticket).await.ok().flatten();
-    let expires_at = match known.and_then(DateTime::from_timestamp_millis) {
-        Some(known) => known,
-        // The slot is free, or the store is away or has forgotten it: the log tells which.
-        None => match find(room, line, ticket).await {
+    let (ticket, now) = (admission.ticket, room.now());
+    let is_active = room.store.is_active(&line.keys, ticket).await.unwrap_or(false);
+    let told = room.passes.validity(admission, room.passes.expiry(admission), now);
+    // The log knows more where the slot is free, where the store is away or has forgotten it, and
+    // where the pass may have been renewed meanwhile.
+    let admission = if is_active && matches!(told, Validity::Until(_)) {
+        *admission
+    } else {
+        match find(room, line, ticket).await {
             Ok(Some(logged)) if logged.spent.is_some() => return None,
-            Ok(Some(logged)) => room.passes.expiry(&logged),
-            Ok(None) | Err(_) => room.passes.expiry(admission),
-        },
+            Ok(Some(logged)) => logged,
+            Ok(None) | Err(_) => *admission,
+        }
     };
-    match room.passes.validity(admission, expires_at, room.now()) {
+    let expires_at = room.passes.expiry(&admission);
+    match room.passes.validity(&admission, expires_at, now) {
         Validity::Until(time) => Some(time),
         Validity::Renewed(time) => {
             // In the log first: a pass that goes out is valid after a loss of the store, too.
             match admissions::renew(&room.pool, line.show, ticket, time).await {
                 Ok(true) => {
-                    let until_ms = time.timestamp_millis();
-                    let _ = room.store.stay_active(&line.keys, ticket, until_ms).await;
+                    let left = (time - now).to_std().unwrap_or_default();
+                    let _ = room.store.stay_active(&line.keys, ticket, left).await;
                     Some(time)
                 }
                 Ok(false) => None,
@@ -115,14 +119,8 @@ pub(crate) async fn restore(
         let page = admissions::unspent_after(pool, show, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         after = (last.admitted_at, last.ticket);
-        let valid = page.into_iter().map(|admission| {
-            let until = passes.expiry(&admission);
-            (admission, until)
-        });
-        let valid: Vec<_> = valid
-            .filter(|(_, until)| *until > now)
-            .map(|(admission, until)| (admission, until.timestamp_millis()))
-            .collect();
+        let valid = page.into_iter().map(|admission| (admission, passes.left(&admission, now)));
+        let valid: Vec<_> = valid.filter(|(_, left)| !left.is_zero()).collect();
         if !valid.is_empty() {
             store.settle(keys, valid.into_iter()).await?;
         }

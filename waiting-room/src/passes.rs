@@ -64,6 +64,11 @@ impl Passes {
         admission.valid_until.unwrap_or(admission.admitted_at + self.lifetime)
     }
 
+    /// For how long a pass is valid still, as the log knows it.
+    pub(crate) fn left(&self, admission: &Admission, now: DateTime<Utc>) -> Duration {
+        (self.expiry(admission) - now).to_std().unwrap_or_default()
+    }
+
     /// Whoever was admitted before this has no valid pass, however often it was renewed.
     pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now - self.lifetime * PASS_LIFETIMES_MAX.cast_signed()

@@ -2,6 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
+use chrono::{DateTime, Utc};
 use contract::{
     AccountId, ShowId, TicketId,
     place_ticket::{InStretch, Place},
@@ -50,6 +51,7 @@ scripts! {
     USED = "used";
     ADMIT = "admit";
     SETTLE = "settle";
+    STAY = "stay";
     SWEEP = "sweep";
 }
 
@@ -303,16 +305,16 @@ impl LineStore {
         answers::taken(show, &answer)
     }
 
-    /// Records that admissions are in the log; they are active until these times, in ms.
+    /// Records that admissions are in the log; their passes are valid for so long still.
     pub(crate) async fn settle(
         &self,
         keys: &Keys,
-        admissions: impl Iterator<Item = (Admission, i64)>,
+        admissions: impl Iterator<Item = (Admission, Duration)>,
     ) -> Result<u64, LineError> {
         let mut call = with_keys(&SETTLE, keys);
-        for (admission, until_ms) in admissions {
+        for (admission, left) in admissions {
             call.arg(admission.ticket.to_string())
-                .arg(until_ms)
+                .arg(ms(left))
                 .arg(admission.admitted_at.timestamp_millis());
         }
         self.run("settle", &call).await
@@ -358,38 +360,35 @@ impl LineStore {
         &self,
         keys: &Keys,
         solved: &Solved,
+        now: DateTime<Utc>,
     ) -> Result<bool, LineError> {
         let mut command = redis::cmd("SET");
         command.arg(keys.solved(&solved.id)).arg(1).arg("NX");
-        // A little longer: the clocks need not agree.
-        command.arg("EXAT").arg(solved.expires_at.timestamp() + 60);
+        // For how long, and not until when: the clocks need not agree.
+        let left = (solved.expires_at - now).num_seconds().max(0) + 60;
+        command.arg("EX").arg(left);
         let was_set: Option<String> = self.query(&command).await?;
         Ok(was_set.is_some())
     }
 
-    /// Until when an admitted visitor counts as active, in ms; `None` where that is not known.
-    pub(crate) async fn active_until(
-        &self,
-        keys: &Keys,
-        ticket: TicketId,
-    ) -> Result<Option<i64>, LineError> {
+    /// Whether the store counts a visitor among the admitted.
+    pub(crate) async fn is_active(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
         let ticket = ticket.to_string();
         let score: Option<f64> =
             self.query(redis::cmd("ZSCORE").arg(keys.active()).arg(ticket)).await?;
-        #[expect(clippy::cast_possible_truncation, reason = "a time in ms is below 2^53")]
-        Ok(score.map(|ms| ms as i64))
+        Ok(score.is_some())
     }
 
-    /// Keeps an admitted visitor active for longer.
+    /// Keeps an admitted visitor active, whose pass is valid for so long still.
     pub(crate) async fn stay_active(
         &self,
         keys: &Keys,
         ticket: TicketId,
-        until_ms: i64,
+        left: Duration,
     ) -> Result<(), LineError> {
-        let mut command = redis::cmd("ZADD");
-        command.arg(keys.active()).arg("XX").arg("GT").arg(until_ms).arg(ticket.to_string());
-        self.query(&command).await
+        let mut call = with_keys(&STAY, keys);
+        call.arg(ticket.to_string()).arg(ms(left));
+        self.run("stay", &call).await
     }
 
     /// Lets the keys of a line that is over go, a day from now.

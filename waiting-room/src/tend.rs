@@ -204,9 +204,9 @@ async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineErro
         return Ok(());
     }
     failpoint("after-log");
-    let admissions = logged
-        .into_iter()
-        .map(|admission| (admission, room.passes.expiry(&admission).timestamp_millis()));
+    let now = room.now();
+    let admissions =
+        logged.into_iter().map(|admission| (admission, room.passes.left(&admission, now)));
     let news = room.store.settle(&line.keys, admissions).await?;
     metrics::counter!("usher_line_admitted_total").increment(news);
     Ok(())

@@ -226,7 +226,10 @@ impl Watch {
                 // Near its end where it can be renewed, else after it.
                 let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);
                 self.next_at = Instant::now() + wait;
-                self.push(LineFrame::Admitted { pass, expires_at: Some(expires_at) });
+                // Known here as well, should the log be away at the next renewal.
+                let valid_until = Some(expires_at);
+                self.admitted = Some(Admission { valid_until, ..admission });
+                self.push(LineFrame::Admitted { pass, expires_at: valid_until });
             }
             None => self.end("the pass is used or over; join again for another"),
         }

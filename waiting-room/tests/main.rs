@@ -20,3 +20,4 @@ mod bucket;
 mod unproven;
 mod own_redis;
 mod older;
+mod clocks;

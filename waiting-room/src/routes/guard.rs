@@ -24,7 +24,7 @@ pub(crate) async fn solved(
     let solution = headers.get(SOLUTION).and_then(|value| value.to_str().ok());
     if let Some(solution) = solution
         && let Some(solved) = challenge.check(joining, solution).await
-        && room.store.is_first_use(keys, &solved).await?
+        && room.store.is_first_use(keys, &solved, joining.now).await?
     {
         return Ok(());
     }
