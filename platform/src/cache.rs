@@ -100,6 +100,16 @@ impl Cache {
         self.observe(answer).map_err(|error| error.to_string())
     }
 
+    /// Whether Redis takes writes: a replica does not, and neither does one whose memory or disk is
+    /// full. Writes a key that is gone a minute later.
+    pub async fn can_write(&self, key: &str) -> Result<(), String> {
+        let mut connection = self.connection().map_err(|error| error.to_string())?;
+        let mut write = redis::cmd("SET");
+        write.arg(key).arg(1).arg("EX").arg(60);
+        let answer = write.query_async::<()>(&mut connection).await;
+        self.observe(answer).map_err(|error| error.to_string())
+    }
+
     fn give_up(&self, error: &RedisError) {
         debug!("the connection to redis is given up: {error}");
         *self.live.lock().unwrap_or_else(PoisonError::into_inner) = None;

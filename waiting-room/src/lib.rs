@@ -35,6 +35,7 @@ mod promise;
 mod cadence;
 mod watch;
 mod sockets;
+mod memory;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -93,6 +94,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     });
     shutdown.spawn_vital("line follower", follow::follow(Arc::clone(&room)));
     shutdown.spawn_vital("line finder", find_lines(Arc::clone(&room)));
+    shutdown.spawn(memory::watch(Arc::clone(&room)));
     let board = room.board.clone();
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(master, revocations), &config.http);
@@ -107,7 +109,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         })
         .needs("redis", move || {
             let cache = cache.clone();
-            async move { cache.ping().await }
+            async move { cache.can_write("line:ready").await }
         }))
 }
 

@@ -21,3 +21,4 @@ mod unproven;
 mod own_redis;
 mod older;
 mod clocks;
+mod able;

@@ -199,3 +199,34 @@ async fn whichever_key_of_the_line_is_lost_everybody_keeps_the_place() {
     assert_eq!(taken.len(), visitors.len());
     assert!(taken.is_sorted(), "in the old order: {taken:?}");
 }
+
+#[tokio::test]
+async fn the_absent_are_skipped_in_a_line_that_has_just_begun() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { rate: 1.0, burst: 1, ..Plan::default() }).await;
+    let mut dead = Vec::new();
+    for _ in 0..3 {
+        dead.push(stage.join(0, show).await);
+    }
+    let living = stage.join(0, show).await;
+    let mut socket = stage.watch(0, &living).await;
+    is_held(&stage, &living).await;
+    // Half a minute of silence passes for those in front.
+    let mut redis = stage.redis.clone();
+    let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
+    for visitor in &dead {
+        let at = (seconds - 30) * 1000;
+        let () =
+            redis.zadd(Stage::key(show, "seen"), visitor.ticket.to_string(), at).await.unwrap();
+    }
+    eventually("they are absent", SOON, || async {
+        let absent: usize = stage.redis.clone().zcard(Stage::key(show, "absent")).await.unwrap();
+        (absent == dead.len()).then_some(())
+    })
+    .await;
+    stage.set(show, "room_paused = false").await;
+    socket.frame_of("admitted").await;
+    assert_eq!(stage.admitted(show).await, [living.ticket]);
+    // They have their grace all the same.
+    assert_eq!(stage.look(0, &dead[0]).await.state, PlaceState::Waiting);
+}

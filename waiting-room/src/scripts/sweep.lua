@@ -19,10 +19,14 @@ local batch, retry_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 
 -- Nobody swept for a while, or the clock jumped: the silence was ours, so everybody gets the
--- whole grace to be heard again.
+-- whole grace to be heard again. Where all were heard of since, there was none.
 local mark = redis.call('HMGET', head, 'swept_at', 'lenient_until')
 local lenient_until = tonumber(mark[2] or '0')
-if not mark[1] or math.abs(now - tonumber(mark[1])) > 5000 then lenient_until = now + grace_ms end
+local was_silent = not mark[1] or math.abs(now - tonumber(mark[1])) > 5000
+if was_silent and (redis.call('ZCARD', absent) > 0 or redis.call('HLEN', held) > 0
+    or redis.call('ZCOUNT', seen, '-inf', text(now - 5000)) > 0) then
+  lenient_until = now + grace_ms
+end
 if lenient_until > now + grace_ms then lenient_until = now + grace_ms end
 redis.call('HSET', head, 'swept_at', text(now), 'lenient_until', text(lenient_until))
 

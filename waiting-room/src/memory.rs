@@ -1,0 +1,81 @@
+//! What Redis does when its memory is full. One that evicts keys forgets lines; one that refuses
+//! writes keeps them, and says so in `/readyz`.
+
+use std::{sync::Arc, time::Duration};
+
+use platform::cache::Cache;
+use tracing::{debug, warn};
+
+use crate::room::Room;
+
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Says which policy evicts, in a metric and once in the log, until the shutdown begins.
+pub(crate) async fn watch(room: Arc<Room>) {
+    let mut was = None;
+    loop {
+        match evicting(&room.store.cache).await {
+            Ok(now) => {
+                if now != was {
+                    tell(was.as_deref(), now.as_deref());
+                }
+                was = now;
+            }
+            Err(error) => debug!("redis does not say what it does when it is full: {error}"),
+        }
+        if !room.shutdown.sleep(EVERY).await {
+            return;
+        }
+    }
+}
+
+fn tell(was: Option<&str>, now: Option<&str>) {
+    let gauge =
+        |policy: &str| metrics::gauge!("usher_redis_may_evict", "policy" => policy.to_owned());
+    if let Some(was) = was {
+        gauge(was).set(0.0);
+    }
+    if let Some(now) = now {
+        gauge(now).set(1.0);
+        warn!(
+            policy = now,
+            "redis forgets lines when its memory is full: set maxmemory-policy to noeviction"
+        );
+    }
+}
+
+/// The policy, where there is a limit of memory at which keys are evicted.
+async fn evicting(cache: &Cache) -> redis::RedisResult<Option<String>> {
+    let mut connection = cache.connection()?;
+    let asked = redis::cmd("INFO").arg("memory").query_async(&mut connection).await;
+    Ok(policy(&cache.observe::<String>(asked)?))
+}
+
+fn policy(info: &str) -> Option<String> {
+    let field = |name: &str| {
+        info.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(':'))
+    };
+    let policy = field("maxmemory_policy")?;
+    let is_limited = field("maxmemory").is_some_and(|bytes| bytes != "0");
+    (is_limited && policy != "noeviction").then(|| policy.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_limit_with_a_policy_that_evicts_is_named() {
+        let info = |limit: &str, policy: &str| {
+            format!(
+                "# Memory\r\nmaxmemory:{limit}\r\nmaxmemory_human:0B\r\nmaxmemory_policy:{policy}\r\n"
+            )
+        };
+        assert_eq!(policy(&info("1000", "allkeys-lru")).as_deref(), Some("allkeys-lru"));
+        assert_eq!(policy(&info("1000", "volatile-ttl")).as_deref(), Some("volatile-ttl"));
+        assert_eq!(policy(&info("1000", "noeviction")), None);
+        assert_eq!(policy(&info("0", "allkeys-lru")), None);
+        assert_eq!(policy(""), None);
+    }
+}
