@@ -22,3 +22,4 @@ mod own_redis;
 mod older;
 mod clocks;
 mod able;
+mod secrets;

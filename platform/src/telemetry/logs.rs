@@ -6,13 +6,29 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    EnvFilter, filter::filter_fn, fmt, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::config::Process;
 
 /// Lines that wait to be written; further ones are dropped.
 const LINES_MAX: usize = 8_192;
+
+/// Crates whose lines name no secrets.
+const OURS: [&str; 9] = [
+    "allocator",
+    "contract",
+    "ingress",
+    "loadtest",
+    "notifier",
+    "platform",
+    "store",
+    "usher",
+    "waiting_room",
+];
 
 pub(super) struct Logs {
     dropped: ErrorCounter,
@@ -26,7 +42,7 @@ impl Logs {
         let dropped = lines.error_counter();
         let filter = EnvFilter::try_new(&process.log).unwrap_or_else(|_| EnvFilter::new("info"));
         let colours = std::io::stderr().is_terminal();
-        let registry = tracing_subscriber::registry().with(filter);
+        let registry = tracing_subscriber::registry().with(filter).with(filter_fn(may_be_told));
         let started = if process.log_format == "json" {
             registry.with(fmt::layer().json().with_writer(lines)).try_init()
         } else {
@@ -48,6 +64,13 @@ impl Logs {
     }
 }
 
+/// Whether a line may be written at all, whatever `USHER_LOG` says. Libraries write down what goes
+/// through them when they are let: frames with passes, headers with tokens.
+fn may_be_told(of: &Metadata<'_>) -> bool {
+    let name = of.target().split("::").next().unwrap_or_default();
+    *of.level() <= Level::INFO || OURS.contains(&name)
+}
+
 fn writer(
     to: impl std::io::Write + Send + 'static,
     lines_max: usize,
@@ -59,10 +82,47 @@ fn writer(
 mod tests {
     use std::{
         io::{self, Write},
-        sync::mpsc::{Receiver, channel},
+        sync::{
+            Arc,
+            mpsc::{Receiver, channel},
+        },
     };
 
     use super::*;
+
+    #[test]
+    fn libraries_are_quiet_at_every_level_and_we_are_not() {
+        let lines: Arc<Mutex<Vec<u8>>> = Arc::default();
+        let to = Arc::clone(&lines);
+        let layer = fmt::layer().with_writer(move || Shared(Arc::clone(&to)));
+        let registry = tracing_subscriber::registry()
+            .with(EnvFilter::new("trace"))
+            .with(filter_fn(may_be_told))
+            .with(layer);
+        tracing::subscriber::with_default(registry, || {
+            tracing::trace!(target: "tungstenite::protocol", "a secret");
+            tracing::debug!(target: "hyper", "a secret");
+            tracing::debug!(target: "storefront", "a secret");
+            tracing::info!(target: "lapin", "a library");
+            tracing::trace!(target: "waiting_room::desk", "one of ours");
+        });
+        let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(!text.contains("a secret"), "{text}");
+        assert!(text.contains("a library") && text.contains("one of ours"), "{text}");
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
 
     /// Takes nothing until it is told to.
     struct Stuck(Receiver<()>);
