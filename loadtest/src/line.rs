@@ -78,8 +78,13 @@ struct InLine<'a> {
 /// What one connection came to.
 enum Watched {
     Turn(Turn),
-    /// The connection is gone, the place is not.
-    Lost,
+    /// The connection is gone, the place is not; connect again after so long.
+    Lost(Duration),
+}
+
+/// Some moment, where the server said none.
+fn soon() -> Duration {
+    Duration::from_millis(fastrand::u64(200..1_000))
 }
 
 impl InLine<'_> {
@@ -93,13 +98,14 @@ impl InLine<'_> {
                 Watches::Stream => self.over_stream(&place).await,
                 Watches::Poll => self.by_polling(&place).await,
             };
-            match watched {
+            let wait = match watched {
                 Ok(Watched::Turn(turn)) => return Ok(turn),
-                Ok(Watched::Lost) | Err(CallError::Socket(_) | CallError::Unreachable(_)) => {}
+                Ok(Watched::Lost(wait)) => wait,
+                Err(CallError::Socket(_) | CallError::Unreachable(_)) => soon(),
                 Err(error) => return Err(error),
-            }
+            };
             self.tally.reconnects.up();
-            sleep(Duration::from_millis(fastrand::u64(200..1000))).await;
+            sleep(wait).await;
             // As after a reload of the page: the account has a place, and gets the same again.
             place = self.client.join(self.show).await?;
         }
@@ -120,10 +126,10 @@ impl InLine<'_> {
                 () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
                 () = at(self.drops_at) => {
                     self.drops_at = None;
-                    return Ok(Watched::Lost);
+                    return Ok(Watched::Lost(soon()));
                 }
             };
-            let Some(frame) = frame else { return Ok(Watched::Lost) };
+            let Some(frame) = frame else { return Ok(Watched::Lost(socket.comes_back_after())) };
             if let Some(turn) = self.turn_in(frame) {
                 socket.close().await;
                 return Ok(Watched::Turn(turn));
@@ -141,10 +147,10 @@ impl InLine<'_> {
                 () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
                 () = at(self.drops_at) => {
                     self.drops_at = None;
-                    return Ok(Watched::Lost);
+                    return Ok(Watched::Lost(soon()));
                 }
             };
-            let Some(frame) = frame else { return Ok(Watched::Lost) };
+            let Some(frame) = frame else { return Ok(Watched::Lost(events.comes_back_after())) };
             if let Some(turn) = self.turn_in(frame) {
                 return Ok(Watched::Turn(turn));
             }

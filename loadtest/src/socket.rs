@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use contract::api::line::SUBPROTOCOL;
+use contract::api::line::{SUBPROTOCOL, close};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -26,7 +26,11 @@ const OPEN_WAIT: Duration = Duration::from_secs(15);
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// An open socket that speaks `usher.v1`.
-pub struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Socket {
+    wire: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    /// When to connect again, where the server said so with its end.
+    retry: Option<Duration>,
+}
 
 impl Socket {
     /// Opens the socket at a path or URL the server named; `credential` is offered as a
@@ -56,7 +60,7 @@ impl Socket {
             }
         };
         match timeout(OPEN_WAIT, opening).await {
-            Ok(Ok((socket, _))) => Ok(Self(socket)),
+            Ok(Ok((wire, _))) => Ok(Self { wire, retry: None }),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_) => Err(CallError::Socket(format!("not open after {OPEN_WAIT:?}"))),
         }
@@ -65,14 +69,18 @@ impl Socket {
     /// The next frame; `None` once the socket is closed or lost.
     pub async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
         loop {
-            match self.0.next().await {
+            match self.wire.next().await {
                 Some(Ok(Message::Text(text))) => {
                     return serde_json::from_str(&text)
                         .map(Some)
                         .map_err(|error| CallError::Unexpected(format!("a frame: {error}")));
                 }
                 Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Ok(None),
+                Some(Ok(Message::Close(end))) => {
+                    self.retry = end.and_then(|end| close::retry_in(&end.reason));
+                    return Ok(None);
+                }
+                Some(Err(_)) | None => return Ok(None),
                 Some(Ok(other)) => {
                     return Err(CallError::Unexpected(format!("a frame {other:?}")));
                 }
@@ -80,16 +88,22 @@ impl Socket {
         }
     }
 
+    /// After how long to connect again: what the server said, or some other moment soon.
+    #[must_use]
+    pub fn comes_back_after(&self) -> Duration {
+        self.retry.unwrap_or_else(|| Duration::from_millis(fastrand::u64(200..1_000)))
+    }
+
     /// Sends a frame.
     pub async fn tell(&mut self, frame: &impl Serialize) -> Result<(), CallError> {
         let text = serde_json::to_string(frame).expect("a frame is plain JSON");
-        let sent = self.0.send(Message::text(text)).await;
+        let sent = self.wire.send(Message::text(text)).await;
         sent.map_err(|error| CallError::Socket(error.to_string()))
     }
 
     /// Closes it; an error means that it was closed already.
     pub async fn close(mut self) {
-        let _ = timeout(Duration::from_secs(2), self.0.close(None)).await;
+        let _ = timeout(Duration::from_secs(2), self.wire.close(None)).await;
     }
 }
 

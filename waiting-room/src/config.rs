@@ -82,13 +82,14 @@ impl LineSettings {
 
     /// When somebody counts as absent, and when the place is lost. A grace that is shorter than
     /// the silence of a visitor who is there begins with that silence.
-    pub(crate) fn patience(&self) -> Patience {
+    pub(crate) fn patience(&self, slot: Duration) -> Patience {
         let grace = self.grace().max(ABSENT_AFTER);
         Patience {
             absent: ABSENT_AFTER,
             grace,
             retry: RETRY_ADMISSION_AFTER,
             node: NODE_GONE_AFTER,
+            slot,
         }
     }
 }

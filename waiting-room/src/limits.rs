@@ -4,7 +4,6 @@ use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    time::Duration,
 };
 
 use axum::http::{HeaderName, StatusCode, header};
@@ -13,7 +12,7 @@ use governor::{
     DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
     clock::{Clock as _, DefaultClock},
 };
-use platform::http::ApiError;
+use platform::http::{ApiError, retry_after};
 
 use crate::{LineError, places::Proof};
 
@@ -102,7 +101,7 @@ impl Limits {
         let Err(refused) = limiter.check_key(&bucket) else { return Ok(()) };
         metrics::counter!("usher_line_join_limited_total", "by" => of).increment(1);
         let wait = refused.wait_time_from(self.clock.now());
-        let seconds = (wait + Duration::from_millis(999)).as_secs().max(1);
+        let seconds = retry_after(wait);
         let quota = refused.quota();
         let window = quota.burst_size_replenished_in().as_secs().max(1);
         Err(ApiError::new(

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::{
-    LineError,
+    LineError, NODE_GONE_AFTER,
     answers::{Swept, Told, Whereabouts},
     line::{AdmittedSeen, Line, Progress},
     recover,
@@ -101,8 +101,7 @@ impl Rounds {
         let missing = hold(room, line, &unheld).await;
         let missing = missing.inspect_err(|_| hold_later(line, &unheld))?;
         if self.forsake_at.is_some_and(|at| Instant::now() >= at) {
-            let node_gone_after = room.settings.patience().node;
-            let forsaken = room.store.forsake(&line.keys, node_gone_after).await?;
+            let forsaken = room.store.forsake(&line.keys, NODE_GONE_AFTER).await?;
             self.forsake_at = None;
             if forsaken > 0 {
                 metrics::counter!("usher_line_forsaken_total").increment(forsaken);
@@ -133,12 +132,10 @@ impl Rounds {
     }
 
     async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
-        let patience = room.settings.patience();
-        let known = line.known();
-        let grace = line.slot_grace();
+        let patience = room.settings.patience(line.slot_grace());
         let swept = room
             .store
-            .sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, grace, known)
+            .sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, line.known())
             .await?;
         let swept = match swept {
             Told::Known(swept) => swept,

@@ -88,6 +88,8 @@ pub(crate) struct Patience {
     pub retry: Duration,
     /// Silence after which a node is gone.
     pub node: Duration,
+    /// For how long a lapsed pass still takes its slot.
+    pub slot: Duration,
 }
 
 /// A node of the waiting room, from its start to its end.
@@ -328,12 +330,11 @@ impl LineStore {
         patience: Patience,
         at_most: u32,
         node: NodeId,
-        slot_grace: Duration,
         known: Progress,
     ) -> Result<Told<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
-        call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(slot_grace));
+        call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(patience.slot));
         call.arg(known.epoch).arg(known.seq);
         let answer: Vec<String> = self.run("sweep", &call).await?;
         note_behind(show, &answer);

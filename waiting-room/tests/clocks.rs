@@ -62,7 +62,7 @@ async fn holds_with(offset: &str) {
         assert_eq!(stage.admitted(show).await.len(), 5);
     }
     let first = stage.until(0, &visitors[0], PlaceState::Admitted).await;
-    let left = first.expires_at.unwrap() - chrono::Utc::now();
+    let left = first.expires_at.unwrap() - platform::clock::now();
     assert!((200..=301).contains(&left.num_seconds()), "{left}");
     stage.leave(0, &visitors[0]).await;
     stage.until(0, &visitors[5], PlaceState::Admitted).await;

@@ -23,3 +23,4 @@ mod older;
 mod clocks;
 mod able;
 mod secrets;
+mod returns;

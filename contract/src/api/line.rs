@@ -104,8 +104,28 @@ pub const PLACE_TICKET_PROTOCOL: &str = "place-ticket.";
 /// Prefix of the subprotocol that carries an access token as credential.
 pub const BEARER_PROTOCOL: &str = "bearer.";
 
-/// Close codes of sockets.
+/// Close codes of sockets. The reasons of [`DRAIN`](close::DRAIN) and
+/// [`TRY_LATER`](close::TRY_LATER) begin with when to connect again: `retry in 2.345 s: `, with
+/// another number for each client.
 pub mod close {
+    use std::time::Duration;
+
+    /// Before the seconds in a reason.
+    const RETRY_IN: &str = "retry in ";
+
+    /// A reason that says when to connect again.
+    #[must_use]
+    pub fn with_retry(wait: Duration, reason: &str) -> String {
+        format!("{RETRY_IN}{}.{:03} s: {reason}", wait.as_secs(), wait.subsec_millis())
+    }
+
+    /// After how long to connect again, where a reason says so.
+    #[must_use]
+    pub fn retry_in(reason: &str) -> Option<Duration> {
+        let (seconds, _) = reason.strip_prefix(RETRY_IN)?.split_once(" s")?;
+        Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
+    }
+
     /// The node drains; connect again.
     pub const DRAIN: u16 = 1001;
     /// This is not the WebSocket protocol.
@@ -129,6 +149,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_reason_says_when_to_connect_again() {
+        let reason = close::with_retry(std::time::Duration::from_millis(2_045), "it stops");
+        assert_eq!(reason, "retry in 2.045 s: it stops");
+        assert_eq!(close::retry_in(&reason).unwrap().as_millis(), 2_045);
+        for other in ["", "it stops", "retry in a while", "retry in -1 s: no", "retry in 1e99 s"] {
+            assert_eq!(close::retry_in(other), None, "{other}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -1,5 +1,7 @@
 //! Server-sent events, as far as the line uses them: one JSON frame per event.
 
+use std::time::Duration;
+
 use reqwest::Response;
 use serde::de::DeserializeOwned;
 
@@ -12,17 +14,25 @@ const EVENT_BYTES_MAX: usize = 64 * 1024;
 pub(super) struct Events {
     answer: Response,
     buffer: Vec<u8>,
+    /// When to connect again, by the server's last word on it.
+    retry: Option<Duration>,
 }
 
 impl Events {
     pub(super) fn new(answer: Response) -> Self {
-        Self { answer, buffer: Vec::new() }
+        Self { answer, buffer: Vec::new(), retry: None }
+    }
+
+    /// After how long to connect again: what the server said, or some other moment soon.
+    pub(super) fn comes_back_after(&self) -> Duration {
+        self.retry.unwrap_or_else(super::soon)
     }
 
     /// The next frame; `None` once the stream has ended. May be cancelled and called again.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, CallError> {
         loop {
             while let Some(event) = cut_event(&mut self.buffer) {
+                self.retry = retry_of(&event).or(self.retry);
                 if let Some(data) = data_of(&event) {
                     return serde_json::from_str(&data)
                         .map(Some)
@@ -38,6 +48,12 @@ impl Events {
             }
         }
     }
+}
+
+/// When to connect again, where an event says so.
+fn retry_of(event: &str) -> Option<Duration> {
+    let millis = event.lines().find_map(|line| line.strip_prefix("retry:"))?;
+    millis.trim().parse().ok().map(Duration::from_millis)
 }
 
 /// Takes the first whole event out of the buffer.

@@ -140,7 +140,7 @@ impl Watcher {
                 }
                 Ok(Stop::Dropped) => {
                     counters.dropped.up();
-                    self.come_back(Duration::from_millis(fastrand::u64(50..500))).await
+                    self.come_back(socket.comes_back_after()).await
                 }
                 Err(error) => Err(error),
             };

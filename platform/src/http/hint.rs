@@ -14,6 +14,16 @@ pub fn retry_after(wait: Duration) -> u64 {
     spread(wait, fastrand::u64(..))
 }
 
+/// Of those who are sent away in one moment, the last comes back after so long.
+const RECONNECT_MS: std::ops::Range<u64> = 200..6_200;
+
+/// After how long a client connects again whose connection this node ends: for each another, as it
+/// is told to thousands in one moment.
+#[must_use]
+pub fn reconnect_after() -> Duration {
+    Duration::from_millis(fastrand::u64(RECONNECT_MS))
+}
+
 fn spread(wait: Duration, random: u64) -> u64 {
     let begun = u64::from(wait.subsec_nanos() > 0);
     let least = wait.as_secs().saturating_add(begun).max(1);

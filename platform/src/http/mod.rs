@@ -15,7 +15,7 @@ pub use extract::{
     ADMIN_BODY_BYTES_MAX, AdminCaller, Bearer, Body, ClientAddr, OptionalBody, OptionalCaller,
     Params, PathId, SignedIn,
 };
-pub use hint::retry_after;
+pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
 pub use serve::{Connection, HEADERS_WAIT, serve, serve_admin};

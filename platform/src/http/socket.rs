@@ -19,7 +19,7 @@ use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
-use super::{ApiError, ApiResult, Connection, Door, origin_is_allowed};
+use super::{ApiError, ApiResult, Connection, Door, origin_is_allowed, reconnect_after};
 use crate::Shutdown;
 
 /// Longest frame a client may send.
@@ -154,9 +154,13 @@ pub fn refusal(error: axum::Error) -> Option<(u16, &'static str)> {
     }
 }
 
-/// Says why, then waits a moment: closing while something is unread would reset the connection,
-/// and the client might never see the reason.
+/// Says why, and when to come back where that is wanted; then waits a moment: closing while
+/// something is unread would reset the connection, and the client might never see the reason.
 pub async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
+    let reason = match code {
+        close::DRAIN | close::TRY_LATER => close::with_retry(reconnect_after(), reason),
+        _ => reason.to_owned(),
+    };
     let frame = CloseFrame { code, reason: reason.into() };
     let wait = if code == close::TOO_SLOW { SLOW_LINGER } else { SEND_WAIT };
     if !matches!(timeout(wait, socket.send(Message::Close(Some(frame)))).await, Ok(Ok(()))) {

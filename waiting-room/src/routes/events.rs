@@ -7,8 +7,8 @@ use axum::response::{
     sse::{Event, KeepAlive, Sse},
 };
 use contract::api::line::LineFrame;
-use futures_util::stream;
-use platform::Shutdown;
+use futures_util::{StreamExt as _, stream};
+use platform::{Shutdown, http::reconnect_after};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
@@ -32,12 +32,14 @@ pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
             }
         }
     });
+    // Should the stream end, a browser connects again after this.
+    let hint = stream::once(async { Ok(Event::default().retry(reconnect_after())) });
     let events = stream::unfold(receive, |mut receive| async move {
         let frame = receive.recv().await?;
         let event = Event::default().json_data(&frame).expect("a frame is plain JSON");
         Some((Ok::<_, Infallible>(event), receive))
     });
-    Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
+    Sse::new(hint.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
 /// The next frame; `None` once nobody listens.

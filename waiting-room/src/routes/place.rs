@@ -20,7 +20,7 @@ use contract::{
 };
 use platform::http::{
     ApiError, ApiResult, ClientAddr, Connection, Door, OptionalBody, OptionalCaller, Params,
-    PathId, SignedIn, socket::may_stay,
+    PathId, SignedIn, retry_after, socket::may_stay,
 };
 use store::board::Sale;
 
@@ -238,7 +238,7 @@ fn refusal(why: Unjoinable) -> ApiError {
 fn answer(status: StatusCode, place: PlaceStatus) -> Response {
     let waits =
         matches!(place.state, PlaceState::Prequeue | PlaceState::Waiting | PlaceState::SoldOut);
-    let wait = cadence::between_polls(place.ahead.unwrap_or(u64::MAX)).as_secs();
+    let wait = retry_after(cadence::between_polls(place.ahead.unwrap_or(u64::MAX)));
     let mut response = (status, Json(place)).into_response();
     let headers = response.headers_mut();
     if waits {
