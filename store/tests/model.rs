@@ -42,6 +42,10 @@ impl Booking {
         self.state.is_some_and(State::is_live)
     }
 
+    fn was_paid(&self) -> bool {
+        self.order.contains(&OrderStatus::Confirmed)
+    }
+
     pub(crate) fn seats(&self) -> &[SeatLabel] {
         match &self.outcome {
             Outcome::Allocated { seats } => seats,
@@ -136,7 +140,7 @@ impl Model {
     fn decide(&mut self, tier: usize, requests: &[Request]) -> Told {
         self.sweep(tier);
         let known = &self.hall.accounts[..self.hall.accounts.len() - 1];
-        let live = self.bookings.values().filter(|b| b.is_live());
+        let spent = self.bookings.values().filter(|b| b.is_live() || b.was_paid());
         let facts = Facts {
             free: self.free(tier),
             live: known.iter().map(|&account| (account, self.n_live(account))).collect(),
@@ -145,7 +149,7 @@ impl Model {
                 .values()
                 .filter_map(|b| Some((b.account, b.key.clone()?)))
                 .collect(),
-            passes: live.filter_map(|b| b.ticket).collect(),
+            passes: spent.filter_map(|b| b.ticket).collect(),
             decided: self.bookings.keys().copied().collect(),
         };
         let decided = rules::decide(requests, facts);

@@ -218,7 +218,7 @@ fn own_rate(client: &Client, scratch: ShowId, time: Duration) -> redis::RedisRes
             call.key(key(scratch, name));
         }
         // An account that is new, with a ticket that is new, without a lot or a place before.
-        call.arg("secret").arg(1).arg([0; 4].as_slice());
+        call.arg("secret").arg(1).arg([0; 6].as_slice());
         call.arg(Uuid::now_v7().to_string()).arg(Uuid::now_v7().to_string());
         call.arg(1_800_000_000_000_u64).arg(0).arg(0);
         call.arg(["", "0", "0", "0", "", "0"].as_slice());
