@@ -82,9 +82,9 @@ impl Ledger {
         office: &Office,
         requests: &[BookingRequested],
     ) -> StoreResult<()> {
-        let (locked, holders, likely) = self.lock_seats(office, requests).await;
+        let (locked, likely) = self.lock_seats(office, requests).await;
         failpoint("after-locks");
-        let decided = match self.transact(office, requests, &holders, likely).await {
+        let decided = match self.transact(office, requests, likely).await {
             Ok(decided) => decided,
             Err(error) => {
                 self.locks.give_back(office, &locked).await;
@@ -100,13 +100,14 @@ impl Ledger {
         Ok(())
     }
 
-    /// Locks the seats of those who would win, as far as Redis is there. Returns these locks, who
-    /// else has some of the seats, and the accounts that would win.
+    /// Locks the seats of those who would win, as far as Redis is there. Returns these seats and the
+    /// accounts that would win. Whoever else has a lock of them is no reason to refuse: no other
+    /// session can commit any more, so what it had in hand comes to this one.
     async fn lock_seats(
         &self,
         office: &Office,
         requests: &[BookingRequested],
-    ) -> (Given, HashMap<SeatLabel, BookingId>, Vec<AccountId>) {
+    ) -> (Given, Vec<AccountId>) {
         let guess = Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: i32::MAX,
@@ -114,22 +115,19 @@ impl Ledger {
             keys_used: HashSet::new(),
             quotas: HashMap::new(),
             passes_used: HashSet::new(),
-            blocked: HashSet::new(),
         };
         let round = decide(requests, &mut self.map.clone(), &guess);
         let wanted = won(&round.decided);
-        if wanted.is_empty() {
-            return (wanted, HashMap::new(), Vec::new());
+        if !wanted.is_empty() {
+            self.locks.take(office, &wanted).await;
         }
-        let holders = self.locks.take(office, &wanted).await;
-        (wanted, holders, round.unknown)
+        (wanted, round.unknown)
     }
 
     async fn transact(
         &mut self,
         office: &Office,
         requests: &[BookingRequested],
-        holders: &HashMap<SeatLabel, BookingId>,
         likely: Vec<AccountId>,
     ) -> StoreResult<Vec<Decided>> {
         let mut tx = office.pool.begin().await?;
@@ -146,7 +144,7 @@ impl Ledger {
         for ended in &lapsed {
             map.free(&ended.seats);
         }
-        let mut facts = self.facts(&mut tx, requests, holders, locked).await?;
+        let mut facts = self.facts(&mut tx, requests, locked).await?;
         self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
         let decided = self.decide(&mut tx, &mut map, requests, facts).await?;
         let version = bookings::commit_outcomes(
@@ -215,12 +213,10 @@ impl Ledger {
         &mut self,
         tx: &mut PgConnection,
         requests: &[BookingRequested],
-        holders: &HashMap<SeatLabel, BookingId>,
         locked: Locked,
     ) -> StoreResult<Facts> {
         let show = self.partition.show;
-        let mut ids: Vec<BookingId> = requests.iter().map(|r| r.booking_id).collect();
-        ids.extend(holders.values());
+        let ids: Vec<BookingId> = requests.iter().map(|r| r.booking_id).collect();
         let decided = bookings::decided(tx, show, &ids).await?;
         self.note_repeated(requests, &decided);
         let keys: Vec<(AccountId, String)> = requests
@@ -229,13 +225,6 @@ impl Ledger {
             .filter_map(|r| Some((r.account_id, r.idempotency_key.clone()?)))
             .collect();
         let keys_used = bookings::keys_used(tx, show, &keys).await?;
-        let ours: HashSet<BookingId> = requests.iter().map(|r| r.booking_id).collect();
-        // The lock of a decided booking says nothing that its claims do not say better.
-        let blocked = holders
-            .iter()
-            .filter(|(_, holder)| !decided.contains(holder) && !ours.contains(holder))
-            .map(|(seat, _)| seat.clone())
-            .collect();
         Ok(Facts {
             now: locked.now,
             max_seats_per_user: self.terms.max_seats_per_user,
@@ -243,7 +232,6 @@ impl Ledger {
             keys_used,
             quotas: HashMap::new(),
             passes_used: HashSet::new(),
-            blocked,
         })
     }
 

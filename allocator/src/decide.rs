@@ -29,8 +29,6 @@ pub(crate) struct Facts {
     pub(crate) quotas: HashMap<AccountId, Option<i32>>,
     /// Places whose pass has bought something, as far as asked.
     pub(crate) passes_used: HashSet<TicketId>,
-    /// Seats that another undecided booking has locked.
-    pub(crate) blocked: HashSet<SeatLabel>,
 }
 
 /// What came of a round.
@@ -43,12 +41,7 @@ pub(crate) struct Round {
 
 /// Decides the requests in their order. `map` is left as it is after the winners' claims.
 pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &Facts) -> Round {
-    // Nobody is offered what another is about to get, unless nothing else is left.
-    let put_aside: Vec<SeatLabel> =
-        facts.blocked.iter().filter(|seat| map.is_free(seat)).cloned().collect();
-    map.claim(&put_aside);
     let mut desk = Desk {
-        put_aside,
         quotas: facts.quotas.clone(),
         keys: facts.keys_used.clone(),
         passes: facts.passes_used.clone(),
@@ -72,7 +65,6 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
             outcome,
         });
     }
-    desk.map.free(&desk.put_aside);
     Round { decided, unknown: desk.unknown }
 }
 
@@ -102,8 +94,6 @@ pub(crate) fn tell_held(
 struct Desk<'a> {
     facts: &'a Facts,
     map: &'a mut SeatMap,
-    /// Free seats that another undecided booking has locked; taken on the map for the time.
-    put_aside: Vec<SeatLabel>,
     quotas: HashMap<AccountId, Option<i32>>,
     keys: HashSet<(AccountId, String)>,
     passes: HashSet<TicketId>,
@@ -122,7 +112,6 @@ impl Desk<'_> {
         let outcome = match self.choose(request) {
             Ok(seats) => {
                 self.map.claim(&seats);
-                self.put_aside.retain(|seat| !seats.contains(seat));
                 Outcome::Allocated { seats }
             }
             Err(rejected) => rejected,
@@ -148,7 +137,7 @@ impl Desk<'_> {
     fn pick(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
         match wish {
             Wish::BestAvailable(n) => {
-                self.best(usize::from(*n)).ok_or(Outcome::rejected(Reason::SoldOut))
+                self.map.best(usize::from(*n)).ok_or(Outcome::rejected(Reason::SoldOut))
             }
             Wish::Seats(seats) => {
                 if !seats.iter().all(|seat| self.map.knows(seat)) {
@@ -163,19 +152,6 @@ impl Desk<'_> {
                 Err(Outcome::Rejected { reason: Reason::SeatTaken, taken, alternatives })
             }
         }
-    }
-
-    /// The best seats that nobody has locked; where they are too few, the best of all free ones:
-    /// a lock is no reason to call a tier sold out.
-    fn best(&mut self, n: usize) -> Option<Vec<SeatLabel>> {
-        let best = self.map.best(n);
-        if best.is_some() || self.put_aside.is_empty() {
-            return best;
-        }
-        self.map.free(&self.put_aside);
-        let best = self.map.best(n);
-        self.map.claim(&self.put_aside);
-        best
     }
 
     /// Counts the seats against the account's limit.
@@ -234,7 +210,6 @@ mod tests {
             keys_used: HashSet::new(),
             quotas: requests.iter().map(|r| (r.account_id, Some(0))).collect(),
             passes_used: HashSet::new(),
-            blocked: HashSet::new(),
         }
     }
 
@@ -319,13 +294,5 @@ mod tests {
         assert_eq!(told(&[want(3)], 1, 1), [Some(Reason::SoldOut)], "too few, come back or not");
         assert_eq!(told(&[want(1), want(1)], 1, 0), [None, Some(Reason::AllHeld)], "just won");
         assert_eq!(told(&[want(1), want(2)], 1, 0), [None, Some(Reason::SoldOut)]);
-    }
-
-    #[test]
-    fn a_seat_that_an_undecided_booking_has_locked_is_taken() {
-        let requests = [request(AccountId::new(), Wish::Seats(seats(&["A1"])))];
-        let mut facts = facts(&requests);
-        facts.blocked.extend(seats(&["A1"]));
-        assert_eq!(reasons(&decide(&requests, &mut map(2), &facts)), [Some(Reason::SeatTaken)]);
     }
 }

@@ -69,26 +69,20 @@ impl Locks {
         let _ = timeout(WHOLE_WAIT, whole.wait_for(Option::is_some)).await;
     }
 
-    /// Locks seats for bookings as far as Redis is there. Returns the seats that another booking
-    /// has, with that booking.
-    pub(crate) async fn take(
-        &self,
-        office: &Office,
-        wanted: &[(SeatLabel, BookingId)],
-    ) -> HashMap<SeatLabel, BookingId> {
+    /// Locks seats for bookings as far as Redis is there, and they are not locked for another.
+    pub(crate) async fn take(&self, office: &Office, wanted: &[(SeatLabel, BookingId)]) {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let whole = *self.whole.borrow();
         if let Some(generation) = whole {
             let (cache, ttl) = (&office.cache, SEAT_LOCK_UNDECIDED);
             match seat_locks::lock(cache, &self.partition, generation, wanted, ttl).await {
-                Ok(Some(holders)) => return holders,
-                Ok(None) => self.lost(generation, "redis forgot them"),
+                Ok(true) => return,
+                Ok(false) => self.lost(generation, "redis forgot them"),
                 Err(error) => self.lost(generation, &error.to_string()),
             }
         }
         metrics::counter!("usher_decided_without_redis_total").increment(1);
         sometimes("decided without redis");
-        HashMap::new()
     }
 
     /// Gives back what [`Self::take`] locked for nothing.

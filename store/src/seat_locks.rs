@@ -7,7 +7,7 @@
 
 mod mirror;
 
-use std::{collections::HashMap, sync::LazyLock, time::Duration};
+use std::{sync::LazyLock, time::Duration};
 
 use contract::{BookingId, SeatLabel, ShowId, topology::Partition};
 use platform::cache::Cache;
@@ -52,32 +52,26 @@ pub async fn witness(cache: &Cache, allocator: Uuid) -> RedisResult<i64> {
     Ok(number)
 }
 
-/// Locks seats for bookings, each seat for the one that is named with it. Returns the seats that
-/// another booking has, with that booking; `None` where the locks are not whole any more.
+/// Locks seats for bookings, each seat for the one that is named with it, as far as no other has it.
+/// `false` where the locks are not whole any more.
 pub async fn lock(
     cache: &Cache,
     partition: &Partition,
     generation: Generation,
     wanted: &[(SeatLabel, BookingId)],
     ttl: Duration,
-) -> RedisResult<Option<HashMap<SeatLabel, BookingId>>> {
-    let mut taken = HashMap::new();
+) -> RedisResult<bool> {
     for part in wanted.chunks(SEATS_PER_CALL_MAX) {
         let mut call = LOCK.key(generation_key(partition));
         call.arg(generation.0.to_string()).arg(millis(ttl));
         for (seat, booking) in part {
             call.key(key(partition.show, seat)).arg(booking.to_string());
         }
-        let Some(holders) = run::<Option<Vec<String>>>(cache, &call).await? else {
-            return Ok(None);
-        };
-        for ((seat, _), holder) in part.iter().zip(holders) {
-            if let Ok(holder) = holder.parse() {
-                taken.insert(seat.clone(), holder);
-            }
+        if !run::<bool>(cache, &call).await? {
+            return Ok(false);
         }
     }
-    Ok(Some(taken))
+    Ok(true)
 }
 
 /// Gives seats back, as far as they are still locked for the booking named with them.

@@ -36,8 +36,7 @@ struct Ask {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// The requests, and the seats that undecided bookings elsewhere have locked meanwhile.
-    Batch(Vec<Ask>, HashSet<usize>),
+    Batch(Vec<Ask>),
     /// A live booking ends.
     End(usize),
     /// Seats change hands behind the map's back, as it hears when it catches up.
@@ -70,7 +69,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let some = || proptest::collection::hash_set(0usize..16, 0..3);
     let step = prop_oneof![
-        4 => (vec(ask(), 1..12), some()).prop_map(|(asks, locked)| Step::Batch(asks, locked)),
+        4 => vec(ask(), 1..12).prop_map(Step::Batch),
         2 => any::<usize>().prop_map(Step::End),
         1 => some().prop_map(Step::Claim),
         1 => some().prop_map(Step::Free),
@@ -148,7 +147,7 @@ impl Sale {
     }
 
     /// What the database says of the accounts that were asked about.
-    fn facts(&self, locked: &[SeatLabel], about: &HashSet<AccountId>) -> Facts {
+    fn facts(&self, about: &HashSet<AccountId>) -> Facts {
         let nobody = self.accounts[N_ACCOUNTS];
         let n_live = |account| i32::try_from(self.n_live(account)).unwrap();
         let live = self.live.iter().filter(|(request, _)| about.contains(&request.account_id));
@@ -159,22 +158,15 @@ impl Sale {
             keys_used: self.keys.clone(),
             quotas: about.iter().map(|&a| (a, (a != nobody).then(|| n_live(a)))).collect(),
             passes_used: live.filter_map(|(request, _)| request.ticket_id).collect(),
-            blocked: locked.iter().cloned().collect(),
         }
     }
 
     /// Decides as the ledger does: quotas and passes are asked for as far as they matter.
-    fn decide(
-        &self,
-        map: &mut SeatMap,
-        requests: &[BookingRequested],
-        locked: &[SeatLabel],
-    ) -> Vec<Decided> {
+    fn decide(&self, map: &mut SeatMap, requests: &[BookingRequested]) -> Vec<Decided> {
         let mut about = HashSet::new();
         loop {
             let mut after = map.clone();
-            let Round { decided, unknown } =
-                decide(requests, &mut after, &self.facts(locked, &about));
+            let Round { decided, unknown } = decide(requests, &mut after, &self.facts(&about));
             if unknown.is_empty() {
                 *map = after;
                 return decided;
@@ -186,7 +178,7 @@ impl Sale {
     }
 
     /// Whether the outcome is what it may be just now.
-    fn judge(&self, request: &BookingRequested, outcome: &Outcome, locked: &[SeatLabel]) -> bool {
+    fn judge(&self, request: &BookingRequested, outcome: &Outcome) -> bool {
         let account = request.account_id;
         let exists = account != self.accounts[N_ACCOUNTS];
         let key = request.idempotency_key.clone();
@@ -197,13 +189,9 @@ impl Sale {
         });
         let n = request.wish.n_seats();
         let over = self.n_live(account) + n > usize::try_from(MAX_SEATS_PER_USER).unwrap();
-        let mut open = self.seats.clone();
-        open.take(locked);
+        let open = &self.seats;
         let due = match &request.wish {
-            Wish::BestAvailable(n) => {
-                let n = usize::from(*n);
-                open.best(n).or_else(|| self.seats.best(n))
-            }
+            Wish::BestAvailable(n) => open.best(usize::from(*n)),
             Wish::Seats(seats) => seats.iter().all(|s| open.is_free(s)).then(|| seats.clone()),
         };
         match outcome {
@@ -218,7 +206,7 @@ impl Sale {
                     (Reason::Expired, _) => plain && late,
                     (Reason::PassUsed, _) => plain && pass_used,
                     (Reason::LimitExceeded, _) => plain && exists && over && due.is_some(),
-                    (Reason::SoldOut, Wish::BestAvailable(_)) => plain && self.seats.n_free() < n,
+                    (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_free() < n,
                     (Reason::SeatTaken, Wish::Seats(seats)) => {
                         let closed: Vec<_> =
                             seats.iter().filter(|s| !open.is_free(s)).cloned().collect();
@@ -241,7 +229,6 @@ impl Sale {
         &mut self,
         requests: &[BookingRequested],
         decided: &[Decided],
-        locked: &[SeatLabel],
     ) -> Result<(), TestCaseError> {
         let mut answers = decided.iter();
         for request in requests {
@@ -251,7 +238,7 @@ impl Sale {
             let answer = answers.next().expect("one outcome per booking, in order");
             prop_assert_eq!(answer.booking, request.booking_id);
             prop_assert!(
-                self.judge(request, &answer.outcome, locked),
+                self.judge(request, &answer.outcome),
                 "{:?} for {:?}",
                 answer.outcome,
                 request
@@ -308,12 +295,11 @@ proptest! {
     ) {
         let (mut map, mut sale) = (seats.map(), Sale::open(seats));
         for step in &steps {
-            if let Step::Batch(asks, locked) = step {
+            if let Step::Batch(asks) = step {
                 let requests: Vec<_> = asks.iter().map(|ask| sale.request(ask)).collect();
-                let locked = sale.seats(locked);
-                let decided = sale.decide(&mut map, &requests, &locked);
-                sale.settle(&requests, &decided, &locked)?;
-                let again = sale.decide(&mut map, &requests, &locked);
+                let decided = sale.decide(&mut map, &requests);
+                sale.settle(&requests, &decided)?;
+                let again = sale.decide(&mut map, &requests);
                 prop_assert!(again.is_empty(), "decided already");
             }
             sale.meanwhile(step, &mut map);
@@ -325,23 +311,21 @@ proptest! {
     fn a_batch_cut_anywhere_ends_as_the_whole_does(
         seats in hall(),
         asks in vec(ask(), 2..20),
-        locked in proptest::collection::hash_set(0usize..16, 0..3),
         cut in any::<prop::sample::Index>(),
     ) {
         let (map, mut sale) = (seats.map(), Sale::open(seats));
         let requests: Vec<_> = asks.iter().map(|ask| sale.request(ask)).collect();
-        let locked = sale.seats(&locked);
         let everybody: HashSet<AccountId> = sale.accounts.iter().copied().collect();
         let outcomes = |decided: &[Decided]| {
             decided.iter().map(|d| (d.booking, d.outcome.clone())).collect::<Vec<_>>()
         };
         let mut whole = map.clone();
-        let at_once = decide(&requests, &mut whole, &sale.facts(&locked, &everybody)).decided;
+        let at_once = decide(&requests, &mut whole, &sale.facts(&everybody)).decided;
         let (first, second) = requests.split_at(cut.index(requests.len()));
         let (mut parts, mut one_by_one) = (map, Vec::new());
         for part in [first, second] {
-            let decided = decide(part, &mut parts, &sale.facts(&locked, &everybody)).decided;
-            sale.settle(part, &decided, &locked)?;
+            let decided = decide(part, &mut parts, &sale.facts(&everybody)).decided;
+            sale.settle(part, &decided)?;
             one_by_one.extend(outcomes(&decided));
         }
         prop_assert_eq!(outcomes(&at_once), one_by_one);

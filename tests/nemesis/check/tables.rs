@@ -43,22 +43,23 @@ const EVENTS_WAIT: Check = (
      where show_id = any($1) and published_at is null",
 );
 
-/// `SEAT_TAKEN`, and yet nobody had any of these seats around that time. An undecided booking's lock,
-/// which no table shows, can outlive the session that took it by half a minute.
+/// `SEAT_TAKEN`, and yet one of these seats was free after the transaction that said so; told as in
+/// `told.rs`.
 const NOT_TAKEN: Check = (
     "SEAT_TAKEN where nobody had the seat",
     "select b.booking_id || ' wanted ' || taken.seat_id
-     from bookings b cross join unnest(b.taken_seats) as taken (seat_id)
+     from bookings b
+     join partitions p using (show_id, tier)
+     cross join unnest(b.taken_seats) as taken (seat_id)
      where b.show_id = any($1) and b.reason = 'SEAT_TAKEN'
-       and not exists (
-           select from seat_claims c
-           where c.show_id = b.show_id and c.seat_id = taken.seat_id
-             and c.claimed_at <= b.decided_at + interval '1 second'
-             and coalesce(c.ended_at, 'infinity') >= b.decided_at - interval '1 second')
-       and not exists (
-           select from partition_sessions s
-           where s.show_id = b.show_id and s.tier = b.tier and s.epoch > 1
-             and s.began_at between b.decided_at - interval '31 seconds' and b.decided_at)",
+       and p.version = (select count(*) from tier_changes t
+                        where t.show_id = b.show_id and t.tier = b.tier)
+       and not coalesce((
+           select taken.seat_id = any(t.claimed) from tier_changes t
+           where t.show_id = b.show_id and t.tier = b.tier
+             and taken.seat_id = any(t.claimed || t.freed)
+             and (t.xmin = b.xmin or t.at < b.decided_at)
+           order by t.version desc limit 1), false)",
 );
 
 /// Bookings that should have ended seconds ago.
