@@ -14,8 +14,10 @@ use tracing::warn;
 
 use crate::{PgPool, StoreError, StoreResult, catalogue::shows};
 
-/// How often a node reads the board.
+/// How often a node reads the board, as far as it has changed.
 pub const REFRESH: Duration = Duration::from_millis(250);
+/// How often it reads all of it: shows that are long over leave it then.
+const WHOLE_EVERY: u32 = 240;
 /// Most shows on the board; the soonest to start win.
 const SHOWS_MAX: i64 = 10_000;
 
@@ -108,6 +110,8 @@ impl Sale {
 #[derive(Clone, Debug)]
 pub struct Board {
     sales: HashMap<ShowId, Arc<Sale>>,
+    /// Every transaction before this one had ended, and is in it.
+    complete_before: String,
     read_at: DateTime<Utc>,
     read: Instant,
 }
@@ -143,8 +147,16 @@ pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Rece
     let (set, board) = watch::channel(Arc::new(read(&pool).await?));
     let stop = shutdown.clone();
     shutdown.spawn_vital("board", async move {
+        let mut round = 0_u32;
         while stop.sleep(REFRESH).await {
-            match read(&pool).await {
+            round = round.wrapping_add(1);
+            let last = Arc::clone(&set.borrow());
+            let board = if round.is_multiple_of(WHOLE_EVERY) {
+                read(&pool).await
+            } else {
+                read_changes(&pool, &last).await
+            };
+            match board {
                 Ok(board) => _ = set.send_replace(Arc::new(board)),
                 Err(error) => {
                     metrics::counter!("usher_board_read_failed_total").increment(1);
@@ -161,6 +173,7 @@ pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Rece
 pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
                array(select show_id from shows
                      where retired_at is null
                        and starts_at > clock_timestamp() - interval '1 day'
@@ -173,7 +186,42 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     let read = Instant::now();
     let sales = shows::read(pool, &row.shows).await?;
     let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
-    Ok(Board { sales, read_at: row.now, read })
+    Ok(Board { sales, complete_before: row.complete_before, read_at: row.now, read })
+}
+
+/// Reads of the board what has changed since it was read last: a row that was not seen then was
+/// written by a transaction that had not ended then. The others are taken over.
+pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
+    // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
+    // A frozen row may look young: it is read once more, which does no harm.
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
+               array(select s.show_id from shows s
+                     where s.starts_at > clock_timestamp() - interval '1 day'
+                       and (age(s.xmin) <= age($1::text::xid8::xid)
+                           or exists (select from partitions p where p.show_id = s.show_id
+                               and age(p.xmin) <= age($1::text::xid8::xid)))
+                     order by s.starts_at, s.show_id limit $2) as "shows!""#,
+        last.complete_before,
+        SHOWS_MAX
+    )
+    .fetch_one(pool)
+    .await?;
+    let read = Instant::now();
+    let mut sales = last.sales.clone();
+    if !row.shows.is_empty() {
+        metrics::counter!("usher_board_shows_read_total").increment(row.shows.len() as u64);
+        let changed = shows::read(pool, &row.shows).await?;
+        for show in row.shows {
+            sales.remove(&ShowId(show));
+        }
+        sales.extend(changed.into_iter().map(|sale| (sale.show, Arc::new(sale))));
+        if i64::try_from(sales.len()).is_ok_and(|n| n > SHOWS_MAX) {
+            return self::read(pool).await; // which are the soonest is not known here
+        }
+    }
+    Ok(Board { sales, complete_before: row.complete_before, read_at: row.now, read })
 }
 
 /// Reads a state as it is stored.

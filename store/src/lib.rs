@@ -25,6 +25,7 @@ pub mod line;
 pub mod admissions;
 pub mod revoked;
 pub mod audit;
+pub mod many;
 #[cfg(feature = "testing")]
 pub mod testing;
 
