@@ -23,8 +23,9 @@ async fn fifty_shows_are_served_again_after_a_kill_and_a_deleted_queue_harms_no_
     });
     let ran = ran.await.unwrap();
     let said = String::from_utf8_lossy(&ran.stdout);
-    let report = std::fs::read(out.join("shows.json"))
-        .unwrap_or_else(|error| panic!("{error}: {said}\n{}", String::from_utf8_lossy(&ran.stderr)));
+    let report = std::fs::read(out.join("shows.json")).unwrap_or_else(|error| {
+        panic!("{error}: {said}\n{}", String::from_utf8_lossy(&ran.stderr))
+    });
     std::fs::remove_dir_all(&out).unwrap();
     let report: Value = serde_json::from_slice(&report).unwrap();
     // Beside other tests the tail of forty bookings says nothing; what it costs and how soon it is

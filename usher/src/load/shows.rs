@@ -29,8 +29,8 @@ const TAKEOVER_MAX: Duration = Duration::from_mins(2);
 #[derive(Args)]
 pub(super) struct Shows {
     /// How many are open at once.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(2..=5_000))]
-    shows: u16,
+    #[arg(long = "shows", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(2..=5_000))]
+    open: u16,
     /// Bookings of the busy show per second.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
     rate: u16,
@@ -79,7 +79,7 @@ impl Shows {
         let alone = run.book(self.rate, self.stretch()).await?;
 
         let opening = Instant::now();
-        run.open_others(usize::from(self.shows) - 1).await?;
+        run.open_others(usize::from(self.open) - 1).await?;
         let opened_s = opening.elapsed().as_secs_f64();
 
         run.screen.say(&format!("idle: nobody comes for {} s", self.seconds));
@@ -90,14 +90,14 @@ impl Shows {
         let idle = run.cores_since(&before, began.elapsed());
         let load_average = load_average();
 
-        run.screen.say(&format!("among: the busy show beside {} others", self.shows - 1));
+        run.screen.say(&format!("among: the busy show beside {} others", self.open - 1));
         let among = run.book(self.rate, self.stretch()).await?;
         let trouble = self.trouble(&mut run).await?;
         let takeover = self.takeover(&mut run).await?;
         let partitions = run.partitions().await?;
         run.end().await?;
         Ok(Figures {
-            shows: self.shows.into(),
+            shows: self.open.into(),
             partitions,
             seconds: self.seconds.into(),
             rate: self.rate.into(),

@@ -35,7 +35,7 @@ pub(super) struct Figures {
 #[derive(Debug, Serialize)]
 pub(super) struct Cores {
     pub(super) process: String,
-    pub(super) cores: Option<f64>,
+    pub(super) share: Option<f64>,
     pub(super) rss_mib: Option<f64>,
 }
 
@@ -70,7 +70,7 @@ impl Figures {
     }
 
     fn cores(&self) -> Option<f64> {
-        self.idle.iter().map(|process| process.cores).sum()
+        self.idle.iter().map(|process| process.share).sum()
     }
 
     fn goals(&self) -> Vec<Goal> {
@@ -130,8 +130,8 @@ impl Figures {
         let load = self.load_average.map_or("?".into(), |load| format!("{load:.2}"));
         row(f, "opened and served after", format!("{:.1} s", self.opened_s))?;
         row(f, "machine's load meanwhile (1 min)", load)?;
-        for Cores { process, cores, rss_mib } in &self.idle {
-            let cores = cores.map_or("?".into(), |cores| format!("{cores:.3} cores"));
+        for Cores { process, share, rss_mib } in &self.idle {
+            let cores = share.map_or("?".into(), |cores| format!("{cores:.3} cores"));
             let rss = rss_mib.map_or("?".into(), |mib| format!("{mib:.0} MiB"));
             row(f, &format!("idle: {process}"), format!("{cores}, {rss}"))?;
         }
@@ -161,6 +161,6 @@ impl Figures {
     }
 }
 
-fn row(f: &mut String, name: &str, figure: String) -> std::fmt::Result {
+fn row(f: &mut String, name: &str, figure: impl std::fmt::Display) -> std::fmt::Result {
     writeln!(f, "  {name:<46}{figure:>32}")
 }

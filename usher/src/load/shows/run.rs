@@ -188,10 +188,10 @@ impl Run {
         let both = self.usage().into_iter().zip(before);
         both.map(|((process, now), (_, before))| {
             let used = now.zip(*before).map(|(now, before)| now - before);
-            let cores = used.map(|used| used.cpu.as_secs_f64() / time.as_secs_f64());
+            let share = used.map(|used| used.cpu.as_secs_f64() / time.as_secs_f64());
             #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
             let rss_mib = now.map(|now| now.rss_bytes as f64 / f64::from(1 << 20));
-            Cores { process, cores, rss_mib }
+            Cores { process, share, rss_mib }
         })
         .collect()
     }
