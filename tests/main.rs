@@ -21,6 +21,7 @@ mod abuse;
 mod fuzzed;
 mod compose;
 mod line_load;
+mod shows_load;
 mod alone;
 mod outages;
 mod under_fire;

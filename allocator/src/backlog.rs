@@ -12,7 +12,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::Partition};
 use store::{
-    StoreResult, acceptance,
+    StoreResult,
     backlogs::{self, Seen},
 };
 use tokio::time::Instant;
@@ -100,6 +100,7 @@ impl Backlogs {
         &mut self,
         office: &Office,
         kept: &HashMap<Partition, Keeper>,
+        undecided: &HashMap<Partition, i64>,
     ) -> StoreResult<()> {
         // A broker that takes no bookings is as good as none.
         let is_open = office.publishing.check().is_ok();
@@ -112,7 +113,6 @@ impl Backlogs {
             backlogs::leave(&office.pool, self.me, &left).await?;
             self.written.retain(|partition, _| is_served(partition));
         }
-        let undecided = acceptance::undecided(&office.pool).await?;
         let now = Instant::now();
         let mut seen = Vec::new();
         for (partition, keeper) in kept.iter().filter(|(partition, _)| is_served(partition)) {

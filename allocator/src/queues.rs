@@ -40,7 +40,6 @@ pub(crate) async fn declare(
     is_closed: bool,
 ) -> anyhow::Result<()> {
     let channel = link.channel().await?;
-    broker::declare_base(&channel).await?;
     let is_ours = match broker::declare_requests(&channel, partition).await {
         Ok(()) => true,
         // Somebody made one of this name. What was accepted may be in it, so it is served as it
@@ -56,7 +55,17 @@ pub(crate) async fn declare(
         return Ok(());
     }
     let channel = if is_ours { channel } else { link.channel().await? };
-    broker::bind_requests(&channel, partition).await?;
+    let channel = match broker::bind_requests(&channel, partition).await {
+        Ok(()) => channel,
+        // A new broker. Only then: for a thousand shows it is a matter of seconds.
+        Err(error) if broker::is_not_found(&error) => {
+            let channel = link.channel().await?;
+            broker::declare_base(&channel).await?;
+            broker::bind_requests(&channel, partition).await?;
+            channel
+        }
+        Err(error) => return Err(error.into()),
+    };
     let _ = channel.close(200, "done".into()).await;
     if is_ours && partitions::queue_is_ready(&office.pool, partition).await? {
         info!(%partition, "the queue takes requests");

@@ -8,7 +8,7 @@ use contract::{
     topology::Partition,
 };
 use store::{
-    StoreResult, allocators,
+    StoreResult, acceptance, allocators,
     partitions::{self, Queued},
 };
 use tokio::{sync::watch, time::Instant};
@@ -61,13 +61,20 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
             end_all(&mut kept).await;
             continue;
         }
-        match ours(&office, &roster).await {
+        let undecided = match acceptance::undecided(&office.pool).await {
+            Ok(undecided) => undecided,
+            Err(error) => {
+                warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
+                continue;
+            }
+        };
+        match ours(&office, &roster, &undecided).await {
             Ok(ours) => share_out(&office, ours, &mut kept).await,
             Err(error) => {
                 warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
             }
         }
-        if let Err(error) = backlogs.record(&office, &kept).await {
+        if let Err(error) = backlogs.record(&office, &kept, &undecided).await {
             warn!("the backlog cannot be written down: {:#}", anyhow::Error::from(error));
         }
     }
@@ -98,10 +105,23 @@ async fn beat(office: Office, roster: watch::Sender<Roster>) {
     }
 }
 
-async fn ours(office: &Office, roster: &Roster) -> StoreResult<Vec<Queued>> {
+async fn ours(
+    office: &Office,
+    roster: &Roster,
+    undecided: &HashMap<Partition, i64>,
+) -> StoreResult<Vec<Queued>> {
     partitions::close_ended_sales(&office.pool).await?;
     let queued = partitions::queued(&office.pool).await?;
-    Ok(queued.into_iter().filter(|queued| roster.is_ours(&queued.partition)).collect())
+    let ours = queued.into_iter().filter(|queued| roster.is_ours(&queued.partition));
+    Ok(busiest_first(ours.collect(), undecided))
+}
+
+/// Those with the most to decide come first; the others stay as they are. What was written down of
+/// a queue while somebody served it does not know what was accepted since.
+fn busiest_first(mut queued: Vec<Queued>, undecided: &HashMap<Partition, i64>) -> Vec<Queued> {
+    let waiting = |queued: &Queued| undecided.get(&queued.partition).copied().unwrap_or(0);
+    queued.sort_by_key(|queued| std::cmp::Reverse(waiting(queued)));
+    queued
 }
 
 /// Lets go of what is not ours any more, and begins to keep what is, in the order in which it was
@@ -135,6 +155,20 @@ mod tests {
     use contract::ShowId;
 
     use super::*;
+
+    #[test]
+    fn what_was_accepted_while_nobody_served_it_is_served_first() {
+        let tier: contract::TierCode = "STANDARD".parse().unwrap();
+        let queued: Vec<Queued> = (0..5)
+            .map(|_| Partition { show: ShowId::new(), tier: tier.clone() })
+            .map(|partition| Queued { partition, ready: true, closed: false })
+            .collect();
+        let at = |n: usize| queued[n].partition.clone();
+        let undecided = HashMap::from([(at(3), 2), (at(4), 70)]);
+        let sorted = busiest_first(queued.clone(), &undecided);
+        let order: Vec<Partition> = sorted.into_iter().map(|queued| queued.partition).collect();
+        assert_eq!(order, [at(4), at(3), at(0), at(1), at(2)]);
+    }
 
     #[test]
     fn an_allocator_that_goes_moves_only_its_own_partitions() {

@@ -19,7 +19,7 @@ pub mod journal;
 pub mod report;
 pub mod progress;
 
-pub use client::{CallError, Client};
+pub use client::{BookAnswer, CallError, Client, fresh_key};
 pub use crowd::Crowd;
 pub use journal::Journal;
 pub use report::Report;

@@ -16,5 +16,5 @@ pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
 pub use topology::{
     bind_requests, declare_base, declare_live_queue, declare_requests, delete_requests, is_foreign,
-    look_at, unbind_requests,
+    is_not_found, look_at, unbind_requests,
 };

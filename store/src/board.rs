@@ -21,8 +21,10 @@ use crate::{
     catalogue::shows::{self, Found},
 };
 
-/// How often a node reads the board.
+/// How often a node reads the board, as far as it has changed.
 pub const REFRESH: Duration = Duration::from_millis(250);
+/// How often it reads all of it: shows that are long over leave it then.
+const WHOLE_EVERY: u32 = 240;
 /// Most shows on the board; the soonest to start win.
 const SHOWS_MAX: i64 = 10_000;
 
@@ -128,6 +130,8 @@ impl Sale {
 pub struct Board {
     sales: HashMap<ShowId, Arc<Sale>>,
     unreadable: HashSet<ShowId>,
+    /// Every transaction before this one had ended, and is in it.
+    complete_before: String,
     read_at: DateTime<Utc>,
     read: Instant,
 }
@@ -172,8 +176,16 @@ pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Rece
     let (set, board) = watch::channel(Arc::new(first));
     let stop = shutdown.clone();
     shutdown.spawn_vital("board", async move {
+        let mut round = 0_u32;
         while stop.sleep(REFRESH).await {
-            match read(&pool).await {
+            round = round.wrapping_add(1);
+            let last = Arc::clone(&set.borrow());
+            let board = if round.is_multiple_of(WHOLE_EVERY) {
+                read(&pool).await
+            } else {
+                read_changes(&pool, &last).await
+            };
+            match board {
                 Ok(board) => {
                     tell_unreadable(&board, &mut known);
                     set.send_replace(Arc::new(board));
@@ -203,6 +215,7 @@ fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
 pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
                array(select show_id from shows
                      where retired_at is null
                        and starts_at > clock_timestamp() - interval '1 day'
@@ -216,7 +229,46 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
     let Found { sales, unreadable } = shows::read(pool, &row.shows).await?;
     let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
     let unreadable = unreadable.into_iter().map(|(show, _)| show).collect();
-    Ok(Board { sales, unreadable, read_at: row.now, read })
+    let complete_before = row.complete_before;
+    Ok(Board { sales, unreadable, complete_before, read_at: row.now, read })
+}
+
+/// Reads of the board what has changed since it was read last: a row that was not seen then was
+/// written by a transaction that had not ended then. The others are taken over.
+pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
+    // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
+    // A frozen row may look young: it is read once more, which does no harm.
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
+               array(select s.show_id from shows s
+                     where s.starts_at > clock_timestamp() - interval '1 day'
+                       and (age(s.xmin) <= age($1::text::xid8::xid)
+                           or exists (select from partitions p where p.show_id = s.show_id
+                               and age(p.xmin) <= age($1::text::xid8::xid)))
+                     order by s.starts_at, s.show_id limit $2) as "shows!""#,
+        last.complete_before,
+        SHOWS_MAX
+    )
+    .fetch_one(pool)
+    .await?;
+    let read = Instant::now();
+    let (mut sales, mut unreadable) = (last.sales.clone(), last.unreadable.clone());
+    if !row.shows.is_empty() {
+        metrics::counter!("usher_board_shows_read_total").increment(row.shows.len() as u64);
+        let found = shows::read(pool, &row.shows).await?;
+        for show in row.shows.into_iter().map(ShowId) {
+            sales.remove(&show);
+            unreadable.remove(&show);
+        }
+        sales.extend(found.sales.into_iter().map(|sale| (sale.show, Arc::new(sale))));
+        unreadable.extend(found.unreadable.into_iter().map(|(show, _)| show));
+        if i64::try_from(sales.len()).is_ok_and(|n| n > SHOWS_MAX) {
+            return self::read(pool).await; // which are the soonest is not known here
+        }
+    }
+    let complete_before = row.complete_before;
+    Ok(Board { sales, unreadable, complete_before, read_at: row.now, read })
 }
 
 /// Reads a state as it is stored.

@@ -30,6 +30,7 @@ pub mod revoked;
 pub mod audit;
 pub mod waiting;
 pub mod migrations;
+pub mod many;
 #[cfg(feature = "testing")]
 pub mod testing;
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod stage;
+mod board;
 mod rules;
 mod command;
 mod records;

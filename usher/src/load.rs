@@ -2,6 +2,7 @@
 //! measured from outside, with the goals beside the figures.
 
 mod line;
+mod shows;
 mod stage;
 mod fleet;
 mod ports;
@@ -30,6 +31,8 @@ pub struct Load {
 enum What {
     /// Waiting visitors over several nodes of the waiting room: joins, sockets, leavers, reconnects.
     Line(line::Line),
+    /// Many open shows on one allocator: idle cost, a takeover, a busy show among quiet ones.
+    Shows(shows::Shows),
 }
 
 impl Load {
@@ -37,6 +40,7 @@ impl Load {
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         match self.what {
             What::Line(line) => line.run().await,
+            What::Shows(shows) => shows.run().await,
         }
     }
 }

@@ -18,7 +18,6 @@ use std::time::Duration;
 use store::board::{Sale, TierOnSale};
 
 use super::Desk;
-use crate::errors::database;
 
 /// A request of correct form.
 pub(crate) struct Asked {
@@ -178,7 +177,7 @@ async fn seats_exist(
     if tier.general_admission {
         return Err(unknown(format!("{} has no seat numbers: ask for a quantity", tier.tier)));
     }
-    let hall = desk.halls.of(sale.show).await.map_err(database)?;
+    let hall = desk.halls.of(sale.show).await?;
     let strangers: Vec<&str> = seats
         .iter()
         .filter(|seat| hall.get(*seat) != Some(&tier.tier))

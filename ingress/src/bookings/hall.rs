@@ -1,15 +1,16 @@
 //! Which seats a show has, kept in memory: they never change once the show exists.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use contract::{SeatLabel, ShowId, TierCode};
-use store::{PgPool, StoreResult, partitions};
+use moka::future::Cache;
+use platform::http::{ApiError, ApiResult};
+use store::{PgPool, partitions};
 
-/// Shows kept; past it, all are forgotten and read again as they are asked for.
-const SHOWS_MAX: usize = 256;
+use crate::errors::database;
+
+/// Seats of all shows kept together, some hundred bytes each; past it the least wanted shows go.
+const SEATS_MAX: u64 = 500_000;
 
 type Hall = Arc<HashMap<SeatLabel, TierCode>>;
 
@@ -17,27 +18,25 @@ type Hall = Arc<HashMap<SeatLabel, TierCode>>;
 #[derive(Clone)]
 pub(crate) struct Halls {
     pool: PgPool,
-    known: Arc<Mutex<HashMap<ShowId, Hall>>>,
+    known: Cache<ShowId, Hall>,
 }
 
 impl Halls {
     /// Reads from this database.
     pub(crate) fn new(pool: PgPool) -> Self {
-        Self { pool, known: Arc::default() }
+        // An empty hall takes room, too.
+        let weigh = |_: &ShowId, hall: &Hall| u32::try_from(hall.len()).unwrap_or(u32::MAX).max(1);
+        Self { pool, known: Cache::builder().max_capacity(SEATS_MAX).weigher(weigh).build() }
     }
 
-    /// The tier of each seat of a show.
-    pub(crate) async fn of(&self, show: ShowId) -> StoreResult<Hall> {
-        if let Some(hall) = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&show) {
-            return Ok(Arc::clone(hall));
-        }
-        let seats = partitions::seats_of(&self.pool, show).await?;
-        let hall: Hall = Arc::new(seats.into_iter().collect());
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= SHOWS_MAX {
-            known.clear();
-        }
-        known.insert(show, Arc::clone(&hall));
-        Ok(hall)
+    /// The tier of each seat of a show. However many ask at once, one reading is on its way.
+    pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Hall> {
+        let pool = self.pool.clone();
+        let read = async move {
+            let seats = store::detached(async move { partitions::seats_of(&pool, show).await });
+            ApiResult::Ok(Arc::new(seats.await.map_err(database)?.into_iter().collect()))
+        };
+        let read = self.known.try_get_with(show, read).await;
+        read.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
     }
 }

@@ -157,7 +157,9 @@ pub fn is_foreign(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 
-fn is_not_found(error: &lapin::Error) -> bool {
+/// Whether something that was named is not there.
+#[must_use]
+pub fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Goal {
 }
 
 impl Goal {
-    fn new(
+    pub(super) fn new(
         id: &'static str,
         what: &'static str,
         wanted: impl Into<String>,

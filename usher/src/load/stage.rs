@@ -86,7 +86,7 @@ async fn close(admin: &Client, show: ShowId) -> anyhow::Result<()> {
     closed.map(drop).context("a sale cannot be closed")
 }
 
-fn movie() -> MovieDetails {
+pub(super) fn movie() -> MovieDetails {
     MovieDetails {
         title: "The Long Wait".into(),
         description: "Everybody is there, and nobody is in a hurry.".into(),
@@ -99,7 +99,7 @@ fn movie() -> MovieDetails {
     }
 }
 
-fn theatre() -> TheatreDetails {
+pub(super) fn theatre() -> TheatreDetails {
     TheatreDetails {
         name: "Load Test Grounds".into(),
         address: "1 Queue Lane".into(),

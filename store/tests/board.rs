@@ -1,0 +1,72 @@
+//! The board, read by what has changed: after any change it is what reading all of it shows.
+
+use std::sync::Arc;
+
+use contract::ShowId;
+use store::{
+    PgPool,
+    board::{self, Board},
+    many,
+};
+
+use crate::stage::Stage;
+
+fn seen(board: &Board) -> Vec<String> {
+    let mut sales: Vec<String> = board.sales().map(|sale| format!("{sale:?}")).collect();
+    sales.sort();
+    sales
+}
+
+async fn change(pool: &PgPool, statement: &'static str, show: ShowId) {
+    let changed = sqlx::query(statement).bind(show.0).execute(pool).await.unwrap();
+    assert!(changed.rows_affected() > 0, "{statement}");
+}
+
+#[tokio::test]
+async fn a_board_read_by_changes_is_the_whole_board_and_takes_over_what_did_not_change() {
+    let stage = Stage::build().await;
+    let (pool, show) = (&stage.pool, stage.show().await.show);
+    let others = many::copy_on_sale(pool, show, 3).await.unwrap();
+    let mut last = board::read(pool).await.unwrap();
+    assert_eq!(last.sales().count(), 4);
+    for statement in [
+        "update partitions set available = available - 1, version = version + 1 where show_id = $1",
+        "update partitions set queue_ready_at = clock_timestamp() where show_id = $1",
+        "update shows set room_paused = true where show_id = $1",
+        "update shows set sale_state = 'CLOSED' where show_id = $1",
+        "update shows set retired_at = clock_timestamp() where show_id = $1",
+        "update shows set retired_at = null where show_id = $1",
+    ] {
+        change(pool, statement, show).await;
+        let next = board::read_changes(pool, &last).await.unwrap();
+        assert_eq!(seen(&next), seen(&board::read(pool).await.unwrap()), "{statement}");
+        last = next;
+    }
+    // The next reading sees no transaction that had not ended at the last one.
+    last = board::read_changes(pool, &last).await.unwrap();
+    change(pool, "update shows set room_paused = false where show_id = $1", show).await;
+    let next = board::read_changes(pool, &last).await.unwrap();
+    for other in others {
+        let same = Arc::ptr_eq(&last.sale(other).unwrap(), &next.sale(other).unwrap());
+        assert!(same, "{other} did not change and was read again");
+    }
+    assert!(!next.sale(show).unwrap().room.paused);
+}
+
+#[tokio::test]
+async fn what_was_written_before_a_reading_and_committed_after_it_is_in_the_next() {
+    let stage = Stage::build().await;
+    let (pool, show) = (&stage.pool, stage.show().await.show);
+    let pause = "update shows set room_paused = true where show_id = $1";
+    let mut slow = pool.begin().await.unwrap();
+    sqlx::query(pause).bind(show.0).execute(&mut *slow).await.unwrap();
+    // Another one begins later and commits before.
+    let other = stage.show().await.show;
+    change(pool, pause, other).await;
+    let between = board::read(pool).await.unwrap();
+    assert!(between.sale(other).unwrap().room.paused);
+    assert!(!between.sale(show).unwrap().room.paused);
+    slow.commit().await.unwrap();
+    let after = board::read_changes(pool, &between).await.unwrap();
+    assert!(after.sale(show).unwrap().room.paused);
+}
