@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     arena::{Arena, Backend},
     deadlock,
-    fleet::{Fleet, Role, Seat},
+    fleet::{Build, Fleet, Role, Seat},
     office::Office,
     poison::Poison,
     proxy::{CommitCut, Mode, Proxy},
@@ -118,6 +118,13 @@ pub enum Fault {
     CountAgain {
         by: u8,
     },
+    /// The schema is brought up to date.
+    Migrate,
+    /// A process gives way, in good order, to another build of it.
+    Replace {
+        seat: Seat,
+        build: Build,
+    },
     /// The clock of PostgreSQL or Redis jumps, and jumps back.
     Step {
         backend: Backend,
@@ -170,6 +177,13 @@ impl Fault {
             Self::Alter { change, .. } => change.kind().into(),
             Self::CountAgain { .. } => "a line counts again".into(),
             Self::GoBack { .. } => "redis goes back".into(),
+            Self::Migrate => "migrate".into(),
+            Self::Replace { seat, build: Build::This } => {
+                format!("upgrade {}", role_word(seat.role))
+            }
+            Self::Replace { seat, build: Build::Before } => {
+                format!("take back {}", role_word(seat.role))
+            }
             Self::Step { backend, .. } => format!("step the clock of {}", backend_word(*backend)),
         }
     }
@@ -311,6 +325,8 @@ impl Nemesis<'_> {
             Fault::Close { slow } => self.office.close(self.arena, slow).await?,
             Fault::Alter { change, lasts } => schema::alter(self.arena, change, lasts).await?,
             Fault::CountAgain { by } => count_again(self.arena, self.poison.halls, by).await?,
+            Fault::Migrate => usher::migrate::run(self.arena.postgres_url()?).await?,
+            Fault::Replace { seat, build } => self.fleet.replace(seat, build),
             Fault::GoBack { by } => go_back(self.arena, by).await?,
             Fault::Step { backend, seconds, lasts } => {
                 ensure!(self.arena.has_clocks(), "faketime is missing");

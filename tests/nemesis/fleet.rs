@@ -60,6 +60,15 @@ impl Role {
 /// Processes of each role.
 pub const PER_ROLE: usize = 2;
 
+/// Which build of a service runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The one this program belongs to.
+    This,
+    /// An earlier one, in a folder that the fleet was told of.
+    Before,
+}
+
 /// One of the processes: its role, and which of the two it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seat {
@@ -99,6 +108,8 @@ pub struct Orders {
     /// More environment, such as a guarantee that is missing.
     pub environment: Vec<(&'static str, String)>,
     pub logs: PathBuf,
+    /// Programs of an earlier build, with which to begin.
+    pub before: Option<PathBuf>,
 }
 
 struct Post {
@@ -106,6 +117,8 @@ struct Post {
     address: SocketAddr,
     links: Links,
     environment: Vec<(&'static str, String)>,
+    build: Build,
+    before: Option<PathBuf>,
     /// For one start only.
     failpoint: Option<String>,
     child: Option<Child>,
@@ -176,6 +189,12 @@ impl Fleet {
             post.is_told = true;
             process::signal(child.id(), "TERM");
         }
+    }
+
+    /// SIGTERM, and then the other build of it, as of an upgrade or of the way back.
+    pub fn replace(&self, seat: Seat, build: Build) {
+        self.posts()[seat.index()].build = build;
+        self.stop(seat);
     }
 
     /// SIGSTOP or SIGCONT.
@@ -267,7 +286,12 @@ impl Fleet {
 impl Post {
     fn launch(&mut self) -> anyhow::Result<()> {
         let log = File::options().append(true).create(true).open(&self.log)?;
-        let mut command = Command::new(binary(self.seat.role.binary())?);
+        let name = self.seat.role.binary();
+        let program = match (self.build, &self.before) {
+            (Build::Before, Some(folder)) => folder.join(name),
+            _ => binary(name)?,
+        };
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -330,6 +354,8 @@ async fn post(
         address,
         links,
         environment,
+        build: if orders.before.is_some() { Build::Before } else { Build::This },
+        before: orders.before.clone(),
         failpoint: None,
         child: None,
         frozen: false,

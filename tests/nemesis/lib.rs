@@ -30,4 +30,5 @@ pub mod check;
 pub mod rare;
 pub mod control;
 pub mod failpoints;
+pub mod rehearsal;
 pub mod report;

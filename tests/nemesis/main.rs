@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use nemesis::{
-    control, failpoints, report,
+    control, failpoints, rehearsal, report,
     run::{Script, Theatre, Verdict},
     schedule,
 };
@@ -39,6 +39,9 @@ struct Settings {
     /// Three brokers in network namespaces, killed and parted from each other (needs root).
     #[arg(long)]
     cluster: bool,
+    /// Upgrade from the build in this folder, go back and upgrade again, while tickets are sold.
+    #[arg(long, conflicts_with_all = ["control", "failpoints", "cluster", "short"])]
+    upgrade_from: Option<PathBuf>,
     /// Where logs and histories go.
     #[arg(long, default_value = ".dev/chaos")]
     folder: PathBuf,
@@ -50,6 +53,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let folder = std::path::absolute(&settings.folder)?;
     if let Some(name) = &settings.control {
         return controls(name, &folder, settings.seed).await;
+    }
+    if let Some(before) = &settings.upgrade_from {
+        return rehearse(&folder, before, settings.seed).await;
     }
     if settings.failpoints {
         return aborts(&folder).await;
@@ -145,4 +151,18 @@ async fn aborts(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
     let held = results.iter().filter(|aborted| aborted.is_green()).count();
     println!("{held} of {} hand-offs hold", results.len());
     Ok(if held == results.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn rehearse(
+    folder: &std::path::Path,
+    before: &std::path::Path,
+    seed: u64,
+) -> anyhow::Result<ExitCode> {
+    let verdict = rehearsal::run(folder, &std::path::absolute(before)?, seed).await?;
+    println!("{}\n{}", report::faults(std::slice::from_ref(&verdict)), report::line(&verdict));
+    let (longest, at_most) = (verdict.longest_wait, rehearsal::PAUSE_MAX);
+    let is_short = longest <= at_most;
+    let word = if is_short { "met" } else { "MISSED" };
+    println!("longest wait for a decision: {longest:.1?} (goal R9: {at_most:?}, {word})");
+    Ok(if verdict.is_green() && is_short { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use chrono::{DateTime, Utc};
 use contract::{
     keys::MasterKey,
@@ -18,6 +18,7 @@ use platform::{Shutdown, clock, faults::Guarantee};
 use serde_json::json;
 use store::PgPool;
 use tokio::{
+    process::Command,
     task::JoinSet,
     time::{Instant, sleep, sleep_until},
 };
@@ -102,6 +103,8 @@ pub struct Verdict {
     pub converged: Option<Duration>,
     /// How much of that the backends needed by themselves.
     pub backends: Duration,
+    /// The longest that an accepted booking waited for its decision, as far as clocks can tell.
+    pub longest_wait: Duration,
     pub findings: Findings,
 }
 
@@ -127,10 +130,33 @@ pub struct Theatre {
 impl Theatre {
     /// Starts everything in a folder of its own, with the named guarantees missing.
     pub async fn open(folder: &Path, cluster: bool, without: &[Guarantee]) -> anyhow::Result<Self> {
+        let arena = Self::arena(folder, cluster).await?;
+        usher::migrate::run(arena.postgres_url()?).await?;
+        Self::stage(folder, arena, without, None).await
+    }
+
+    /// Starts an earlier build, with the schema that it had; its programs are in this folder.
+    pub async fn open_before(folder: &Path, before: &Path) -> anyhow::Result<Self> {
+        let arena = Self::arena(folder, false).await?;
+        let mut migrate = Command::new(before.join("usher"));
+        migrate.arg("migrate").env("DATABASE_URL", arena.postgres_url()?);
+        let migrated = migrate.status().await.context("there is no usher of before")?;
+        ensure!(migrated.success(), "the usher of before did not migrate");
+        Self::stage(folder, arena, &[], Some(before.to_owned())).await
+    }
+
+    async fn arena(folder: &Path, cluster: bool) -> anyhow::Result<Arena> {
         std::fs::create_dir_all(folder)?;
-        let arena = Arena::up(folder.join("arena"), cluster).await?;
+        Arena::up(folder.join("arena"), cluster).await
+    }
+
+    async fn stage(
+        folder: &Path,
+        arena: Arena,
+        without: &[Guarantee],
+        before: Option<PathBuf>,
+    ) -> anyhow::Result<Self> {
         let database = arena.postgres_url()?.to_owned();
-        usher::migrate::run(&database).await?;
         let rare = RarePaths::new(folder.join("rare-paths"))?;
         let missing: Vec<&str> = without.iter().map(|guarantee| guarantee.as_str()).collect();
         let orders = Orders {
@@ -146,6 +172,7 @@ impl Theatre {
                 ("USHER_BATCH_BOOKINGS_MAX", "32".into()),
             ],
             logs: folder.join("logs"),
+            before,
         };
         let stop = Shutdown::default();
         let fleet = Fleet::start(&arena, &orders, &stop).await?;
@@ -245,6 +272,7 @@ impl Theatre {
             None => findings.add("did not converge", "accepted bookings or events are left"),
         }
         history.close()?;
+        let longest_wait = longest_wait(&self.pool, &stories).await?;
         Ok(Verdict {
             seed: script.seed,
             faults,
@@ -254,6 +282,7 @@ impl Theatre {
             unknown: stories.iter().filter(|story| story.unknown).count(),
             converged,
             backends,
+            longest_wait,
             findings,
         })
     }
@@ -292,6 +321,22 @@ impl Theatre {
         }
         Ok(done)
     }
+}
+
+async fn longest_wait(pool: &PgPool, stories: &[Story]) -> anyhow::Result<Duration> {
+    let accepted = stories.iter().filter(|story| story.accepted);
+    let (ids, times): (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) =
+        accepted.filter_map(|story| Some((story.ids.first()?.0, story.accepted_at?))).unzip();
+    let longest: Option<f64> = sqlx::query_scalar(
+        "select max(extract(epoch from b.decided_at - accepted.at))::float8
+         from unnest($1::uuid[], $2::timestamptz[]) as accepted (id, at)
+         join bookings b on b.booking_id = accepted.id",
+    )
+    .bind(&ids)
+    .bind(&times)
+    .fetch_one(pool)
+    .await?;
+    Ok(Duration::from_secs_f64(longest.unwrap_or_default().max(0.0)))
 }
 
 /// Waits until the backends serve again, which is when a fault has ended: a broker that was killed

@@ -2,6 +2,7 @@
 
 mod facts;
 mod record;
+mod refusal;
 mod end;
 mod view;
 mod fate;
@@ -9,6 +10,7 @@ mod fate;
 pub use end::{Ended, Ending, due, end, end_one};
 pub use facts::{decided, keys_used, lock_quotas, passes_used, seats_held};
 pub use fate::{Fate, LastTry, REMEMBERED, fate, is_over, remember};
-pub use record::{Decided, Outcome, Refusal, commit_outcomes, keep_parked, refuse};
+pub use record::{Decided, Outcome, commit_outcomes};
 pub(crate) use record::{amount, lines_json};
+pub use refusal::{Refusal, keep_parked, refuse};
 pub use view::{Seen, seen, seen_hold};

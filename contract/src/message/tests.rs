@@ -1,0 +1,214 @@
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+};
+
+use serde_json::json;
+
+use super::*;
+use crate::arbitrary::{id, second};
+
+fn wish() -> impl Strategy<Value = Wish> {
+    let seats = btree_set("[!-~]{1,16}", 1..=SEATS_PER_REQUEST_MAX);
+    let parsed = |seats: std::collections::BTreeSet<String>| {
+        Wish::Seats(seats.iter().map(|seat| seat.parse().unwrap()).collect())
+    };
+    prop_oneof![seats.prop_map(parsed), (1..=20u16).prop_map(Wish::BestAvailable)]
+}
+
+/// Within bounds or not.
+fn any_wish() -> impl Strategy<Value = Wish> {
+    let label = |seat: String| seat.parse().unwrap();
+    let seats = |n| vec("[AB][01]".prop_map(label), n).prop_map(Wish::Seats);
+    prop_oneof![wish(), seats(0..4), seats(20..24), (0..24u16).prop_map(Wish::BestAvailable)]
+}
+
+fn request() -> impl Strategy<Value = BookingRequested> {
+    let ids = (id(BookingId), id(AccountId), option::of(id(TicketId)));
+    let texts = (option::of("[!-~]{1,64}"), option::of("[0-9a-f-]{55}"));
+    (ids, wish(), texts, second(), any::<u8>(), any::<bool>()).prop_map(
+        |((booking_id, account_id, ticket_id), wish, texts, deadline, attempt, hold)| {
+            BookingRequested {
+                booking_id,
+                account_id,
+                kind: if hold { Kind::Hold } else { Kind::Order },
+                wish,
+                idempotency_key: texts.0,
+                ticket_id,
+                deadline,
+                traceparent: texts.1,
+                attempt,
+                number: None,
+            }
+        },
+    )
+}
+
+fn envelope() -> impl Strategy<Value = Envelope> {
+    let first = option::of((id(ProducerId), 0..i64::MAX - 6));
+    (id(ShowId), "[A-Z][A-Z0-9_]{0,31}", vec(request(), 1..6), first).prop_map(
+        |(show, tier, mut bookings, first)| {
+            for (i, booking) in (0..).zip(&mut bookings) {
+                booking.number = first.map(|(producer, n)| Number { producer, n: n + i });
+            }
+            Envelope::new(&Partition { show, tier: tier.parse().unwrap() }, bookings)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(bytes in vec(any::<u8>(), 0..512)) {
+        prop_assert!(Envelope::decode(&bytes).is_err());
+        prop_assert!(serde_json::from_slice::<BookingEvent>(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_envelope_is_read_back(envelope in envelope()) {
+        prop_assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
+    }
+
+    #[test]
+    fn a_damaged_envelope_does_not_make_the_decoder_panic(
+        envelope in envelope(), at: prop::sample::Index, with in vec(any::<u8>(), 0..4), cut: bool,
+    ) {
+        let mut bytes = envelope.encode();
+        let at = at.index(bytes.len());
+        if cut {
+            bytes.truncate(at);
+        }
+        let end = (at + with.len()).min(bytes.len());
+        bytes.splice(at..end, with);
+        let _ = Envelope::decode(&bytes);
+    }
+
+    #[test]
+    fn an_envelope_is_read_exactly_where_it_keeps_the_bounds(
+        v in 0..3u8, envelope in envelope(), wishes in vec(any_wish(), 0..3), many: bool,
+    ) {
+        let one = &envelope.bookings[0];
+        let request = |wish: &Wish| BookingRequested { wish: wish.clone(), ..one.clone() };
+        let mut bookings: Vec<_> = wishes.iter().map(request).collect();
+        if many {
+            bookings.resize(ENVELOPE_BOOKINGS_MAX + 1, one.clone());
+        }
+        let good = |wish: &Wish| match wish {
+            Wish::Seats(seats) => {
+                let different: std::collections::BTreeSet<_> = seats.iter().collect();
+                (1..=20).contains(&seats.len()) && different.into_iter().eq(seats)
+            }
+            Wish::BestAvailable(n) => (1..=20).contains(n),
+        };
+        let is_good = v == 1 && !many && !wishes.is_empty() && wishes.iter().all(good);
+        let bytes = Envelope { v, bookings, ..envelope }.encode();
+        prop_assert_eq!(Envelope::decode(&bytes).is_ok(), is_good);
+    }
+
+    #[test]
+    fn any_event_is_read_back(
+        ids in (id(EventId), id(BookingId), id(ShowId), id(AccountId), option::of(id(OrderId))),
+        seq: i32, at in second(), seats in vec("[!-~]{1,16}", 0..20),
+    ) {
+        let event = BookingEvent {
+            event_id: ids.0,
+            booking_id: ids.1,
+            seq,
+            show_id: ids.2,
+            tier: "STANDARD".parse().unwrap(),
+            account_id: ids.3,
+            at,
+            state: Some(State::Held),
+            reason: None,
+            order_id: ids.4,
+            seat_ids: seats.iter().map(|seat| seat.parse().unwrap()).collect(),
+        };
+        let bytes = serde_json::to_vec(&event).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<BookingEvent>(&bytes).unwrap(), event);
+    }
+}
+
+#[test]
+fn an_envelope_reads_back_and_its_bounds_hold() {
+    let booking = BookingRequested {
+        booking_id: BookingId::new(),
+        account_id: AccountId::new(),
+        kind: Kind::Order,
+        wish: Wish::BestAvailable(2),
+        idempotency_key: Some("k".into()),
+        ticket_id: None,
+        deadline: DateTime::UNIX_EPOCH,
+        traceparent: None,
+        attempt: 0,
+        number: None,
+    };
+    let partition = Partition { show: ShowId::new(), tier: "STANDARD".parse().unwrap() };
+    let mut envelope = Envelope::new(&partition, vec![booking.clone()]);
+    assert_eq!(Envelope::decode(&envelope.encode()).unwrap(), envelope);
+    envelope.bookings = vec![booking.clone(); ENVELOPE_BOOKINGS_MAX + 1];
+    assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Length(65))));
+    envelope.bookings = vec![BookingRequested { wish: Wish::BestAvailable(0), ..booking.clone() }];
+    assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Seats(0))));
+    let twice = vec!["A1".parse().unwrap(), "A1".parse().unwrap()];
+    envelope.bookings = vec![BookingRequested { wish: Wish::Seats(twice), ..booking }];
+    assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Order)));
+    envelope.v = 2;
+    assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Newer(_))));
+    envelope.v = 0;
+    assert!(matches!(Envelope::decode(&envelope.encode()), Err(BadEnvelope::Version(0))));
+}
+
+#[test]
+fn words_of_a_newer_version_are_told_from_what_no_version_would_write() {
+    let booking = |kind: Value, wish: Value| {
+        json!({
+            "bookingId": BookingId::new(), "accountId": AccountId::new(), "kind": kind,
+            "wish": wish, "deadline": "2030-01-01T00:00:00Z",
+        })
+    };
+    let envelope = |v: Value, bookings: &[Value]| {
+        let show = ShowId::new();
+        json!({"v": v, "showId": show, "tier": "STANDARD", "bookings": bookings}).to_string()
+    };
+    let known = booking(json!("HOLD"), json!({"bestAvailable": 1}));
+    let loan = booking(json!("LOAN"), json!({"bestAvailable": 1}));
+    let together = booking(json!("HOLD"), json!({"together": {"n": 2}}));
+    let anything = booking(json!("HOLD"), json!("anything"));
+    for body in [
+        envelope(json!(1), &[known.clone(), loan.clone()]),
+        envelope(json!(1), std::slice::from_ref(&together)),
+        envelope(json!(1), &[anything]),
+        envelope(json!(2), &[json!({"all": "is new"})]),
+        envelope(json!(2), std::slice::from_ref(&known)),
+        envelope(json!(70_000), &[]),
+    ] {
+        let read = Envelope::decode(body.as_bytes());
+        assert!(matches!(read, Err(BadEnvelope::Newer(_))), "{body}: {read:?}");
+    }
+    for body in [
+        envelope(json!(1), &[booking(json!(7), json!({"bestAvailable": 1}))]),
+        envelope(json!(1), &[booking(json!("a b"), json!({"bestAvailable": 1}))]),
+        envelope(json!(1), &[booking(json!("HOLD"), json!({"bestAvailable": "two"}))]),
+        envelope(json!(1), &[booking(json!("HOLD"), json!({"a": 1, "b": 1}))]),
+        envelope(json!(1), &[json!({})]),
+        envelope(json!(-1), std::slice::from_ref(&loan)),
+        envelope(json!("2"), std::slice::from_ref(&loan)),
+    ] {
+        let read = Envelope::decode(body.as_bytes());
+        assert!(matches!(read, Err(BadEnvelope::Json(_))), "{body}: {read:?}");
+    }
+
+    let mixed = envelope(json!(1), &[loan.clone(), known.clone(), together]);
+    let (left, waits) = Envelope::without_newer(mixed.as_bytes());
+    let left = Envelope::decode(&left.expect("one is known")).expect("the rest is readable");
+    assert_eq!(json!(left.bookings[0].booking_id), known["bookingId"]);
+    assert_eq!(left.bookings.len(), 1);
+    assert!(matches!(Envelope::decode(&waits), Err(BadEnvelope::Newer(_))));
+    let waits: Value = serde_json::from_slice(&waits).unwrap();
+    assert_eq!(waits["bookings"].as_array().map(Vec::len), Some(2));
+    let newer = envelope(json!(2), &[known]);
+    assert_eq!(Envelope::without_newer(newer.as_bytes()), (None, newer.clone().into_bytes()));
+    let deadline = "2030-01-01T00:00:00Z".parse().ok();
+    assert_eq!(Envelope::latest_deadline(newer.as_bytes()), deadline);
+    assert_eq!(Envelope::latest_deadline(b"{\"bookings\":[{}]}"), None);
+}

@@ -1,0 +1,99 @@
+//! Requests that end without having been weighed against the seats, and messages that are none.
+
+use chrono::{DateTime, Utc};
+use contract::{
+    AccountId, BookingId, EventId,
+    booking::{Kind, Reason},
+    message::{BookingEvent, Number},
+    topology::Partition,
+};
+
+use crate::{PgConnection, PgPool, StoreResult, acceptance, outbox};
+
+/// A request that ends without having been weighed against the seats.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    pub partition: Partition,
+    pub booking: BookingId,
+    pub account: AccountId,
+    pub kind: Kind,
+    /// Stays with the booking, so that no other can have it, unless another has it already.
+    pub idempotency_key: Option<String>,
+    /// Its number among what was accepted, where it has one.
+    pub number: Option<Number>,
+    pub reason: Reason,
+}
+
+/// Writes REJECTED where there is no outcome yet. Needs no epoch: a refusal touches no seat.
+pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
+    let mut tx = pool.begin().await?;
+    let key = refusal.idempotency_key.as_deref();
+    let mut decided_at = insert_refusal(&mut tx, refusal, key).await?;
+    if decided_at.is_none() && key.is_some() {
+        // The booking is decided, or its key is another's: without the key only the first counts.
+        decided_at = insert_refusal(&mut tx, refusal, None).await?;
+    }
+    if let Some(at) = decided_at {
+        let event = BookingEvent {
+            event_id: EventId::new(),
+            booking_id: refusal.booking,
+            seq: 1,
+            show_id: refusal.partition.show,
+            tier: refusal.partition.tier.clone(),
+            account_id: refusal.account,
+            at,
+            state: None,
+            reason: Some(refusal.reason),
+            order_id: None,
+            seat_ids: Vec::new(),
+        };
+        outbox::append(&mut tx, &[event]).await?;
+    }
+    acceptance::are_decided(&mut tx, &refusal.partition, refusal.number).await?;
+    tx.commit().await?;
+    Ok(decided_at.is_some())
+}
+
+/// When it was refused; `None` where the booking or the key is there already.
+async fn insert_refusal(
+    tx: &mut PgConnection,
+    refusal: &Refusal,
+    key: Option<&str>,
+) -> StoreResult<Option<DateTime<Utc>>> {
+    let decided_at = sqlx::query_scalar!(
+        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
+             idempotency_key)
+         select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED', $6::text::rejection, $7
+         where exists (select from shows where show_id = $1)
+         on conflict do nothing
+         returning decided_at",
+        refusal.partition.show.0,
+        refusal.booking.0,
+        refusal.account.0,
+        refusal.partition.tier.as_str(),
+        refusal.kind.as_str(),
+        refusal.reason.as_str(),
+        key,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(decided_at)
+}
+
+/// Keeps a message that cannot be understood, for a person to read.
+pub async fn keep_parked(
+    pool: &PgPool,
+    routing_key: &str,
+    body: &[u8],
+    why: &str,
+) -> StoreResult<()> {
+    sqlx::query!(
+        "insert into parked_messages (routing_key, body, why) values ($1, $2, $3)",
+        routing_key,
+        body,
+        why,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}

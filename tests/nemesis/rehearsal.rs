@@ -1,0 +1,70 @@
+//! The rehearsal of an upgrade: from an earlier build to this one, back, and on again, one process
+//! after the other in the order of docs/operations.md, while tickets are sold.
+
+use std::{path::Path, time::Duration};
+
+use crate::{
+    fault::{Fault, Schedule},
+    fleet::{Build, PER_ROLE, Role, Seat},
+    run::{Script, Theatre, Verdict},
+    sale::Halls,
+};
+
+/// What is replaced before what; back, it is the other way round.
+const ORDER: [Role; 4] = [Role::WaitingRoom, Role::Notifier, Role::Ingress, Role::Allocator];
+const MIGRATE_AT: Duration = Duration::from_secs(3);
+/// From one process to the next: it has started by then, and others have seen it.
+const PACE: Duration = Duration::from_secs(3);
+/// Sold on one build before the next step.
+const REST: Duration = Duration::from_secs(5);
+const SEATS: u32 = 250;
+/// An operator who replaces one process at a time makes nobody wait longer (goal R9).
+pub const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Sells through an upgrade, the way back, and the upgrade again.
+pub async fn run(folder: &Path, before: &Path, seed: u64) -> anyhow::Result<Verdict> {
+    let theatre = Theatre::open_before(folder, before).await?;
+    let faults = schedule();
+    let length = faults.last().map_or(MIGRATE_AT, |(at, _)| *at) + REST;
+    let script = Script { seed, length, seats: SEATS, halls: Halls::Several, faults };
+    let verdict = theatre.run(&script).await?;
+    theatre.close().await?;
+    Ok(verdict)
+}
+
+fn schedule() -> Schedule {
+    let mut schedule = vec![(MIGRATE_AT, Fault::Migrate)];
+    let mut at = MIGRATE_AT + REST;
+    let back: Vec<Role> = ORDER.into_iter().rev().collect();
+    let on = ORDER.to_vec();
+    for (order, build) in [(&on, Build::This), (&back, Build::Before), (&on, Build::This)] {
+        for role in order {
+            for n in 0..PER_ROLE {
+                schedule.push((at, Fault::Replace { seat: Seat { role: *role, n }, build }));
+                at += PACE;
+            }
+        }
+        at += REST;
+    }
+    schedule
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_replaced_thrice_and_allocators_are_upgraded_last_and_taken_back_first() {
+        let replaced: Vec<(Role, Build)> = schedule()
+            .into_iter()
+            .filter_map(|(_, fault)| match fault {
+                Fault::Replace { seat, build } => Some((seat.role, build)),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(replaced.len(), 3 * ORDER.len() * PER_ROLE);
+        assert_eq!(replaced[7], (Role::Allocator, Build::This));
+        assert_eq!(replaced[8], (Role::Allocator, Build::Before));
+        assert_eq!(replaced[23], (Role::Allocator, Build::This));
+    }
+}
