@@ -58,15 +58,15 @@ async fn what_was_written_before_a_reading_and_committed_after_it_is_in_the_next
     let stage = Stage::build().await;
     let (pool, show) = (&stage.pool, stage.show().await.show);
     let pause = "update shows set room_paused = true where show_id = $1";
-    let mut slow = pool.begin().await.unwrap();
-    sqlx::query(pause).bind(show.0).execute(&mut *slow).await.unwrap();
+    let mut unfinished = pool.begin().await.unwrap();
+    sqlx::query(pause).bind(show.0).execute(&mut *unfinished).await.unwrap();
     // Another one begins later and commits before.
     let other = stage.show().await.show;
     change(pool, pause, other).await;
     let between = board::read(pool).await.unwrap();
     assert!(between.sale(other).unwrap().room.paused);
     assert!(!between.sale(show).unwrap().room.paused);
-    slow.commit().await.unwrap();
+    unfinished.commit().await.unwrap();
     let after = board::read_changes(pool, &between).await.unwrap();
     assert!(after.sale(show).unwrap().room.paused);
 }
