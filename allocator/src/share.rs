@@ -1,7 +1,7 @@
 //! Which partitions are ours: shared among the live allocators by rendezvous hashing, so that one
 //! that comes or goes moves only its own part.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use contract::{
     deadline::{ALLOCATOR_DEAD_AFTER, ALLOCATOR_HEARTBEAT},
@@ -16,6 +16,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::{Office, backlog::Backlogs, keeper::Keeper};
+
+/// How often it is looked who is alive: what one that leaves had is idle for no longer.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The live allocators, as last heard.
 #[derive(Clone, Debug)]
@@ -34,6 +37,12 @@ impl Roster {
     /// Whether a partition is this allocator's.
     pub(crate) fn is_ours(&self, partition: &Partition) -> bool {
         winner(&self.live, partition) == Some(self.me)
+    }
+
+    /// Takes in who is alive, and when this one last said that it is; whether others are alive now.
+    fn hear(&mut self, live: Vec<Uuid>, heard_at: Option<Instant>) -> bool {
+        self.heard_at = heard_at.unwrap_or(self.heard_at);
+        std::mem::replace(&mut self.live, live) != self.live
     }
 
     /// Others may have our partitions. The fence makes us harmless; stopping makes us quiet.
@@ -55,7 +64,15 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
     // Apart from the rest: a database that is slow for one statement must not make us look dead.
     let beating = office.shutdown.spawn(beat(office.clone(), roster));
     let (mut kept, mut backlogs) = (HashMap::new(), Backlogs::new(me));
-    while office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
+    let mut changes = office.roster.clone();
+    loop {
+        let goes_on = tokio::select! {
+            goes_on = office.shutdown.sleep(ALLOCATOR_HEARTBEAT) => goes_on,
+            _ = changes.changed() => !office.shutdown.has_begun(),
+        };
+        if !goes_on {
+            break;
+        }
         let roster = office.roster.borrow().clone();
         if roster.is_stale() {
             end_all(&mut kept).await;
@@ -85,21 +102,30 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
     }
 }
 
+/// Says every second that this allocator is alive, and looks more often who else is.
 async fn beat(office: Office, roster: watch::Sender<Roster>) {
     let (me, name) = (roster.borrow().me, format!("pid {}", std::process::id()));
+    let mut beaten_at: Option<Instant> = None;
     loop {
-        let heard_at = Instant::now();
         // One that cannot reach the broker is as good as dead: others may be able to.
         if office.consuming.first().link().is_some() {
-            match allocators::beat(&office.pool, me, &name).await {
-                Ok(live) => _ = roster.send_replace(Roster { me, live, heard_at }),
+            let heard = async {
+                let now = Instant::now();
+                if beaten_at.is_none_or(|at| now - at >= ALLOCATOR_HEARTBEAT) {
+                    allocators::beat(&office.pool, me, &name).await?;
+                    beaten_at = Some(now);
+                }
+                allocators::live(&office.pool).await
+            };
+            match heard.await {
+                Ok(live) => _ = roster.send_if_modified(|roster| roster.hear(live, beaten_at)),
                 Err(error) => {
                     let error = anyhow::Error::from(error);
                     warn!("cannot say that this allocator is alive: {error:#}");
                 }
             }
         }
-        if !office.shutdown.sleep(ALLOCATOR_HEARTBEAT).await {
+        if !office.shutdown.sleep(LOOK_EVERY).await {
             return;
         }
     }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use crate::{PgPool, StoreResult};
 
-/// Says that this allocator is alive, and returns all that are, itself included.
-pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>> {
+/// Says that this allocator is alive.
+pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<()> {
     sqlx::query!(
         "insert into allocators (allocator_id, name, writes_numbers) values ($1, $2, true)
          on conflict (allocator_id) do update set heartbeat_at = clock_timestamp()",
@@ -15,9 +15,15 @@ pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<Vec<Uuid>>
     )
     .execute(pool)
     .await?;
+    Ok(())
+}
+
+/// All that are alive.
+pub async fn live(pool: &PgPool) -> StoreResult<Vec<Uuid>> {
     let live = sqlx::query_scalar!(
         "select allocator_id from allocators
-         where heartbeat_at > clock_timestamp() - make_interval(secs => $1)",
+         where heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+         order by allocator_id",
         ALLOCATOR_DEAD_AFTER.as_secs_f64(),
     )
     .fetch_all(pool)
