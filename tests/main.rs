@@ -18,6 +18,7 @@ mod queues;
 mod installation;
 mod bad_input;
 mod abuse;
+mod limits;
 mod fuzzed;
 mod compose;
 mod line_load;

@@ -3,7 +3,6 @@
 use axum::{
     Json, Router,
     http::StatusCode,
-    middleware,
     routing::{get, post},
 };
 use contract::{
@@ -17,15 +16,15 @@ use contract::{
 };
 use platform::{
     clock,
-    http::{self, ApiError, ApiResult, Body},
+    http::{self, ApiError, ApiResult, Body, ClientAddr},
 };
 use store::{
-    accounts::{self, EMAIL_KEY, NewAccount},
+    accounts::{self, Credentials, EMAIL_KEY, NewAccount},
     sessions::{self, Session},
 };
 use utoipa::OpenApi;
 
-use crate::{check, errors::database, limits, state::State};
+use crate::{check, errors::database, state::State};
 
 const NAME_CHARS_MAX: usize = 100;
 
@@ -36,15 +35,11 @@ const NAME_CHARS_MAX: usize = 100;
 )]
 pub(crate) struct Docs;
 
-pub(crate) fn router(state: &State) -> Router<State> {
-    let doors = Router::new()
+pub(crate) fn router() -> Router<State> {
+    Router::new()
         .route("/auth/signup", post(sign_up))
         .route("/auth/login", post(log_in))
-        .layer(middleware::from_fn_with_state(state.clone(), limits::auth));
-    let own = Router::new()
         .route("/auth/profile", get(profile).put(change_profile))
-        .layer(middleware::from_fn_with_state(state.clone(), limits::reads));
-    doors.merge(own)
 }
 
 /// Make an account
@@ -52,10 +47,12 @@ pub(crate) fn router(state: &State) -> Router<State> {
     (status = 201, body = SignedIn),
     (status = 400, body = Problem, description = "VALIDATION_FAILED"),
     (status = 409, body = Problem, description = "EMAIL_TAKEN"),
+    (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
 async fn sign_up(
     state: State,
+    ClientAddr(address): ClientAddr,
     Body(signup): Body<Signup>,
 ) -> ApiResult<(StatusCode, Json<SignedIn>)> {
     check::line("/name", &signup.name, NAME_CHARS_MAX)?;
@@ -72,6 +69,7 @@ async fn sign_up(
         database(error)
     })?;
     metrics::counter!("usher_accounts_created_total").increment(1);
+    state.sign_ins.is_at_home(&session.account.user.email, address).await;
     Ok((StatusCode::CREATED, Json(signed_in(&state, session))))
 }
 
@@ -79,30 +77,40 @@ async fn sign_up(
 #[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
     (status = 200, body = SignedIn),
     (status = 401, body = Problem, description = "BAD_CREDENTIALS"),
+    (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
-async fn log_in(state: State, Body(login): Body<Login>) -> ApiResult<Json<SignedIn>> {
-    // What is no address has no account, and is answered after the same time.
+async fn log_in(
+    state: State,
+    ClientAddr(address): ClientAddr,
+    Body(login): Body<Login>,
+) -> ApiResult<Json<SignedIn>> {
+    let tried = state.sign_ins.try_password(&login.email, address).await?;
+    let known = proven(&state, login).await.inspect_err(|_| tried.give_back())?;
+    let Some(known) = known else {
+        metrics::counter!("usher_logins_refused_total").increment(1);
+        return Err(ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            "BAD_CREDENTIALS",
+            "address and password do not belong together",
+        ));
+    };
+    tried.succeeded().await;
+    let session = sessions::begin(&state.pool, known, state.session).await.map_err(database)?;
+    Ok(Json(signed_in(&state, session)))
+}
+
+/// The account, if the password is its own. What is no address has no account, and is answered
+/// after the same time.
+async fn proven(state: &State, login: Login) -> ApiResult<Option<Credentials>> {
+    let place = state.passwords.place()?;
     let known = match check::email("/email", &login.email) {
         Ok(email) => accounts::by_email(&state.pool, &email).await.map_err(database)?,
         Err(_) => None,
     };
     let hash = known.as_ref().map(|known| known.password_hash.clone());
-    let matches = state.passwords.matches(login.password, hash).await?;
-    match known {
-        Some(known) if matches => {
-            let session = sessions::begin(&state.pool, known, state.session);
-            Ok(Json(signed_in(&state, session.await.map_err(database)?)))
-        }
-        _ => {
-            metrics::counter!("usher_logins_refused_total").increment(1);
-            Err(ApiError::new(
-                StatusCode::UNAUTHORIZED,
-                "BAD_CREDENTIALS",
-                "address and password do not belong together",
-            ))
-        }
-    }
+    let matches = state.passwords.matches(place, login.password, hash).await?;
+    Ok(known.filter(|_| matches))
 }
 
 /// The caller's account

@@ -5,10 +5,10 @@ mod theatres;
 mod shows;
 pub(crate) mod seat_maps;
 
-use axum::{Router, middleware, routing::get};
+use axum::{Router, routing::get};
 use utoipa::OpenApi;
 
-use crate::{limits, state::State};
+use crate::state::State;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -28,7 +28,7 @@ use crate::{limits, state::State};
 )]
 pub(crate) struct Docs;
 
-pub(crate) fn router(state: &State) -> Router<State> {
+pub(crate) fn router() -> Router<State> {
     Router::new()
         .route("/movies", get(movies::list))
         .route("/movies/{id}", get(movies::one))
@@ -40,5 +40,4 @@ pub(crate) fn router(state: &State) -> Router<State> {
         .route("/shows/upcoming", get(shows::upcoming))
         .route("/shows/{id}", get(shows::one))
         .route("/shows/{id}/seatmap", get(seat_maps::one))
-        .layer(middleware::from_fn_with_state(state.clone(), limits::reads))
 }

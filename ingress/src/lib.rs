@@ -4,6 +4,7 @@
 mod state;
 mod accounts;
 mod sessions;
+mod sign_ins;
 mod passwords;
 mod catalogue;
 mod admin;
@@ -29,7 +30,7 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-pub use limits::LimitSettings;
+pub use limits::{LimitSettings, ROUTES};
 pub use openapi::openapi;
 use state::State;
 
@@ -82,9 +83,9 @@ pub async fn start_with(
     let (desk, publisher) =
         bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
     let api = Router::new()
-        .merge(accounts::router(&state))
-        .merge(sessions::router(&state))
-        .merge(catalogue::router(&state))
+        .merge(accounts::router())
+        .merge(sessions::router())
+        .merge(catalogue::router())
         .merge(admin::router());
     let router = Router::new()
         .nest(BASE, api)
@@ -92,9 +93,10 @@ pub async fn start_with(
         .with_state(state.clone())
         .nest(BASE, bookings::router(desk))
         .merge(docs::router(document)?);
+    let guard = limits::guard(&config.limits, shutdown);
     let door = Door::new(state.access.clone(), &config.http);
     let (board, cache) = (state.board.clone(), state.cache.clone());
-    Ok(Service::new(with_door(router, door))
+    Ok(Service::new(with_door(guard.before(router), door))
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move { state::fresh_enough(age) }

@@ -1,6 +1,7 @@
 //! The description of the API, from the code.
 
 use contract::api::{BASE, problem::Problem};
+use platform::http::limits::describe;
 use utoipa::{
     Modify, OpenApi as _, PartialSchema as _,
     openapi::{
@@ -12,7 +13,7 @@ use utoipa::{
     },
 };
 
-use crate::{accounts, admin, bookings, catalogue, sessions};
+use crate::{ROUTES, accounts, admin, bookings, catalogue, sessions};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -47,6 +48,7 @@ pub fn openapi() -> OpenApi {
     let mut document = Root::openapi().nest(BASE, api);
     // Its paths are written out in full.
     document.merge(bookings::Document::openapi());
+    describe(&mut document, ROUTES);
     document
 }
 

@@ -8,20 +8,31 @@ use argon2::{
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use platform::http::{ApiError, ApiResult};
-use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 /// OWASP's second choice: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// How long a request waits for its turn before it is sent away.
+/// How long a request waits for its turn before it is sent away, and how many wait for each hash
+/// that runs: as many as have their turn in that time, with some to spare.
 const TURN_WAIT: Duration = Duration::from_secs(5);
+const WAITING_EACH: usize = 100;
+
+/// A place in the queue of [`Passwords`].
+pub(crate) struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// Hashes and checks passwords. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Passwords {
     argon: Argon2<'static>,
     turns: Arc<Semaphore>,
+    /// Of those who wait, and of those who have their turn.
+    places: Arc<Semaphore>,
     /// The hash of nobody's password, checked where there is no account, so that the time an
     /// answer takes does not tell whether there is one.
     nobodys: Arc<str>,
@@ -34,19 +45,38 @@ impl Passwords {
             .map_err(|error| anyhow!("argon2 refuses its parameters: {error}"))?;
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobodys = hash(&argon, &contract::keys::random::<32>())?;
-        Ok(Self { argon, turns: Arc::new(Semaphore::new(at_once.max(1))), nobodys: nobodys.into() })
+        let at_once = at_once.max(1);
+        let places = at_once.saturating_mul(WAITING_EACH + 1).min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            argon,
+            turns: Arc::new(Semaphore::new(at_once)),
+            places: Arc::new(Semaphore::new(places)),
+            nobodys: nobodys.into(),
+        })
+    }
+
+    /// A place among those who wait for their turn; taken before anything is looked up for them.
+    pub(crate) fn place(&self) -> ApiResult<Place> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(Place).map_err(|_| busy("full"))
     }
 
     /// The hash to store, as a PHC string.
     pub(crate) async fn hash(&self, password: String) -> ApiResult<String> {
         let argon = self.argon.clone();
-        self.in_turn(move || hash(&argon, password.as_bytes())).await?.map_err(ApiError::internal)
+        let hashed = self.in_turn(self.place()?, move || hash(&argon, password.as_bytes()));
+        hashed.await?.map_err(ApiError::internal)
     }
 
     /// Whether the password has this hash; without a hash, no, after the same time.
-    pub(crate) async fn matches(&self, password: String, hash: Option<String>) -> ApiResult<bool> {
+    pub(crate) async fn matches(
+        &self,
+        place: Place,
+        password: String,
+        hash: Option<String>,
+    ) -> ApiResult<bool> {
         let (argon, nobodys) = (self.argon.clone(), Arc::clone(&self.nobodys));
-        self.in_turn(move || {
+        self.in_turn(place, move || {
             let known = hash.as_deref().and_then(|hash| PasswordHash::new(hash).ok());
             let nobody = PasswordHash::new(&nobodys);
             match (known, nobody) {
@@ -63,24 +93,42 @@ impl Passwords {
 
     async fn in_turn<T: Send + 'static>(
         &self,
+        place: Place,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
-        let turn = Arc::clone(&self.turns).acquire_owned();
-        let Ok(Ok(turn)) = timeout(TURN_WAIT, turn).await else {
-            metrics::counter!("usher_password_turns_refused_total").increment(1);
-            return Err(ApiError::unavailable(
-                "SIGN_IN_BUSY",
-                "too many people sign in just now; try again",
-                5,
-            ));
-        };
+        let waiting = Waiting::begin();
+        let turn = timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await;
+        drop(waiting);
+        let Ok(Ok(turn)) = turn else { return Err(busy("late")) };
         let done = spawn_blocking(move || {
             let result = work();
             // Held by the work, not by the request: a client that goes away ends no hash.
-            drop(turn);
+            drop((turn, place));
             result
         });
         done.await.map_err(ApiError::internal)
+    }
+}
+
+fn busy(why: &'static str) -> ApiError {
+    metrics::counter!("usher_password_turns_refused_total", "why" => why).increment(1);
+    let detail = "too many people sign in just now; try again";
+    ApiError::unavailable("SIGN_IN_BUSY", detail, TURN_WAIT.as_secs())
+}
+
+/// Somebody waits for a turn, whether or not it comes.
+struct Waiting;
+
+impl Waiting {
+    fn begin() -> Self {
+        metrics::gauge!("usher_password_turns_waiting").increment(1.0);
+        Self
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        metrics::gauge!("usher_password_turns_waiting").decrement(1.0);
     }
 }
 
@@ -98,7 +146,8 @@ mod tests {
         let passwords = Passwords::new(1).unwrap();
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
-        let matches = |text: &str, hash| passwords.matches(text.into(), hash);
+        let matches =
+            |text: &str, hash| passwords.matches(passwords.place().unwrap(), text.into(), hash);
         assert!(matches("correct horse", Some(hash.clone())).await.unwrap());
         assert!(!matches("battery staple", Some(hash)).await.unwrap());
         assert!(!matches("", None).await.unwrap());

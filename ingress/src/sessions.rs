@@ -3,21 +3,20 @@
 use axum::{
     Json, Router,
     http::StatusCode,
-    middleware,
     routing::{post, put},
 };
 use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
     problem::Problem,
 };
-use platform::http::{self, ApiError, ApiResult, Body};
+use platform::http::{self, ApiError, ApiResult, Body, ClientAddr};
 use store::{
     accounts, password_links,
     sessions::{self, Refreshed},
 };
 use utoipa::OpenApi;
 
-use crate::{accounts::signed_in, check, errors::database, limits, state::State};
+use crate::{accounts::signed_in, check, errors::database, state::State};
 
 /// A link's token has so many characters.
 const LINK_CHARS: usize = 43;
@@ -26,14 +25,13 @@ const LINK_CHARS: usize = 43;
 #[openapi(paths(refresh, log_out, log_out_everywhere, change_password, reset_password))]
 pub(crate) struct Docs;
 
-pub(crate) fn router(state: &State) -> Router<State> {
+pub(crate) fn router() -> Router<State> {
     Router::new()
         .route("/auth/refresh", post(refresh))
         .route("/auth/logout", post(log_out))
         .route("/auth/logout-everywhere", post(log_out_everywhere))
         .route("/auth/password", put(change_password))
         .route("/auth/password-reset", post(reset_password))
-        .layer(middleware::from_fn_with_state(state.clone(), limits::auth))
 }
 
 /// Go on with a session: a new access token, and the next refresh token
@@ -45,10 +43,17 @@ pub(crate) fn router(state: &State) -> Router<State> {
     (status = 401, body = Problem, description = "SESSION_ENDED"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
-async fn refresh(state: State, Body(asked): Body<Refresh>) -> ApiResult<Json<SignedIn>> {
+async fn refresh(
+    state: State,
+    ClientAddr(address): ClientAddr,
+    Body(asked): Body<Refresh>,
+) -> ApiResult<Json<SignedIn>> {
     let turn = state.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
     match sessions::refresh(&state.pool, turn).await.map_err(database)? {
-        Refreshed::Next(session) => Ok(Json(signed_in(&state, *session))),
+        Refreshed::Next(session) => {
+            state.sign_ins.is_at_home(&session.account.user.email, address).await;
+            Ok(Json(signed_in(&state, *session)))
+        }
         Refreshed::Over => Err(ended()),
         Refreshed::Reused => {
             metrics::counter!("usher_sessions_reused_total").increment(1);
@@ -94,6 +99,7 @@ async fn log_out_everywhere(state: State, caller: http::SignedIn) -> ApiResult<S
 )]
 async fn change_password(
     state: State,
+    ClientAddr(address): ClientAddr,
     caller: Result<http::SignedIn, ApiError>,
     Body(change): Body<PasswordChange>,
 ) -> ApiResult<Json<SignedIn>> {
@@ -102,9 +108,14 @@ async fn change_password(
     let known = accounts::credentials(&state.pool, account).await.map_err(database)?;
     let known = known.ok_or_else(ApiError::unauthenticated)?;
     let present = Some(known.password_hash.clone());
-    if !state.passwords.matches(change.password, present).await? {
+    // Whoever has a token of somebody else's has not got the password with it.
+    let tried = state.sign_ins.try_password(&known.user.email, address).await?;
+    let place = state.passwords.place().inspect_err(|_| tried.give_back())?;
+    let matches = state.passwords.matches(place, change.password, present).await;
+    if !matches.inspect_err(|_| tried.give_back())? {
         return Err(wrong_password());
     }
+    tried.succeeded().await;
     let hash = state.passwords.hash(change.new_password).await?;
     let changed = sessions::change_password(&state.pool, &known, &hash, state.session);
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;

@@ -21,8 +21,8 @@ use crate::{
     Config,
     catalogue::seat_maps::SeatMaps,
     errors::{self, database},
-    limits::Limits,
     passwords::Passwords,
+    sign_ins::SignIns,
 };
 
 /// How often the keys of passes are read again.
@@ -53,7 +53,7 @@ pub(crate) struct Shared {
     pub(crate) session: Duration,
     pub(crate) access_token: Duration,
     pub(crate) passwords: Passwords,
-    pub(crate) limits: Limits,
+    pub(crate) sign_ins: SignIns,
     pub(crate) seat_maps: SeatMaps,
 }
 
@@ -70,6 +70,9 @@ impl State {
         store::keys::ensure(&pool, &backends.master_key).await?;
         let pass_keys = watch_keys(pool.clone(), backends.master_key.clone(), shutdown).await?;
         forget_old_answers(pool.clone(), shutdown);
+        let cache = Cache::new(&backends.redis_url)?;
+        let (limits, master) = (&config.limits, &backends.master_key);
+        let sign_ins = SignIns::start(limits, master, cache.clone(), shutdown);
         let revocations = revocations::follow(pool.clone(), shutdown).await?;
         Ok(Self(Arc::new(Shared {
             board: board::watch(pool.clone(), shutdown).await?,
@@ -78,13 +81,13 @@ impl State {
             seat_maps: SeatMaps::new(read_pool.clone()),
             pool,
             read_pool,
-            cache: Cache::new(&backends.redis_url)?,
+            cache,
             access: Access::new(&backends.master_key, revocations),
             refresh: RefreshKeys::new(&backends.master_key),
             session: Duration::from_hours(24) * config.sign_in.session_days,
             access_token: Duration::from_secs(config.sign_in.access_token_seconds.into()),
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
-            limits: Limits::start(&config.limits, shutdown),
+            sign_ins,
         })))
     }
 

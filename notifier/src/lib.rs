@@ -4,6 +4,7 @@
 //! sends the booking as it stands in the database. It decides nothing and remembers nothing.
 
 mod hub;
+mod limits;
 mod live;
 mod socket;
 
@@ -18,11 +19,12 @@ use platform::{
     broker::Broker,
     cache::Cache,
     config::{Backends, Http},
-    http::{Door, with_door},
+    http::{Door, limits::describe, with_door},
 };
 use store::PgPool;
 
 use hub::Hub;
+pub use limits::ROUTES;
 
 /// Settings of the notifier.
 #[derive(Args, Clone)]
@@ -67,7 +69,8 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .with_state(ears);
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
-    Ok(Service::new(with_door(Router::new().nest(BASE, api), door))
+    let router = limits::guard(shutdown).before(Router::new().nest(BASE, api));
+    Ok(Service::new(with_door(router, door))
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
 }
@@ -75,5 +78,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
 /// What the calls look like.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    <live::Document as utoipa::OpenApi>::openapi()
+    let mut document = <live::Document as utoipa::OpenApi>::openapi();
+    describe(&mut document, ROUTES);
+    document
 }

@@ -1,10 +1,6 @@
 //! The two sockets: one booking, or all of the caller's.
 
-use axum::{
-    extract::State,
-    http::{HeaderMap, header},
-    response::Response,
-};
+use axum::{extract::State, http::HeaderMap, response::Response};
 use contract::{
     BookingId,
     access::Token,
@@ -12,6 +8,7 @@ use contract::{
 };
 use platform::http::{
     ApiError, ApiResult, Door, PathId, SignedIn,
+    limits::offered,
     socket::{Asked, accept},
 };
 
@@ -66,12 +63,7 @@ pub(crate) async fn of_account(
 
 /// The caller by header, or by the subprotocol of a client that can set no header.
 fn who(door: &Door, caller: Result<SignedIn, ApiError>, headers: &HeaderMap) -> ApiResult<Token> {
-    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
-    let token = offered
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|protocol| protocol.trim().strip_prefix(BEARER_PROTOCOL));
-    match token {
+    match offered(headers, BEARER_PROTOCOL) {
         Some(token) => door.access.verify(token),
         None => caller.map(|SignedIn(caller)| caller),
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
 use store::testing::eventually;
@@ -61,4 +61,52 @@ async fn a_flood_of_bookings_of_one_account_is_limited_and_others_book_on() {
     .await;
     assert!(system.audit(&[]).await.is_clean());
     system.stop().await;
+}
+
+/// Requests that are refused, each with a key of its own, and how many of them at the same time.
+const KEYED: usize = 2_000;
+const KEYED_AT_ONCE: usize = 50;
+
+/// How often PostgreSQL has looked into the bookings. Connections tell it when they end.
+async fn looks_at_bookings(pool: &store::PgPool) -> i64 {
+    let looks = "select (coalesce(idx_scan, 0) + seq_scan)::bigint from pg_stat_user_tables
+                 where relname = 'bookings'";
+    sqlx::query_scalar(looks).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
+    let system = System::start().await;
+    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let token = system.visitor().await;
+    let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    let before = looks_at_bookings(&system.pool).await;
+    let began = Instant::now();
+    let statuses = stream::iter(0..KEYED)
+        .map(async |n| {
+            let key = format!("k{n}");
+            let headers = [("idempotency-key", key.as_str())];
+            let path = "/api/v1/bookings";
+            system.call(Method::POST, path, Some(&token), &headers, Some(body.clone())).await
+        })
+        .buffer_unordered(KEYED_AT_ONCE)
+        .map(|answer| (answer.status.as_u16(), answer.code().to_owned()))
+        .collect::<Vec<_>>()
+        .await;
+    let took = began.elapsed();
+    let n = |wanted: (u16, &str)| {
+        statuses.iter().filter(|(status, code)| (*status, code.as_str()) == wanted).count()
+    };
+    let (looked_at, limited) = (n((403, "PASS_REQUIRED")), n((429, "RATE_LIMITED")));
+    assert_eq!(looked_at + limited, KEYED, "{statuses:?}");
+    let allowed = AT_ONCE + PER_SECOND * took.as_secs_f64();
+    let looked_at = f64::from(u32::try_from(looked_at).unwrap());
+    assert!(looked_at <= allowed.ceil(), "{looked_at} of {KEYED} were looked at in {took:?}");
+    let slot = system.slot.clone();
+    system.stop().await;
+    let looks = u32::try_from(looks_at_bookings(&slot.pool()).await - before).unwrap();
+    // One for each that was looked at, and the allocator's own.
+    let most = 2.0 * allowed + PER_SECOND * took.as_secs_f64();
+    eprintln!("{looks} looks at the bookings, {looked_at} of {KEYED} requests, {took:?}");
+    assert!(f64::from(looks) <= most, "PostgreSQL looked {looks} times in {took:?}");
 }

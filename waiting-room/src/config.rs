@@ -57,8 +57,9 @@ pub struct LineSettings {
     #[arg(long, env = "USHER_CHALLENGE_BITS", default_value_t = 18,
           value_parser = clap::value_parser!(u8).range(1..=32))]
     pub challenge_bits: u8,
-    /// Joins per second and client address (IPv6: per /64), with a burst of five seconds' worth.
-    #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "20")]
+    /// Joins per second and client address (IPv6: per /64), with a burst of ten seconds' worth; a
+    /// carrier has thousands of customers behind one.
+    #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "200")]
     pub limit_joins_per_second: NonZeroU32,
 }
 

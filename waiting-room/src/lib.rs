@@ -44,7 +44,7 @@ use platform::{
     Service, Shutdown,
     access::Access,
     cache::Cache,
-    http::{Door, with_door},
+    http::{Door, limits::describe, with_door},
 };
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -53,6 +53,7 @@ use utoipa::OpenApi as _;
 pub use challenge::ChallengeKind;
 pub use config::{Config, LineSettings};
 pub(crate) use error::LineError;
+pub use limits::ROUTES;
 pub use passes::PASS_LIFETIMES_MAX;
 
 use room::Room;
@@ -85,7 +86,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         place_keys: PlaceKeys::new(master),
         passes: passes::Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
         challenge: challenge::of(config.line.challenge, config.line.challenge_bits, master),
-        limits: limits::Limits::new(config.line.limit_joins_per_second),
+        limits: limits::Limits::start(shutdown),
         sockets: sockets::Sockets::new(config.line.sockets_per_account_max),
         lot: master.derive("lot"),
         shutdown: shutdown.clone(),
@@ -98,7 +99,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let board = room.board.clone();
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(master, revocations), &config.http);
-    let router = with_door(routes::router(room), door);
+    let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
+    let guard = limits::guard(joins, keys, shutdown);
+    let router = with_door(guard.before(routes::router(room)), door);
     Ok(Service::new(router)
         .needs("postgres", move || {
             let age = board.borrow().age();
@@ -116,7 +119,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
 /// What the waiting room adds to the OpenAPI document.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes::Api::openapi()
+    let mut document = routes::Api::openapi();
+    describe(&mut document, ROUTES);
+    document
 }
 
 /// Follows how far the queues of its lines are behind, and finds lines that others have opened: a

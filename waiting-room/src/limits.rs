@@ -1,153 +1,110 @@
-//! How often one address and one account may ask for a place.
+//! How often one address and one account may ask for a place, and after it.
 
-use std::{
-    hash::{BuildHasher as _, Hash, RandomState},
-    net::{IpAddr, Ipv6Addr},
-    num::NonZeroU32,
+use std::{num::NonZeroU32, sync::Arc};
+
+use axum::{extract::Query, http::request::Parts};
+use contract::{AccountId, api::line::PLACE_TICKET_PROTOCOL, place_ticket::PlaceKeys};
+use platform::{
+    Shutdown,
+    http::{
+        ApiError,
+        limits::{Guard, Limit, Limiter, Quota, Route, Strangers, by_token, offered},
+    },
 };
 
-use axum::http::{HeaderName, StatusCode, header};
-use contract::AccountId;
-use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
-    clock::{Clock as _, DefaultClock},
+use crate::{
+    LineError,
+    places::Proof,
+    routes::{PlaceParams, header_ticket},
 };
-use platform::http::{ApiError, retry_after};
 
-use crate::{LineError, places::Proof};
+const JOINS: &str = "joins";
+const PLACES: &str = "places";
+const LINE_SOCKETS: &str = "line-sockets";
+const STRANGERS: &str = "line-strangers";
 
-/// Keys are hashed into so many buckets, under a secret of this process: memory is bounded, and
-/// nobody can choose whom to share a bucket with.
-const BUCKETS: u64 = 65_536;
-/// An account may ask so often, with a burst of ten.
-const ACCOUNT_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).expect("not zero");
-const ACCOUNT_BURST: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-/// An address may burst to so many seconds' worth.
-const ADDRESS_BURST_SECONDS: u32 = 5;
+/// Every route, with its limit.
+pub const ROUTES: &[Route] = &[
+    Route { method: "POST", path: "/api/v1/shows/{id}/queue", limit: JOINS },
+    Route { method: "GET", path: "/api/v1/shows/{id}/queue/{ticketId}", limit: PLACES },
+    Route { method: "DELETE", path: "/api/v1/shows/{id}/queue/{ticketId}", limit: PLACES },
+    Route { method: "GET", path: "/api/v1/shows/{id}/queue/{ticketId}/live", limit: LINE_SOCKETS },
+];
 
-/// An account that shows place tickets may look after them so often, over all its devices: far more
-/// than clients need that ask when they are told to.
-const LOOKS_PER_SECOND: NonZeroU32 = NonZeroU32::new(100).expect("not zero");
-const LOOKS_BURST: NonZeroU32 = NonZeroU32::new(500).expect("not zero");
-/// One that asks for places by their id alone, so often.
-const GUESSES_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("not zero");
-const GUESSES_BURST: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+/// An account that asks for places by their id alone may ask so often, with a burst of fifty.
+const GUESSES_PER_SECOND: u32 = 10;
+const GUESSES_AT_ONCE: u32 = 50;
 /// Asked for places that this node cannot know, by accounts that prove none, it asks the database
 /// so often in all.
-const QUESTIONS_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).expect("not zero");
+const QUESTIONS_PER_SECOND: u32 = 50;
 
-/// The limits on joining and asking, of this node.
+/// Starts the limits of the routes. All accounts behind one address may look after many more
+/// places than may be asked for in a second, and open their sockets again after an outage.
+pub(crate) fn guard(
+    joins_per_second: NonZeroU32,
+    place_keys: PlaceKeys,
+    shutdown: &Shutdown,
+) -> Guard {
+    let joins = joins_per_second.get();
+    // With ten seconds' worth at once.
+    let ten = |factor: u32| {
+        let rate = joins.saturating_mul(factor);
+        Quota::per_second(rate).at_once(rate.saturating_mul(10))
+    };
+    let limit =
+        |name, account, address| Limit { name, account, address, strangers: Strangers::Refused };
+    let limits = [
+        limit(JOINS, Quota::per_second(2).at_once(20), ten(1)),
+        // Over all devices of the account: far more than clients need that ask when they are told.
+        limit(PLACES, Quota::per_second(100).at_once(500), ten(50)),
+        limit(LINE_SOCKETS, Quota::per_second(10).at_once(200), ten(10)),
+    ];
+    let identify =
+        move |parts: &mut Parts| by_place(parts, &place_keys).or_else(|| by_token(parts));
+    Guard::start(ROUTES, &limits, (STRANGERS, ten(1)), identify, shutdown)
+}
+
+/// The account whose place ticket comes with the request.
+fn by_place(parts: &Parts, keys: &PlaceKeys) -> Option<AccountId> {
+    let ticket = match offered(&parts.headers, PLACE_TICKET_PROTOCOL) {
+        Some(ticket) => Some(ticket.to_owned()),
+        None => header_ticket(&parts.headers).ok().flatten().or_else(|| {
+            let Query(params) = Query::<PlaceParams>::try_from_uri(&parts.uri).ok()?;
+            params.place_ticket
+        }),
+    };
+    keys.verify(&ticket?).map(|place| place.account)
+}
+
+/// The limits on asking for what may not be there, of this node.
 pub(crate) struct Limits {
-    hasher: RandomState,
-    addresses: DefaultKeyedRateLimiter<u64>,
-    accounts: DefaultKeyedRateLimiter<u64>,
-    looks: DefaultKeyedRateLimiter<u64>,
-    guesses: DefaultKeyedRateLimiter<u64>,
-    questions: DefaultDirectRateLimiter,
-    clock: DefaultClock,
+    guesses: Arc<Limiter<AccountId>>,
+    questions: Arc<Limiter<()>>,
 }
 
 impl Limits {
-    /// Limits with so many joins per second and address.
-    pub(crate) fn new(joins_per_second: NonZeroU32) -> Self {
-        let burst = joins_per_second.saturating_mul(
-            NonZeroU32::new(ADDRESS_BURST_SECONDS).expect("the burst is longer than nothing"),
-        );
-        let address = Quota::per_second(joins_per_second).allow_burst(burst);
-        let guess = Quota::per_second(GUESSES_PER_SECOND).allow_burst(GUESSES_BURST);
-        let look = Quota::per_second(LOOKS_PER_SECOND).allow_burst(LOOKS_BURST);
-        let account = Quota::per_second(ACCOUNT_PER_SECOND).allow_burst(ACCOUNT_BURST);
+    pub(crate) fn start(shutdown: &Shutdown) -> Self {
+        let guesses = Quota::per_second(GUESSES_PER_SECOND).at_once(GUESSES_AT_ONCE);
+        let questions = Quota::per_second(QUESTIONS_PER_SECOND);
         Self {
-            hasher: RandomState::new(),
-            addresses: RateLimiter::keyed(address),
-            accounts: RateLimiter::keyed(account),
-            looks: RateLimiter::keyed(look),
-            guesses: RateLimiter::keyed(guess),
-            questions: RateLimiter::direct(Quota::per_second(QUESTIONS_PER_SECOND)),
-            clock: DefaultClock::default(),
+            guesses: Limiter::start("place-guesses", "account", guesses, shutdown),
+            questions: Limiter::start("place-questions", "node", questions, shutdown),
         }
-    }
-
-    /// Whether this account may ask for a place from this address now; 429 where not.
-    pub(crate) fn check(&self, address: IpAddr, account: AccountId) -> Result<(), ApiError> {
-        self.one(&self.accounts, "account", account)?;
-        self.one(&self.addresses, "address", network(address))
     }
 
     /// Whether somebody may ask about a place now; 429 where not.
     pub(crate) fn look(&self, proof: &Proof) -> Result<(), ApiError> {
-        let limiter = match proof {
-            Proof::Ticket(_) => &self.looks,
-            Proof::Account(_) => &self.guesses,
-        };
-        self.one(limiter, "account", proof.account())
+        match proof {
+            Proof::Ticket(_) => Ok(()),
+            Proof::Account(account) => self.guesses.take(account),
+        }
     }
 
     /// Whether the database may be asked on behalf of somebody who proves no place.
     pub(crate) fn question(&self) -> Result<(), LineError> {
-        self.questions.check().map_err(|_| {
+        self.questions.take(&()).map_err(|_| {
             metrics::counter!("usher_line_questions_refused_total").increment(1);
             LineError::TooManyAsk
         })
-    }
-
-    fn one(
-        &self,
-        limiter: &DefaultKeyedRateLimiter<u64>,
-        of: &'static str,
-        key: impl Hash,
-    ) -> Result<(), ApiError> {
-        let bucket = self.hasher.hash_one(key) % BUCKETS;
-        let Err(refused) = limiter.check_key(&bucket) else { return Ok(()) };
-        metrics::counter!("usher_line_join_limited_total", "by" => of).increment(1);
-        let wait = refused.wait_time_from(self.clock.now());
-        let seconds = retry_after(wait);
-        let quota = refused.quota();
-        let window = quota.burst_size_replenished_in().as_secs().max(1);
-        Err(ApiError::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "RATE_LIMITED",
-            format!("too many requests for a place from this {of}; wait {seconds} s"),
-        )
-        .header(header::RETRY_AFTER, &seconds.to_string())
-        .header(
-            HeaderName::from_static("ratelimit-policy"),
-            &format!("\"{of}\";q={};w={window}", quota.burst_size()),
-        )
-        .header(HeaderName::from_static("ratelimit"), &format!("\"{of}\";r=0;t={seconds}")))
-    }
-}
-
-/// One household: an IPv4 address, or the /64 of an IPv6 one.
-fn network(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(v6) => match v6.to_ipv4_mapped() {
-            Some(v4) => IpAddr::V4(v4),
-            None => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX))),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_address() {
-        let network = |text: &str| network(text.parse().unwrap());
-        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:2"));
-        assert_ne!(network("2001:db8:0:1::1"), network("2001:db8:0:2::1"));
-        assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
-    }
-
-    #[test]
-    fn an_account_that_hammers_is_refused_and_others_are_not() {
-        let limits = Limits::new(NonZeroU32::new(1000).unwrap());
-        let address = "10.0.0.1".parse().unwrap();
-        let account = AccountId::new();
-        let refused = (0..20).filter(|_| limits.check(address, account).is_err()).count();
-        assert!((9..=10).contains(&refused), "{refused}");
-        assert!(limits.check(address, AccountId::new()).is_ok());
     }
 }

@@ -6,6 +6,7 @@ mod running;
 mod readiness;
 mod accounts;
 mod sessions;
+mod sign_ins;
 mod catalogue;
 mod sale;
 mod bad_input;

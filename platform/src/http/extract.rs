@@ -14,7 +14,7 @@ use contract::access::Token;
 use serde::de::DeserializeOwned;
 
 use super::{
-    ApiError, Door, address,
+    ApiError, ApiResult, Door, address,
     deadline::{self, BODY_BYTES_MAX},
 };
 
@@ -183,28 +183,36 @@ pub struct OptionalCaller(pub Option<Token>);
 impl<S: Send + Sync> FromRequestParts<S> for OptionalCaller {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Bearer(token) = Bearer::from_request_parts(parts, state).await?;
-        let Some(token) = token else { return Ok(Self(None)) };
-        door(parts)?.access.verify(&token).map(|caller| Self(Some(caller)))
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        caller(parts).map(Self)
     }
 }
 
+/// What is known already of the token of a request.
+#[derive(Clone)]
+struct Verified(ApiResult<Option<Token>>);
+
+/// The caller of a request, whose token is verified once, however often it is asked for.
+pub(super) fn caller(parts: &mut Parts) -> ApiResult<Option<Token>> {
+    if let Some(Verified(known)) = parts.extensions.get() {
+        return known.clone();
+    }
+    let caller = match bearer(&parts.headers) {
+        Ok(Some(token)) => door(parts).and_then(|door| door.access.verify(token).map(Some)),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    parts.extensions.insert(Verified(caller.clone()));
+    caller
+}
+
 /// The bearer token as it was sent.
-pub struct Bearer(pub Option<String>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Bearer {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let Some(value) = parts.headers.get(header::AUTHORIZATION) else { return Ok(Self(None)) };
-        let token = value.to_str().ok().and_then(|text| text.split_once(' '));
-        match token {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
-                Ok(Self(Some(token.trim().to_owned())))
-            }
-            _ => Err(ApiError::unauthenticated()),
-        }
+fn bearer(headers: &HeaderMap) -> ApiResult<Option<&str>> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let token = value.to_str().ok().and_then(|text| text.split_once(' '));
+    match token {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
+        _ => Err(ApiError::unauthenticated()),
     }
 }
 
@@ -224,7 +232,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
     }
 }
 
-fn door(parts: &Parts) -> Result<Door, ApiError> {
+pub(super) fn door(parts: &Parts) -> Result<Door, ApiError> {
     let door = parts.extensions.get::<Door>().cloned();
     door.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the router was built without a door")))
 }

@@ -8,12 +8,13 @@ mod extract;
 mod deadline;
 mod address;
 mod origin;
+pub mod limits;
 pub mod socket;
 
 pub use address::Proxy;
 pub use extract::{
-    ADMIN_BODY_BYTES_MAX, AdminCaller, Bearer, Body, ClientAddr, OptionalBody, OptionalCaller,
-    Params, PathId, SignedIn,
+    ADMIN_BODY_BYTES_MAX, AdminCaller, Body, ClientAddr, OptionalBody, OptionalCaller, Params,
+    PathId, SignedIn,
 };
 pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;

@@ -19,14 +19,16 @@ use contract::api::{
 };
 use utoipa::OpenApi;
 
+pub(crate) use request::{PlaceParams, header_ticket};
+
 use crate::room::Room;
 
 /// Every route of the waiting room.
 pub(crate) fn router(room: Arc<Room>) -> Router {
     Router::new()
         .route("/api/v1/shows/{id}/queue", post(place::join))
-        .route("/api/v1/shows/{id}/queue/{ticket}", get(place::show).delete(place::leave))
-        .route("/api/v1/shows/{id}/queue/{ticket}/live", get(live::live))
+        .route("/api/v1/shows/{id}/queue/{ticketId}", get(place::show).delete(place::leave))
+        .route("/api/v1/shows/{id}/queue/{ticketId}/live", get(live::live))
         .with_state(room)
 }
 

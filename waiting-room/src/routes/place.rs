@@ -19,8 +19,8 @@ use contract::{
     place_ticket::Place,
 };
 use platform::http::{
-    ApiError, ApiResult, ClientAddr, Connection, Door, OptionalBody, OptionalCaller, Params,
-    PathId, SignedIn, retry_after, socket::may_stay,
+    ApiError, ApiResult, Connection, Door, OptionalBody, OptionalCaller, Params, PathId, SignedIn,
+    retry_after, socket::may_stay,
 };
 use store::board::Sale;
 
@@ -67,7 +67,6 @@ pub(crate) async fn join(
     State(room): State<Arc<Room>>,
     PathId(show): PathId<ShowId>,
     SignedIn(caller): SignedIn,
-    ClientAddr(address): ClientAddr,
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<JoinRequest>,
 ) -> ApiResult<Response> {
@@ -80,7 +79,6 @@ pub(crate) async fn join(
     }
     let (sale, now) = room.sale(show).ok_or_else(|| room.no_sale(show))?;
     gate::joinable(&sale, now).map_err(refusal)?;
-    room.limits.check(address, caller.account)?;
     if sale.room.mode == RoomMode::Off {
         return Ok((StatusCode::CREATED, Json(without_a_line(&room, show, caller.account)))
             .into_response());

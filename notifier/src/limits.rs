@@ -1,0 +1,27 @@
+//! How often an account may open sockets.
+
+use platform::{
+    Shutdown,
+    http::limits::{Guard, Limit, Quota, Route, Strangers, by_token},
+};
+
+const SOCKETS: &str = "sockets";
+const STRANGERS: &str = "socket-strangers";
+
+/// Every route, with its limit.
+pub const ROUTES: &[Route] = &[
+    Route { method: "GET", path: "/api/v1/bookings/{id}/live", limit: SOCKETS },
+    Route { method: "GET", path: "/api/v1/live", limit: SOCKETS },
+];
+
+/// Starts the limits of the routes. After an outage everybody behind an address comes back.
+pub(crate) fn guard(shutdown: &Shutdown) -> Guard {
+    let limit = Limit {
+        name: SOCKETS,
+        account: Quota::per_second(10).at_once(200),
+        address: Quota::per_second(2_000).at_once(20_000),
+        strangers: Strangers::Refused,
+    };
+    let strangers = Quota::per_second(100).at_once(1_000);
+    Guard::start(ROUTES, &[limit], (STRANGERS, strangers), by_token, shutdown)
+}

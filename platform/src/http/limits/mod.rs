@@ -1,0 +1,231 @@
+//! Who may call how often. Each route has a limit with a name, chosen by method and path before
+//! anything else is looked at: what is refused here cost no more than reading a token.
+//!
+//! The account's share comes first: it is what one person can need. That of the address is there
+//! for farms of accounts, and wide enough for everybody behind a carrier's one address. Whoever
+//! shows no good token where one is needed has a share of its own, so that strangers behind an
+//! address use up nothing of its customers'.
+
+mod buckets;
+mod document;
+mod limiter;
+mod network;
+mod quota;
+
+use std::{collections::HashMap, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{FromRequestParts as _, MatchedPath, Request, State},
+    http::{HeaderMap, Method, header, request::Parts},
+    middleware::{self, Next},
+    response::Response,
+};
+use contract::{AccountId, api::line::BEARER_PROTOCOL};
+pub use limiter::Limiter;
+pub use network::Network;
+pub use quota::Quota;
+
+use super::{ApiResult, ClientAddr, extract};
+use crate::Shutdown;
+pub use document::describe;
+
+/// A route and the name of its limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    pub method: &'static str,
+    /// As the router has it.
+    pub path: &'static str,
+    pub limit: &'static str,
+}
+
+/// A limit: what an account may, what an address may.
+#[derive(Clone, Copy, Debug)]
+pub struct Limit {
+    pub name: &'static str,
+    pub account: Quota,
+    /// All accounts behind one address together.
+    pub address: Quota,
+    pub strangers: Strangers,
+}
+
+/// Those who show no token, or one that is not good.
+#[derive(Clone, Copy, Debug)]
+pub enum Strangers {
+    /// They are served: so often for each address.
+    Served(Quota),
+    /// They are refused 401 anyway, and share the service's limit for that.
+    Refused,
+}
+
+/// Whose request it is, if that is proven.
+type Identify = Box<dyn Fn(&mut Parts) -> Option<AccountId> + Send + Sync>;
+
+/// The limits of a service's routes. Cheap to clone.
+#[derive(Clone)]
+pub struct Guard(Arc<Shares>);
+
+struct Shares {
+    routes: HashMap<&'static str, Vec<(Method, usize)>>,
+    limits: Vec<Share>,
+    strangers: Limiter<Network>,
+    identify: Identify,
+}
+
+/// A limit with what is used of it.
+struct Share {
+    account: Limiter<AccountId>,
+    address: Limiter<Network>,
+    strangers: Option<Limiter<Network>>,
+}
+
+impl Share {
+    fn of(limit: &Limit) -> Self {
+        let Limit { name, account, address, strangers } = *limit;
+        Self {
+            account: Limiter::new(name, "account", account),
+            address: Limiter::new(name, "address", address),
+            strangers: match strangers {
+                Strangers::Served(quota) => Some(Limiter::new(name, "stranger", quota)),
+                Strangers::Refused => None,
+            },
+        }
+    }
+}
+
+impl Guard {
+    /// Limits these routes. `strangers` is the limit, by address, of calls that need an account
+    /// and come without; its name is the service's own. `identify` says whose a request is.
+    ///
+    /// # Panics
+    /// Where a route names a limit that is not there, or a limit has no route.
+    #[must_use]
+    pub fn start(
+        routes: &'static [Route],
+        limits: &[Limit],
+        strangers: (&'static str, Quota),
+        identify: impl Fn(&mut Parts) -> Option<AccountId> + Send + Sync + 'static,
+        shutdown: &Shutdown,
+    ) -> Self {
+        let mut by_path: HashMap<_, Vec<_>> = HashMap::new();
+        for Route { method, path, limit } in routes.iter().copied() {
+            let index = limits.iter().position(|known| known.name == limit);
+            let index = index.unwrap_or_else(|| panic!("{method} {path} names no limit: {limit}"));
+            let method = method.parse().expect("a method's name");
+            by_path.entry(path).or_default().push((method, index));
+        }
+        let names = |limit: &&Limit| routes.iter().any(|route| route.limit == limit.name);
+        if let Some(unused) = limits.iter().find(|limit| !names(limit)) {
+            panic!("no route has the limit {}", unused.name);
+        }
+        let guard = Self(Arc::new(Shares {
+            routes: by_path,
+            limits: limits.iter().map(Share::of).collect(),
+            strangers: Limiter::new(strangers.0, "stranger", strangers.1),
+            identify: Box::new(identify),
+        }));
+        let (tidied, stop) = (Arc::clone(&guard.0), shutdown.clone());
+        shutdown.spawn(async move {
+            while stop.sleep(limiter::TIDY_EVERY).await {
+                tidied.tidy();
+            }
+        });
+        guard
+    }
+
+    /// Limits every route of the router.
+    pub fn before(self, router: Router) -> Router {
+        router.layer(middleware::from_fn_with_state(self, limited))
+    }
+
+    async fn check(&self, parts: &mut Parts) -> ApiResult<()> {
+        // Nothing is at other paths, or nothing with this method: 404 and 405 cost nothing.
+        let Some(share) = self.share(parts) else { return Ok(()) };
+        let ClientAddr(address) = ClientAddr::from_request_parts(parts, &()).await?;
+        let address = Network::of(address);
+        match (self.0.identify)(parts) {
+            Some(account) => {
+                share.account.take(&account)?;
+                share.address.take(&address)
+            }
+            None => share.strangers.as_ref().unwrap_or(&self.0.strangers).take(&address),
+        }
+    }
+
+    fn share(&self, parts: &Parts) -> Option<&Share> {
+        let path = parts.extensions.get::<MatchedPath>()?;
+        // Whatever answers GET answers HEAD.
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+        let methods = self.0.routes.get(path.as_str())?;
+        let (_, index) = methods.iter().find(|(known, _)| known == method)?;
+        self.0.limits.get(*index)
+    }
+}
+
+impl Shares {
+    fn tidy(&self) {
+        self.strangers.tidy();
+        for share in &self.limits {
+            share.account.tidy();
+            share.address.tidy();
+            share.strangers.iter().for_each(Limiter::tidy);
+        }
+    }
+}
+
+async fn limited(State(guard): State<Guard>, request: Request, next: Next) -> ApiResult<Response> {
+    let (mut parts, body) = request.into_parts();
+    guard.check(&mut parts).await?;
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+/// The account of a good access token: of the header, or of the subprotocol that a client offers
+/// which can set no header. What the header says is remembered for the handler.
+#[must_use]
+pub fn by_token(parts: &mut Parts) -> Option<AccountId> {
+    let by_header = extract::caller(parts).ok().flatten();
+    let token = by_header.or_else(|| {
+        let token = offered(&parts.headers, BEARER_PROTOCOL)?;
+        extract::door(parts).ok()?.access.verify(token).ok()
+    });
+    token.map(|token| token.account)
+}
+
+/// What follows this prefix among the subprotocols that are offered for a WebSocket.
+#[must_use]
+pub fn offered<'r>(headers: &'r HeaderMap, prefix: &str) -> Option<&'r str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let texts = values.filter_map(|value| value.to_str().ok());
+    texts.flat_map(|text| text.split(',')).find_map(|offer| offer.trim().strip_prefix(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: &[Route] = &[Route { method: "GET", path: "/a", limit: "some" }];
+
+    fn start(names: &[&'static str]) {
+        let quota = Quota::per_second(1);
+        let limit = |name: &&'static str| Limit {
+            name,
+            account: quota,
+            address: quota,
+            strangers: Strangers::Refused,
+        };
+        let limits: Vec<Limit> = names.iter().map(limit).collect();
+        _ = Guard::start(ROUTES, &limits, ("none", quota), by_token, &Shutdown::default());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "GET /a names no limit: some")]
+    async fn a_route_cannot_name_a_limit_that_is_not_there() {
+        start(&["other"]);
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "no route has the limit other")]
+    async fn a_limit_cannot_be_there_for_no_route() {
+        start(&["some", "other"]);
+    }
+}
