@@ -133,7 +133,7 @@ fn limits(settings: &LimitSettings) -> Vec<Limit> {
         booking(ORDERS),
         own(
             ACCOUNT_CHANGES,
-            Quota::per_second(bookings.div_ceil(10)).at_once(bookings),
+            Quota::per_second(bookings.div_ceil(10)).at_once(times(bookings, 3)),
             three(times(bookings, 10)),
         ),
         own(
