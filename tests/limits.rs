@@ -7,13 +7,14 @@ use contract::{
     access::Role,
     place_ticket::{Place, PlaceKeys},
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream};
 use platform::http::limits::Route;
 use reqwest::Method;
+use serde_json::json;
 
 use crate::{
     bad_input::Refusal,
-    harness::{Answer, System},
+    harness::{Answer, Plan, System},
 };
 
 /// The least that can be set.
@@ -116,6 +117,9 @@ async fn every_route_refuses_who_calls_too_often_by_the_name_of_its_limit() {
         assert_eq!(refusal.body["limit"], limit, "{method} {path}: {:?}", refusal.body);
         let wait: u64 = refusal.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!(wait >= 1, "{method} {path}");
+        if method == "GET" {
+            until_limited(&system, "HEAD", &called, Some(&token), &headers).await;
+        }
     }
     system.stop().await;
 }
@@ -138,5 +142,38 @@ async fn strangers_behind_an_address_use_up_nothing_of_its_customers() {
         }
     });
     join_all(customers).await;
+    system.stop().await;
+}
+
+/// Customers of one carrier, which has one address for all of them.
+const CUSTOMERS: usize = 300;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_hundred_customers_of_a_carrier_join_look_and_book_from_one_address() {
+    let system = System::start().await;
+    let lined = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let open = system.show(Plan::default()).await;
+    let headers = [("x-forwarded-for", "192.0.2.1")];
+    let visit = async || {
+        let token = system.visitor().await;
+        let call = async |method, path: &str, body| {
+            let answer = system.call(method, path, Some(&token), &headers, body).await;
+            assert_ne!(answer.status, 429, "{path}: {answer:?}");
+            answer
+        };
+        call(Method::GET, &format!("/api/v1/shows/{lined}/seatmap"), None).await;
+        let queue = format!("/api/v1/shows/{lined}/queue");
+        let place = call(Method::POST, &queue, None).await;
+        assert_eq!(place.status, 201, "{place:?}");
+        let ticket = place.body["ticketId"].as_str().unwrap();
+        for _ in 0..3 {
+            call(Method::GET, &format!("{queue}/{ticket}"), None).await;
+        }
+        let body = json!({"showId": open, "tier": "STANDARD", "quantity": 1});
+        call(Method::POST, "/api/v1/bookings", Some(body)).await;
+        call(Method::GET, "/api/v1/auth/bookings", None).await;
+    };
+    let visits = stream::iter(0..CUSTOMERS).map(|_| visit());
+    visits.buffer_unordered(AT_ONCE).collect::<()>().await;
     system.stop().await;
 }

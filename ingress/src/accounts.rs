@@ -1,4 +1,4 @@
-//! Sign-up, login, profile.
+//! Login and profile.
 
 use axum::{
     Json, Router,
@@ -6,10 +6,9 @@ use axum::{
     routing::{get, post},
 };
 use contract::{
-    AccountId,
     access::Token,
     api::{
-        accounts::{Login, ProfileChange, SignedIn, Signup, User},
+        accounts::{Login, ProfileChange, SignedIn, User},
         problem::Problem,
     },
     refresh::Turn,
@@ -19,58 +18,26 @@ use platform::{
     http::{self, ApiError, ApiResult, Body, ClientAddr},
 };
 use store::{
-    accounts::{self, Credentials, EMAIL_KEY, NewAccount},
+    accounts::{self, Credentials},
     sessions::{self, Session},
 };
 use utoipa::OpenApi;
 
 use crate::{check, errors::database, state::State};
 
-const NAME_CHARS_MAX: usize = 100;
+pub(crate) const NAME_CHARS_MAX: usize = 100;
 
 #[derive(OpenApi)]
 #[openapi(
-    paths(sign_up, log_in, profile, change_profile),
+    paths(log_in, profile, change_profile),
     tags((name = "accounts", description = "Who is calling."))
 )]
 pub(crate) struct Docs;
 
 pub(crate) fn router() -> Router<State> {
     Router::new()
-        .route("/auth/signup", post(sign_up))
         .route("/auth/login", post(log_in))
         .route("/auth/profile", get(profile).put(change_profile))
-}
-
-/// Make an account
-#[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup, responses(
-    (status = 201, body = SignedIn),
-    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-    (status = 409, body = Problem, description = "EMAIL_TAKEN"),
-    (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
-    (status = 429, body = Problem, description = "RATE_LIMITED"),
-))]
-async fn sign_up(
-    state: State,
-    ClientAddr(address): ClientAddr,
-    Body(signup): Body<Signup>,
-) -> ApiResult<(StatusCode, Json<SignedIn>)> {
-    check::line("/name", &signup.name, NAME_CHARS_MAX)?;
-    let email = check::email("/email", &signup.email)?;
-    check::password("/password", &signup.password)?;
-    check::phone("/phone", signup.phone.as_deref())?;
-    let hash = state.passwords.hash(signup.password).await?;
-    let new = NewAccount { id: AccountId::new(), name: signup.name, email, phone: signup.phone };
-    let made = sessions::sign_up(&state.pool, new, &hash, state.session);
-    let session = made.await.map_err(|error| {
-        if error.is_constraint(EMAIL_KEY) {
-            return ApiError::conflict("EMAIL_TAKEN", "there is an account with this address");
-        }
-        database(error)
-    })?;
-    metrics::counter!("usher_accounts_created_total").increment(1);
-    state.sign_ins.is_at_home(&session.account.user.email, address).await;
-    Ok((StatusCode::CREATED, Json(signed_in(&state, session))))
 }
 
 /// Sign in

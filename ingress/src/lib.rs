@@ -4,6 +4,7 @@
 mod state;
 mod accounts;
 mod sessions;
+mod sign_ups;
 mod sign_ins;
 mod passwords;
 mod catalogue;
@@ -84,6 +85,7 @@ pub async fn start_with(
         bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
     let api = Router::new()
         .merge(accounts::router())
+        .merge(sign_ups::router())
         .merge(sessions::router())
         .merge(catalogue::router())
         .merge(admin::router());

@@ -11,8 +11,8 @@ use platform::{
 /// Limits of this service.
 #[derive(Args, Clone, Debug)]
 pub struct LimitSettings {
-    /// Failed sign-ins a minute from one address; also ten times as many sign-ups, forty times as
-    /// many sign-ins
+    /// Failed sign-ins a minute from one address; also ten times as many sign-ups, two hundred
+    /// times as many calls to sign in or refresh
     #[arg(long, env = "USHER_LIMIT_AUTH_PER_MINUTE", default_value = "30")]
     pub auth_per_minute: NonZeroU32,
     /// Reads a second of one account; five times as many from an address without account, twenty
@@ -133,7 +133,7 @@ fn limits(settings: &LimitSettings) -> Vec<Limit> {
         booking(ORDERS),
         own(
             ACCOUNT_CHANGES,
-            Quota::per_second(bookings.div_ceil(10)).at_once(bookings),
+            Quota::per_second(bookings.div_ceil(10)).at_once(times(bookings, 3)),
             three(times(bookings, 10)),
         ),
         own(
@@ -142,8 +142,9 @@ fn limits(settings: &LimitSettings) -> Vec<Limit> {
             all_reads,
         ),
         open(SIGN_UPS, Quota::per_minute(times(auth, 10))),
-        open(SIGN_INS, Quota::per_minute(times(auth, 40))),
-        // A carrier's customers all refresh every quarter of an hour.
+        // Passwords have limits of their own (`sign_ins.rs`); a carrier's customers all sign in when a
+        // sale opens, and refresh every quarter of an hour.
+        open(SIGN_INS, Quota::per_minute(times(auth, 200))),
         open(SESSIONS, Quota::per_minute(times(auth, 200))),
         open(PASSWORD_LINKS, Quota::per_minute(auth)),
     ]

@@ -13,7 +13,7 @@ use utoipa::{
     },
 };
 
-use crate::{ROUTES, accounts, admin, bookings, catalogue, sessions};
+use crate::{ROUTES, accounts, admin, bookings, catalogue, sessions, sign_ups};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -42,6 +42,7 @@ impl Modify for Bearer {
 #[must_use]
 pub fn openapi() -> OpenApi {
     let mut api = accounts::Docs::openapi();
+    api.merge(sign_ups::Docs::openapi());
     api.merge(sessions::Docs::openapi());
     api.merge(catalogue::Docs::openapi());
     api.merge(admin::Docs::openapi());

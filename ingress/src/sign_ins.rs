@@ -35,6 +35,7 @@ pub(crate) struct SignIns {
     of_account: Arc<Limiter<Person>>,
     of_account_at_home: Arc<Limiter<(Person, Network)>>,
     of_address: Arc<Limiter<Network>>,
+    of_address_at_home: Arc<Limiter<Network>>,
     tries: Arc<Limiter<Person>>,
 }
 
@@ -49,6 +50,7 @@ impl SignIns {
         let per_minute = settings.auth_per_minute.get();
         // People mistype, and a carrier has thousands of them behind an address.
         let of_address = Quota::per_minute(per_minute).at_once(per_minute.saturating_mul(4));
+        let at_home = Quota::per_minute(per_minute.saturating_mul(10));
         let tries = Quota::per_minute(TRIES_PER_MINUTE);
         Self {
             usual: UsualNetworks::new(master, cache),
@@ -60,6 +62,12 @@ impl SignIns {
                 shutdown,
             ),
             of_address: Limiter::start("failed-sign-ins", "address", of_address, shutdown),
+            of_address_at_home: Limiter::start(
+                "failed-sign-ins-at-home",
+                "address",
+                at_home,
+                shutdown,
+            ),
             tries: Limiter::start("sign-in-tries", "account", tries, shutdown),
         }
     }
@@ -71,9 +79,8 @@ impl SignIns {
         let (network, around) = (Network::of(address), Network::around(address));
         let counted = match self.away(person, network) {
             Ok(counted) => counted,
-            Err(refusal) if self.usual.knows(person, around).await => {
-                self.of_account_at_home.take(&(person, around)).map_err(|_| refusal)?;
-                Counted::AtHome(around)
+            Err(_) if self.usual.knows(person, around).await => {
+                self.at_home(person, network, around)?
             }
             Err(refusal) => return Err(refusal),
         };
@@ -95,13 +102,21 @@ impl SignIns {
             .map(|()| Counted::Away(network))
     }
 
+    fn at_home(&self, person: Person, network: Network, around: Network) -> ApiResult<Counted> {
+        self.of_account_at_home.take(&(person, around))?;
+        self.of_address_at_home
+            .take(&network)
+            .inspect_err(|_| self.of_account_at_home.give_back(&(person, around)))
+            .map(|()| Counted::AtHome(network))
+    }
+
     /// Remembers where somebody has proved to be the owner of an account.
     pub(crate) async fn is_at_home(&self, email: &str, address: IpAddr) {
         self.usual.add(self.usual.person(email), Network::around(address)).await;
     }
 }
 
-/// Where a try was counted.
+/// How a try was counted, and at which address.
 enum Counted {
     Away(Network),
     AtHome(Network),
@@ -124,13 +139,16 @@ impl Try<'_> {
 
     /// It could not be found out: nothing was used up either.
     pub(crate) fn give_back(&self) {
-        let Self { sign_ins, person, counted, .. } = self;
+        let Self { sign_ins, person, around, counted } = self;
         match counted {
             Counted::Away(network) => {
                 sign_ins.of_account.give_back(person);
                 sign_ins.of_address.give_back(network);
             }
-            Counted::AtHome(around) => sign_ins.of_account_at_home.give_back(&(*person, *around)),
+            Counted::AtHome(network) => {
+                sign_ins.of_account_at_home.give_back(&(*person, *around));
+                sign_ins.of_address_at_home.give_back(network);
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::{
     errors::{self, database},
     passwords::Passwords,
     sign_ins::SignIns,
+    sign_ups::AccountIds,
 };
 
 /// How often the keys of passes are read again.
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) access_token: Duration,
     pub(crate) passwords: Passwords,
     pub(crate) sign_ins: SignIns,
+    pub(crate) account_ids: AccountIds,
     pub(crate) seat_maps: SeatMaps,
 }
 
@@ -88,6 +90,7 @@ impl State {
             access_token: Duration::from_secs(config.sign_in.access_token_seconds.into()),
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
             sign_ins,
+            account_ids: AccountIds::new(&backends.master_key),
         })))
     }
 

@@ -8,6 +8,8 @@ use crate::{PgConnection, PgPool, StoreError, StoreResult};
 
 /// The constraint that a second account of one address breaks.
 pub const EMAIL_KEY: &str = "accounts_email_key";
+/// The constraint that a second account of one id breaks.
+pub const ID_KEY: &str = "accounts_pkey";
 /// Stands where a password's hash would; no password matches it.
 pub const NO_PASSWORD: &str = "!";
 

@@ -55,14 +55,14 @@ impl UsualNetworks {
             .any(|bits| bits.len() == BITS_EACH && bits.iter().all(|bit| *bit == 1))
     }
 
-    /// Remembers it. Where Redis is away it is remembered the next time.
+    /// Remembers it, for a month after anybody was remembered last. Where Redis is away it is remembered the next time.
     pub(super) async fn add(&self, person: Person, network: Network) {
         let (this, _) = months(clock::now().timestamp());
         let mut write = Pipeline::new();
         for place in self.places(person, network) {
             write.cmd("SETBIT").arg(&this).arg(place).arg(1).ignore();
         }
-        write.cmd("EXPIRE").arg(&this).arg(2 * MONTH.as_secs()).ignore();
+        write.cmd("EXPIRE").arg(&this).arg(MONTH.as_secs()).ignore();
         let Ok(mut connection) = self.cache.connection() else { return };
         let _ = self.cache.observe(write.query_async::<()>(&mut connection).await);
     }
@@ -85,4 +85,18 @@ fn months(seconds: i64) -> (String, String) {
     let month = seconds / i64::try_from(MONTH.as_secs()).unwrap_or(i64::MAX);
     let key = |month: i64| format!("sign-in:usual:{month}");
     (key(month), key(month - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_remembered_in_a_month_is_looked_for_until_the_end_of_the_next() {
+        let month = i64::try_from(MONTH.as_secs()).unwrap();
+        let (written, _) = months(100 * month);
+        assert_eq!(months(101 * month - 1).0, written);
+        assert_eq!(months(102 * month - 1).1, written);
+        assert_ne!(months(102 * month).1, written);
+    }
 }

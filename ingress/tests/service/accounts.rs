@@ -1,7 +1,7 @@
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::running::Ingress;
+use crate::running::{Ingress, send};
 
 #[tokio::test]
 async fn whoever_signs_up_can_sign_in_and_change_their_profile() {
@@ -45,5 +45,43 @@ async fn a_wrong_password_and_an_unknown_address_get_the_same_answer() {
         let refused = ingress.send(Method::POST, "/auth/login", None, &login).await;
         assert_eq!(refused.problem(), (401, "BAD_CREDENTIALS"), "{email}");
     }
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn a_sign_up_whose_answer_was_lost_is_the_same_account_again() {
+    let ingress = Ingress::start().await;
+    let body = json!({"name": "Ann", "email": "ann@example.org", "password": "correct horse"});
+    let sign_up = async |key: Option<&str>, body: &Value| {
+        let call = ingress.call(Method::POST, "/auth/signup").json(body);
+        send(match key {
+            Some(key) => call.header("idempotency-key", key),
+            None => call,
+        })
+        .await
+    };
+    let made = sign_up(Some("one"), &body).await;
+    assert_eq!(made.status, 201, "{made:?}");
+    let again = sign_up(Some("one"), &body).await;
+    assert_eq!((again.status.as_u16(), &again.body["user"]), (201, &made.body["user"]));
+    assert_ne!(again.body["refreshToken"], made.body["refreshToken"], "a session of its own");
+    let call = ingress.call(Method::GET, "/auth/profile").bearer_auth(again.id("accessToken"));
+    assert_eq!(send(call).await.body, made.body["user"]);
+
+    for (field, value) in [("name", "Bob"), ("password", "another one"), ("phone", "+91 1234567")] {
+        let mut other = body.clone();
+        other[field] = json!(value);
+        let refused = sign_up(Some("one"), &other).await;
+        assert_eq!(refused.problem(), (422, "IDEMPOTENCY_KEY_REUSED"), "{field}");
+    }
+    for key in [None, Some("two")] {
+        assert_eq!(sign_up(key, &body).await.problem(), (409, "EMAIL_TAKEN"), "{key:?}");
+    }
+    assert_eq!(sign_up(Some("no key"), &body).await.problem(), (400, "VALIDATION_FAILED"));
+    // To another address the key says nothing.
+    let elsewhere = json!({"name": "Ann", "email": "bob@example.org", "password": "correct horse"});
+    let other = sign_up(Some("one"), &elsewhere).await;
+    assert_eq!(other.status, 201);
+    assert_ne!(other.body["user"]["userId"], made.body["user"]["userId"]);
     ingress.stop().await;
 }

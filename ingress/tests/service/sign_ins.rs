@@ -178,3 +178,37 @@ async fn more_than_wait_for_their_turn_to_be_hashed_are_sent_away_at_once() {
     }
     ingress.stop().await;
 }
+
+#[tokio::test]
+async fn whoever_has_a_token_cannot_guess_the_password_with_it() {
+    let ingress = ingress(&[]).await;
+    let body = json!({"name": "Ann", "email": "ann@example.org", "password": PASSWORD});
+    let made = ingress.send(Method::POST, "/auth/signup", None, &body).await;
+    let token = made.id("accessToken");
+    let change = async |password: &str, from: &str| {
+        let body = json!({"password": password, "newPassword": "battery staple"});
+        let call = ingress.call(Method::PUT, "/auth/password").bearer_auth(&token).json(&body);
+        send(call.header("x-forwarded-for", from)).await
+    };
+    for _ in 0..FAILURES {
+        let guess = change("a guess", "203.0.113.1").await;
+        assert_eq!(guess.problem(), (401, "BAD_CREDENTIALS"));
+    }
+    let guess = change(PASSWORD, "203.0.113.2").await;
+    assert_eq!(limited_by(&guess), (429, "failed-sign-ins"));
+    ingress.stop().await;
+}
+
+#[tokio::test]
+async fn without_redis_people_sign_in_and_guesses_are_stopped_all_the_same() {
+    let ingress = Ingress::start_without_redis().await;
+    sign_up(&ingress, "ann@example.org", "198.51.100.7").await;
+    assert_eq!(sign_in(&ingress, "ann@example.org", PASSWORD, "198.51.100.7").await.status, 200);
+    for _ in 0..FAILURES {
+        let guess = sign_in(&ingress, "ann@example.org", "a guess", "203.0.113.1").await;
+        assert_eq!(guess.problem(), (401, "BAD_CREDENTIALS"));
+    }
+    let guess = sign_in(&ingress, "ann@example.org", "a guess", "203.0.113.1").await;
+    assert_eq!(limited_by(&guess), (429, "failed-sign-ins"));
+    ingress.stop().await;
+}
