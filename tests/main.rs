@@ -25,3 +25,4 @@ mod alone;
 mod outages;
 mod under_fire;
 mod unseen;
+mod stock;

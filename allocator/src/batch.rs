@@ -12,7 +12,7 @@ use std::{
 use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
@@ -111,6 +111,7 @@ impl Ledger {
         let guess = Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: i32::MAX,
+            unpaid_seconds_max: 0,
             decided: HashSet::new(),
             keys_used: HashSet::new(),
             quotas: HashMap::new(),
@@ -228,6 +229,7 @@ impl Ledger {
         Ok(Facts {
             now: locked.now,
             max_seats_per_user: self.terms.max_seats_per_user,
+            unpaid_seconds_max: self.terms.unpaid_seconds_max(),
             decided,
             keys_used,
             quotas: HashMap::new(),
@@ -280,6 +282,10 @@ fn won(decided: &[Decided]) -> Given {
 fn count(partition: &Partition, n_requests: usize, decided: &[Decided]) {
     let n_repeated = u64::try_from(n_requests - decided.len()).unwrap_or(u64::MAX);
     metrics::counter!("usher_redelivered_total").increment(n_repeated);
+    let over = Outcome::over(Limit::UnpaidSeatTime);
+    let n_over = decided.iter().filter(|d| d.outcome == over).count();
+    metrics::counter!("usher_unpaid_limit_reached_total", "show" => partition.show.to_string())
+        .increment(u64::try_from(n_over).unwrap_or(u64::MAX));
     let mut reasons: HashMap<Option<Reason>, u64> = HashMap::new();
     for d in decided {
         let reason = match &d.outcome {

@@ -265,6 +265,14 @@ pub struct Terms {
     pub order_seconds: i32,
 }
 
+impl Terms {
+    /// For how long one booking can keep its seats without payment.
+    #[must_use]
+    pub fn unpaid_seconds_max(&self) -> i64 {
+        i64::from(self.hold_seconds) + i64::from(self.order_seconds)
+    }
+}
+
 /// A seat and its place in the hall.
 #[derive(Clone, Debug)]
 pub struct SeatRow {

@@ -1,0 +1,154 @@
+//! Who gets the seats there are: none can be kept from others for nothing without end.
+
+use contract::{AccountId, ShowId, access::Role};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use store::testing::eventually;
+
+use crate::harness::{Answer, Plan, SOON, System, counted};
+
+/// All seats of the show, which one account may have.
+const SEATS: u32 = 6;
+const HOLD_SECONDS: u32 = 4;
+const ORDER_SECONDS: u32 = 4;
+/// Rounds that a robot tries.
+const ROUNDS: usize = 30;
+
+fn plan() -> Plan {
+    Plan {
+        rows: 1,
+        seats: SEATS,
+        per_user: SEATS,
+        hold_seconds: HOLD_SECONDS,
+        order_seconds: ORDER_SECONDS,
+        ..Plan::default()
+    }
+}
+
+/// Asks for a hold until nobody else's seats are in the way, as the door knows it.
+async fn hold(system: &System, show: ShowId, token: &str, quantity: u32) -> Answer {
+    let body = json!({"showId": show, "tier": "STANDARD", "quantity": quantity});
+    eventually("the door knows of free seats", SOON, async || {
+        let (wait, body) = ([("prefer", "wait=10")], Some(body.clone()));
+        let held = system.call(Method::POST, "/api/v1/holds", Some(token), &wait, body).await;
+        (held.code() != "ALL_HELD").then_some(held)
+    })
+    .await
+}
+
+async fn release(system: &System, token: &str, hold: &Answer) {
+    let path = format!("/api/v1/holds/{}", hold.body["holdId"].as_str().unwrap());
+    let released = system.call(Method::DELETE, &path, Some(token), &[], None).await;
+    assert_eq!(released.status, StatusCode::NO_CONTENT, "{released:?}");
+}
+
+/// Makes an order of the hold and returns its id.
+async fn order(system: &System, token: &str, hold: &Answer) -> String {
+    let customer = json!({"name": "Asha Rao", "email": "asha@visitor.example"});
+    let body = json!({"holdId": hold.body["holdId"], "customer": customer});
+    let ordered = system.post("/api/v1/orders", token, body).await;
+    assert_eq!(ordered.status, StatusCode::CREATED, "{ordered:?}");
+    ordered.body["orderId"].as_str().unwrap().to_owned()
+}
+
+async fn of_order(system: &System, token: &str, order: &str, what: &str, body: Value) -> Answer {
+    system.post(&format!("/api/v1/orders/{order}/{what}"), token, body).await
+}
+
+/// Seats times seconds that the account has kept from others unpaid, as it is stored.
+async fn unpaid(system: &System, show: ShowId, account: AccountId) -> i64 {
+    let query = "select unpaid_seat_seconds from account_quotas
+                 where show_id = $1 and account_id = $2";
+    let query = sqlx::query_scalar(query).bind(show.0).bind(account.0);
+    query.fetch_one(&system.pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn seats_that_are_held_and_never_paid_for_come_to_somebody_else() {
+    let system = System::start().await;
+    let show = system.show(plan()).await;
+    let (robot, token) = system.account(Role::User).await;
+    let mut rounds = 0;
+    let refused = loop {
+        let held = hold(&system, show, &token, SEATS).await;
+        if held.status != StatusCode::CREATED {
+            break held;
+        }
+        rounds += 1;
+        assert!(rounds < ROUNDS, "all rounds of hold and give back were granted");
+        // In turn each way in which seats are given back without payment.
+        if rounds % 2 == 0 {
+            release(&system, &token, &held).await;
+        } else {
+            let order = order(&system, &token, &held).await;
+            let cancelled = of_order(&system, &token, &order, "cancel", json!({})).await;
+            assert_eq!(cancelled.status, StatusCode::OK, "{cancelled:?}");
+        }
+    };
+    assert_eq!((refused.status.as_u16(), refused.code()), (422, "LIMIT_EXCEEDED"), "{refused:?}");
+    assert_eq!(refused.body["limit"], "UNPAID_SEAT_TIME");
+    assert!(refused.body["detail"].as_str().unwrap().contains("unpaid"), "{refused:?}");
+    // What is asked for by a booking is told the same way.
+    let wish = json!({"showId": show, "tier": "STANDARD", "quantity": SEATS});
+    let booked = system.book(&token, wish).await;
+    assert_eq!(booked.body["reason"], "LIMIT_EXCEEDED", "{booked:?}");
+    assert_eq!(booked.body["limit"], "UNPAID_SEAT_TIME", "{booked:?}");
+    let most = i64::from(2 * SEATS * (HOLD_SECONDS + ORDER_SECONDS));
+    let kept = unpaid(&system, show, robot).await;
+    assert!((1..=most).contains(&kept), "{kept} of {most} seat-seconds");
+    let count = format!("usher_unpaid_limit_reached_total{{show=\"{show}\"}}");
+    assert_eq!(counted(&count), 2);
+
+    let rival = hold(&system, show, &system.visitor().await, SEATS).await;
+    assert_eq!(rival.status, StatusCode::CREATED, "{rival:?}");
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_lapses_costs_its_whole_time_and_a_paid_one_nothing() {
+    let system = System::start().await;
+    let show = system.show(Plan { order_seconds: 300, ..plan() }).await;
+    let (lazy, token) = system.account(Role::User).await;
+    let held = hold(&system, show, &token, 3).await;
+    assert_eq!(held.status, StatusCode::CREATED, "{held:?}");
+    let kept = eventually("the hold lapses", SOON, async || {
+        let kept = unpaid(&system, show, lazy).await;
+        (kept > 0).then_some(kept)
+    })
+    .await;
+    assert_eq!(kept, i64::from(3 * HOLD_SECONDS), "however late it was swept");
+
+    let (buyer, token) = system.account(Role::User).await;
+    let held = hold(&system, show, &token, SEATS).await;
+    let order = order(&system, &token, &held).await;
+    let paid =
+        of_order(&system, &token, &order, "confirm-payment", json!({"method": "mock"})).await;
+    assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
+    let cancelled = of_order(&system, &token, &order, "cancel", json!({})).await;
+    assert_eq!(cancelled.body["status"], "CANCELLED", "{cancelled:?}");
+    assert_eq!(unpaid(&system, show, buyer).await, 0, "the seats were paid for");
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_thinks_again_at_once_pays_seconds_and_still_buys() {
+    let system = System::start().await;
+    let show =
+        system.show(Plan { rows: 1, seats: SEATS, per_user: SEATS, ..Plan::default() }).await;
+    let (account, token) = system.account(Role::User).await;
+    for quantity in 1..=SEATS {
+        let held = hold(&system, show, &token, quantity).await;
+        assert_eq!(held.status, StatusCode::CREATED, "{held:?}");
+        release(&system, &token, &held).await;
+    }
+    let kept = unpaid(&system, show, account).await;
+    assert!((21..900).contains(&kept), "{kept} seat-seconds for 21 seats, each for a moment");
+    let held = hold(&system, show, &token, SEATS).await;
+    let order = order(&system, &token, &held).await;
+    let paid =
+        of_order(&system, &token, &order, "confirm-payment", json!({"method": "mock"})).await;
+    assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
+    system.stop().await;
+}
