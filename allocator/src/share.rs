@@ -99,6 +99,7 @@ async fn beat(office: Office, roster: watch::Sender<Roster>) {
 }
 
 async fn ours(office: &Office, roster: &Roster) -> StoreResult<Vec<Queued>> {
+    partitions::open_due_sales(&office.pool).await?;
     partitions::close_ended_sales(&office.pool).await?;
     let queued = partitions::queued(&office.pool).await?;
     Ok(queued.into_iter().filter(|queued| roster.is_ours(&queued.partition)).collect())

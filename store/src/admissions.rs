@@ -191,6 +191,25 @@ pub async fn used_after(
     Ok(rows.into_iter().map(|row| (TicketId(row.ticket_id), row.confirmed_at)).collect())
 }
 
+/// Those of the tickets whose pass has bought seats that are still theirs.
+pub async fn with_seats(
+    pool: &PgPool,
+    show: ShowId,
+    tickets: &[TicketId],
+) -> StoreResult<Vec<TicketId>> {
+    let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
+    let rows = sqlx::query_scalar!(
+        r#"select ticket_id as "ticket_id!" from bookings
+           where show_id = $1 and ticket_id = any ($2)
+               and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')"#,
+        show.0,
+        &tickets,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(TicketId).collect())
+}
+
 struct Row {
     ticket_id: Uuid,
     account_id: Uuid,

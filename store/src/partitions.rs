@@ -229,6 +229,20 @@ pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<
     Ok(())
 }
 
+/// Puts shows on sale whose time to open comes within a minute: until then their queues are ready.
+/// Requests are taken from that time on. Returns how many.
+pub async fn open_due_sales(pool: &PgPool) -> StoreResult<u64> {
+    let opened = sqlx::query!(
+        "update shows set sale_state = 'ON_SALE'
+         where sale_state = 'SCHEDULED' and opens_itself and retired_at is null
+           and sale_opens_at <= clock_timestamp() + interval '1 minute'
+           and sale_closes_at > clock_timestamp()"
+    )
+    .execute(pool)
+    .await?;
+    Ok(opened.rows_affected())
+}
+
 /// Closes sales whose time has come. Returns how many.
 pub async fn close_ended_sales(pool: &PgPool) -> StoreResult<u64> {
     let closed = sqlx::query!(
