@@ -1,6 +1,11 @@
 //! Who gets the seats there are: none can be kept from others for nothing without end, nobody is let
 //! in while another may still book in the same slot, and a sale begins and ends at its times.
 
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{AccountId, ShowId, access::Role};
 use platform::clock;
@@ -70,9 +75,10 @@ async fn unpaid(system: &System, show: ShowId, account: AccountId) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn seats_that_are_held_and_never_paid_for_come_to_somebody_else() {
+async fn who_never_pays_is_refused_in_the_end() {
     let system = System::start().await;
-    let show = system.show(plan()).await;
+    // So many seats that each round has others: those that have just come back are a test of their own.
+    let show = system.show(Plan { rows: 6, seats: 20, ..plan() }).await;
     let (robot, token) = system.account(Role::User).await;
     let mut rounds = 0;
     let refused = loop {
@@ -102,8 +108,8 @@ async fn seats_that_are_held_and_never_paid_for_come_to_somebody_else() {
     let most = i64::from(2 * SEATS * (HOLD_SECONDS + ORDER_SECONDS));
     let kept = unpaid(&system, show, robot).await;
     assert!((1..=most).contains(&kept), "{kept} of {most} seat-seconds");
-    let count = format!("usher_unpaid_limit_reached_total{{show=\"{show}\"}}");
-    assert_eq!(counted(&count), 2);
+    let labels = format!("show=\"{show}\",limit=\"UNPAID_SEAT_TIME\"");
+    assert_eq!(counted(&format!("usher_unpaid_limit_reached_total{{{labels}}}")), 2);
 
     let rival = hold(&system, show, &system.visitor().await, SEATS).await;
     assert_eq!(rival.status, StatusCode::CREATED, "{rival:?}");
@@ -141,8 +147,7 @@ async fn a_hold_that_lapses_costs_its_whole_time_and_a_paid_one_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_thinks_again_at_once_pays_seconds_and_still_buys() {
     let system = System::start().await;
-    let show =
-        system.show(Plan { rows: 1, seats: SEATS, per_user: SEATS, ..Plan::default() }).await;
+    let show = system.show(Plan { per_user: SEATS, ..Plan::default() }).await;
     let (account, token) = system.account(Role::User).await;
     for quantity in 1..=SEATS {
         let held = hold(&system, show, &token, quantity).await;
@@ -156,6 +161,72 @@ async fn who_thinks_again_at_once_pays_seconds_and_still_buys() {
     let paid =
         of_order(&system, &token, &order, "confirm-payment", json!({"method": "mock"})).await;
     assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
+    system.stop().await;
+}
+
+/// Robots hold all seats, give them back and take them again in turn, as fast as they are answered,
+/// until the rival has them. Returns how many rounds they were granted.
+async fn robots_in_turn(
+    system: &System,
+    show: ShowId,
+    robots: &[String],
+    is_over: &AtomicBool,
+) -> usize {
+    let mut rounds = 0;
+    for robot in robots.iter().cycle() {
+        if is_over.load(Ordering::Relaxed) || rounds >= ROUNDS {
+            return rounds;
+        }
+        let body = json!({"showId": show, "tier": "STANDARD", "quantity": SEATS});
+        let (headers, path) = ([("prefer", "wait=10")], "/api/v1/holds");
+        let held = system.call(Method::POST, path, Some(robot), &headers, Some(body)).await;
+        if held.status != StatusCode::CREATED {
+            assert!(["ALL_HELD", "LIMIT_EXCEEDED"].contains(&held.code()), "{held:?}");
+            continue;
+        }
+        rounds += 1;
+        let order = order(system, robot, &held).await;
+        let cancelled = of_order(system, robot, &order, "cancel", json!({})).await;
+        assert_eq!(cancelled.status, StatusCode::OK, "{cancelled:?}");
+    }
+    rounds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rival_gets_the_seats_that_robots_give_back_and_take_again() {
+    let system = System::start().await;
+    for n_robots in [1, 5] {
+        let show = system.show(Plan { hold_seconds: 60, order_seconds: 60, ..plan() }).await;
+        let mut robots = Vec::new();
+        for _ in 0..n_robots {
+            robots.push(system.visitor().await);
+        }
+        let (rival, is_over) = (system.visitor().await, AtomicBool::new(false));
+        let asks_twice_a_second = async {
+            let mut asks = tokio::time::interval(Duration::from_millis(500));
+            loop {
+                asks.tick().await;
+                let body = json!({"showId": show, "tier": "STANDARD", "quantity": SEATS});
+                let headers = [("prefer", "wait=10")];
+                let path = "/api/v1/holds";
+                let held =
+                    system.call(Method::POST, path, Some(&rival), &headers, Some(body)).await;
+                if held.status == StatusCode::CREATED || is_over.load(Ordering::Relaxed) {
+                    is_over.store(true, Ordering::Relaxed);
+                    return held;
+                }
+            }
+        };
+        let robots_try = async {
+            let rounds = robots_in_turn(&system, show, &robots, &is_over).await;
+            is_over.store(true, Ordering::Relaxed);
+            rounds
+        };
+        let (held, rounds) = tokio::join!(asks_twice_a_second, robots_try);
+        assert_eq!(held.status, StatusCode::CREATED, "after {rounds} rounds: {held:?}");
+        assert!(rounds <= 2 * n_robots, "{rounds} rounds of {n_robots} robots");
+    }
+    assert!(system.audit(&[]).await.is_clean());
     system.stop().await;
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Facts {
     pub(crate) max_seats_per_user: i32,
     /// For how long one claim can keep a seat from others without payment: as a hold, then as an order.
     pub(crate) unpaid_seconds_max: i64,
+    /// Seats that have just come back: first for those who have kept none unpaid.
+    pub(crate) came_back: HashSet<SeatLabel>,
     /// Requests that have an outcome already.
     pub(crate) decided: HashSet<BookingId>,
     /// Keys of decided bookings; whoever comes with one of them again had another body.
@@ -132,12 +134,28 @@ impl Desk<'_> {
         if request.ticket_id.is_some_and(|ticket| self.passes.contains(&ticket)) {
             return Err(Outcome::rejected(Reason::PassUsed));
         }
-        let seats = self.pick(&request.wish)?;
+        let has_kept = |quota: &Option<Quota>| quota.is_some_and(|q| q.unpaid_seat_seconds > 0);
+        let seats = if self.quotas.get(&request.account_id).is_some_and(has_kept) {
+            self.pick_after_others(&request.wish)?
+        } else {
+            self.pick(&request.wish)?
+        };
         self.charge(request, seats.len())?;
         if let Some(ticket) = request.ticket_id {
             self.passes.insert(ticket);
         }
         Ok(seats)
+    }
+
+    /// Picks as if the seats that have just come back were taken.
+    fn pick_after_others(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
+        let hidden: Vec<SeatLabel> =
+            self.facts.came_back.iter().filter(|seat| self.map.is_free(seat)).cloned().collect();
+        self.map.claim(&hidden);
+        let picked = self.pick(wish);
+        self.map.free(&hidden);
+        // Where even they would not help, that is what is said.
+        picked.or_else(|_| self.pick(wish).and(Err(Outcome::over(Limit::JustCameBack))))
     }
 
     fn pick(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
@@ -227,6 +245,7 @@ mod tests {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: 4,
             unpaid_seconds_max: 900,
+            came_back: HashSet::new(),
             decided: HashSet::new(),
             keys_used: HashSet::new(),
             quotas: requests.iter().map(|r| (r.account_id, Some(Quota::default()))).collect(),
@@ -310,6 +329,29 @@ mod tests {
         assert_eq!(told(&[best(1)], 5 * 900, 3), std::slice::from_ref(&over), "with those it has");
         let both = told(&[best(2), best(1)], 6 * 900, 0);
         assert!(allocated(&both[0]) && both[1] == over, "with those it has just got: {both:?}");
+    }
+
+    #[test]
+    fn seats_that_have_just_come_back_are_for_others_first() {
+        let (robot, rival) = (AccountId::new(), AccountId::new());
+        let told = |requests: &[BookingRequested], n_seats: i32| {
+            let mut facts = facts(requests);
+            facts.came_back = seats(&["A1", "A2"]).into_iter().collect();
+            let kept = Quota { live: 0, unpaid_seat_seconds: 1 };
+            facts.quotas.insert(robot, Some(kept));
+            let round = decide(requests, &mut map(n_seats), &facts);
+            round.decided.into_iter().map(|d| d.outcome).collect::<Vec<_>>()
+        };
+        let these = |account| request(account, Wish::Seats(seats(&["A1", "A2"])));
+        let any = |account| request(account, Wish::BestAvailable(2));
+        let refused = Outcome::over(Limit::JustCameBack);
+        let given = |labels| Outcome::Allocated { seats: seats(labels) };
+        let both = told(&[these(robot), these(rival)], 4);
+        assert_eq!(both, [refused.clone(), given(&["A1", "A2"])]);
+        assert_eq!(told(&[any(robot)], 4), [given(&["A3", "A4"])], "others are there");
+        assert_eq!(told(&[any(robot), any(rival)], 2), [refused, given(&["A1", "A2"])]);
+        let sold_out = Outcome::rejected(Reason::SoldOut);
+        assert_eq!(told(&[any(robot)], 1), [sold_out], "and that is true of everybody");
     }
 
     #[test]

@@ -112,13 +112,16 @@ words! {
 }
 
 words! {
-    /// Which limit of an account a request would have passed.
+    /// Which rule for the sake of others a request would have broken.
     Limit {
         /// The most seats of the show that an account may have.
         Seats = "SEATS",
         /// The longest time for which an account may keep seats of the show from others unpaid, over
         /// all its bookings.
         UnpaidSeatTime = "UNPAID_SEAT_TIME",
+        /// Seats that have just come back are for those first who have kept none of the show unpaid.
+        /// Some seconds later they are for everybody.
+        JustCameBack = "JUST_CAME_BACK",
     }
 }
 

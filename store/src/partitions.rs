@@ -21,6 +21,8 @@ pub struct Locked {
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: i64,
+    /// Postgres's clock.
+    pub at: DateTime<Utc>,
     pub claimed: Vec<SeatLabel>,
     pub freed: Vec<SeatLabel>,
 }
@@ -100,7 +102,7 @@ pub async fn changes_between(
     latest: i64,
 ) -> StoreResult<Vec<Change>> {
     let rows = sqlx::query!(
-        "select version, claimed, freed from tier_changes
+        "select version, at, claimed, freed from tier_changes
          where show_id = $1 and tier = $2 and version > $3 and version <= $4
          order by version",
         partition.show.0,
@@ -117,6 +119,7 @@ pub async fn changes_between(
         .map(|row| {
             Ok(Change {
                 version: row.version,
+                at: row.at,
                 claimed: labels(&row.claimed)?,
                 freed: labels(&row.freed)?,
             })

@@ -6,9 +6,9 @@ use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 
-/// Seats for two visitors, so that four may choose.
+/// Seats for two visitors, so that three may choose, and three more.
 const SEATS: i32 = 4;
-const CHOOSERS: usize = 4;
+const CHOOSERS: usize = 6;
 
 /// Visitors in front of a small hall, of whom the first are let in.
 async fn crowd(stage: &Stage) -> (ShowId, Vec<Visitor>) {
@@ -38,35 +38,41 @@ async fn crowd(stage: &Stage) -> (ShowId, Vec<Visitor>) {
 }
 
 /// The visitor holds seats with the pass.
-async fn books(stage: &Stage, visitor: &Visitor) {
-    sqlx::query(
-        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, seat_ids,
-             state, expires_at, ticket_id)
-         values ($1, $2, $3, 'GOLD', 'HOLD', 'ALLOCATED', '{A1,A2}', 'HELD',
-             now() + interval '1 hour', $4)",
-    )
-    .bind(visitor.show.0)
-    .bind(Uuid::now_v7())
-    .bind(visitor.account.0)
-    .bind(visitor.ticket.0)
-    .execute(&stage.pool)
-    .await
-    .unwrap();
+const HOLDS: &str = "insert into bookings (show_id, booking_id, account_id, ticket_id, tier, kind,
+        status, seat_ids, state, expires_at)
+    values ($1, $2, $3, $4, 'GOLD', 'HOLD', 'ALLOCATED', '{A1,A2}', 'HELD',
+        now() + interval '1 hour')";
+/// The visitor asked for seats that somebody else has.
+const IS_REFUSED: &str = "insert into bookings (show_id, booking_id, account_id, ticket_id, tier,
+        kind, status, reason)
+    values ($1, $2, $3, $4, 'GOLD', 'HOLD', 'REJECTED', 'SEAT_TAKEN')";
+
+async fn decided(stage: &Stage, visitor: &Visitor, how: &'static str) {
+    sqlx::query(how)
+        .bind(visitor.show.0)
+        .bind(Uuid::now_v7())
+        .bind(visitor.account.0)
+        .bind(visitor.ticket.0)
+        .execute(&stage.pool)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
-async fn who_leaves_or_has_booked_makes_room_for_the_next() {
+async fn who_leaves_or_has_an_outcome_makes_room_for_the_next() {
     let stage = Stage::new(2).await;
     let (show, visitors) = crowd(&stage).await;
     stage.leave(1, &visitors[0]).await;
     stage.until(1, &visitors[CHOOSERS], PlaceState::Admitted).await;
-    books(&stage, &visitors[1]).await;
+    decided(&stage, &visitors[1], HOLDS).await;
     stage.until(0, &visitors[CHOOSERS + 1], PlaceState::Admitted).await;
-    assert_eq!(stage.admitted(show).await.len(), CHOOSERS + 2);
-    assert_eq!(stage.look(0, &visitors[CHOOSERS + 2]).await.position, Some(1));
+    decided(&stage, &visitors[2], IS_REFUSED).await;
+    stage.until(0, &visitors[CHOOSERS + 2], PlaceState::Admitted).await;
+    assert_eq!(stage.admitted(show).await.len(), CHOOSERS + 3);
+    assert_eq!(stage.look(0, &visitors[CHOOSERS + 3]).await.position, Some(1));
     // One more seat comes back.
     stage.set_available(show, SEATS + 1).await;
-    stage.until(0, &visitors[CHOOSERS + 2], PlaceState::Admitted).await;
+    stage.until(0, &visitors[CHOOSERS + 3], PlaceState::Admitted).await;
 }
 
 #[tokio::test]

@@ -43,6 +43,8 @@ enum Step {
     End(usize, Option<i64>),
     /// An account has kept seats of another tier, so many times so many seconds, and not paid.
     Elsewhere(usize, i64),
+    /// What has come back is for everybody.
+    TimePasses,
     /// Seats change hands behind the map's back, as it hears when it catches up.
     Claim(HashSet<usize>),
     Free(HashSet<usize>),
@@ -77,6 +79,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (any::<usize>(), proptest::option::weighted(0.8, 1..=UNPAID_SECONDS_MAX))
             .prop_map(|(n, unpaid)| Step::End(n, unpaid)),
         1 => (0..N_ACCOUNTS, 1..5 * UNPAID_SECONDS_MAX).prop_map(|(a, n)| Step::Elsewhere(a, n)),
+        1 => Just(Step::TimePasses),
         1 => some().prop_map(Step::Claim),
         1 => some().prop_map(Step::Free),
     ];
@@ -104,6 +107,8 @@ struct Sale {
     live: Vec<(BookingRequested, Vec<SeatLabel>)>,
     /// Seats times seconds that each account has kept from others for nothing.
     unpaid: HashMap<AccountId, i64>,
+    /// Seats that have just come back.
+    came_back: HashSet<SeatLabel>,
 }
 
 impl Sale {
@@ -112,7 +117,8 @@ impl Sale {
         let accounts = (0..=N_ACCOUNTS).map(|_| AccountId::new()).collect();
         let (passes, asked, decided) = (HashMap::new(), Vec::new(), HashSet::new());
         let (keys, live, unpaid) = (HashSet::new(), Vec::new(), HashMap::new());
-        Self { seats, labels, accounts, passes, asked, decided, keys, live, unpaid }
+        let came_back = HashSet::new();
+        Self { seats, labels, accounts, passes, asked, decided, keys, live, unpaid, came_back }
     }
 
     fn seats(&self, places: &HashSet<usize>) -> Vec<SeatLabel> {
@@ -167,6 +173,7 @@ impl Sale {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: MAX_SEATS_PER_USER,
             unpaid_seconds_max: UNPAID_SECONDS_MAX,
+            came_back: self.came_back.clone(),
             decided: self.decided.clone(),
             keys_used: self.keys.clone(),
             quotas: about.iter().map(|&a| (a, (a != nobody).then(|| quota(a)))).collect(),
@@ -207,10 +214,18 @@ impl Sale {
         let unpaid = self.unpaid.get(&account).copied().unwrap_or(0) + live * UNPAID_SECONDS_MAX;
         let kept_unpaid = unpaid > i64::from(2 * MAX_SEATS_PER_USER) * UNPAID_SECONDS_MAX;
         let open = &self.seats;
-        let due = match &request.wish {
+        let due_of = |open: &Seats| match &request.wish {
             Wish::BestAvailable(n) => open.best(usize::from(*n)),
             Wish::Seats(seats) => seats.iter().all(|s| open.is_free(s)).then(|| seats.clone()),
         };
+        // Who has kept seats unpaid comes after the others where seats have just come back.
+        let mut settled = open.clone();
+        if self.unpaid.get(&account).is_some_and(|kept| *kept > 0) {
+            let came_back: Vec<SeatLabel> =
+                self.came_back.iter().filter(|s| open.is_free(s)).cloned().collect();
+            settled.take(&came_back);
+        }
+        let (due, free_to_others) = (due_of(&settled), due_of(open).is_some());
         match outcome {
             Outcome::Allocated { seats } => {
                 let may = exists && !key_used && !late && !pass_used && !over && !kept_unpaid;
@@ -223,9 +238,12 @@ impl Sale {
                     (Reason::Expired, _) => plain && late,
                     (Reason::PassUsed, _) => plain && pass_used,
                     (Reason::LimitExceeded, _) => {
-                        let which = if over { Limit::Seats } else { Limit::UnpaidSeatTime };
-                        let may = exists && (over || kept_unpaid) && due.is_some();
-                        plain && may && *limit == Some(which)
+                        let (which, may) = match due {
+                            None => (Limit::JustCameBack, free_to_others),
+                            Some(_) if over => (Limit::Seats, true),
+                            Some(_) => (Limit::UnpaidSeatTime, kept_unpaid),
+                        };
+                        plain && exists && may && *limit == Some(which)
                     }
                     (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_free() < n,
                     (Reason::SeatTaken, Wish::Seats(seats)) => {
@@ -285,12 +303,14 @@ impl Sale {
                 let (request, seats) = self.live.swap_remove(n % self.live.len());
                 let kept = i64::try_from(seats.len()).unwrap() * unpaid.unwrap_or(0);
                 *self.unpaid.entry(request.account_id).or_default() += kept;
+                self.came_back.extend(seats.iter().cloned());
                 map.free(&seats);
                 self.seats.give(&seats);
             }
             Step::Elsewhere(account, kept) => {
                 *self.unpaid.entry(self.accounts[*account]).or_default() += kept;
             }
+            Step::TimePasses => self.came_back.clear(),
             Step::Batch(..) | Step::End(..) => {}
             Step::Claim(places) => {
                 let seats = self.seats(places);

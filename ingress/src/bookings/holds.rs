@@ -71,11 +71,16 @@ fn decided(seen: Seen) -> ApiResult<Response> {
         }
         Reason::LimitExceeded => (
             StatusCode::UNPROCESSABLE_ENTITY,
-            if seen.booking.limit == Some(Limit::UnpaidSeatTime) {
-                "the account has kept seats of this show unpaid for as long as it may: others are \
-                 to have them"
-            } else {
-                "the account would have too many seats of this show"
+            match seen.booking.limit {
+                Some(Limit::UnpaidSeatTime) => {
+                    "the account has kept seats of this show unpaid for as long as it may: others \
+                     are to have them"
+                }
+                Some(Limit::JustCameBack) => {
+                    "these seats have just come back, and are for those first who have kept none \
+                     unpaid: ask again in some seconds"
+                }
+                Some(Limit::Seats) | None => "the account would have too many seats of this show",
             },
         ),
         Reason::SaleClosed => (StatusCode::CONFLICT, "the sale of this show has ended"),
