@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use chrono::TimeDelta;
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId, ShowId,
@@ -60,6 +61,8 @@ pub(crate) struct Plan {
     pub(crate) order_seconds: u32,
     /// Whether row A is a tier of its own, BALCONY.
     pub(crate) balcony: bool,
+    /// When the sale opens and closes, in seconds from now.
+    pub(crate) sale: (i64, i64),
 }
 
 impl Default for Plan {
@@ -72,6 +75,7 @@ impl Default for Plan {
             hold_seconds: 600,
             order_seconds: 300,
             balcony: false,
+            sale: (-3600, 24 * 3600),
         }
     }
 }
@@ -257,6 +261,8 @@ impl System {
             .await;
         let now = clock::now();
         let hours = |n: u64| Duration::from_hours(n);
+        let (opens_in, closes_in) = plan.sale;
+        let (opens_in, closes_in) = (TimeDelta::seconds(opens_in), TimeDelta::seconds(closes_in));
         let show = self
             .created(
                 "/api/v1/shows",
@@ -264,8 +270,8 @@ impl System {
                 "showId",
                 json!({
                     "movieId": movie, "theatreId": theatre, "screenId": screen,
-                    "startsAt": now + hours(48), "saleOpensAt": now - hours(1),
-                    "saleClosesAt": now + hours(24),
+                    "startsAt": now + hours(48), "saleOpensAt": now + opens_in,
+                    "saleClosesAt": now + closes_in,
                     "prices": prices,
                     "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
                     "orderSeconds": plan.order_seconds,

@@ -1,5 +1,7 @@
 //! From joining the line to holding a ticket, the way a visitor goes.
 
+use std::time::Duration;
+
 use contract::booking::Status;
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::{Method, StatusCode};
@@ -30,6 +32,15 @@ pub(crate) async fn frame_where(
     frames: &mut (impl futures_util::Stream<Item = Value> + Unpin),
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
+    frame_in(frames, SOON, wanted).await
+}
+
+/// The next frame that is wanted, within this time.
+pub(crate) async fn frame_in(
+    frames: &mut (impl futures_util::Stream<Item = Value> + Unpin),
+    limit: Duration,
+    wanted: impl Fn(&Value) -> bool,
+) -> Value {
     let search = async {
         loop {
             let frame = frames.next().await.expect("the socket stays open");
@@ -38,7 +49,7 @@ pub(crate) async fn frame_where(
             }
         }
     };
-    tokio::time::timeout(SOON, search).await.expect("the frame comes soon")
+    tokio::time::timeout(limit, search).await.expect("the frame comes in time")
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,7 +44,7 @@ async fn a_session_that_misses_a_change_reads_the_seats_again() {
     let lost = "delete from tier_changes where show_id = $1 and version = 2";
     let lost = sqlx::query(lost).bind(show.0).execute(&system.pool).await.unwrap();
     assert_eq!(lost.rows_affected(), 1);
-    let next = system.book(&token, wish).await;
+    let next = system.book(&system.visitor().await, wish).await;
     assert_eq!(next.body["status"], "ALLOCATED", "the seat is free: {next:?}");
     assert_eq!(counted("usher_batch_failed_total{failure=\"Reload\"}"), 1);
     assert!(system.audit(&[]).await.is_clean());

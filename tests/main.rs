@@ -27,3 +27,4 @@ mod alone;
 mod outages;
 mod under_fire;
 mod unseen;
+mod stock;

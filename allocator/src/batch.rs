@@ -12,7 +12,7 @@ use std::{
 use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
@@ -25,6 +25,7 @@ use store::{
 
 use crate::{
     Office,
+    come_back::CameBack,
     decide::{Facts, Round, decide, tell_held},
     locks::Locks,
     seat_map::SeatMap,
@@ -37,6 +38,7 @@ pub(crate) struct Ledger {
     pub(crate) terms: Terms,
     locks: Arc<Locks>,
     map: SeatMap,
+    came_back: CameBack,
     version: i64,
     /// Decided in a transaction of which it is not known whether it was committed.
     in_doubt: HashSet<BookingId>,
@@ -63,6 +65,7 @@ impl Ledger {
             terms: opening.terms,
             locks,
             map: SeatMap::new(opening.seats),
+            came_back: CameBack::default(),
             version: opening.version,
             in_doubt: HashSet::new(),
         })
@@ -111,6 +114,8 @@ impl Ledger {
         let guess = Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: i32::MAX,
+            unpaid_seconds_max: 0,
+            came_back: HashSet::new(),
             decided: HashSet::new(),
             keys_used: HashSet::new(),
             quotas: HashMap::new(),
@@ -143,6 +148,8 @@ impl Ledger {
         let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
         for ended in &lapsed {
             map.free(&ended.seats);
+            // Also where this is rolled back: then they come back a little later.
+            self.came_back.note(&ended.seats, locked.now);
         }
         let mut facts = self.facts(&mut tx, requests, locked).await?;
         self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
@@ -179,6 +186,7 @@ impl Ledger {
             partitions::changes_between(tx, &self.partition, self.version, version).await?;
         for change in changes {
             self.map.free(&change.freed);
+            self.came_back.note(&change.freed, change.at);
             self.map.claim(&change.claimed);
         }
         self.version = version;
@@ -228,6 +236,8 @@ impl Ledger {
         Ok(Facts {
             now: locked.now,
             max_seats_per_user: self.terms.max_seats_per_user,
+            unpaid_seconds_max: self.terms.unpaid_seconds_max(),
+            came_back: self.came_back.lately(locked.now),
             decided,
             keys_used,
             quotas: HashMap::new(),
@@ -280,6 +290,13 @@ fn won(decided: &[Decided]) -> Given {
 fn count(partition: &Partition, n_requests: usize, decided: &[Decided]) {
     let n_repeated = u64::try_from(n_requests - decided.len()).unwrap_or(u64::MAX);
     metrics::counter!("usher_redelivered_total").increment(n_repeated);
+    for limit in [Limit::UnpaidSeatTime, Limit::JustCameBack] {
+        let over = Outcome::over(limit);
+        let n_over = decided.iter().filter(|d| d.outcome == over).count();
+        metrics::counter!("usher_unpaid_limit_reached_total",
+            "show" => partition.show.to_string(), "limit" => limit.as_str())
+        .increment(u64::try_from(n_over).unwrap_or(u64::MAX));
+    }
     let mut reasons: HashMap<Option<Reason>, u64> = HashMap::new();
     for d in decided {
         let reason = match &d.outcome {

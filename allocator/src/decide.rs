@@ -9,24 +9,34 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Reason, Wish},
+    booking::{Limit, Reason, Wish},
     message::BookingRequested,
 };
-use store::bookings::{Decided, Outcome};
+use store::bookings::{Decided, Outcome, Quota};
 
 use crate::seat_map::SeatMap;
+
+/// An account may keep as many seats as it may have unpaid so often: each time until the hold and
+/// the order on them have lapsed. Somebody who thinks again at once pays seconds.
+const UNPAID_ROUNDS: i64 = 2;
+/// Who thinks again once has its seats back at once; who has given back more often comes after others.
+const UNPAID_TIMES_EXCUSED: i32 = 1;
 
 /// What the database knows that bears on a batch.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) now: DateTime<Utc>,
     pub(crate) max_seats_per_user: i32,
+    /// For how long one claim can keep a seat from others without payment: as a hold, then as an order.
+    pub(crate) unpaid_seconds_max: i64,
+    /// Seats that have just come back: first for those who have not given back again and again.
+    pub(crate) came_back: HashSet<SeatLabel>,
     /// Requests that have an outcome already.
     pub(crate) decided: HashSet<BookingId>,
     /// Keys of decided bookings; whoever comes with one of them again had another body.
     pub(crate) keys_used: HashSet<(AccountId, String)>,
-    /// Seats each account has, as far as asked. `None` for an account that does not exist.
-    pub(crate) quotas: HashMap<AccountId, Option<i32>>,
+    /// What each account has, as far as asked. `None` for an account that does not exist.
+    pub(crate) quotas: HashMap<AccountId, Option<Quota>>,
     /// Places whose pass has bought something, as far as asked.
     pub(crate) passes_used: HashSet<TicketId>,
 }
@@ -94,7 +104,7 @@ pub(crate) fn tell_held(
 struct Desk<'a> {
     facts: &'a Facts,
     map: &'a mut SeatMap,
-    quotas: HashMap<AccountId, Option<i32>>,
+    quotas: HashMap<AccountId, Option<Quota>>,
     keys: HashSet<(AccountId, String)>,
     passes: HashSet<TicketId>,
     seen: HashSet<BookingId>,
@@ -126,12 +136,29 @@ impl Desk<'_> {
         if request.ticket_id.is_some_and(|ticket| self.passes.contains(&ticket)) {
             return Err(Outcome::rejected(Reason::PassUsed));
         }
-        let seats = self.pick(&request.wish)?;
+        let comes_after =
+            |quota: &Option<Quota>| quota.is_some_and(|q| q.unpaid_times > UNPAID_TIMES_EXCUSED);
+        let seats = if self.quotas.get(&request.account_id).is_some_and(comes_after) {
+            self.pick_after_others(&request.wish)?
+        } else {
+            self.pick(&request.wish)?
+        };
         self.charge(request, seats.len())?;
         if let Some(ticket) = request.ticket_id {
             self.passes.insert(ticket);
         }
         Ok(seats)
+    }
+
+    /// Picks as if the seats that have just come back were taken.
+    fn pick_after_others(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
+        let hidden: Vec<SeatLabel> =
+            self.facts.came_back.iter().filter(|seat| self.map.is_free(seat)).cloned().collect();
+        self.map.claim(&hidden);
+        let picked = self.pick(wish);
+        self.map.free(&hidden);
+        // Where even they would not help, that is what is said.
+        picked.or_else(|_| self.pick(wish).and(Err(Outcome::over(Limit::JustCameBack))))
     }
 
     fn pick(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
@@ -149,20 +176,34 @@ impl Desk<'_> {
                     return Ok(seats.clone());
                 }
                 let alternatives = self.map.best(seats.len()).unwrap_or_default();
-                Err(Outcome::Rejected { reason: Reason::SeatTaken, taken, alternatives })
+                Err(Outcome::Rejected {
+                    reason: Reason::SeatTaken,
+                    limit: None,
+                    taken,
+                    alternatives,
+                })
             }
         }
     }
 
-    /// Counts the seats against the account's limit.
+    /// Counts the seats against the account's limits. Of unpaid time what its live seats and these
+    /// may still cost counts, too: so the limit holds whatever becomes of them.
     fn charge(&mut self, request: &BookingRequested, n: usize) -> Result<(), Outcome> {
         let n = i32::try_from(n).unwrap_or(i32::MAX);
         match self.quotas.get_mut(&request.account_id) {
-            Some(Some(live)) => {
-                if live.saturating_add(n) > self.facts.max_seats_per_user {
-                    return Err(Outcome::rejected(Reason::LimitExceeded));
+            Some(Some(quota)) => {
+                let live = quota.live.saturating_add(n);
+                if live > self.facts.max_seats_per_user {
+                    return Err(Outcome::over(Limit::Seats));
                 }
-                *live += n;
+                let at_stake = i64::from(live).saturating_mul(self.facts.unpaid_seconds_max);
+                let most = i64::from(self.facts.max_seats_per_user)
+                    .saturating_mul(self.facts.unpaid_seconds_max)
+                    .saturating_mul(UNPAID_ROUNDS);
+                if quota.unpaid_seat_seconds.saturating_add(at_stake) > most {
+                    return Err(Outcome::over(Limit::UnpaidSeatTime));
+                }
+                quota.live = live;
                 Ok(())
             }
             // A token outlived its account, or somebody wrote to the queue by hand.
@@ -206,9 +247,11 @@ mod tests {
         Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: 4,
+            unpaid_seconds_max: 900,
+            came_back: HashSet::new(),
             decided: HashSet::new(),
             keys_used: HashSet::new(),
-            quotas: requests.iter().map(|r| (r.account_id, Some(0))).collect(),
+            quotas: requests.iter().map(|r| (r.account_id, Some(Quota::default()))).collect(),
             passes_used: HashSet::new(),
         }
     }
@@ -235,6 +278,7 @@ mod tests {
             round.decided[1].outcome,
             Outcome::Rejected {
                 reason: Reason::SeatTaken,
+                limit: None,
                 taken: seats(&["A1", "A2"]),
                 alternatives: seats(&["A3", "A4"]),
             }
@@ -266,6 +310,52 @@ mod tests {
                 Some(Reason::IdempotencyKeyReused),
             ]
         );
+    }
+
+    #[test]
+    fn seats_that_are_never_paid_for_are_not_given_for_ever() {
+        let account = AccountId::new();
+        let best = |n| request(account, Wish::BestAvailable(n));
+        let told = |requests: &[BookingRequested], unpaid_seat_seconds, live| {
+            let mut facts = facts(requests);
+            facts.quotas.insert(account, Some(Quota { live, unpaid_seat_seconds }));
+            let round = decide(requests, &mut map(20), &facts);
+            round.decided.into_iter().map(|d| d.outcome).collect::<Vec<_>>()
+        };
+        let over = Outcome::over(Limit::UnpaidSeatTime);
+        let allocated = |outcome: &Outcome| matches!(outcome, Outcome::Allocated { .. });
+        assert!(allocated(&told(&[best(4)], 120, 0)[0]), "somebody who thought again");
+        assert!(allocated(&told(&[best(4)], 4 * 900, 0)[0]), "once for the whole time");
+        assert_eq!(told(&[best(4)], 4 * 900 + 1, 0), std::slice::from_ref(&over));
+        assert!(allocated(&told(&[best(3)], 4 * 900 + 1, 0)[0]), "less is there for longer");
+        assert_eq!(told(&[best(1)], 2 * 4 * 900, 0), std::slice::from_ref(&over));
+        assert_eq!(told(&[best(1)], 5 * 900, 3), std::slice::from_ref(&over), "with those it has");
+        let both = told(&[best(2), best(1)], 6 * 900, 0);
+        assert!(allocated(&both[0]) && both[1] == over, "with those it has just got: {both:?}");
+    }
+
+    #[test]
+    fn seats_that_have_just_come_back_are_for_others_first() {
+        let (robot, rival) = (AccountId::new(), AccountId::new());
+        let told = |requests: &[BookingRequested], n_seats: i32| {
+            let mut facts = facts(requests);
+            facts.came_back = seats(&["A1", "A2"]).into_iter().collect();
+            let gave_back = |unpaid_times| Some(Quota { unpaid_times, ..Quota::default() });
+            facts.quotas.insert(robot, gave_back(2));
+            facts.quotas.insert(rival, gave_back(1));
+            let round = decide(requests, &mut map(n_seats), &facts);
+            round.decided.into_iter().map(|d| d.outcome).collect::<Vec<_>>()
+        };
+        let these = |account| request(account, Wish::Seats(seats(&["A1", "A2"])));
+        let any = |account| request(account, Wish::BestAvailable(2));
+        let refused = Outcome::over(Limit::JustCameBack);
+        let given = |labels| Outcome::Allocated { seats: seats(labels) };
+        let both = told(&[these(robot), these(rival)], 4);
+        assert_eq!(both, [refused.clone(), given(&["A1", "A2"])]);
+        assert_eq!(told(&[any(robot)], 4), [given(&["A3", "A4"])], "others are there");
+        assert_eq!(told(&[any(robot), any(rival)], 2), [refused, given(&["A1", "A2"])]);
+        let sold_out = Outcome::rejected(Reason::SoldOut);
+        assert_eq!(told(&[any(robot)], 1), [sold_out], "and that is true of everybody");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod batch;
 mod decide;
 mod locks;
 mod seat_map;
+mod come_back;
 mod poison;
 mod waiting;
 mod newer;

@@ -136,6 +136,7 @@ async fn ours(
     roster: &Roster,
     undecided: &HashMap<Partition, i64>,
 ) -> StoreResult<Vec<Queued>> {
+    partitions::open_due_sales(&office.pool).await?;
     partitions::close_ended_sales(&office.pool).await?;
     let queued = partitions::queued(&office.pool).await?;
     let ours = queued.into_iter().filter(|queued| roster.is_ours(&queued.partition));

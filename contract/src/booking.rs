@@ -96,7 +96,7 @@ words! {
         SoldOut = "SOLD_OUT",
         /// Too few seats of the tier are free; some are only held and may come back.
         AllHeld = "ALL_HELD",
-        /// The account would hold more seats of the show than it may.
+        /// The account would hold more seats of the show than it may, or keep them unpaid for longer.
         LimitExceeded = "LIMIT_EXCEEDED",
         /// The sale ended before the request was decided.
         SaleClosed = "SALE_CLOSED",
@@ -108,6 +108,21 @@ words! {
         IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
         /// It could not be decided; nothing was booked.
         Internal = "INTERNAL",
+    }
+}
+
+words! {
+    /// Which rule for the sake of others a request would have broken.
+    Limit {
+        /// The most seats of the show that an account may have.
+        Seats = "SEATS",
+        /// The longest time for which an account may keep seats of the show from others unpaid, over
+        /// all its bookings.
+        UnpaidSeatTime = "UNPAID_SEAT_TIME",
+        /// Seats that have just come back are first for those who have not given back any of the show
+        /// unpaid more than once.
+        /// Some seconds later they are for everybody.
+        JustCameBack = "JUST_CAME_BACK",
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Report {
     pub visitors: u64,
     pub endings: BTreeMap<Ending, u64>,
     pub accepted: u64,
+    /// Visitors who were given seats, whatever they did with them.
+    pub found_seats: u64,
     /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
     pub outcomes: BTreeMap<Option<&'static str>, u64>,
     pub latencies: Vec<(Step, Latency)>,
@@ -123,6 +125,7 @@ impl Report {
             visitors: tally.arrived.get(),
             endings: tally.endings(),
             accepted: tally.accepted.get(),
+            found_seats: tally.allocated.get(),
             outcomes: journal.outcomes(),
             latencies,
             admission: Admission::of(tally.admissions(), tally.sold_out_first()),
@@ -184,6 +187,7 @@ impl Report {
     fn write_admission(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(admission) = &self.admission else { return Ok(()) };
         writeln!(f, "\nAdmitted: {}", admission.admitted)?;
+        row(f, "of them found a seat", self.found_seats)?;
         if let Some(room) = &self.room {
             row(f, "per second, configured", format!("{:.1}", room.rate_per_second))?;
         }

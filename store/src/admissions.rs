@@ -191,6 +191,28 @@ pub async fn used_after(
     Ok(rows.into_iter().map(|row| (TicketId(row.ticket_id), row.confirmed_at)).collect())
 }
 
+/// Those of the tickets whose accounts have been told an outcome since they were let in: seats, or
+/// that there are none for them.
+pub async fn with_outcome(
+    pool: &PgPool,
+    show: ShowId,
+    tickets: &[TicketId],
+) -> StoreResult<Vec<TicketId>> {
+    let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
+    let rows = sqlx::query_scalar!(
+        "select ticket_id from admissions a
+         where show_id = $1 and ticket_id = any ($2) and exists (
+             select from bookings b
+             where b.account_id = a.account_id and b.show_id = $1
+               and b.decided_at >= a.admitted_at)",
+        show.0,
+        &tickets,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(TicketId).collect())
+}
+
 struct Row {
     ticket_id: Uuid,
     account_id: Uuid,

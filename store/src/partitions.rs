@@ -21,6 +21,8 @@ pub struct Locked {
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: i64,
+    /// Postgres's clock.
+    pub at: DateTime<Utc>,
     pub claimed: Vec<SeatLabel>,
     pub freed: Vec<SeatLabel>,
 }
@@ -100,7 +102,7 @@ pub async fn changes_between(
     latest: i64,
 ) -> StoreResult<Vec<Change>> {
     let rows = sqlx::query!(
-        "select version, claimed, freed from tier_changes
+        "select version, at, claimed, freed from tier_changes
          where show_id = $1 and tier = $2 and version > $3 and version <= $4
          order by version",
         partition.show.0,
@@ -117,6 +119,7 @@ pub async fn changes_between(
         .map(|row| {
             Ok(Change {
                 version: row.version,
+                at: row.at,
                 claimed: labels(&row.claimed)?,
                 freed: labels(&row.freed)?,
             })
@@ -229,6 +232,20 @@ pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<
     Ok(())
 }
 
+/// Puts shows on sale whose time to open comes within a minute: until then their queues are ready.
+/// Requests are taken from that time on. Returns how many.
+pub async fn open_due_sales(pool: &PgPool) -> StoreResult<u64> {
+    let opened = sqlx::query!(
+        "update shows set sale_state = 'ON_SALE'
+         where sale_state = 'SCHEDULED' and opens_itself and retired_at is null
+           and sale_opens_at <= clock_timestamp() + interval '1 minute'
+           and sale_closes_at > clock_timestamp()"
+    )
+    .execute(pool)
+    .await?;
+    Ok(opened.rows_affected())
+}
+
 /// Closes sales whose time has come. Returns how many.
 pub async fn close_ended_sales(pool: &PgPool) -> StoreResult<u64> {
     let closed = sqlx::query!(
@@ -263,6 +280,14 @@ pub struct Terms {
     pub max_seats_per_user: i32,
     pub hold_seconds: i32,
     pub order_seconds: i32,
+}
+
+impl Terms {
+    /// For how long one booking can keep its seats without payment.
+    #[must_use]
+    pub fn unpaid_seconds_max(&self) -> i64 {
+        i64::from(self.hold_seconds) + i64::from(self.order_seconds)
+    }
 }
 
 /// A seat and its place in the hall.

@@ -27,8 +27,8 @@ pub(crate) enum Command {
     Place(BookingId, AccountId),
     Pay(BookingId, AccountId),
     End(usize, BookingId, AccountId, Ending),
-    /// The time of a live booking is over.
-    TimePasses(BookingId),
+    /// The time of a live booking is over, so many seconds after it was decided.
+    TimePasses(BookingId, i32),
     Sweep(usize),
     Refuse(usize, BookingId, AccountId, Option<String>),
     /// Outcomes that contradict what is stored, which only the database can know.
@@ -134,8 +134,8 @@ impl Clerk {
                 let ended = bookings::end_one(pool, tier, *booking, *account, *ending).await?;
                 Ok(told_ended(ended))
             }
-            Command::TimePasses(booking) => {
-                time_passes(pool, *booking).await?;
+            Command::TimePasses(booking, seconds) => {
+                time_passes(pool, *booking, *seconds).await?;
                 Ok(Told::TimePassed)
             }
             Command::Sweep(tier) => {
@@ -204,7 +204,7 @@ impl Clerk {
         let tickets: Vec<_> = requests.iter().filter_map(|r| r.ticket).collect();
         Ok(Facts {
             free,
-            live: bookings::lock_quotas(tx, show, &accounts).await?,
+            quotas: bookings::lock_quotas(tx, show, &accounts).await?,
             decided: bookings::decided(tx, show, &ids).await?,
             keys: bookings::keys_used(tx, show, &keys).await?,
             passes: bookings::passes_used(tx, show, &tickets).await?,
@@ -244,13 +244,18 @@ fn customer() -> Customer {
 }
 
 /// A live, unpaid booking and its order are past their time.
-async fn time_passes(pool: &PgPool, booking: BookingId) -> StoreResult<()> {
+async fn time_passes(pool: &PgPool, booking: BookingId, seconds: i32) -> StoreResult<()> {
     let mut tx = pool.begin().await?;
     sqlx::query(
-        "update bookings set expires_at = clock_timestamp() - interval '1 second'
-         where booking_id = $1 and state in ('HELD', 'PAYMENT_PENDING')",
+        "with late as (
+             update bookings set expires_at = clock_timestamp() - interval '1 second'
+             where booking_id = $1 and state in ('HELD', 'PAYMENT_PENDING')
+             returning show_id, booking_id, expires_at)
+         update seat_claims c set claimed_at = expires_at - make_interval(secs => $2)
+         from late where c.show_id = late.show_id and c.booking_id = late.booking_id",
     )
     .bind(booking.0)
+    .bind(f64::from(seconds))
     .execute(&mut *tx)
     .await?;
     sqlx::query(
@@ -271,7 +276,7 @@ pub(crate) fn subjects(command: &Command) -> HashSet<BookingId> {
         Command::Place(booking, _)
         | Command::Pay(booking, _)
         | Command::End(_, booking, ..)
-        | Command::TimePasses(booking)
+        | Command::TimePasses(booking, _)
         | Command::Refuse(_, booking, ..) => HashSet::from([*booking]),
         Command::Forge(..) | Command::Sweep(_) => HashSet::new(),
     }

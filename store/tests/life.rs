@@ -20,8 +20,11 @@ use crate::{
     model::Model,
     records::{Records, audited},
     rules::Request,
-    stage::{Hall, SEATS_PER_TIER, Stage, TIERS},
+    stage::{HOLD_SECONDS, Hall, ORDER_SECONDS, SEATS_PER_TIER, Stage, TIERS},
 };
+
+/// Kept from others by each booking that lapses: so long that some accounts come to their limit.
+const KEPT_SECONDS: i32 = 2 * (HOLD_SECONDS + ORDER_SECONDS);
 
 /// A command in small numbers, which mean something once it is known what there is.
 #[derive(Clone, Debug)]
@@ -119,7 +122,7 @@ impl Script<'_> {
                     Deed::Decline => end(Ending::PaymentFailed),
                     Deed::Cancel => end(Ending::Cancelled),
                     Deed::Release => end(Ending::Released),
-                    Deed::TimePasses => Command::TimePasses(id),
+                    Deed::TimePasses => Command::TimePasses(id, KEPT_SECONDS),
                 })
             }
             Op::Sweep(tier) => Some(Command::Sweep(*tier)),

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Kind, OrderStatus, Reason, State},
+    booking::{Kind, Limit, OrderStatus, Reason, State},
 };
-use store::bookings::{Decided, Ending, Outcome};
+use store::bookings::{Decided, Ending, Outcome, Quota};
 
 use crate::{
     command::{Command, Forgery, Told},
@@ -15,10 +15,18 @@ use crate::{
     stage::{Hall, TIERS},
 };
 
+/// The commands of one life, in seconds and times the seats. Less than one seat costs that lapses.
+const COMMANDS_TAKE_MAX: i64 = 600;
+
 pub(crate) struct Model {
     hall: Hall,
     pub(crate) bookings: BTreeMap<BookingId, Booking>,
     versions: [i64; TIERS],
+    /// Seats times seconds that each account has kept from others unpaid, where every command
+    /// takes no time but that which it says passes.
+    unpaid: HashMap<AccountId, i64>,
+    /// How many bookings of each ended unpaid.
+    gave_back: HashMap<AccountId, i32>,
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +41,8 @@ pub(crate) struct Booking {
     pub(crate) state: Option<State>,
     /// Its time is over, and nobody has swept it yet.
     late: bool,
+    /// For how long it has kept its seats.
+    kept_seconds: i32,
     seq: i32,
     order: Vec<OrderStatus>,
 }
@@ -94,7 +104,8 @@ impl Booking {
 
 impl Model {
     pub(crate) fn new(hall: &Hall) -> Self {
-        Self { hall: hall.clone(), bookings: BTreeMap::new(), versions: [0; TIERS] }
+        let (bookings, unpaid, gave_back) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        Self { hall: hall.clone(), bookings, versions: [0; TIERS], unpaid, gave_back }
     }
 
     pub(crate) fn free(&self, tier: usize) -> BTreeSet<SeatLabel> {
@@ -110,6 +121,12 @@ impl Model {
         i32::try_from(own.map(|b| b.seats().len()).sum::<usize>()).unwrap()
     }
 
+    fn quota(&self, account: AccountId) -> Quota {
+        let unpaid_seat_seconds = self.unpaid.get(&account).copied().unwrap_or(0);
+        let unpaid_times = self.gave_back.get(&account).copied().unwrap_or(0);
+        Quota { live: self.n_live(account), unpaid_seat_seconds, unpaid_times }
+    }
+
     /// What the store must answer; from then on it is so.
     pub(crate) fn perform(&mut self, command: &Command) -> Told {
         match command {
@@ -117,9 +134,12 @@ impl Model {
             Command::Place(hold, account) => self.place(*hold, *account),
             Command::Pay(booking, account) => self.pay(*booking, *account),
             Command::End(tier, booking, _, ending) => self.end(*tier, &[*booking], *ending),
-            Command::TimePasses(booking) => {
+            Command::TimePasses(booking, seconds) => {
                 if let Some(booking) = self.bookings.get_mut(booking) {
                     booking.late = booking.is_live() && booking.state != Some(State::Confirmed);
+                    if booking.late {
+                        booking.kept_seconds = *seconds;
+                    }
                 }
                 Told::TimePassed
             }
@@ -143,7 +163,7 @@ impl Model {
         let spent = self.bookings.values().filter(|b| b.is_live() || b.was_paid());
         let facts = Facts {
             free: self.free(tier),
-            live: known.iter().map(|&account| (account, self.n_live(account))).collect(),
+            quotas: known.iter().map(|&account| (account, self.quota(account))).collect(),
             keys: self
                 .bookings
                 .values()
@@ -172,6 +192,7 @@ impl Model {
                 outcome: d.outcome.clone(),
                 state,
                 late: false,
+                kept_seconds: 1,
                 seq: 1,
                 order,
             };
@@ -226,6 +247,12 @@ impl Model {
         for id in candidates {
             let booking = self.bookings.get_mut(id).filter(|b| b.may_end(ending));
             if let Some(booking) = booking {
+                if !booking.was_paid() {
+                    let seats = i64::try_from(booking.seats().len()).unwrap();
+                    *self.unpaid.entry(booking.account).or_default() +=
+                        seats * i64::from(booking.kept_seconds);
+                    *self.gave_back.entry(booking.account).or_default() += 1;
+                }
                 booking.end(ending);
                 ended.insert(*id);
             }
@@ -255,6 +282,7 @@ impl Model {
             outcome: Outcome::rejected(Reason::SaleClosed),
             state: None,
             late: false,
+            kept_seconds: 1,
             seq: 1,
             order: Vec::new(),
         };
@@ -273,12 +301,16 @@ impl Model {
             b.seats().iter().map(move |seat| (seat.to_string(), *id, sold))
         });
         same("claims", &claims.collect(), &stored.claims)?;
-        let count = |quotas: &HashMap<AccountId, i32>| {
-            let count = |a: &AccountId| quotas.get(a).copied().unwrap_or(0);
-            self.hall.accounts.iter().map(count).collect::<Vec<_>>()
-        };
-        let quotas = self.hall.accounts.iter().map(|&a| (a, self.n_live(a))).collect();
-        same("quotas", &count(&quotas), &count(&stored.quotas))?;
+        for account in &self.hall.accounts {
+            let due = self.quota(*account);
+            let kept = stored.quotas.get(account).copied().unwrap_or_default();
+            same("quotas", &due.live, &kept.live)?;
+            same("times", &due.unpaid_times, &kept.unpaid_times)?;
+            let took = kept.unpaid_seat_seconds - due.unpaid_seat_seconds;
+            if !(0..COMMANDS_TAKE_MAX).contains(&took) {
+                return Err(format!("{account} kept seats unpaid: {due:?}, stored {kept:?}"));
+            }
+        }
         let n_free = |tier| i32::try_from(self.free(tier).len()).unwrap();
         let tiers = [(n_free(0), self.versions[0]), (n_free(1), self.versions[1])];
         same("tiers", &tiers, &stored.tiers)
@@ -286,10 +318,12 @@ impl Model {
 
     fn row(&self, id: BookingId, booking: &Booking) -> Row {
         let words = |seats: &[SeatLabel]| seats.iter().map(ToString::to_string).collect();
-        let (reason, taken, alternatives) = match &booking.outcome {
-            Outcome::Allocated { .. } => (None, Vec::new(), Vec::new()),
-            Outcome::Rejected { reason, taken, alternatives } => {
-                (Some(reason.as_str().to_owned()), words(taken), words(alternatives))
+        let (reason, limit, taken, alternatives) = match &booking.outcome {
+            Outcome::Allocated { .. } => (None, None, Vec::new(), Vec::new()),
+            Outcome::Rejected { reason, limit, taken, alternatives } => {
+                let reason = Some(reason.as_str().to_owned());
+                let limit = limit.map(Limit::as_str).map(ToOwned::to_owned);
+                (reason, limit, words(taken), words(alternatives))
             }
         };
         Row {
@@ -298,6 +332,7 @@ impl Model {
             tier: self.hall.tiers[booking.tier].tier.to_string(),
             kind: booking.kind.as_str().to_owned(),
             reason,
+            limit,
             taken,
             alternatives,
             seats: words(booking.seats()),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{AccountId, BookingId, ShowId};
-use store::{PgPool, audit::audit};
+use store::{PgPool, audit::audit, bookings::Quota};
 use uuid::Uuid;
 
 use crate::stage::{Hall, SEATS_PER_TIER, TIERS};
@@ -16,6 +16,7 @@ pub(crate) struct Row {
     pub(crate) tier: String,
     pub(crate) kind: String,
     pub(crate) reason: Option<String>,
+    pub(crate) limit: Option<String>,
     pub(crate) taken: Vec<String>,
     pub(crate) alternatives: Vec<String>,
     pub(crate) seats: Vec<String>,
@@ -32,7 +33,7 @@ pub(crate) struct Records {
     pub(crate) bookings: BTreeMap<BookingId, Row>,
     /// Live claims: the seat, whose it is, and whether it is sold.
     pub(crate) claims: BTreeSet<(String, BookingId, bool)>,
-    pub(crate) quotas: HashMap<AccountId, i32>,
+    pub(crate) quotas: HashMap<AccountId, Quota>,
     /// Free seats and version of each tier.
     pub(crate) tiers: [(i32, i64); TIERS],
     /// Claimed and freed seats, by tier and version.
@@ -41,6 +42,8 @@ pub(crate) struct Records {
     events: Vec<(Uuid, i32, Option<String>)>,
     /// Where the order of each booking stands.
     orders: BTreeMap<Uuid, String>,
+    /// Seats that were given back unpaid: who had each, and for how many seconds.
+    unpaid: Vec<(Uuid, f64)>,
 }
 
 impl Records {
@@ -48,6 +51,7 @@ impl Records {
         let mut connection = pool.acquire().await.unwrap();
         let bookings: Vec<Row> = sqlx::query_as(
             "select booking_id, account_id, tier, kind::text, reason::text,
+                 limit_hit as limit,
                  coalesce(taken_seats, '{}') as taken,
                  coalesce(alternatives, '{}') as alternatives, coalesce(seat_ids, '{}') as seats,
                  ticket_id, idempotency_key, state::text, seq,
@@ -69,12 +73,27 @@ impl Records {
         .fetch_all(&mut connection)
         .await
         .unwrap();
-        let quotas: Vec<(Uuid, i32)> =
-            sqlx::query_as("select account_id, live from account_quotas where show_id = $1")
-                .bind(show.0)
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
+        let quotas: Vec<(Uuid, i32, i64, i32)> = sqlx::query_as(
+            "select account_id, live, unpaid_seat_seconds, unpaid_times from account_quotas
+             where show_id = $1",
+        )
+        .bind(show.0)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+        let unpaid = sqlx::query_as(
+            "select b.account_id,
+                 extract(epoch from least(ended_at, expires_at) - claimed_at)::float8
+             from seat_claims c join bookings b using (show_id, booking_id)
+             where c.show_id = $1 and c.state = 'RELEASED' and not exists (
+                 select from orders o join order_transitions t using (order_id)
+                 where o.show_id = $1 and o.booking_id = b.booking_id
+                   and t.to_status = 'CONFIRMED')",
+        )
+        .bind(show.0)
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
         let tiers: Vec<(i32, i64)> = sqlx::query_as(
             "select available, version from partitions where show_id = $1 order by tier",
         )
@@ -110,7 +129,13 @@ impl Records {
                 .into_iter()
                 .map(|(seat, id, sold)| (seat, BookingId(id), sold))
                 .collect(),
-            quotas: quotas.into_iter().map(|(id, live)| (AccountId(id), live)).collect(),
+            quotas: quotas
+                .into_iter()
+                .map(|(id, live, unpaid_seat_seconds, unpaid_times)| {
+                    (AccountId(id), Quota { live, unpaid_seat_seconds, unpaid_times })
+                })
+                .collect(),
+            unpaid,
             tiers: tiers.try_into().unwrap(),
             changes,
             events,
@@ -122,7 +147,22 @@ impl Records {
     pub(crate) fn check(&self) -> Result<(), String> {
         self.changes_add_up_to_the_claims()?;
         self.events_tell_every_step()?;
-        self.orders_move_forward()
+        self.orders_move_forward()?;
+        self.unpaid_time_adds_up()
+    }
+
+    /// Each seat counts for a second at least, begun seconds for whole ones.
+    fn unpaid_time_adds_up(&self) -> Result<(), String> {
+        for (account, quota) in &self.quotas {
+            let own = self.unpaid.iter().filter(|(id, _)| *id == account.0);
+            let due: f64 = own.map(|(_, seconds)| seconds.ceil().max(1.0)).sum();
+            #[expect(clippy::cast_precision_loss, reason = "seconds of a test")]
+            let kept = quota.unpaid_seat_seconds as f64;
+            if (due - kept).abs() > 0.1 {
+                return Err(format!("{account} kept {due} seat-seconds unpaid, stored {kept}"));
+            }
+        }
+        Ok(())
     }
 
     fn changes_add_up_to_the_claims(&self) -> Result<(), String> {

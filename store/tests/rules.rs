@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Kind, Reason, Wish},
+    booking::{Kind, Limit, Reason, Wish},
 };
-use store::bookings::{Decided, Outcome};
+use store::bookings::{Decided, Outcome, Quota};
 
-use crate::stage::MAX_SEATS_PER_USER;
+use crate::stage::{HOLD_SECONDS, MAX_SEATS_PER_USER, ORDER_SECONDS};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -24,7 +24,7 @@ pub(crate) struct Request {
 /// What is true before a batch.
 pub(crate) struct Facts {
     pub(crate) free: BTreeSet<SeatLabel>,
-    pub(crate) live: HashMap<AccountId, i32>,
+    pub(crate) quotas: HashMap<AccountId, Quota>,
     pub(crate) keys: HashSet<(AccountId, String)>,
     pub(crate) passes: HashSet<TicketId>,
     pub(crate) decided: HashSet<BookingId>,
@@ -72,16 +72,21 @@ fn weigh(request: &Request, facts: &mut Facts) -> Outcome {
         seats.iter().filter(|seat| !facts.free.contains(seat)).cloned().collect();
     if !taken.is_empty() {
         let alternatives = facts.free.iter().take(1).cloned().collect();
-        return Outcome::Rejected { reason: Reason::SeatTaken, taken, alternatives };
+        return Outcome::Rejected { reason: Reason::SeatTaken, limit: None, taken, alternatives };
     }
-    let Some(live) = facts.live.get_mut(&request.account) else {
+    let Some(quota) = facts.quotas.get_mut(&request.account) else {
         return Outcome::rejected(Reason::Internal);
     };
     let n = i32::try_from(n).unwrap();
-    if *live + n > MAX_SEATS_PER_USER {
-        return Outcome::rejected(Reason::LimitExceeded);
+    if quota.live + n > MAX_SEATS_PER_USER {
+        return Outcome::over(Limit::Seats);
     }
-    *live += n;
+    let unpaid_max = i64::from(HOLD_SECONDS + ORDER_SECONDS);
+    let unpaid = quota.unpaid_seat_seconds + i64::from(quota.live + n) * unpaid_max;
+    if unpaid > 2 * i64::from(MAX_SEATS_PER_USER) * unpaid_max {
+        return Outcome::over(Limit::UnpaidSeatTime);
+    }
+    quota.live += n;
     facts.passes.extend(request.ticket);
     facts.free.retain(|seat| !seats.contains(seat));
     Outcome::Allocated { seats }

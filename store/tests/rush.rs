@@ -27,6 +27,8 @@ const ABREAST: u64 = 4;
 const ROUNDS: u64 = 3;
 const N_BATCHES: usize = 40;
 const DEEDS_PER_BOOKING: usize = 2;
+/// Kept from others by each booking that lapses: few enough to go on being given seats.
+const KEPT_SECONDS: i32 = 60;
 /// A command that loses a race is given again; so often in a row nobody loses.
 const ATTEMPTS_MAX: u32 = 50;
 
@@ -46,7 +48,7 @@ fn commands(hall: &Hall, rng: &mut Rng) -> Vec<Command> {
                 end(Ending::Cancelled),
                 end(Ending::PaymentFailed),
                 end(Ending::Released),
-                Command::TimePasses(r.booking),
+                Command::TimePasses(r.booking, KEPT_SECONDS),
                 Command::Refuse(tier, r.booking, r.account, r.key.clone()),
             ];
             commands.extend(rng.choose_multiple(deeds, DEEDS_PER_BOOKING));

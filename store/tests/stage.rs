@@ -6,6 +6,8 @@ use store::{PgPool, testing::Slot};
 pub(crate) const TIERS: usize = 2;
 pub(crate) const SEATS_PER_TIER: usize = 6;
 pub(crate) const MAX_SEATS_PER_USER: i32 = 4;
+pub(crate) const HOLD_SECONDS: i32 = 600;
+pub(crate) const ORDER_SECONDS: i32 = 300;
 const N_ACCOUNTS: usize = 3;
 
 /// A database with what every show needs.
@@ -77,9 +79,10 @@ impl Stage {
         let seats = ['A', 'B'].map(|row| (1..=SEATS_PER_TIER).map(|n| label(row, n)).collect());
         sqlx::query(
             "insert into shows (show_id, movie_id, theatre_id, screen_id, starts_at,
-                 sale_opens_at, sale_closes_at, sale_state, currency, max_seats_per_user)
+                 sale_opens_at, sale_closes_at, sale_state, currency, max_seats_per_user,
+                 hold_seconds, order_seconds)
              select $1, $2, $3, $4, now + interval '2 days', now - interval '1 hour',
-                 now + interval '1 day', 'ON_SALE', 'INR', $5
+                 now + interval '1 day', 'ON_SALE', 'INR', $5, $6, $7
              from clock_timestamp() as now",
         )
         .bind(show.0)
@@ -87,6 +90,8 @@ impl Stage {
         .bind(self.theatre.0)
         .bind(self.screen.0)
         .bind(MAX_SEATS_PER_USER)
+        .bind(HOLD_SECONDS)
+        .bind(ORDER_SECONDS)
         .execute(&self.pool)
         .await
         .unwrap();

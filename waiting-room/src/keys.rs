@@ -4,7 +4,7 @@ use contract::ShowId;
 
 /// The keys of one show's line, in the order every script expects.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys([String; 14]);
+pub(crate) struct Keys([String; 15]);
 
 impl Keys {
     /// The keys of a show, all under its hash tag.
@@ -25,6 +25,7 @@ impl Keys {
             key("changes"),
             key("held"),
             key("nodes"),
+            key("choosing"),
         ])
     }
 
@@ -58,6 +59,10 @@ impl Keys {
 
     pub(crate) fn held(&self) -> &str {
         &self.0[12]
+    }
+
+    pub(crate) fn choosing(&self) -> &str {
+        &self.0[14]
     }
 
     /// Where it is noted that a challenge was used.

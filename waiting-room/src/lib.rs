@@ -21,6 +21,7 @@ mod answers;
 mod tend;
 mod presence;
 mod pace;
+mod stock;
 mod recover;
 mod passes;
 mod admitted;

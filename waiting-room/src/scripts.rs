@@ -23,6 +23,7 @@ use crate::{
     keys::Keys,
     line::Progress,
     spot::Spot,
+    stock::CHOOSES_FOR,
 };
 
 /// Visitors that are looked at in one call, where those of a node that is gone are searched.
@@ -284,7 +285,7 @@ impl LineStore {
         self.run("used", &call).await
     }
 
-    /// Takes from the head of the line whoever the bucket and the cap let in.
+    /// Takes from the head of the line whoever the bucket, the cap and the stock let in.
     pub(crate) async fn admit(
         &self,
         show: ShowId,
@@ -292,6 +293,7 @@ impl LineStore {
         room: &contract::api::catalogue::WaitingRoom,
         at_most: u32,
         slot_grace: Duration,
+        choosers_max: u32,
         known: Progress,
     ) -> Result<Told<Vec<Spot>>, LineError> {
         let mut call = with_keys(&ADMIT, keys);
@@ -301,7 +303,9 @@ impl LineStore {
             .arg(at_most)
             .arg(ms(slot_grace))
             .arg(known.epoch)
-            .arg(known.seq);
+            .arg(known.seq)
+            .arg(choosers_max)
+            .arg(ms(CHOOSES_FOR));
         let answer: Vec<String> = self.run("admit", &call).await?;
         note_behind(show, &answer);
         answers::taken(show, &answer)
@@ -370,6 +374,34 @@ impl LineStore {
         command.arg("EX").arg(left);
         let was_set: Option<String> = self.query(&command).await?;
         Ok(was_set.is_some())
+    }
+
+    /// How many may be choosing seats.
+    pub(crate) async fn choosers(&self, keys: &Keys) -> Result<u64, LineError> {
+        self.query(redis::cmd("ZCARD").arg(keys.choosing())).await
+    }
+
+    /// Some of those who may be choosing seats, by how long they have been, from a place on.
+    pub(crate) async fn some_choosers(
+        &self,
+        keys: &Keys,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<TicketId>, LineError> {
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(keys.choosing()).arg(from).arg(from + count - 1);
+        let tickets: Vec<String> = self.query(&range).await?;
+        Ok(tickets.iter().filter_map(|ticket| ticket.parse().ok()).collect())
+    }
+
+    /// Notes that visitors have chosen; how many of them were taken to be choosing.
+    pub(crate) async fn have_chosen(
+        &self,
+        keys: &Keys,
+        tickets: &[TicketId],
+    ) -> Result<usize, LineError> {
+        let tickets: Vec<String> = tickets.iter().map(TicketId::to_string).collect();
+        self.query(redis::cmd("ZREM").arg(keys.choosing()).arg(tickets)).await
     }
 
     /// Whether the store counts a visitor among the admitted.

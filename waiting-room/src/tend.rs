@@ -19,6 +19,7 @@ use crate::{
     recover,
     room::Room,
     spot::Spot,
+    stock,
 };
 
 /// How often a line is looked after.
@@ -122,6 +123,9 @@ impl Rounds {
         if now >= self.free_at {
             self.free_at = now + FREE_EVERY;
             self.look_after_admitted(room, line).await?;
+            if *line.gate.borrow() == Gate::Open && !line.is_empty() {
+                stock::note_who_has_chosen(room, line, &sale).await?;
+            }
         }
         if now >= self.admit_at {
             self.record(room, line).await?;
@@ -145,7 +149,7 @@ impl Rounds {
         let every = Duration::from_secs_f64(fills_in / 4.0).clamp(ADMIT_EVERY_MIN, TICK);
         let mut at = Instant::now();
         loop {
-            self.admit(room, line, &limits).await?;
+            self.admit(room, line, sale, &limits).await?;
             at += every;
             if at.max(Instant::now()) + every / 2 >= next_look || room.shutdown.has_begun() {
                 return self.record(room, line).await;
@@ -158,10 +162,14 @@ impl Rounds {
         &mut self,
         room: &Room,
         line: &Line,
+        sale: &Sale,
         limits: &WaitingRoom,
     ) -> Result<(), LineError> {
         let (grace, known) = (line.slot_grace(), line.known());
-        match room.store.admit(line.show, &line.keys, limits, BATCH, grace, known).await? {
+        let choosers = stock::choosers_max(sale);
+        let admitted =
+            room.store.admit(line.show, &line.keys, limits, BATCH, grace, choosers, known);
+        match admitted.await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();

@@ -16,6 +16,9 @@ fn script() -> Script {
     Script::new(&(prelude + include_str!("../src/scripts/admit.lua")))
 }
 
+/// For so long somebody is taken to be choosing.
+const CHOOSES_MS: f64 = 2000.0;
+
 #[derive(Clone, Copy, Debug)]
 struct Step {
     /// The clock moves by so many microseconds, or jumps.
@@ -26,6 +29,8 @@ struct Step {
     /// Most active, 0 for no cap; and how many passes lapse.
     cap: u32,
     lapses: usize,
+    /// Most who may be choosing.
+    choosers: u32,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,8 +41,17 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let rate = prop_oneof![Just(1.0), Just(12.5), Just(100.0)];
     let cap = prop_oneof![3 => Just(0u32), 1 => 1u32..20];
-    (clock, 0u32..12, rate, 1u32..30, cap, 0usize..4).prop_map(
-        |(clock, joins, rate, burst, cap, lapses)| Step { clock, joins, rate, burst, cap, lapses },
+    let choosers = prop_oneof![2 => Just(1000u32), 1 => 1u32..20];
+    (clock, 0u32..12, rate, 1u32..30, cap, 0usize..4, choosers).prop_map(
+        |(clock, joins, rate, burst, cap, lapses, choosers)| Step {
+            clock,
+            joins,
+            rate,
+            burst,
+            cap,
+            lapses,
+            choosers,
+        },
     )
 }
 
@@ -49,6 +63,8 @@ struct Model {
     waiting: u32,
     next: u32,
     inside: usize,
+    /// When each of those was let in who may be choosing, in whole ms.
+    choosing: Vec<f64>,
 }
 
 impl Model {
@@ -61,12 +77,18 @@ impl Model {
             let inside = u32::try_from(self.inside).unwrap();
             free = free.min(f64::from(step.cap) - f64::from(inside));
         }
+        let whole = |ms: f64| format!("{ms:.0}").parse::<f64>().unwrap();
+        let (from, until) = (whole(now_ms - CHOOSES_MS), whole(now_ms + 1000.0));
+        self.choosing.retain(|at| *at > from && *at <= until);
+        let choosing = u32::try_from(self.choosing.len()).unwrap();
+        free = free.min(f64::from(step.choosers) - f64::from(choosing));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small")]
         let admitted = (free.max(0.0) as u32).min(self.waiting);
         self.tokens = ((self.tokens - f64::from(admitted)) * 1e6).floor() / 1e6;
         self.at_ms = Some((now_ms * 1000.0).round() / 1000.0);
         self.waiting -= admitted;
         self.inside += usize::try_from(admitted).unwrap();
+        self.choosing.extend((0..admitted).map(|_| whole(now_ms)));
         admitted
     }
 }
@@ -101,6 +123,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
             call.key(key);
         }
         call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000).arg(["0"; 3].as_slice());
+        call.arg(step.choosers).arg(CHOOSES_MS);
         let answer: Vec<String> = call.invoke_async(&mut redis).await.unwrap();
         #[expect(clippy::cast_precision_loss, reason = "as the script computes it")]
         let now_ms = (clock / 1_000_000) as f64 * 1000.0 + (clock % 1_000_000) as f64 / 1000.0;

@@ -34,7 +34,7 @@ use waiting_room::{ChallengeKind, Config, LineSettings};
 use crate::{proxy::Proxy, socket::Socket};
 
 /// The keys of a line, in the order of the scripts.
-pub(crate) const LINE_KEYS: [&str; 14] = [
+pub(crate) const LINE_KEYS: [&str; 15] = [
     "head",
     "bucket",
     "line",
@@ -49,6 +49,7 @@ pub(crate) const LINE_KEYS: [&str; 14] = [
     "changes",
     "held",
     "nodes",
+    "choosing",
 ];
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -75,7 +76,8 @@ impl Default for Plan {
             paused: true,
             opens_in: -60.0,
             closes_in: 3600.0,
-            seats: 100,
+            // More than any test's visitors want.
+            seats: 10_000,
         }
     }
 }

@@ -9,6 +9,7 @@ mod joining;
 mod order;
 mod modes;
 mod admission;
+mod stock;
 mod passes;
 mod sockets;
 mod recovery;

@@ -8,17 +8,19 @@ use std::{
 use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Kind, Reason, Wish},
+    booking::{Kind, Limit, Reason, Wish},
     message::BookingRequested,
 };
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
-use store::bookings::{Decided, Outcome};
+use store::bookings::{Decided, Outcome, Quota};
 
 use super::{Facts, Round, decide};
 use crate::seat_map::{SeatMap, naive::Seats};
 
 const N_ACCOUNTS: usize = 4;
 const MAX_SEATS_PER_USER: i32 = 5;
+/// A hold and its order, in seconds.
+const UNPAID_SECONDS_MAX: i64 = 10;
 
 /// A request in small numbers, so that requests meet.
 #[derive(Clone, Debug)]
@@ -37,8 +39,12 @@ struct Ask {
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Ask>),
-    /// A live booking ends.
-    End(usize),
+    /// A live booking ends: paid for and cancelled, or after so many seconds without payment.
+    End(usize, Option<i64>),
+    /// An account has kept seats of another tier, so many times so many seconds, and not paid.
+    Elsewhere(usize, i64),
+    /// What has come back is for everybody.
+    TimePasses,
     /// Seats change hands behind the map's back, as it hears when it catches up.
     Claim(HashSet<usize>),
     Free(HashSet<usize>),
@@ -70,7 +76,10 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let some = || proptest::collection::hash_set(0usize..16, 0..3);
     let step = prop_oneof![
         4 => vec(ask(), 1..12).prop_map(Step::Batch),
-        2 => any::<usize>().prop_map(Step::End),
+        2 => (any::<usize>(), proptest::option::weighted(0.8, 1..=UNPAID_SECONDS_MAX))
+            .prop_map(|(n, unpaid)| Step::End(n, unpaid)),
+        1 => (0..N_ACCOUNTS, 1..5 * UNPAID_SECONDS_MAX).prop_map(|(a, n)| Step::Elsewhere(a, n)),
+        1 => Just(Step::TimePasses),
         1 => some().prop_map(Step::Claim),
         1 => some().prop_map(Step::Free),
     ];
@@ -96,6 +105,12 @@ struct Sale {
     decided: HashSet<BookingId>,
     keys: HashSet<(AccountId, String)>,
     live: Vec<(BookingRequested, Vec<SeatLabel>)>,
+    /// Seats times seconds that each account has kept from others for nothing.
+    unpaid: HashMap<AccountId, i64>,
+    /// How often each has given seats back unpaid.
+    gave_back: HashMap<AccountId, i32>,
+    /// Seats that have just come back.
+    came_back: HashSet<SeatLabel>,
 }
 
 impl Sale {
@@ -103,7 +118,21 @@ impl Sale {
         let labels = seats.labels().collect();
         let accounts = (0..=N_ACCOUNTS).map(|_| AccountId::new()).collect();
         let (passes, asked, decided) = (HashMap::new(), Vec::new(), HashSet::new());
-        Self { seats, labels, accounts, passes, asked, decided, keys: HashSet::new(), live: vec![] }
+        let (keys, live, unpaid) = (HashSet::new(), Vec::new(), HashMap::new());
+        let (gave_back, came_back) = (HashMap::new(), HashSet::new());
+        Self {
+            seats,
+            labels,
+            accounts,
+            passes,
+            asked,
+            decided,
+            keys,
+            live,
+            unpaid,
+            gave_back,
+            came_back,
+        }
     }
 
     fn seats(&self, places: &HashSet<usize>) -> Vec<SeatLabel> {
@@ -149,14 +178,20 @@ impl Sale {
     /// What the database says of the accounts that were asked about.
     fn facts(&self, about: &HashSet<AccountId>) -> Facts {
         let nobody = self.accounts[N_ACCOUNTS];
-        let n_live = |account| i32::try_from(self.n_live(account)).unwrap();
+        let quota = |account| Quota {
+            live: i32::try_from(self.n_live(account)).unwrap(),
+            unpaid_seat_seconds: self.unpaid.get(&account).copied().unwrap_or(0),
+            unpaid_times: self.gave_back.get(&account).copied().unwrap_or(0),
+        };
         let live = self.live.iter().filter(|(request, _)| about.contains(&request.account_id));
         Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: MAX_SEATS_PER_USER,
+            unpaid_seconds_max: UNPAID_SECONDS_MAX,
+            came_back: self.came_back.clone(),
             decided: self.decided.clone(),
             keys_used: self.keys.clone(),
-            quotas: about.iter().map(|&a| (a, (a != nobody).then(|| n_live(a)))).collect(),
+            quotas: about.iter().map(|&a| (a, (a != nobody).then(|| quota(a)))).collect(),
             passes_used: live.filter_map(|(request, _)| request.ticket_id).collect(),
         }
     }
@@ -188,24 +223,43 @@ impl Sale {
             self.live.iter().any(|(other, _)| other.ticket_id == Some(ticket))
         });
         let n = request.wish.n_seats();
-        let over = self.n_live(account) + n > usize::try_from(MAX_SEATS_PER_USER).unwrap();
+        let live = i64::try_from(self.n_live(account) + n).unwrap();
+        let over = live > i64::from(MAX_SEATS_PER_USER);
+        // Twice all seats for the whole time, even if none of what it has now is ever paid for.
+        let unpaid = self.unpaid.get(&account).copied().unwrap_or(0) + live * UNPAID_SECONDS_MAX;
+        let kept_unpaid = unpaid > i64::from(2 * MAX_SEATS_PER_USER) * UNPAID_SECONDS_MAX;
         let open = &self.seats;
-        let due = match &request.wish {
+        let due_of = |open: &Seats| match &request.wish {
             Wish::BestAvailable(n) => open.best(usize::from(*n)),
             Wish::Seats(seats) => seats.iter().all(|s| open.is_free(s)).then(|| seats.clone()),
         };
+        // Who has given back again comes after the others where seats have just come back.
+        let mut settled = open.clone();
+        if self.gave_back.get(&account).is_some_and(|times| *times > 1) {
+            let came_back: Vec<SeatLabel> =
+                self.came_back.iter().filter(|s| open.is_free(s)).cloned().collect();
+            settled.take(&came_back);
+        }
+        let (due, free_to_others) = (due_of(&settled), due_of(open).is_some());
         match outcome {
             Outcome::Allocated { seats } => {
-                let may = exists && !key_used && !late && !pass_used && !over;
+                let may = exists && !key_used && !late && !pass_used && !over && !kept_unpaid;
                 may && due.as_ref() == Some(seats)
             }
-            Outcome::Rejected { reason, taken, alternatives } => {
+            Outcome::Rejected { reason, limit, taken, alternatives } => {
                 let plain = taken.is_empty() && alternatives.is_empty();
                 match (reason, &request.wish) {
                     (Reason::IdempotencyKeyReused, _) => plain && key_used,
                     (Reason::Expired, _) => plain && late,
                     (Reason::PassUsed, _) => plain && pass_used,
-                    (Reason::LimitExceeded, _) => plain && exists && over && due.is_some(),
+                    (Reason::LimitExceeded, _) => {
+                        let (which, may) = match due {
+                            None => (Limit::JustCameBack, free_to_others),
+                            Some(_) if over => (Limit::Seats, true),
+                            Some(_) => (Limit::UnpaidSeatTime, kept_unpaid),
+                        };
+                        plain && exists && may && *limit == Some(which)
+                    }
                     (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_free() < n,
                     (Reason::SeatTaken, Wish::Seats(seats)) => {
                         let closed: Vec<_> =
@@ -260,12 +314,22 @@ impl Sale {
         let owned: HashSet<SeatLabel> =
             self.live.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
         match step {
-            Step::End(n) if !self.live.is_empty() => {
-                let (_, seats) = self.live.swap_remove(n % self.live.len());
+            Step::End(n, unpaid) if !self.live.is_empty() => {
+                let (request, seats) = self.live.swap_remove(n % self.live.len());
+                let kept = i64::try_from(seats.len()).unwrap() * unpaid.unwrap_or(0);
+                *self.unpaid.entry(request.account_id).or_default() += kept;
+                *self.gave_back.entry(request.account_id).or_default() +=
+                    i32::from(unpaid.is_some());
+                self.came_back.extend(seats.iter().cloned());
                 map.free(&seats);
                 self.seats.give(&seats);
             }
-            Step::Batch(..) | Step::End(_) => {}
+            Step::Elsewhere(account, kept) => {
+                *self.unpaid.entry(self.accounts[*account]).or_default() += kept;
+                *self.gave_back.entry(self.accounts[*account]).or_default() += 1;
+            }
+            Step::TimePasses => self.came_back.clear(),
+            Step::Batch(..) | Step::End(..) => {}
             Step::Claim(places) => {
                 let seats = self.seats(places);
                 map.claim(&seats);

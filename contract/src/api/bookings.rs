@@ -6,7 +6,7 @@ use utoipa::ToSchema;
 
 use crate::{
     AccountId, BookingId, Money, OrderId, SeatLabel, ShowId, TierCode,
-    booking::{HoldStatus, OrderStatus, Reason, Status},
+    booking::{HoldStatus, Limit, OrderStatus, Reason, Status},
 };
 
 /// Asks for chosen seats, or for the best available. Either `seats` or `quantity`.
@@ -47,6 +47,9 @@ pub struct Booking {
     pub status: Status,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
+    /// Which limit, where the reason is `LIMIT_EXCEEDED`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_seats: Option<Vec<SeatLabel>>,
     /// Free seats offered instead, as of the decision.
@@ -67,6 +70,7 @@ impl Booking {
             status: Status::Queued,
             reason: None,
             taken_seats: None,
+            limit: None,
             alternatives: None,
             hold: None,
             order: None,

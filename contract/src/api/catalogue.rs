@@ -224,7 +224,9 @@ written! {
         pub starts_at: DateTime<Utc>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub prequeue_opens_at: Option<DateTime<Utc>>,
+        /// The sale opens then by itself, where this is to come when it is entered.
         pub sale_opens_at: DateTime<Utc>,
+        /// The sale closes then by itself.
         pub sale_closes_at: DateTime<Utc>,
         #[schema(min_items = 1)]
         pub prices: Vec<Price>,

@@ -32,7 +32,9 @@ const QUEUES_WAIT: Duration = Duration::from_secs(5);
 /// Put a show on sale
 ///
 /// 202 where its queues take longer; ask again, or watch the show's status. The sale itself
-/// begins at `saleOpensAt`.
+/// begins at `saleOpensAt`. A show whose `saleOpensAt` was to come when it was entered is put on
+/// sale by itself a minute before; this call is for one whose time was past, and for those who
+/// want it done earlier.
 #[utoipa::path(post, path = "/shows/{id}/open", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 200, body = Show),

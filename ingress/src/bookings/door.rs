@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, SeatLabel, ShowId, TicketId, TierCode,
     api::{bookings::NewBooking, catalogue::RoomMode},
-    booking::{SEATS_PER_REQUEST_MAX, Wish},
+    booking::{Limit, SEATS_PER_REQUEST_MAX, Wish},
     deadline::PREFER_WAIT_MAX,
     pass::InvalidPass,
 };
@@ -159,7 +159,8 @@ fn within_limit(sale: &Sale, wish: &Wish) -> ApiResult<()> {
         return Ok(());
     }
     let detail = format!("one account may have at most {most} seats of this show");
-    Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", detail))
+    let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", detail);
+    Err(error.with("limit", Limit::Seats.as_str()))
 }
 
 async fn seats_exist(

@@ -12,7 +12,7 @@ use contract::{
         BASE,
         bookings::{Accepted, Hold, NewBooking},
     },
-    booking::{Kind, Reason, State as BookingState},
+    booking::{Kind, Limit, Reason, State as BookingState},
     deadline::HOLD_WAIT_DEFAULT,
 };
 use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
@@ -69,9 +69,20 @@ fn decided(seen: Seen) -> ApiResult<Response> {
         Reason::AllHeld => {
             (StatusCode::CONFLICT, "too few seats are free; some are only held and may come back")
         }
-        Reason::LimitExceeded => {
-            (StatusCode::UNPROCESSABLE_ENTITY, "the account would have too many seats of this show")
-        }
+        Reason::LimitExceeded => (
+            StatusCode::UNPROCESSABLE_ENTITY,
+            match seen.booking.limit {
+                Some(Limit::UnpaidSeatTime) => {
+                    "the account has kept seats of this show unpaid for as long as it may: others \
+                     are to have them"
+                }
+                Some(Limit::JustCameBack) => {
+                    "these seats have just come back, and are first for those who gave none back \
+                     unpaid: ask again in some seconds"
+                }
+                Some(Limit::Seats) | None => "the account would have too many seats of this show",
+            },
+        ),
         Reason::SaleClosed => (StatusCode::CONFLICT, "the sale of this show has ended"),
         Reason::PassUsed => (StatusCode::CONFLICT, "this pass has bought something already"),
         Reason::Expired => (StatusCode::CONFLICT, "the request waited too long; send it again"),
@@ -87,6 +98,9 @@ fn decided(seen: Seen) -> ApiResult<Response> {
         error = error
             .with("takenSeats", labels(seen.booking.taken_seats.unwrap_or_default()))
             .with("alternatives", labels(seen.booking.alternatives.unwrap_or_default()));
+    }
+    if let Some(limit) = seen.booking.limit {
+        error = error.with("limit", limit.as_str());
     }
     Err(error)
 }

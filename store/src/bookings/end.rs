@@ -2,8 +2,8 @@
 //! bookings always: state, claims, quota, order, event, and the tier's version.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, booking::State, message::BookingEvent,
-    topology::Partition,
+    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, booking::State,
+    message::BookingEvent, topology::Partition,
 };
 use uuid::Uuid;
 
@@ -150,21 +150,6 @@ async fn free(
     ending: Ending,
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    let accounts: Vec<Uuid> = ended.iter().map(|e| e.account.0).collect();
-    let n_seats: Vec<i32> =
-        ended.iter().map(|e| i32::try_from(e.seats.len()).unwrap_or(i32::MAX)).collect();
-    sqlx::query!(
-        "update account_quotas q set live = q.live - e.n
-         from (select account_id, sum(n)::integer as n
-               from unnest($2::uuid[], $3::integer[]) as e (account_id, n)
-               group by account_id) as e
-         where q.show_id = $1 and q.account_id = e.account_id",
-        partition.show.0,
-        &accounts,
-        &n_seats,
-    )
-    .execute(&mut *tx)
-    .await?;
     sqlx::query!(
         "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
          where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
@@ -173,6 +158,7 @@ async fn free(
     )
     .execute(&mut *tx)
     .await?;
+    settle_quotas(tx, partition.show, ended).await?;
     if ending != Ending::Released {
         sqlx::query!(
             "update orders set status = $3::text::order_status
@@ -186,6 +172,44 @@ async fn free(
     }
     let freed: Vec<SeatLabel> = ended.iter().flat_map(|e| e.seats.iter().cloned()).collect();
     partitions::record_change(tx, partition, &[], &freed).await?;
+    Ok(())
+}
+
+/// Takes the seats off the quotas of their accounts, and adds the time for which those that were
+/// not paid for were kept from others. A lapsed booking kept them until its time was over, however
+/// late it is ended.
+async fn settle_quotas(tx: &mut PgConnection, show: ShowId, ended: &[Ended]) -> StoreResult<()> {
+    let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
+    let accounts: Vec<Uuid> = ended.iter().map(|e| e.account.0).collect();
+    let n_seats: Vec<i32> =
+        ended.iter().map(|e| i32::try_from(e.seats.len()).unwrap_or(i32::MAX)).collect();
+    sqlx::query!(
+        "update account_quotas q
+         set live = q.live - e.n, unpaid_seat_seconds = q.unpaid_seat_seconds + e.unpaid,
+             unpaid_times = q.unpaid_times + e.times
+         from (select e.account_id, sum(e.n)::integer as n,
+                   coalesce(sum(kept.seconds), 0)::bigint as unpaid,
+                   count(kept.seconds)::integer as times
+               from unnest($2::uuid[], $3::uuid[], $4::integer[]) as e (booking_id, account_id, n)
+               left join (
+                   select c.booking_id, sum(greatest(1, ceil(extract(
+                       epoch from least(c.ended_at, b.expires_at) - c.claimed_at)))) as seconds
+                   from seat_claims c join bookings b using (show_id, booking_id)
+                   where c.show_id = $1 and c.booking_id = any($2)
+                     and not exists (
+                         select from orders o
+                         where o.show_id = $1 and o.booking_id = c.booking_id
+                           and o.confirmed_at is not null)
+                   group by c.booking_id) as kept using (booking_id)
+               group by e.account_id) as e
+         where q.show_id = $1 and q.account_id = e.account_id",
+        show.0,
+        &ids,
+        &accounts,
+        &n_seats,
+    )
+    .execute(tx)
+    .await?;
     Ok(())
 }
 

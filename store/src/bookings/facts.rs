@@ -69,13 +69,24 @@ pub async fn seats_held(
     Ok(held)
 }
 
+/// What an account has of a show, over all tiers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quota {
+    /// Seats of live bookings.
+    pub live: i32,
+    /// Seats times seconds that bookings kept which ended without payment.
+    pub unpaid_seat_seconds: i64,
+    /// How many bookings that were.
+    pub unpaid_times: i32,
+}
+
 /// Takes the quota rows of these accounts, in order, making them where they are missing.
-/// Returns how many seats each holds; an account that does not exist is absent.
+/// An account that does not exist is absent.
 pub async fn lock_quotas(
     tx: &mut PgConnection,
     show: ShowId,
     accounts: &[AccountId],
-) -> StoreResult<HashMap<AccountId, i32>> {
+) -> StoreResult<HashMap<AccountId, Quota>> {
     if accounts.is_empty() {
         return Ok(HashMap::new());
     }
@@ -88,13 +99,21 @@ pub async fn lock_quotas(
          from (select account_id from accounts where account_id = any($2)
                order by account_id) as known
          on conflict (show_id, account_id) do update set live = account_quotas.live
-         returning account_id, live",
+         returning account_id, live, unpaid_seat_seconds, unpaid_times",
         show.0,
         &ids,
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.live)).collect())
+    let quotas = rows.into_iter().map(|row| {
+        let quota = Quota {
+            live: row.live,
+            unpaid_seat_seconds: row.unpaid_seat_seconds,
+            unpaid_times: row.unpaid_times,
+        };
+        (AccountId(row.account_id), quota)
+    });
+    Ok(quotas.collect())
 }
 
 /// Which of these places have bought a live booking or paid for one since cancelled, or had their

@@ -8,7 +8,7 @@ mod view;
 mod fate;
 
 pub use end::{Ended, Ending, due, end, end_one};
-pub use facts::{decided, keys_used, lock_quotas, passes_used, seats_held};
+pub use facts::{Quota, decided, keys_used, lock_quotas, passes_used, seats_held};
 pub use fate::{Fate, LastTry, REMEMBERED, fate, is_over, remember};
 pub use record::{Decided, Outcome, commit_outcomes};
 pub(crate) use record::{amount, lines_json};

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
     api::bookings::{LineKind, OrderLine},
-    booking::{Kind, Reason, State},
+    booking::{Kind, Limit, Reason, State},
     message::BookingEvent,
     topology::Partition,
 };
@@ -32,8 +32,16 @@ pub struct Decided {
 /// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    Allocated { seats: Vec<SeatLabel> },
-    Rejected { reason: Reason, taken: Vec<SeatLabel>, alternatives: Vec<SeatLabel> },
+    Allocated {
+        seats: Vec<SeatLabel>,
+    },
+    Rejected {
+        reason: Reason,
+        /// Which one, where the reason is a limit of the account.
+        limit: Option<Limit>,
+        taken: Vec<SeatLabel>,
+        alternatives: Vec<SeatLabel>,
+    },
 }
 
 impl Decided {
@@ -48,7 +56,18 @@ impl Outcome {
     /// A rejection without seats to name.
     #[must_use]
     pub fn rejected(reason: Reason) -> Self {
-        Self::Rejected { reason, taken: Vec::new(), alternatives: Vec::new() }
+        Self::Rejected { reason, limit: None, taken: Vec::new(), alternatives: Vec::new() }
+    }
+
+    /// A rejection because a limit of the account would have been passed.
+    #[must_use]
+    pub fn over(limit: Limit) -> Self {
+        Self::Rejected {
+            reason: Reason::LimitExceeded,
+            limit: Some(limit),
+            taken: Vec::new(),
+            alternatives: Vec::new(),
+        }
     }
 }
 
@@ -140,6 +159,7 @@ async fn insert_outcomes(
     let mut kinds: Vec<String> = Vec::with_capacity(n);
     let mut states: Vec<Option<String>> = Vec::with_capacity(n);
     let mut reasons: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut limits: Vec<Option<String>> = Vec::with_capacity(n);
     let mut taken: Vec<Option<String>> = Vec::with_capacity(n);
     let mut alternatives: Vec<Option<String>> = Vec::with_capacity(n);
     let mut seats: Vec<Option<String>> = Vec::with_capacity(n);
@@ -155,13 +175,15 @@ async fn insert_outcomes(
             Outcome::Allocated { seats: won } => {
                 states.push(Some(first_state(d.kind).as_str().to_owned()));
                 reasons.push(None);
+                limits.push(None);
                 taken.push(None);
                 alternatives.push(None);
                 seats.push(joined(won));
             }
-            Outcome::Rejected { reason, taken: lost, alternatives: offered } => {
+            Outcome::Rejected { reason, limit, taken: lost, alternatives: offered } => {
                 states.push(None);
                 reasons.push(Some(reason.as_str().to_owned()));
+                limits.push(limit.map(|limit| limit.as_str().to_owned()));
                 taken.push(joined(lost));
                 alternatives.push(joined(offered));
                 seats.push(None);
@@ -170,20 +192,20 @@ async fn insert_outcomes(
     }
     sqlx::query!(
         "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
-             taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch, state,
-             expires_at)
+             limit_hit, taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch,
+             state, expires_at)
          select $1, booking_id, account_id, $2, kind::booking_kind,
              case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
-             reason::rejection, string_to_array(taken, ' '), string_to_array(alternatives, ' '),
-             string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
+             reason::rejection, limit_hit, string_to_array(taken, ' '),
+             string_to_array(alternatives, ' '), string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
              state::booking_state,
              case state when 'HELD' then clock_timestamp() + make_interval(secs => $4)
                         when 'PAYMENT_PENDING' then clock_timestamp() + make_interval(secs => $5)
              end
          from unnest($6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[],
-                     $12::text[], $13::text[], $14::uuid[], $15::text[])
+                     $12::text[], $13::text[], $14::uuid[], $15::text[], $16::text[])
              as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
-                   ticket_id, idempotency_key)",
+                   ticket_id, idempotency_key, limit_hit)",
         partition.show.0,
         partition.tier.as_str(),
         epoch,
@@ -199,6 +221,7 @@ async fn insert_outcomes(
         &seats as &[Option<String>],
         &tickets as &[Option<Uuid>],
         &keys as &[Option<String>],
+        &limits as &[Option<String>],
     )
     .execute(tx)
     .await?;

@@ -4,7 +4,7 @@
 use contract::{
     AccountId, BookingId, ShowId,
     api::bookings::{Booking, Hold},
-    booking::{HoldStatus, Kind, Reason, State, Status},
+    booking::{HoldStatus, Kind, Limit, Reason, State, Status},
     topology::Partition,
 };
 
@@ -24,7 +24,7 @@ pub struct Seen {
 pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>> {
     let row = sqlx::query!(
         r#"select show_id, account_id, tier, kind::text as "kind!", status::text as "status!",
-               reason::text as reason, taken_seats, alternatives, seat_ids,
+               reason::text as reason, limit_hit, taken_seats, alternatives, seat_ids,
                case when state in ('HELD', 'PAYMENT_PENDING') and expires_at <= clock_timestamp()
                     then 'EXPIRED' else state::text end as state,
                expires_at, decided_at
@@ -63,6 +63,8 @@ pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>
         booking_id: booking,
         status: if row.status == "ALLOCATED" { Status::Allocated } else { Status::Rejected },
         reason: reason.transpose()?,
+        // One that this version does not know is left out: the reason says enough.
+        limit: row.limit_hit.as_deref().and_then(Limit::from_word),
         taken_seats: non_empty(row.taken_seats)?,
         alternatives: non_empty(row.alternatives)?,
         hold,

@@ -21,7 +21,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Entries of the record read at a time.
 const PAGE: usize = 5_000;
 /// The keys of a line, as its scripts expect them.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "head",
     "bucket",
     "line",
@@ -36,6 +36,7 @@ const KEYS: [&str; 14] = [
     "changes",
     "held",
     "nodes",
+    "choosing",
 ];
 /// The script of a join as the waiting room runs it: Redis's own rate is measured with the same.
 const JOIN: &str = concat!(

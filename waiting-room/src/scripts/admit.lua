@@ -1,7 +1,9 @@
--- Lets in whoever is first in the line and there, as far as the bucket and the cap allow.
+-- Lets in whoever is first in the line and there, as far as the bucket, the cap and the stock allow.
 -- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call, 5 ms for
 --      which a lapsed pass still takes its slot: until then what it bought in time may be decided,
---      6 and 7 epoch and seq of the last change that is known to the node
+--      6 and 7 epoch and seq of the last change that is known to the node,
+--      8 most who may be choosing at once (0: any number), 9 ms after which somebody who was let in
+--      is not taken to be choosing any more
 -- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
 --      until settled, so a node that dies in between loses nobody.
 -- Atomic, because any number of nodes run it at once and the sum must be exact. By the store's
@@ -29,6 +31,13 @@ if max_active > 0 then
   local taken = redis.call('ZCOUNT', active, '(' .. text(now - tonumber(ARGV[5] or '0')), '+inf') + redis.call('ZCARD', admitting)
   free = math.min(free, max_active - taken)
 end
+local choosing_max = tonumber(ARGV[8] or '0')
+if choosing_max > 0 then
+  redis.call('ZREMRANGEBYSCORE', choosing, '-inf', text(now - tonumber(ARGV[9])))
+  -- Let in later than now: the clock has jumped back, and nobody would ever be let in again.
+  redis.call('ZREMRANGEBYSCORE', choosing, '(' .. text(now + 1000), '+inf')
+  free = math.min(free, choosing_max - redis.call('ZCARD', choosing))
+end
 local gone = {}
 if free > 0 then
   for _, ticket in ipairs(redis.call('ZRANGE', ready, 0, free - 1)) do
@@ -37,6 +46,7 @@ if free > 0 then
     local record = redis.call('HGET', places, ticket)
     if rank and record then
       redis.call('ZADD', admitting, text(now), ticket)
+      redis.call('ZADD', choosing, text(now), ticket)
       answer[#answer + 1] = ticket
       answer[#answer + 1] = record
       tokens = tokens - 1

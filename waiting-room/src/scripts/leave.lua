@@ -7,6 +7,7 @@ if not epoch then return 'FLUSHED' end
 local ticket = ARGV[1]
 local rank = take_out(ticket)
 local was_active = redis.call('ZREM', active, ticket) == 1
+redis.call('ZREM', choosing, ticket)
 local was_admitting = redis.call('ZREM', admitting, ticket) == 1
 if not rank and not was_active and not was_admitting then return 'NOTHING' end
 local account = forget(ticket)

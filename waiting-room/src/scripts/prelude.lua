@@ -22,10 +22,11 @@
 --                      r tickets that no node holds any more, y ranks gone before a loss
 -- 13 held       hash   ticket -> node: the ready with a socket; present as long as the node is
 -- 14 nodes      zset   node -> ms: when each node was last heard of
+-- 15 choosing   zset   ticket -> ms: when each of those was let in who may still be choosing seats
 local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local places, accounts, ended = KEYS[7], KEYS[8], KEYS[9]
 local admitting, active, changes = KEYS[10], KEYS[11], KEYS[12]
-local held, nodes = KEYS[13], KEYS[14]
+local held, nodes, choosing = KEYS[13], KEYS[14], KEYS[15]
 
 local DRAWN_MAX = 1048576
 local CHANGES_MAX = 100000

@@ -6,6 +6,7 @@ local epoch = epoch_of_line()
 if not epoch then return 0 end
 local freed, gone = {}, {}
 for _, ticket in ipairs(ARGV) do
+  redis.call('ZREM', choosing, ticket)
   if redis.call('ZREM', active, ticket) == 1 then
     -- Back in the line by a ticket, because the store had lost that it was admitted.
     gone[#gone + 1] = take_out(ticket)

@@ -24,9 +24,9 @@ pub async fn insert(
         "insert into shows (show_id, movie_id, theatre_id, screen_id, starts_at,
              prequeue_opens_at, sale_opens_at, sale_closes_at, currency, max_seats_per_user,
              hold_seconds, order_seconds, room_mode, room_rate_per_second, room_burst,
-             room_max_active, room_paused)
+             room_max_active, room_paused, opens_itself)
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13::text::room_mode,
-             $14, $15, $16, $17)",
+             $14, $15, $16, $17, $7 > clock_timestamp())",
         show.0,
         details.movie_id.0,
         details.theatre_id.0,
@@ -65,7 +65,7 @@ pub async fn replace(
              prequeue_opens_at = $6, sale_opens_at = $7, sale_closes_at = $8, currency = $9,
              max_seats_per_user = $10, hold_seconds = $11, order_seconds = $12,
              room_mode = $13::text::room_mode, room_rate_per_second = $14, room_burst = $15,
-             room_max_active = $16, room_paused = $17
+             room_max_active = $16, room_paused = $17, opens_itself = $7 > clock_timestamp()
          where show_id = $1",
         show.0,
         details.movie_id.0,

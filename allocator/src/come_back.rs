@@ -1,0 +1,46 @@
+//! Seats that have just come back, for whatever reason. For a few seconds they are for those who
+//! have not given back seats of the show again and again: whoever lets seats go and takes them again in the same instant
+//! would have them for ever, as nobody else can be so fast.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::SeatLabel;
+
+/// For so long. Somebody who asks twice a second asks some times meanwhile.
+pub(crate) const FOR_OTHERS_FIRST: TimeDelta = TimeDelta::seconds(3);
+
+/// When each of them came back, by Postgres's clock. No more than the partition has seats; one that
+/// came back before the session began is not known, and is for everybody.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CameBack(HashMap<SeatLabel, DateTime<Utc>>);
+
+impl CameBack {
+    pub(crate) fn note(&mut self, seats: &[SeatLabel], at: DateTime<Utc>) {
+        self.0.extend(seats.iter().map(|seat| (seat.clone(), at)));
+    }
+
+    /// Those that came back a moment before `now`; the others are forgotten.
+    pub(crate) fn lately(&mut self, now: DateTime<Utc>) -> HashSet<SeatLabel> {
+        self.0.retain(|_, at| now < *at + FOR_OTHERS_FIRST);
+        self.0.keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seat_is_for_everybody_again_after_some_seconds() {
+        let mut came_back = CameBack::default();
+        let (early, now) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
+        let seats = ["A1", "A2"].map(|label| label.parse::<SeatLabel>().unwrap());
+        came_back.note(&seats, early);
+        came_back.note(&seats[1..], now);
+        assert_eq!(came_back.lately(now).len(), 2);
+        let later = early + FOR_OTHERS_FIRST;
+        assert_eq!(came_back.lately(later), HashSet::from([seats[1].clone()]));
+        assert!(came_back.lately(now + FOR_OTHERS_FIRST).is_empty());
+    }
+}
