@@ -93,6 +93,18 @@ pub(crate) struct Patience {
     pub slot: Duration,
 }
 
+/// How many a call of admission may let in.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<'a> {
+    pub room: &'a contract::api::catalogue::WaitingRoom,
+    /// In one call.
+    pub at_most: u32,
+    /// For how long a lapsed pass still takes its slot.
+    pub slot_grace: Duration,
+    /// Who may be choosing seats at once.
+    pub choosers_max: u32,
+}
+
 /// A node of the waiting room, from its start to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct NodeId(Uuid);
@@ -290,12 +302,10 @@ impl LineStore {
         &self,
         show: ShowId,
         keys: &Keys,
-        room: &contract::api::catalogue::WaitingRoom,
-        at_most: u32,
-        slot_grace: Duration,
-        choosers_max: u32,
+        bounds: Bounds<'_>,
         known: Progress,
     ) -> Result<Told<Vec<Spot>>, LineError> {
+        let Bounds { room, at_most, slot_grace, choosers_max } = bounds;
         let mut call = with_keys(&ADMIT, keys);
         call.arg(room.rate_per_second)
             .arg(room.burst)
@@ -392,6 +402,11 @@ impl LineStore {
         range.arg(keys.choosing()).arg(from).arg(from + count - 1);
         let tickets: Vec<String> = self.query(&range).await?;
         Ok(tickets.iter().filter_map(|ticket| ticket.parse().ok()).collect())
+    }
+
+    /// Takes nobody to be choosing seats any more.
+    pub(crate) async fn forget_choosers(&self, keys: &Keys) -> Result<(), LineError> {
+        self.query(redis::cmd("DEL").arg(keys.choosing())).await.map(|_: u64| ())
     }
 
     /// Notes that visitors have chosen; how many of them were taken to be choosing.

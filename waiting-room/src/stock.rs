@@ -1,15 +1,15 @@
 //! How many visitors may be choosing seats at once, given how many seats are free: a pass is worth
 //! something only where those who are let in can find a seat.
 //!
-//! Whoever was let in *chooses* until a booking is decided, either way, the pass is given back, or
-//! [`CHOOSES_FOR`] is over. That last one keeps the line moving whatever visitors do: who walks away
+//! Whoever was let in *chooses* until a booking is decided, either way, the pass is given back, no
+//! seat is left, or [`CHOOSES_FOR`] is over. That last one keeps the line moving whatever visitors do: who walks away
 //! with a valid pass, or thinks for long, holds up the next for a minute at most, and may still book.
 
 use std::time::Duration;
 
 use store::{admissions, board::Sale};
 
-use crate::{LineError, line::Line, room::Room};
+use crate::{LineError, gate::Gate, line::Line, room::Room};
 
 /// For so long a visitor who was let in is expected to take a seat.
 pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);
@@ -35,13 +35,25 @@ fn most(free: u32, seats_per_user_max: u32) -> u32 {
     free.saturating_mul(CHOOSERS_FOR_TWO).div_ceil(2 * each).saturating_add(CHOOSERS_MORE)
 }
 
-/// Takes those out of the count who have an outcome. Not asked while there is room for twice as many:
-/// then nobody waits for it.
-pub(crate) async fn note_who_has_chosen(
+/// Takes those out of the count who are not to be waited for; once a second.
+pub(crate) async fn look_after_choosers(
     room: &Room,
     line: &Line,
     sale: &Sale,
+    gate: Gate,
 ) -> Result<(), LineError> {
+    match gate {
+        _ if line.is_empty() => Ok(()),
+        Gate::Open => note_who_has_chosen(room, line, sale).await,
+        // The door tells all of them that nothing is left. What comes back is for the next.
+        Gate::AllHeld | Gate::SoldOut => room.store.forget_choosers(&line.keys).await,
+        _ => Ok(()),
+    }
+}
+
+/// Takes those out of the count who have an outcome. Not asked while there is room for twice as many:
+/// then nobody waits for it.
+async fn note_who_has_chosen(room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
     let (choosing, most) = (room.store.choosers(&line.keys).await?, choosers_max(sale));
     let show = line.show.to_string();
     #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]

@@ -18,6 +18,7 @@ use crate::{
     line::{AdmittedSeen, Line},
     recover,
     room::Room,
+    scripts::Bounds,
     spot::Spot,
     stock,
 };
@@ -123,9 +124,8 @@ impl Rounds {
         if now >= self.free_at {
             self.free_at = now + FREE_EVERY;
             self.look_after_admitted(room, line).await?;
-            if *line.gate.borrow() == Gate::Open && !line.is_empty() {
-                stock::note_who_has_chosen(room, line, &sale).await?;
-            }
+            let gate = *line.gate.borrow();
+            stock::look_after_choosers(room, line, &sale, gate).await?;
         }
         if now >= self.admit_at {
             self.record(room, line).await?;
@@ -165,11 +165,13 @@ impl Rounds {
         sale: &Sale,
         limits: &WaitingRoom,
     ) -> Result<(), LineError> {
-        let (grace, known) = (line.slot_grace(), line.known());
-        let choosers = stock::choosers_max(sale);
-        let admitted =
-            room.store.admit(line.show, &line.keys, limits, BATCH, grace, choosers, known);
-        match admitted.await? {
+        let bounds = Bounds {
+            room: limits,
+            at_most: BATCH,
+            slot_grace: line.slot_grace(),
+            choosers_max: stock::choosers_max(sale),
+        };
+        match room.store.admit(line.show, &line.keys, bounds, line.known()).await? {
             Told::Flushed => recover::open_again(room, line).await?,
             Told::Known(taken) => {
                 line.heard();

@@ -76,6 +76,27 @@ async fn who_leaves_or_has_an_outcome_makes_room_for_the_next() {
 }
 
 #[tokio::test]
+async fn who_found_the_hall_full_is_not_waited_for_when_seats_come_back() {
+    let stage = Stage::new(2).await;
+    let (show, visitors) = crowd(&stage).await;
+    stage.hold_all(show).await;
+    eventually("nobody is taken to be choosing", SOON, || async {
+        let there: u64 = redis::cmd("EXISTS")
+            .arg(Stage::key(show, "choosing"))
+            .query_async(&mut stage.redis.clone())
+            .await
+            .unwrap();
+        (there == 0).then_some(())
+    })
+    .await;
+    assert_eq!(stage.admitted(show).await.len(), CHOOSERS);
+    stage.set_available(show, 1).await;
+    for visitor in &visitors[CHOOSERS..] {
+        stage.until(0, visitor, PlaceState::Admitted).await;
+    }
+}
+
+#[tokio::test]
 async fn who_only_keeps_a_pass_holds_up_the_line_for_a_minute_and_not_for_ever() {
     let stage = Stage::new(1).await;
     let (show, visitors) = crowd(&stage).await;
