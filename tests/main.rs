@@ -25,3 +25,5 @@ mod alone;
 mod outages;
 mod under_fire;
 mod unseen;
+mod keys;
+mod waiters;

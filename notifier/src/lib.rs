@@ -20,7 +20,7 @@ use platform::{
     config::{Backends, Http},
     http::{Door, with_door},
 };
-use store::PgPool;
+use store::{PgPool, bookings::Looker};
 
 use hub::Hub;
 
@@ -40,6 +40,7 @@ pub struct Config {
 #[derive(Clone)]
 struct Ears {
     pool: PgPool,
+    looker: Looker,
     cache: Cache,
     ids: BookingIds,
     hub: Hub,
@@ -56,6 +57,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
     let ears = Ears {
         pool: pool.clone(),
+        looker: Looker::new(pool.clone(), shutdown.clone()),
         cache: Cache::new(&backends.redis_url)?,
         ids: BookingIds::new(&backends.master_key),
         hub,

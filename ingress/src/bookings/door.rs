@@ -1,5 +1,6 @@
 //! The checks before a request is taken in, in the order that clients may rely on: form, account,
-//! show, repetition, sale, pass, limits, seats.
+//! show, rate, repetition, sale, pass, number of seats, seats. What is refused here may have been
+//! accepted before: whoever calls looks ([`super::repetition`]) before saying so.
 
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};
@@ -93,7 +94,6 @@ pub(crate) async fn pass_through(
     let tier = sale.tier(&asked.tier);
     sale_is_open(sale, tier, now)?;
     let ticket = pass(desk, sale, account, headers)?;
-    desk.state.limits.bookings.check(account)?;
     within_limit(sale, &asked.wish)?;
     seats_exist(desk, sale, tier, asked).await?;
     Ok(ticket)
