@@ -187,6 +187,49 @@ async fn of_many_tries_at_once_one_is_published_and_another_body_is_refused() {
     system.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_took_the_place_of_another_proves_nothing_by_what_it_lacks() {
+    let system = System::start().await;
+    let (show, _, _) = sold_out(&system, &fresh_key()).await;
+    let mut redis = redis_of(&system.slot).await;
+    remembers_for_a_day(&system.slot).await;
+    let get = redis::cmd("GET").arg("idempotency_since").to_owned();
+    let since: String = get.query_async(&mut redis).await.unwrap();
+    let (redis_id, at) = since.split_once(' ').unwrap();
+    let mut set = redis::cmd("SET");
+    set.arg("idempotency_since").arg(format!("{} {at}", "0".repeat(redis_id.len())));
+    let () = set.query_async(&mut redis).await.unwrap();
+    let asked = counted("usher_key_questions_total");
+    let refused = book(&system, &system.visitor().await, &fresh_key(), show).await;
+    assert!(matches!(refused.code(), "OUTCOME_UNKNOWN" | "SOLD_OUT"), "{refused:?}");
+    assert_eq!(counted("usher_key_questions_total"), asked + 1, "the database is asked");
+    let now: String = get.query_async(&mut redis).await.unwrap();
+    assert!(now.starts_with(redis_id) && !now.ends_with(at), "it remembers from now on: {now}");
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_a_key_is_refused_once_nothing_of_the_show_is_undecided() {
+    let system = System::start_without_redis().await;
+    let (show, winner, booking) = {
+        let key = fresh_key();
+        let (show, winner, booking) = sold_out(&system, &key).await;
+        let again = book(&system, &winner, &key, show).await;
+        assert_eq!(again.body["bookingId"], booking.to_string(), "{again:?}");
+        (show, winner, booking)
+    };
+    let (loser, key) = (system.visitor().await, fresh_key());
+    eventually("the loser is refused", COUNTED, async || {
+        let late = book(&system, &loser, &key, show).await;
+        assert!(matches!(late.code(), "OUTCOME_UNKNOWN" | "SOLD_OUT" | "RATE_LIMITED"), "{late:?}");
+        (late.code() == "SOLD_OUT").then_some(())
+    })
+    .await;
+    let seen = system.get(&format!("/api/v1/bookings/{booking}"), Some(&winner)).await;
+    assert_eq!(seen.body["status"], "ALLOCATED", "{seen:?}");
+    system.stop().await;
+}
+
 /// A keyed request as a node remembers it that tried it long ago.
 async fn tried_long_ago(
     system: &System,

@@ -12,3 +12,4 @@ mod life;
 mod rush;
 mod upgrade;
 mod size;
+mod looks;
