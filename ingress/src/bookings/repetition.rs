@@ -76,15 +76,17 @@ pub(crate) async fn once(
     partition: Partition,
     request: BookingRequested,
 ) -> ApiResult<Before> {
-    match take_turn(desk, &keyed).await? {
+    let (here, mine) = (desk.clone(), keyed.clone());
+    let turn = store::detached(async move {
+        match take_turn(&here, &mine).await? {
+            turn @ (Turn::Done(_) | Turn::Anothers) => Ok(turn),
+            turn => publish(&here, &mine, turn, partition, request).await,
+        }
+    });
+    match turn.await? {
         Turn::Done(before) => accepted(desk, &keyed, &before).await,
         Turn::Anothers => refused(desk, sale, &keyed, key_reused()).await,
-        turn => {
-            let desk = desk.clone();
-            store::detached(async move { publish(&desk, keyed, turn, partition, request).await })
-                .await
-                .map(|()| None)
-        }
+        Turn::Anybodys | Turn::First | Turn::Again(_) => Ok(None),
     }
 }
 
@@ -126,11 +128,11 @@ async fn take_turn(desk: &Desk, keyed: &Keyed) -> ApiResult<Turn> {
 
 async fn publish(
     desk: &Desk,
-    keyed: Keyed,
+    keyed: &Keyed,
     turn: Turn,
     partition: Partition,
     request: BookingRequested,
-) -> ApiResult<()> {
+) -> ApiResult<Turn> {
     let is_again = matches!(turn, Turn::Again(_));
     if is_again {
         sometimes("unknown publish retried");
@@ -139,25 +141,26 @@ async fn publish(
     match &published {
         Ok(()) => {
             count_accepted(&partition);
-            remember(desk, &keyed, BindingState::Done).await;
+            remember(desk, keyed, BindingState::Done).await;
         }
-        Err(PublishError::Unknown(_)) => remember(desk, &keyed, BindingState::Unknown).await,
+        Err(PublishError::Unknown(_)) => remember(desk, keyed, BindingState::Unknown).await,
         Err(PublishError::Refused(_)) => {
             let (cache, before) = (
                 &desk.state.cache,
-                match turn {
+                match &turn {
                     Turn::Again(before) => Some(before),
                     _ => None,
                 },
             );
             let mine = keyed.binding(BindingState::Trying);
             let key = &keyed.last.key;
-            let freed = bound_keys::swap(cache, keyed.account, key, &mine, before.as_ref());
+            let freed = bound_keys::swap(cache, keyed.account, key, &mine, before);
             // Where Redis is away, the key is free once nobody can be trying any more.
             let _ = freed.await;
         }
     }
-    published.map_err(|error| not_published(&error, is_again, keyed.booking))
+    published.map_err(|error| not_published(&error, is_again, keyed.booking))?;
+    Ok(turn)
 }
 
 /// Remembers what came of a try. Redis only makes answers quick: what it does not learn is found
