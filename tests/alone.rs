@@ -21,14 +21,14 @@ use crate::harness::{Plan, System, fresh_key};
 const TAKEOVER: Duration = Duration::from_mins(1);
 
 /// An allocator as a process of its own, killed when dropped.
-struct Allocator(Child);
+pub(crate) struct Allocator(Child);
 
 impl Allocator {
     fn start(system: &System) -> Self {
         Self::start_with_broker_at(system, &system.slot.amqp_url)
     }
 
-    fn start_with_broker_at(system: &System, amqp_url: &str) -> Self {
+    pub(crate) fn start_with_broker_at(system: &System, amqp_url: &str) -> Self {
         let exe = std::env::current_exe().expect("a test knows its own path");
         let beside = exe.ancestors().nth(2).expect("…/deps/test").join("allocator");
         assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());

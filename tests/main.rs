@@ -28,3 +28,5 @@ mod outages;
 mod under_fire;
 mod unseen;
 mod stock;
+mod keys;
+mod waiters;

@@ -1,7 +1,7 @@
 //! A backend falls silent: no error, no answer. Whoever needs it hears so soon, then at once; the
 //! rest goes on; and everything is as before within seconds of its return.
 
-mod proxy;
+pub(crate) mod proxy;
 mod pool;
 
 use std::time::Duration;

@@ -318,7 +318,9 @@ mod tests {
         let best = |n| request(account, Wish::BestAvailable(n));
         let told = |requests: &[BookingRequested], unpaid_seat_seconds, live| {
             let mut facts = facts(requests);
-            facts.quotas.insert(account, Some(Quota { live, unpaid_seat_seconds }));
+            facts
+                .quotas
+                .insert(account, Some(Quota { live, unpaid_seat_seconds, unpaid_times: 0 }));
             let round = decide(requests, &mut map(20), &facts);
             round.decided.into_iter().map(|d| d.outcome).collect::<Vec<_>>()
         };

@@ -105,6 +105,7 @@ pub(crate) async fn refuse(
         kind: request.kind,
         idempotency_key: request.idempotency_key.clone().filter(|key| is_key(key.as_bytes())),
         number: request.number,
+        deadline: Some(request.deadline),
         reason,
     };
     match bookings::refuse(&office.pool, &refusal).await {

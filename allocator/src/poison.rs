@@ -4,6 +4,7 @@ use contract::{
     AccountId, BookingId,
     booking::{Kind, Reason},
     booking_id::is_key,
+    deadline::BOOKING_DEADLINE,
     message::{BadEnvelope, BookingRequested, Envelope, Number},
     topology::{PARKED, Partition},
 };
@@ -121,8 +122,18 @@ pub(crate) async fn refuse_made_out(
             continue;
         }
         let partition = partition.clone();
-        let refusal =
-            Refusal { partition, booking, account, kind, idempotency_key, number, reason };
+        let accepted_at = office.ids.accepted_at(booking, account);
+        let deadline = accepted_at.map(|at| at + BOOKING_DEADLINE);
+        let refusal = Refusal {
+            partition,
+            booking,
+            account,
+            kind,
+            idempotency_key,
+            number,
+            deadline,
+            reason,
+        };
         bookings::refuse(&office.pool, &refusal).await?;
     }
     office.events.notify_one();

@@ -5,11 +5,16 @@ use axum::{
     extract::FromRequestParts,
     http::{StatusCode, request::Parts},
 };
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use contract::{AccountId, booking_id::is_key};
 use futures_util::future::BoxFuture;
 use platform::http::{ApiError, ApiResult};
 use serde::{Serialize, de::DeserializeOwned};
-use store::{PgConnection, idempotency::Attempt};
+use store::{
+    PgConnection,
+    bound_keys::{self, Binding, BindingState},
+    idempotency::Attempt,
+};
 
 use crate::{
     errors::{database, transaction},
@@ -72,8 +77,11 @@ impl Write {
     {
         let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
         let fingerprint = fingerprint(&self.call, &body);
-        let pool = state.pool.clone();
+        let (pool, state) = (state.pool.clone(), state.clone());
         store::detached(async move {
+            if let Some(key) = &self.key.0 {
+                belongs_to(&state, account, key, &fingerprint).await?;
+            }
             let mut tx = pool.begin().await.map_err(transaction)?;
             let Some(key) = self.key.0 else {
                 let answer = work(&mut tx).await?;
@@ -94,10 +102,40 @@ impl Write {
                 .await
                 .map_err(database)?;
             tx.commit().await.map_err(transaction)?;
+            bind(&state, account, &key, &fingerprint).await;
             Ok(answer)
         })
         .await
     }
+}
+
+/// 422 where Redis knows that the key came with another request; a booking's is known there alone.
+async fn belongs_to(
+    state: &State,
+    account: AccountId,
+    key: &str,
+    fingerprint: &[u8],
+) -> ApiResult<()> {
+    let now = state.board.borrow().now();
+    let Ok(memory) = bound_keys::look(&state.cache, account, None, key, now).await else {
+        return Ok(());
+    };
+    match memory.binding {
+        Some(before) if before.request != word(fingerprint) => Err(key_reused()),
+        _ => Ok(()),
+    }
+}
+
+/// Has bookings know that the key is this request's.
+async fn bind(state: &State, account: AccountId, key: &str, fingerprint: &[u8]) {
+    let at = state.board.borrow().now();
+    let binding = Binding { request: word(fingerprint), state: BindingState::Done, at };
+    // Without Redis a booking does not learn of it; another write does, from the database.
+    let _ = bound_keys::bind(&state.cache, account, key, &binding).await;
+}
+
+fn word(fingerprint: &[u8]) -> String {
+    format!("write {}", URL_SAFE_NO_PAD.encode(fingerprint))
 }
 
 /// SHA-256 over the call and its body.

@@ -8,7 +8,7 @@ use std::{
 use contract::{AccountId, BookingId, message::BookingEvent};
 use platform::{
     Shutdown,
-    broker::{self, Broker, Consumption, Delivery},
+    broker::{self, Broker},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +17,19 @@ use tokio_util::sync::CancellationToken;
 const LAG_MAX: usize = 64;
 /// Sockets one account may have open on a node; the next closes the oldest.
 const SOCKETS_PER_ACCOUNT_MAX: usize = 10;
-const PREFETCH: u16 = 500;
 
 struct Listener {
     id: u64,
     changed: mpsc::Sender<BookingId>,
+    /// The booking it is for, where it is for one.
+    only: Option<BookingId>,
     replaced: CancellationToken,
+}
+
+impl Listener {
+    fn is_deaf_to(&self, booking: BookingId) -> bool {
+        self.only.is_some_and(|only| only != booking)
+    }
 }
 
 /// The open sockets, by account. Cheap to clone.
@@ -44,8 +51,8 @@ pub(crate) struct Ear {
 }
 
 impl Hub {
-    /// Listens for what happens to the account's bookings.
-    pub(crate) fn join(&self, account: AccountId) -> Ear {
+    /// Listens for what happens to one of the account's bookings, or to all.
+    pub(crate) fn join(&self, account: AccountId, only: Option<BookingId>) -> Ear {
         let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (sender, changed) = mpsc::channel(LAG_MAX);
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -54,31 +61,35 @@ impl Hub {
             mine.remove(0).replaced.cancel();
         }
         let replaced = CancellationToken::new();
-        mine.push(Listener { id, changed: sender, replaced: replaced.clone() });
+        mine.push(Listener { id, changed: sender, only, replaced: replaced.clone() });
         metrics::gauge!("usher_live_sockets").increment(1.0);
         Ear { account, id, hub: self.clone(), changed, replaced }
     }
 
     /// Hears events until the shutdown begins.
     pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
-        let prepare = |channel| async move {
-            broker::declare_base(&channel).await?;
-            Ok(broker::declare_live_queue(&channel).await?)
-        };
-        let each = |delivery: Delivery| {
-            if let Ok(event) = serde_json::from_slice::<BookingEvent>(&delivery.data) {
-                self.tell(event.account_id, event.booking_id);
-            }
-            std::future::ready(Consumption::Ack)
-        };
-        broker.consume(PREFETCH, shutdown, prepare, each).await;
+        let heard = |event: BookingEvent| self.tell(event.account_id, event.booking_id);
+        broker::hear(broker, shutdown, heard, || self.tell_all_to_look()).await;
     }
 
     fn tell(&self, account: AccountId, booking: BookingId) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mine) = listeners.get_mut(&account) {
             // Whoever is full is dropped: its socket sees the channel end and closes.
-            mine.retain(|listener| listener.changed.try_send(booking).is_ok());
+            mine.retain(|listener| {
+                listener.is_deaf_to(booking) || listener.changed.try_send(booking).is_ok()
+            });
+        }
+    }
+
+    /// Events may have been missed: whoever listens for one booking is told to look at it. Who
+    /// listens for all cannot be told which changed.
+    fn tell_all_to_look(&self) {
+        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for mine in listeners.values_mut() {
+            mine.retain(|listener| {
+                listener.only.is_none_or(|booking| listener.changed.try_send(booking).is_ok())
+            });
         }
     }
 }
@@ -104,7 +115,7 @@ mod tests {
     async fn a_listener_that_does_not_read_is_dropped_and_the_others_hear_on() {
         let hub = Hub::default();
         let account = AccountId::new();
-        let (mut slow, mut quick) = (hub.join(account), hub.join(account));
+        let (mut slow, mut quick) = (hub.join(account, None), hub.join(account, None));
         let booking = BookingId::new();
         for _ in 0..=LAG_MAX {
             hub.tell(account, booking);
@@ -115,7 +126,8 @@ mod tests {
         }
         assert_eq!(slow.changed.recv().await, None);
         assert!(!slow.replaced.is_cancelled());
-        let newer: Vec<Ear> = (0..SOCKETS_PER_ACCOUNT_MAX).map(|_| hub.join(account)).collect();
+        let newer: Vec<Ear> =
+            (0..SOCKETS_PER_ACCOUNT_MAX).map(|_| hub.join(account, None)).collect();
         assert!(quick.replaced.is_cancelled(), "the oldest makes room");
         drop((slow, quick, newer));
         assert!(hub.listeners.lock().unwrap().is_empty());

@@ -21,7 +21,7 @@ use platform::{
     config::{Backends, Http},
     http::{Door, limits::describe, with_door},
 };
-use store::PgPool;
+use store::{PgPool, bookings::Looker};
 
 use hub::Hub;
 pub use limits::ROUTES;
@@ -42,6 +42,7 @@ pub struct Config {
 #[derive(Clone)]
 struct Ears {
     pool: PgPool,
+    looker: Looker,
     cache: Cache,
     ids: BookingIds,
     hub: Hub,
@@ -58,6 +59,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
     let ears = Ears {
         pool: pool.clone(),
+        looker: Looker::new(pool.clone(), shutdown.clone()),
         cache: Cache::new(&backends.redis_url)?,
         ids: BookingIds::new(&backends.master_key),
         hub,

@@ -1,6 +1,9 @@
 //! One listener's socket, from its first frame to its close.
 
+use std::time::Duration;
+
 use axum::extract::ws::{Message, WebSocket};
+use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId,
     api::{
@@ -14,10 +17,13 @@ use platform::{
 };
 use serde_json::to_string;
 use store::bookings::{self, Fate};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tracing::debug;
 
 use crate::Ears;
+
+/// How often a socket of one booking looks at it without having been told.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a socket ends: a code and a reason, or nothing where the client is gone already.
 type End = Option<(u16, &'static str)>;
@@ -45,7 +51,7 @@ async fn converse(
     only: Option<BookingId>,
 ) -> End {
     // Joined before the first look: a change between the two is heard.
-    let mut ear = ears.hub.join(account);
+    let mut ear = ears.hub.join(account, only);
     let mut teller = Teller { socket, ears, account, last: None };
     if let Some(booking) = only
         && let Err(end) = teller.show(booking).await
@@ -54,6 +60,9 @@ async fn converse(
     }
     let mut ping = interval(PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // An event may be lost, and what ends unseen has none.
+    let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     let mut pace = Pace::new(heard);
     loop {
@@ -63,15 +72,18 @@ async fn converse(
             () = ear.replaced.cancelled() => return Some((close::REPLACED, "a newer socket took its place")),
             changed = ear.changed.recv() => match changed {
                 None => return Some((close::TOO_SLOW, "frames were not read in time; connect again")),
-                Some(booking) if only.is_none_or(|only| only == booking) => teller.show(booking).await,
-                Some(_) => Ok(()),
+                Some(booking) => teller.show(booking).await,
             },
             _ = ping.tick() => {
                 if heard.elapsed() > SILENCE_MAX {
                     return None;
                 }
-                teller.ping(only).await
+                teller.ping().await
             }
+            _ = look.tick() => match only {
+                Some(booking) => teller.show(booking).await,
+                None => Ok(()),
+            },
             frame = teller.socket.recv() => match frame {
                 Some(Ok(message @ (Message::Pong(_) | Message::Ping(_)))) => {
                     heard = Instant::now();
@@ -104,11 +116,11 @@ struct Teller<'a> {
 impl Teller<'_> {
     /// Sends the booking as it stands.
     async fn show(&mut self, booking: BookingId) -> Result<(), End> {
-        let booking = match bookings::seen(&self.ears.pool, booking).await {
-            Ok(Some(seen)) if seen.owner == self.account => seen.booking,
-            Ok(Some(_)) => return Ok(()),
-            Ok(None) => undecided(self.ears, self.account, booking).await?,
-            Err(_) => return Err(AWAY),
+        let look = self.ears.looker.look(booking).await.map_err(|_| AWAY)?;
+        let booking = match look.seen {
+            Some(seen) if seen.owner == self.account => seen.booking,
+            Some(_) => return Ok(()),
+            None => undecided(self.ears, self.account, booking, look.now).await?,
         };
         let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
         if self.last.as_ref() == Some(&text) {
@@ -118,27 +130,28 @@ impl Teller<'_> {
         send(self.socket, Message::text(text)).await
     }
 
-    /// Asks for a sign of life, and looks whether an event was missed.
-    async fn ping(&mut self, only: Option<BookingId>) -> Result<(), End> {
-        send(self.socket, Message::Ping(axum::body::Bytes::new())).await?;
-        match only {
-            Some(booking) => self.show(booking).await,
-            None => Ok(()),
-        }
+    /// Asks for a sign of life.
+    async fn ping(&mut self) -> Result<(), End> {
+        send(self.socket, Message::Ping(axum::body::Bytes::new())).await
     }
 }
 
-/// A booking that has no outcome, as its owner sees it.
-async fn undecided(ears: &Ears, account: AccountId, booking: BookingId) -> Result<Booking, End> {
-    let Ears { pool, cache, ids, .. } = ears;
+/// A booking that had no outcome at this moment of PostgreSQL's clock, as its owner sees it.
+async fn undecided(
+    ears: &Ears,
+    account: AccountId,
+    booking: BookingId,
+    now: DateTime<Utc>,
+) -> Result<Booking, End> {
+    let Ears { pool, cache, ids, looker, .. } = ears;
     let accepted_at = ids.accepted_at(booking, account);
-    match bookings::fate(pool, cache, booking, account, accepted_at).await {
+    match bookings::fate(pool, cache, booking, account, accepted_at, now).await {
         Ok(Fate::Queued) => return Ok(Booking::queued(booking)),
         Ok(Fate::Expired) => {}
         Err(_) => return Err(AWAY),
     }
     // It may have been decided a moment ago.
-    let seen = bookings::seen(pool, booking).await.map_err(|_| AWAY)?;
+    let seen = looker.look(booking).await.map_err(|_| AWAY)?.seen;
     Ok(seen.map_or(Booking::expired(booking), |seen| seen.booking))
 }
 

@@ -7,10 +7,12 @@ mod link;
 mod connections;
 mod publish;
 mod consume;
+mod events;
 mod topology;
 
 pub use connections::{Connections, Place};
 pub use consume::{Consumption, Session, ack_all, settle, times_returned};
+pub use events::hear;
 pub use lapin::message::Delivery;
 pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};

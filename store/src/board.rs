@@ -98,6 +98,12 @@ impl Sale {
             && self.tiers.iter().all(|tier| tier.ready)
     }
 
+    /// Whether no queue of an ended sale is left: all that was accepted is decided.
+    #[must_use]
+    pub fn queues_are_gone(&self, now: DateTime<Utc>) -> bool {
+        self.is_over(now) && self.tiers.iter().all(|tier| !tier.ready)
+    }
+
     /// Whether the sale has ended.
     #[must_use]
     pub fn is_over(&self, now: DateTime<Utc>) -> bool {

@@ -144,6 +144,24 @@ impl StoreError {
         }
     }
 
+    /// The same for another who asked for the same thing. Causes become text.
+    pub(crate) fn again(&self) -> Self {
+        let cause = || {
+            let text = self.source().map_or_else(|| self.to_string(), ToString::to_string);
+            sqlx::Error::Io(std::io::Error::other(text))
+        };
+        match self {
+            Self::Unavailable(_) => Self::Unavailable(cause()),
+            Self::Contended(_) => Self::Contended(cause()),
+            Self::Data(_) => Self::Data(cause()),
+            Self::Unreadable(text) => Self::Unreadable(text.clone()),
+            other => Self::Installation {
+                code: other.installation_code().unwrap_or_default(),
+                source: cause(),
+            },
+        }
+    }
+
     /// Whether this very constraint said no.
     #[must_use]
     pub fn is_constraint(&self, name: &str) -> bool {

@@ -123,7 +123,10 @@ impl Clerk {
             Command::Pay(booking, account) => {
                 let order = orders::of_booking(pool, self.hall.show, *booking).await?;
                 let order = order.map_or_else(OrderId::new, |order| order.order_id);
-                Ok(match orders::confirm(pool, order, *account).await? {
+                let mut tx = pool.begin().await?;
+                let payment = orders::confirm(&mut tx, order, *account).await?;
+                tx.commit().await?;
+                Ok(match payment {
                     Payment::Confirmed(_) => Told::Paid,
                     Payment::TooLate(order) => Told::TooLate(order.status),
                     Payment::NoSuchOrder => Told::NoSuchOrder,
@@ -149,6 +152,7 @@ impl Clerk {
                     kind: Kind::Order,
                     idempotency_key: key.clone(),
                     number: None,
+                    deadline: None,
                     reason: Reason::SaleClosed,
                 };
                 Ok(Told::Refused(bookings::refuse(pool, &refusal).await?))

@@ -13,3 +13,4 @@ mod life;
 mod rush;
 mod upgrade;
 mod size;
+mod looks;

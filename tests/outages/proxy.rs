@@ -16,6 +16,8 @@ struct Wire {
     silent: bool,
     /// Connections older than this stay silent for ever.
     generation: u64,
+    /// Connections older than this are closed.
+    cut: u64,
 }
 
 /// A proxy before one backend.
@@ -53,8 +55,13 @@ impl Proxy {
     /// that had no time to say so.
     pub(crate) fn forget(&self) {
         self.wire.send_modify(|wire| {
-            *wire = Wire { silent: false, generation: wire.generation + 1 };
+            *wire = Wire { silent: false, generation: wire.generation + 1, ..*wire };
         });
+    }
+
+    /// Closes every connection; new ones come through.
+    pub(crate) fn cut(&self) {
+        self.wire.send_modify(|wire| wire.cut += 1);
     }
 }
 
@@ -63,12 +70,14 @@ async fn accept(listener: TcpListener, target: SocketAddr, wire: Arc<watch::Send
         let watching = wire.subscribe();
         spawn(async move {
             let Ok(server) = TcpStream::connect(target).await else { return };
-            let born = watching.borrow().generation;
+            let Wire { generation: born, cut, .. } = *watching.borrow();
+            let mut cutting = watching.clone();
             let (from_client, to_client) = client.into_split();
             let (from_server, to_server) = server.into_split();
             tokio::select! {
                 () = pump(from_client, to_server, watching.clone(), born) => {}
                 () = pump(from_server, to_client, watching, born) => {}
+                _ = cutting.wait_for(|wire| wire.cut > cut) => {}
             }
         });
     }

@@ -1,15 +1,21 @@
 //! What the booking calls work with, beside the service's state.
 
-use std::{ops::Deref, sync::Arc};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use contract::{booking_id::BookingIds, keys::MasterKey};
 use platform::{
     Shutdown,
     broker::{Broker, Publisher},
 };
+use store::{bookings::Looker, bound_keys};
 
-use super::{acceptances::Acceptances, hall::Halls, intake::Intake, outcomes::Outcomes};
+use super::{
+    acceptances::Acceptances, hall::Halls, intake::Intake, outcomes::Outcomes, questions::Questions,
+};
 use crate::state::State;
+
+/// How often Redis is asked whether it still is the one that remembers.
+const TEND_EVERY: Duration = Duration::from_secs(5);
 
 /// State of the booking calls; cheap to clone.
 #[derive(Clone)]
@@ -21,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) ids: BookingIds,
     pub(crate) intake: Intake,
     pub(crate) outcomes: Outcomes,
+    pub(crate) looker: Looker,
+    pub(crate) questions: Questions,
     pub(crate) halls: Halls,
 }
 
@@ -38,15 +46,34 @@ impl Desk {
         let outcomes = Outcomes::default();
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
         let acceptances = Acceptances::start(state.pool.clone(), shutdown);
+        let looker = Looker::new(state.pool.clone(), shutdown.clone());
+        tend_memory(&state, shutdown);
         let desk = Self(Arc::new(Shared {
             halls: Halls::new(state.pool.clone()),
             ids: BookingIds::new(master),
             intake: Intake::new(publisher.clone(), acceptances, shutdown.clone()),
             outcomes,
+            questions: Questions::new(state.pool.clone(), looker.clone()),
+            looker,
             state,
         }));
         Ok((desk, publisher))
     }
+}
+
+/// Has Redis notice soon that it has forgotten keys.
+fn tend_memory(state: &State, shutdown: &Shutdown) {
+    let (state, stop) = (state.clone(), shutdown.clone());
+    shutdown.spawn(async move {
+        loop {
+            let now = state.board.borrow().now();
+            // Where Redis is away, the next round or the next refusal finds out.
+            let _ = bound_keys::tend(&state.cache, now).await;
+            if !stop.sleep(TEND_EVERY).await {
+                return;
+            }
+        }
+    });
 }
 
 impl Deref for Desk {

@@ -1,6 +1,7 @@
 //! The checks before a request is taken in, in the order that clients may rely on: form, account,
 //! show, repetition, sale, pass, limits of the show, seats. How often an account may ask was looked
-//! at before any of them.
+//! at before any of them. What is refused here may have been accepted before: whoever calls looks
+//! ([`super::repetition`]) before saying so.
 
 use axum::http::{HeaderMap, StatusCode};
 use chrono::{DateTime, Utc};

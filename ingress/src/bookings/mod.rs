@@ -4,6 +4,8 @@
 mod desk;
 mod door;
 mod submit;
+mod repetition;
+mod questions;
 mod intake;
 mod acceptances;
 mod outcomes;

@@ -16,17 +16,22 @@ use contract::{
     booking::OrderStatus,
     topology::Partition,
 };
-use platform::http::{ApiError, ApiResult, Body, Params, PathId, SignedIn};
-use serde::Deserialize;
+use platform::{
+    faults::failpoint,
+    http::{ApiError, ApiResult, Body, Params, PathId, SignedIn},
+};
+use serde::{Deserialize, Serialize};
 use store::{
+    PgConnection, PgExecutor,
     bookings::{self, Ending},
     orders::{self, Payment, Placement},
+    partitions,
 };
 
 use super::Desk;
 use crate::{
-    errors::database,
-    idempotency::{IdempotencyKey, Write},
+    errors::{self, database},
+    idempotency::Write,
     page::Window,
 };
 
@@ -34,7 +39,8 @@ use crate::{
 #[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
-        (status = 409, description = "HOLD_EXPIRED")),
+        (status = 409, description = "HOLD_EXPIRED"),
+        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn place(
     State(desk): State<Desk>,
@@ -92,11 +98,11 @@ pub(crate) async fn read(
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Order>> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    find(&desk, id, caller.account).await.map(Json)
+    find(&desk.state.pool, id, caller.account).await.map(Json)
 }
 
-async fn find(desk: &Desk, id: OrderId, owner: AccountId) -> ApiResult<Order> {
-    let order = orders::by_id(&desk.state.pool, id, owner).await.map_err(database)?;
+async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> ApiResult<Order> {
+    let order = orders::by_id(database, id, owner).await.map_err(errors::database)?;
     order.ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
 }
 
@@ -126,48 +132,65 @@ pub(crate) async fn by_reference(
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 402, description = "PAYMENT_FAILED"),
         (status = 404, description = "ORDER_NOT_FOUND"),
-        (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED")),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED"),
+        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn confirm_payment(
     State(desk): State<Desk>,
     id: Result<PathId<OrderId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
-    key: Result<IdempotencyKey, ApiError>,
+    write: Result<Write, ApiError>,
     Body(body): Body<ConfirmPayment>,
 ) -> ApiResult<Json<Order>> {
     let PathId(id) = id?;
-    key?;
-    let accepted = match body.method.as_str() {
+    let write = write?;
+    let is_accepted = match body.method.as_str() {
         "mock" => true,
         "mock-decline" => false,
         _ => return Err(ApiError::invalid("/method", "must be mock or mock-decline")),
     };
     let SignedIn(caller) = caller?;
     let owner = caller.account;
-    if !accepted {
-        return decline(&desk, id, owner).await;
+    let paid = write
+        .once(&desk.state, owner, &body, StatusCode::OK, move |tx| {
+            Box::pin(async move {
+                if is_accepted { accept(tx, id, owner).await } else { decline(tx, id, owner).await }
+            })
+        })
+        .await?;
+    match paid {
+        Paid::Confirmed(order) => {
+            failpoint("after-payment");
+            Ok(Json(*order))
+        }
+        Paid::Declined => {
+            let detail = "the payment was declined and the seats are free again";
+            Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail))
+        }
     }
-    let paying = desk.clone();
-    let paid = store::detached(async move { orders::confirm(&paying.state.pool, id, owner).await });
-    match paid.await.map_err(database)? {
-        Payment::Confirmed(order) => Ok(Json(*order)),
+}
+
+/// What came of a payment, as it is kept for who sends it again.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Paid {
+    Confirmed(Box<Order>),
+    Declined,
+}
+
+async fn accept(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
+    match orders::confirm(tx, id, owner).await.map_err(database)? {
+        Payment::Confirmed(order) => Ok(Paid::Confirmed(order)),
         Payment::TooLate(order) => Err(over(order.status)),
         Payment::NoSuchOrder => Err(ApiError::not_found("ORDER_NOT_FOUND")),
     }
 }
 
-async fn decline(desk: &Desk, id: OrderId, owner: AccountId) -> ApiResult<Json<Order>> {
-    let order = find(desk, id, owner).await?;
-    if order.status == OrderStatus::PaymentPending {
-        end(desk, &order, owner, Ending::PaymentFailed).await?;
-    }
-    let order = find(desk, id, owner).await?;
+async fn decline(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
+    let order = end(tx, id, owner, Ending::PaymentFailed).await?;
     match order.status {
-        OrderStatus::Confirmed => Ok(Json(order)),
-        OrderStatus::Failed => {
-            let detail = "the payment was declined and the seats are free again";
-            Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail))
-        }
+        OrderStatus::Confirmed => Ok(Paid::Confirmed(Box::new(order))),
+        OrderStatus::Failed => Ok(Paid::Declined),
         other => Err(over(other)),
     }
 }
@@ -176,37 +199,49 @@ async fn decline(desk: &Desk, id: OrderId, owner: AccountId) -> ApiResult<Json<O
 #[utoipa::path(post, path = "/api/v1/orders/{id}/cancel", tag = "orders",
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
-        (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED")),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED"),
+        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn cancel(
     State(desk): State<Desk>,
     id: Result<PathId<OrderId>, ApiError>,
-    key: Result<IdempotencyKey, ApiError>,
+    write: Result<Write, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Order>> {
     let PathId(id) = id?;
-    key?;
+    let write = write?;
     let SignedIn(caller) = caller?;
-    let order = find(&desk, id, caller.account).await?;
-    end(&desk, &order, caller.account, Ending::Cancelled).await?;
-    let order = find(&desk, id, caller.account).await?;
-    match order.status {
-        OrderStatus::Cancelled => Ok(Json(order)),
-        OrderStatus::Confirmed | OrderStatus::PaymentPending => {
-            Err(ApiError::conflict("SHOW_STARTED", "the show has begun"))
-        }
-        other => Err(over(other)),
-    }
+    let owner = caller.account;
+    let cancelled = write
+        .once(&desk.state, owner, &(), StatusCode::OK, move |tx| {
+            Box::pin(async move {
+                let order = end(tx, id, owner, Ending::Cancelled).await?;
+                match order.status {
+                    OrderStatus::Cancelled => Ok(order),
+                    OrderStatus::Confirmed | OrderStatus::PaymentPending => {
+                        Err(ApiError::conflict("SHOW_STARTED", "the show has begun"))
+                    }
+                    other => Err(over(other)),
+                }
+            })
+        })
+        .await?;
+    Ok(Json(cancelled))
 }
 
-async fn end(desk: &Desk, order: &Order, owner: AccountId, ending: Ending) -> ApiResult<()> {
-    let partition = Partition { show: order.show_id, tier: order.tier.clone() };
-    let (desk, booking) = (desk.clone(), order.booking_id);
-    let ended = store::detached(async move {
-        bookings::end_one(&desk.state.pool, &partition, booking, owner, ending).await
-    });
-    ended.await.map_err(database)?;
-    Ok(())
+/// Ends an order, as far as it can be ended this way. Returns it as it is then.
+async fn end(
+    tx: &mut PgConnection,
+    id: OrderId,
+    owner: AccountId,
+    ending: Ending,
+) -> ApiResult<Order> {
+    let order = find(&mut *tx, id, owner).await?;
+    let partition = Partition { show: order.show_id, tier: order.tier };
+    partitions::lock(&mut *tx, &partition, None).await.map_err(database)?;
+    let ended = bookings::end(&mut *tx, &partition, &[(order.booking_id, owner)], ending).await;
+    ended.map_err(database)?;
+    find(tx, id, owner).await
 }
 
 fn over(status: OrderStatus) -> ApiError {
@@ -237,7 +272,7 @@ pub(crate) async fn ticket(
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", detail));
     }
     let SignedIn(caller) = caller?;
-    find(&desk, id, caller.account).await?;
+    find(&desk.state.pool, id, caller.account).await?;
     let ticket = orders::ticket(&desk.state.pool, id, caller.account).await.map_err(database)?;
     let not_yet = || ApiError::conflict("ORDER_NOT_CONFIRMED", "only a paid order has a ticket");
     ticket.map(Json).ok_or_else(not_yet)

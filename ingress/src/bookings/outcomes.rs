@@ -1,5 +1,5 @@
-//! Who is waiting for which outcome on this node. Events from the broker wake them; a look at the
-//! database every now and then covers for events that are lost or late.
+//! Who is waiting for which outcome on this node. Events from the broker wake them; nobody looks
+//! before that, but where events may have been missed: then all look at once, in a few queries.
 
 use std::{
     collections::HashMap,
@@ -10,19 +10,16 @@ use std::{
 use contract::{BookingId, message::BookingEvent};
 use platform::{
     Shutdown,
-    broker::{self, Broker, Consumption, Delivery},
+    broker::{self, Broker},
 };
 use store::{
-    PgPool, StoreResult,
-    bookings::{self, Seen},
+    StoreResult,
+    bookings::{Look, Looker},
 };
 use tokio::{sync::Notify, time::Instant};
 
-/// How often a waiter looks without having been woken.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Most bookings waited for at once; further waiters only look.
+/// Most bookings waited for at once; further waiters look when their time is over.
 const WAITED_FOR_MAX: usize = 50_000;
-const PREFETCH: u16 = 500;
 
 type Waiters = Arc<Mutex<HashMap<BookingId, Arc<Notify>>>>;
 
@@ -57,17 +54,8 @@ impl Outcomes {
 
     /// Hears events until the shutdown begins.
     pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
-        let prepare = |channel| async move {
-            broker::declare_base(&channel).await?;
-            Ok(broker::declare_live_queue(&channel).await?)
-        };
-        let each = |delivery: Delivery| {
-            if let Ok(event) = serde_json::from_slice::<BookingEvent>(&delivery.data) {
-                self.wake(event.booking_id);
-            }
-            std::future::ready(Consumption::Ack)
-        };
-        broker.consume(PREFETCH, shutdown, prepare, each).await;
+        let heard = |event: BookingEvent| self.wake(event.booking_id);
+        broker::hear(broker, shutdown, heard, || self.wake_all()).await;
     }
 
     fn wake(&self, booking: BookingId) {
@@ -76,29 +64,28 @@ impl Outcomes {
             woken.notify_waiters();
         }
     }
+
+    fn wake_all(&self) {
+        let waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        waiters.values().for_each(|woken| woken.notify_waiters());
+    }
 }
 
 impl Waiter {
-    /// The decided booking, as soon as there is one; `None` when the time is over.
-    pub(crate) async fn outcome(
-        &self,
-        pool: &PgPool,
-        at_most: Duration,
-    ) -> StoreResult<Option<Seen>> {
+    /// The booking as it stands, as soon as it is decided or the time is over.
+    pub(crate) async fn outcome(&self, looker: &Looker, at_most: Duration) -> StoreResult<Look> {
         let end = Instant::now() + at_most;
         loop {
             // Listen first, look second: an event between the two is not missed.
             let woken = self.woken.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
-            if let Some(seen) = bookings::seen(pool, self.booking).await? {
-                return Ok(Some(seen));
+            let look = looker.look(self.booking).await?;
+            if look.seen.is_some() || Instant::now() >= end {
+                return Ok(look);
             }
-            let now = Instant::now();
-            if now >= end {
-                return Ok(None);
-            }
-            let _ = tokio::time::timeout(LOOK_EVERY.min(end - now), woken).await;
+            // When the time is over it looks once more: an event may be late, or lost.
+            let _ = tokio::time::timeout_at(end, woken).await;
         }
     }
 }

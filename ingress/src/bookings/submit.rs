@@ -8,6 +8,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId,
     api::{
@@ -22,22 +23,23 @@ use contract::{
 };
 use platform::{
     broker::PublishError,
-    faults::{Guarantee, sometimes, without},
+    faults::{Guarantee, without},
     http::{ApiError, ApiResult, Body, PathId, SignedIn},
 };
 use store::{
     StoreResult,
-    bookings::{self, Fate, LastTry, REMEMBERED, Seen},
+    bookings::{self, Fate, LastTry, Seen},
 };
 
 use super::{
     Desk,
     door::{self, Asked},
     outcomes::Waiter,
+    repetition::{self, Keyed, unknown},
 };
 use crate::{
     errors::{database, not_on_board},
-    idempotency::{IdempotencyKey, key_reused},
+    idempotency::IdempotencyKey,
 };
 
 /// Takes a booking in: 202 means that it is stored and will be decided.
@@ -90,22 +92,28 @@ pub(crate) async fn read(
         return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
     }
     let waiter = desk.outcomes.register(id);
-    match waiter.outcome(&desk.state.pool, wait).await.map_err(database)? {
+    let look = waiter.outcome(&desk.looker, wait).await.map_err(database)?;
+    match look.seen {
         Some(seen) if seen.owner == caller.account => Ok(Json(seen.booking)),
         Some(_) => Err(ApiError::not_found("BOOKING_NOT_FOUND")),
-        None => Ok(Json(undecided(&desk, id, caller.account).await.map_err(database)?)),
+        None => undecided(&desk, id, caller.account, look.now).await.map(Json).map_err(database),
     }
 }
 
-/// A booking that has no outcome, as its owner sees it.
-async fn undecided(desk: &Desk, id: BookingId, owner: AccountId) -> StoreResult<Booking> {
+/// A booking that had no outcome at this moment of PostgreSQL's clock, as its owner sees it.
+async fn undecided(
+    desk: &Desk,
+    id: BookingId,
+    owner: AccountId,
+    now: DateTime<Utc>,
+) -> StoreResult<Booking> {
     let (pool, cache) = (&desk.state.pool, &desk.state.cache);
     let accepted_at = desk.ids.accepted_at(id, owner);
-    if bookings::fate(pool, cache, id, owner, accepted_at).await? == Fate::Queued {
+    if bookings::fate(pool, cache, id, owner, accepted_at, now).await? == Fate::Queued {
         return Ok(Booking::queued(id));
     }
     // It may have been decided a moment ago.
-    let seen = bookings::seen(pool, id).await?;
+    let seen = desk.looker.look(id).await?.seen;
     Ok(seen.map_or(Booking::expired(id), |seen| seen.booking))
 }
 
@@ -135,12 +143,14 @@ pub(crate) async fn take_in(
 ) -> ApiResult<Taken> {
     let key = key?.0.filter(|_| !without(Guarantee::Idempotency));
     let SignedIn(caller) = caller?;
+    let account = caller.account;
     let board = desk.state.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
+    let now = board.now();
     let booking = match &key {
-        None => desk.ids.fresh(caller.account, board.now()),
+        None => desk.ids.fresh(account, now),
         Some(key) => desk.ids.derive(&Identity {
-            account: caller.account,
+            account,
             show: asked.show,
             tier: &asked.tier,
             kind,
@@ -149,63 +159,41 @@ pub(crate) async fn take_in(
         }),
     };
     let waiter = desk.outcomes.register(booking);
-    let known = match &key {
-        Some(key) => known(desk, caller.account, key, booking).await?,
-        None => Known::Not,
-    };
-    if known == Known::Accepted {
-        return Ok(told(desk, &waiter, booking, wait).await);
-    }
-    let now = board.now();
-    let ticket = match door::pass_through(desk, &sale, now, caller.account, &asked, headers).await {
-        Ok(ticket) => ticket,
-        // A keyed request that would be refused now may have been accepted before: so it is again.
-        Err(_) if key.is_some() && is_decided(desk, booking).await => {
-            return Ok(told(desk, &waiter, booking, wait).await);
-        }
-        // It may be on its queue all the same: then a refusal would be a lie.
-        Err(_) if known == Known::Perhaps => return Err(unknown(booking, "asked before")),
-        Err(refusal) => return Err(refusal),
-    };
-    if known == Known::Perhaps {
-        sometimes("unknown publish retried");
-    }
+    let let_in = door::pass_through(desk, &sale, now, account, &asked, headers).await;
     let partition = Partition { show: asked.show, tier: asked.tier };
-    let request = BookingRequested {
+    let keyed = key.clone().map(|key| Keyed {
+        account,
+        booking,
+        last: LastTry { show: partition.show, tier: partition.tier.clone(), kind, key, at: now },
+    });
+    let request = |ticket| BookingRequested {
         booking_id: booking,
-        account_id: caller.account,
+        account_id: account,
         kind,
         wish: asked.wish,
-        idempotency_key: key.clone(),
+        idempotency_key: key,
         ticket_id: ticket,
         deadline: now + BOOKING_DEADLINE,
         traceparent: door::traceparent(headers),
         attempt: 0,
         number: None,
     };
-    let last = key.clone().map(|key| LastTry {
-        show: asked.show,
-        tier: partition.tier.clone(),
-        kind,
-        key,
-        at: now,
-    });
-    let published = desk.intake.submit(&partition, request).await;
-    let remembered = match &published {
-        Ok(()) => Known::Accepted,
-        Err(PublishError::Unknown(_)) => Known::Perhaps,
-        Err(PublishError::Refused(_)) => Known::Not,
+    let before = match (keyed, let_in) {
+        (None, let_in) => {
+            let published = desk.intake.submit(&partition, request(let_in?)).await;
+            published.map_err(|error| not_published(&error, false, booking))?;
+            count_accepted(&partition);
+            None
+        }
+        (Some(keyed), Ok(ticket)) => {
+            repetition::once(desk, &sale, keyed, partition, request(ticket)).await?
+        }
+        (Some(keyed), Err(refusal)) => repetition::refused(desk, &sale, &keyed, refusal).await?,
     };
-    if let Some(last) = &last {
-        remember(desk, caller.account, booking, last, remembered).await;
+    match before {
+        Some(seen) => Ok(Taken { booking, decided: Some(seen) }),
+        None => Ok(told(desk, &waiter, booking, wait).await),
     }
-    if let Err(error) = published {
-        return Err(not_published(&error, known, booking));
-    }
-    metrics::counter!("usher_accepted_total",
-        "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
-    .increment(1);
-    Ok(told(desk, &waiter, booking, wait).await)
 }
 
 /// The outcome, where the client wants to wait for it and it comes in time.
@@ -213,20 +201,24 @@ async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) 
     let decided = match wait {
         Duration::ZERO => None,
         // A database that cannot tell the outcome does not make the booking less accepted.
-        wait => waiter.outcome(&desk.state.pool, wait).await.unwrap_or_default(),
+        wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.seen),
     };
     Taken { booking, decided }
 }
 
-async fn is_decided(desk: &Desk, booking: BookingId) -> bool {
-    matches!(bookings::seen(&desk.state.pool, booking).await, Ok(Some(_)))
+pub(crate) fn count_accepted(partition: &Partition) {
+    metrics::counter!("usher_accepted_total",
+        "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
+    .increment(1);
 }
 
-fn not_published(error: &PublishError, before: Known, booking: BookingId) -> ApiError {
+/// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
+/// knows what came.
+pub(crate) fn not_published(error: &PublishError, before: bool, booking: BookingId) -> ApiError {
     metrics::counter!("usher_not_accepted_total").increment(1);
     match error {
         // Not this time; but the time before it may have been.
-        PublishError::Refused(why) if before == Known::Perhaps => unknown(booking, why),
+        PublishError::Refused(why) if before => unknown(booking, why),
         PublishError::Refused(why) => ApiError::unavailable(
             "QUEUE_UNAVAILABLE",
             format!("the booking was not accepted ({why}); send it again"),
@@ -234,72 +226,4 @@ fn not_published(error: &PublishError, before: Known, booking: BookingId) -> Api
         ),
         PublishError::Unknown(why) => unknown(booking, why),
     }
-}
-
-fn unknown(booking: BookingId, why: &str) -> ApiError {
-    let detail = format!(
-        "it is not known whether the booking was accepted ({why}); send it again with the same \
-         Idempotency-Key, or look at the bookingId: where it was not, that ends as EXPIRED some 17 \
-         minutes after the last try"
-    );
-    ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
-}
-
-/// What is known of a key on the way in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Known {
-    Not,
-    /// Published, and the broker did not say whether it has it.
-    Perhaps,
-    Accepted,
-}
-
-/// A key belongs to the account, whatever show it was first sent for.
-fn key_of(account: AccountId, key: &str) -> String {
-    format!("idempotency:{account}:{key}")
-}
-
-/// What came of this key before. Redis only makes the answer quick: what it does not know is found
-/// by the allocator.
-async fn known(desk: &Desk, account: AccountId, key: &str, booking: BookingId) -> ApiResult<Known> {
-    let cache = &desk.state.cache;
-    let found = async {
-        let mut connection = cache.connection()?;
-        let get = redis::cmd("GET").arg(key_of(account, key)).to_owned();
-        cache.observe(get.query_async::<Option<String>>(&mut connection).await)
-    };
-    let Ok(Some(found)) = found.await else { return Ok(Known::Not) };
-    let (id, known) = match found.strip_suffix(PERHAPS) {
-        Some(id) => (id, Known::Perhaps),
-        None => (found.as_str(), Known::Accepted),
-    };
-    if id == booking.to_string() {
-        return Ok(known);
-    }
-    // Redis may have been told of the wrong one after it had forgotten the right one.
-    if is_decided(desk, booking).await { Ok(Known::Accepted) } else { Err(key_reused()) }
-}
-
-/// Marks a booking that may or may not be on its queue.
-const PERHAPS: &str = "?";
-
-async fn remember(
-    desk: &Desk,
-    account: AccountId,
-    booking: BookingId,
-    last: &LastTry,
-    known: Known,
-) {
-    let value = match known {
-        Known::Not => return,
-        Known::Perhaps => format!("{booking}{PERHAPS}"),
-        Known::Accepted => booking.to_string(),
-    };
-    let cache = &desk.state.cache;
-    let Ok(mut connection) = cache.connection() else { return };
-    let mut both = redis::pipe();
-    both.cmd("SET").arg(key_of(account, &last.key)).arg(value);
-    both.arg("EX").arg(REMEMBERED.as_secs()).ignore();
-    bookings::remember(&mut both, booking, last);
-    let _ = cache.observe(both.query_async::<()>(&mut connection).await);
 }

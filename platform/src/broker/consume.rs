@@ -146,11 +146,29 @@ impl Broker {
     /// Consumes a queue one message at a time until the shutdown begins, across lost
     /// connections. `prepare` runs at the start of each session and names the queue.
     pub async fn consume<P, PFut, H, HFut>(
+        self,
+        prefetch: u16,
+        shutdown: Shutdown,
+        prepare: P,
+        handle: H,
+    ) where
+        P: Fn(Channel) -> PFut,
+        PFut: Future<Output = anyhow::Result<String>>,
+        H: Fn(Delivery) -> HFut,
+        HFut: Future<Output = Consumption>,
+    {
+        self.consume_told(prefetch, shutdown, prepare, handle, |_| ()).await;
+    }
+
+    /// The same for whoever must know whether there is a session: told `true` when one has begun,
+    /// `false` when it is over.
+    pub(super) async fn consume_told<P, PFut, H, HFut>(
         mut self,
         prefetch: u16,
         shutdown: Shutdown,
         prepare: P,
         handle: H,
+        told: impl Fn(bool),
     ) where
         P: Fn(Channel) -> PFut,
         PFut: Future<Output = anyhow::Result<String>>,
@@ -168,7 +186,11 @@ impl Broker {
                 Session::open(Arc::clone(&link), &queue, prefetch).await
             };
             match opened.await {
-                Ok(session) => one_session(session, &shutdown, &handle).await,
+                Ok(session) => {
+                    told(true);
+                    one_session(session, &shutdown, &handle).await;
+                    told(false);
+                }
                 Err(error) => warn!("cannot consume: {error:#}"),
             }
             if !shutdown.sleep(RETRY_WAIT).await {

@@ -3,8 +3,6 @@
 //! Redis remembers each keyed request with the moment of its last try, and the first look at one
 //! that it has forgotten. All moments are Postgres's.
 
-use std::time::Duration;
-
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId, TierCode,
@@ -17,10 +15,7 @@ use redis::RedisResult;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, refuse};
-use crate::{PgPool, StoreResult};
-
-/// How long a keyed request is remembered.
-pub const REMEMBERED: Duration = Duration::from_hours(24);
+use crate::{PgPool, StoreResult, bound_keys::REMEMBERED};
 
 /// A keyed request that was put on its queue, or may have been.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,7 +48,8 @@ pub fn remember(pipeline: &mut redis::Pipeline, booking: BookingId, last: &LastT
     pipeline.arg("EX").arg(REMEMBERED.as_secs()).ignore();
 }
 
-/// The fate of this account's booking, which has no row. `accepted_at` is what its id tells.
+/// The fate of this account's booking, which had no row at this moment of PostgreSQL's clock.
+/// `accepted_at` is what its id tells.
 ///
 /// A keyed booking whose time is over is refused for good, so that a late delivery finds it
 /// decided. Where Redis has forgotten it, the first look starts the clock.
@@ -63,13 +59,13 @@ pub async fn fate(
     booking: BookingId,
     account: AccountId,
     accepted_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
 ) -> StoreResult<Fate> {
     let told = |over| if over { Fate::Expired } else { Fate::Queued };
     if let Some(at) = accepted_at {
-        return Ok(told(is_over(at, clock(pool).await?)));
+        return Ok(told(is_over(at, now)));
     }
     let Ok(last) = last_try(cache, booking).await else { return Ok(Fate::Queued) };
-    let now = clock(pool).await?;
     let Some(last) = last else {
         let Ok(first) = first_look(cache, booking, now).await else { return Ok(Fate::Queued) };
         return Ok(told(is_over(first, now)));
@@ -77,6 +73,17 @@ pub async fn fate(
     if !is_over(last.at, now) {
         return Ok(Fate::Queued);
     }
+    expire(pool, booking, account, last).await?;
+    Ok(Fate::Expired)
+}
+
+/// Refuses a booking whose last try is over, for good, unless it is decided.
+pub async fn expire(
+    pool: &PgPool,
+    booking: BookingId,
+    account: AccountId,
+    last: LastTry,
+) -> StoreResult<()> {
     let refusal = Refusal {
         partition: Partition { show: last.show, tier: last.tier },
         booking,
@@ -85,11 +92,13 @@ pub async fn fate(
         idempotency_key: Some(last.key),
         // What was accepted and lost stays known as lost.
         number: None,
+        deadline: None,
         reason: Reason::Expired,
     };
-    metrics::counter!("usher_expired_unseen_total").increment(1);
-    refuse(pool, &refusal).await?;
-    Ok(Fate::Expired)
+    if refuse(pool, &refusal).await? {
+        metrics::counter!("usher_expired_unseen_total").increment(1);
+    }
+    Ok(())
 }
 
 fn try_key(booking: BookingId) -> String {
@@ -115,8 +124,4 @@ async fn first_look(
     set.arg("EX").arg(REMEMBERED.as_secs()).arg("NX").arg("GET");
     let first: Option<i64> = cache.observe(set.query_async(&mut connection).await)?;
     Ok(first.and_then(|second| DateTime::from_timestamp(second, 0)).unwrap_or(now))
-}
-
-async fn clock(pool: &PgPool) -> StoreResult<DateTime<Utc>> {
-    Ok(sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#).fetch_one(pool).await?)
 }

@@ -21,6 +21,9 @@ pub struct Refusal {
     pub idempotency_key: Option<String>,
     /// Its number among what was accepted, where it has one.
     pub number: Option<Number>,
+    /// Until when it might have been allocated, where that is known. Past it the reason is EXPIRED,
+    /// whatever it was: its owner may have been told so.
+    pub deadline: Option<DateTime<Utc>>,
     pub reason: Reason,
 }
 
@@ -33,7 +36,7 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
         // The booking is decided, or its key is another's: without the key only the first counts.
         decided_at = insert_refusal(&mut tx, refusal, None).await?;
     }
-    if let Some(at) = decided_at {
+    if let Some((at, is_late)) = decided_at {
         let event = BookingEvent {
             event_id: EventId::new(),
             booking_id: refusal.booking,
@@ -43,7 +46,7 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
             account_id: refusal.account,
             at,
             state: None,
-            reason: Some(refusal.reason),
+            reason: Some(if is_late { Reason::Expired } else { refusal.reason }),
             order_id: None,
             seat_ids: Vec::new(),
         };
@@ -54,19 +57,23 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
     Ok(decided_at.is_some())
 }
 
-/// When it was refused; `None` where the booking or the key is there already.
+/// When it was refused, and whether its deadline was over; `None` where the booking or the key is
+/// there already.
 async fn insert_refusal(
     tx: &mut PgConnection,
     refusal: &Refusal,
     key: Option<&str>,
-) -> StoreResult<Option<DateTime<Utc>>> {
-    let decided_at = sqlx::query_scalar!(
-        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
+) -> StoreResult<Option<(DateTime<Utc>, bool)>> {
+    let refused = sqlx::query!(
+        r#"with late as (select coalesce($8::timestamptz <= clock_timestamp(), false) as is_late)
+         insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
              idempotency_key)
-         select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED', $6::text::rejection, $7
+         select $1, $2, $3, $4, $5::text::booking_kind, 'REJECTED',
+             case when is_late then 'EXPIRED' else $6::text end::rejection, $7
+         from late
          where exists (select from shows where show_id = $1)
          on conflict do nothing
-         returning decided_at",
+         returning decided_at, (select is_late from late) as "is_late!""#,
         refusal.partition.show.0,
         refusal.booking.0,
         refusal.account.0,
@@ -74,10 +81,11 @@ async fn insert_refusal(
         refusal.kind.as_str(),
         refusal.reason.as_str(),
         key,
+        refusal.deadline,
     )
     .fetch_optional(tx)
     .await?;
-    Ok(decided_at)
+    Ok(refused.map(|row| (row.decided_at, row.is_late)))
 }
 
 /// Keeps a message that cannot be understood, for a person to read.

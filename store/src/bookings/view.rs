@@ -1,12 +1,16 @@
 //! Bookings as their owners see them. A lapsed hold or order is shown as lapsed at once, whether
 //! or not the sweeper has come by.
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId,
-    api::bookings::{Booking, Hold},
+    api::bookings::{Booking, Hold, Order},
     booking::{HoldStatus, Kind, Limit, Reason, State, Status},
     topology::Partition,
 };
+use uuid::Uuid;
 
 use crate::{PgPool, StoreError, StoreResult, error::readable, orders, partitions::labels};
 
@@ -22,33 +26,90 @@ pub struct Seen {
 
 /// The booking, if it has been decided.
 pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>> {
-    let row = sqlx::query!(
-        r#"select show_id, account_id, tier, kind::text as "kind!", status::text as "status!",
-               reason::text as reason, limit_hit, taken_seats, alternatives, seat_ids,
-               case when state in ('HELD', 'PAYMENT_PENDING') and expires_at <= clock_timestamp()
-                    then 'EXPIRED' else state::text end as state,
-               expires_at, decided_at
-           from bookings where booking_id = $1"#,
-        booking.0
+    seen_many(pool, &[booking]).await?.seen.remove(&booking).transpose()
+}
+
+/// What is known of some bookings at one moment.
+#[derive(Debug)]
+pub struct Sight {
+    /// PostgreSQL's clock at that moment.
+    pub now: DateTime<Utc>,
+    /// Those that are decided; an error where this version cannot read one.
+    pub seen: HashMap<BookingId, StoreResult<Seen>>,
+}
+
+struct Row {
+    id: Uuid,
+    now: DateTime<Utc>,
+    show_id: Option<Uuid>,
+    account_id: Uuid,
+    tier: String,
+    kind: String,
+    status: String,
+    reason: Option<String>,
+    limit_hit: Option<String>,
+    taken_seats: Option<Vec<String>>,
+    alternatives: Option<Vec<String>>,
+    seat_ids: Option<Vec<String>>,
+    state: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+    decided_at: DateTime<Utc>,
+}
+
+/// These bookings, as far as they have been decided, in one query; and one for the orders of those
+/// that were allocated.
+pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sight> {
+    let ids: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
+    // What an undecided booking has not is never looked at: its show is absent.
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select asked.id as "id!", clock_timestamp() as "now!", b.show_id as "show_id?",
+               coalesce(b.account_id, asked.id) as "account_id!", coalesce(b.tier, '') as "tier!",
+               coalesce(b.kind::text, '') as "kind!", coalesce(b.status::text, '') as "status!",
+               b.reason::text as reason, b.limit_hit as "limit_hit?", b.taken_seats as "taken_seats?",
+               b.alternatives as "alternatives?", b.seat_ids as "seat_ids?",
+               case when b.state in ('HELD', 'PAYMENT_PENDING')
+                        and b.expires_at <= clock_timestamp()
+                    then 'EXPIRED' else b.state::text end as state,
+               b.expires_at as "expires_at?",
+               coalesce(b.decided_at, clock_timestamp()) as "decided_at!"
+           from unnest($1::uuid[]) as asked (id) left join bookings b on b.booking_id = asked.id"#,
+        &ids
     )
-    .fetch_optional(pool)
+    .fetch_all(pool)
     .await?;
-    let Some(row) = row else { return Ok(None) };
-    let owner = AccountId(row.account_id);
-    let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+    let now = rows.first().map(|row| row.now).unwrap_or_default();
+    let mut sight = Sight { now, seen: HashMap::new() };
+    let decided: Vec<(Row, ShowId)> = rows
+        .into_iter()
+        .filter_map(|row| row.show_id.map(ShowId).map(|show| (row, show)))
+        .collect();
+    let allocated: Vec<(ShowId, BookingId)> = decided
+        .iter()
+        .filter(|(row, _)| row.state.is_some())
+        .map(|(row, show)| (*show, BookingId(row.id)))
+        .collect();
+    let mut orders = orders::of_bookings(pool, &allocated).await?;
+    for (row, show) in decided {
+        let booking = BookingId(row.id);
+        let order = orders.remove(&booking).transpose();
+        sight.seen.insert(booking, order.and_then(|order| read(row, show, order)));
+    }
+    Ok(sight)
+}
+
+fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
+    let (booking, owner) = (BookingId(row.id), AccountId(row.account_id));
+    let partition = Partition { show, tier: readable(&row.tier)? };
     let kind = if row.kind == "HOLD" { Kind::Hold } else { Kind::Order };
     let state = row.state.as_deref().map(read_state).transpose()?;
     let reason = row.reason.as_deref().map(|word| {
         Reason::from_word(word).ok_or_else(|| StoreError::Unreadable(format!("reason {word}")))
     });
-    let order = match state {
-        Some(_) => orders::of_booking(pool, partition.show, booking).await?,
-        None => None,
-    };
     let hold = match (kind, state, row.seat_ids, row.expires_at) {
         (Kind::Hold, Some(state), Some(seats), Some(expires_at)) => Some(Hold {
             hold_id: booking,
-            show_id: partition.show,
+            show_id: show,
             user_id: owner,
             tier: partition.tier.clone(),
             seat_ids: labels(&seats)?,
@@ -70,7 +131,7 @@ pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>
         hold,
         order,
     };
-    Ok(Some(Seen { owner, partition, kind, state, booking }))
+    Ok(Seen { owner, partition, kind, state, booking })
 }
 
 /// The hold of this account, if there is one.

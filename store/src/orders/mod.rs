@@ -6,7 +6,7 @@ mod pay;
 
 pub use pay::{Payment, confirm};
 pub use place::{Placement, place};
-pub use read::{by_id, by_reference, of_account, of_booking, ticket};
+pub use read::{by_id, by_reference, of_account, of_booking, of_bookings, ticket};
 
 use contract::keys;
 

@@ -11,7 +11,7 @@ use super::{
     new_ticket_code,
     read::{by_id, of_booking},
 };
-use crate::{PgPool, StoreResult, error::readable, outbox, partitions::labels};
+use crate::{PgConnection, StoreResult, error::readable, outbox, partitions::labels};
 
 /// What came of a payment.
 #[derive(Debug)]
@@ -26,12 +26,19 @@ pub enum Payment {
 /// Codes that were taken before a free one is found: 32^6 codes, so one retry is rare already.
 const CODE_ATTEMPTS_MAX: usize = 8;
 
-/// Confirms the order and makes its ticket code. Twice is once.
-pub async fn confirm(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreResult<Payment> {
+/// Confirms the order and makes its ticket code. Twice is once. Committing is the caller's.
+pub async fn confirm(
+    tx: &mut PgConnection,
+    order: OrderId,
+    owner: AccountId,
+) -> StoreResult<Payment> {
     for attempt in 1.. {
-        match confirm_with(pool, order, owner, &new_ticket_code()).await {
+        sqlx::query!("savepoint before_ticket_code").execute(&mut *tx).await?;
+        match confirm_with(tx, order, owner, &new_ticket_code()).await {
             Err(error)
-                if error.is_constraint("orders_ticket_code_key") && attempt < CODE_ATTEMPTS_MAX => {
+                if error.is_constraint("orders_ticket_code_key") && attempt < CODE_ATTEMPTS_MAX =>
+            {
+                sqlx::query!("rollback to savepoint before_ticket_code").execute(&mut *tx).await?;
             }
             Err(error) => return Err(error),
             // What this call did is its answer, whatever others do to the order after it.
@@ -39,7 +46,7 @@ pub async fn confirm(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreRe
             Ok(None) => break,
         }
     }
-    Ok(match by_id(pool, order, owner).await? {
+    Ok(match by_id(&mut *tx, order, owner).await? {
         None => Payment::NoSuchOrder,
         Some(order)
             if order.ticket_code.is_some()
@@ -52,12 +59,11 @@ pub async fn confirm(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreRe
 }
 
 async fn confirm_with(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     order: OrderId,
     owner: AccountId,
     code: &str,
 ) -> StoreResult<Option<Order>> {
-    let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"update bookings b set state = 'CONFIRMED', seq = seq + 1, expires_at = null
            from orders o
@@ -103,10 +109,8 @@ async fn confirm_with(
         order_id: Some(order),
         seat_ids: labels(&row.seat_ids)?,
     };
-    outbox::append(&mut tx, &[event]).await?;
+    outbox::append(tx, &[event]).await?;
     let paid = of_booking(&mut *tx, ShowId(row.show_id), BookingId(row.booking_id)).await?;
     failpoint("mid-payment");
-    tx.commit().await?;
-    failpoint("after-payment");
     Ok(paid)
 }

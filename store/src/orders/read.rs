@@ -1,5 +1,7 @@
 //! Reading orders. A lapsed one is shown as EXPIRED at once.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, Money, OrderId, ShowId,
@@ -107,10 +109,41 @@ pub async fn of_booking(
     Ok(find(database, wanted, 1).await?.pop())
 }
 
+/// The orders of those of these bookings that have one; an error where this version cannot read it.
+pub async fn of_bookings(
+    pool: &PgPool,
+    bookings: &[(ShowId, BookingId)],
+) -> StoreResult<HashMap<BookingId, StoreResult<Order>>> {
+    if bookings.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let shows: Vec<Uuid> = bookings.iter().map(|(show, _)| show.0).collect();
+    let ids: Vec<Uuid> = bookings.iter().map(|(_, booking)| booking.0).collect();
+    let rows = sqlx::query_as!(
+        Row,
+        r#"select o.show_id, o.order_id, o.booking_id, o.reference, o.tier, o.seat_ids, o.lines,
+               o.amount, o.currency, o.customer, o.created_at, o.expires_at, o.confirmed_at,
+               case when o.status = 'CONFIRMED' then o.ticket_code end as ticket_code,
+               case when o.status = 'PAYMENT_PENDING' and o.expires_at <= clock_timestamp()
+                    then 'EXPIRED' else o.status::text end as "status!"
+           from unnest($1::uuid[], $2::uuid[]) as asked (show_id, booking_id)
+           join orders o using (show_id, booking_id)"#,
+        &shows,
+        &ids,
+    )
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().map(|row| (BookingId(row.booking_id), read(row))).collect())
+}
+
 /// The order with this id, if it is this account's.
-pub async fn by_id(pool: &PgPool, order: OrderId, owner: AccountId) -> StoreResult<Option<Order>> {
+pub async fn by_id(
+    database: impl PgExecutor<'_>,
+    order: OrderId,
+    owner: AccountId,
+) -> StoreResult<Option<Order>> {
     let wanted = Wanted { order: Some(order), owner: Some(owner), ..Wanted::default() };
-    Ok(find(pool, wanted, 1).await?.pop())
+    Ok(find(database, wanted, 1).await?.pop())
 }
 
 /// The order with this reference, if it is this account's.

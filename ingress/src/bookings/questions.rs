@@ -1,0 +1,130 @@
+//! Whether a booking was accepted, asked of PostgreSQL where Redis cannot tell: at a bounded rate,
+//! whatever is asked of this node.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use chrono::{DateTime, Utc};
+use contract::{BookingId, ShowId};
+use governor::{DefaultDirectRateLimiter, Quota};
+use moka::future::Cache;
+use store::{
+    PgPool,
+    backlogs::{self, Backlog},
+    board::Sale,
+    bookings::{Look, Looker, is_over},
+};
+
+/// Questions a second; they share queries.
+const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+/// How long it takes until what was accepted is counted, and an allocator has looked and said so.
+const COUNTED_AFTER: Duration = Duration::from_secs(4);
+/// How long what is known of a show's queues is good for.
+const BACKLOG_KEPT: Duration = Duration::from_secs(1);
+const SHOWS_MAX: u64 = 10_000;
+
+/// Asks whether bookings were accepted.
+pub(crate) struct Questions {
+    pool: PgPool,
+    looker: Looker,
+    rate: DefaultDirectRateLimiter,
+    backlogs: Cache<ShowId, Backlog>,
+}
+
+impl Questions {
+    pub(crate) fn new(pool: PgPool, looker: Looker) -> Self {
+        let backlogs = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(BACKLOG_KEPT).build();
+        let rate = DefaultDirectRateLimiter::direct(Quota::per_second(PER_SECOND));
+        Self { pool, looker, rate, backlogs }
+    }
+
+    /// Whether the booking was accepted before; nothing where that cannot be told just now. Redis
+    /// remembers all that came after `remembered_since`; it is away where there is no such moment.
+    pub(crate) async fn was_accepted(
+        &self,
+        sale: &Sale,
+        booking: BookingId,
+        remembered_since: Option<DateTime<Utc>>,
+    ) -> Option<bool> {
+        let look = self.look(booking).await?;
+        if look.seen.is_some() {
+            return Some(true);
+        }
+        // It has no outcome. It may still be on its queue, unless nothing is that Redis forgot.
+        let since = remembered_since.unwrap_or(look.now);
+        let is_decided = sale.queues_are_gone(look.now) || is_over(since, look.now) || {
+            let backlog = self.backlog(sale.show).await?;
+            nothing_is_left(backlog, remembered_since, look.now)
+        };
+        is_decided.then_some(false)
+    }
+
+    /// Whether the booking has its outcome; nothing where that cannot be told just now.
+    pub(crate) async fn is_decided(&self, booking: BookingId) -> Option<bool> {
+        Some(self.look(booking).await?.seen.is_some())
+    }
+
+    async fn look(&self, booking: BookingId) -> Option<Look> {
+        metrics::counter!("usher_key_questions_total").increment(1);
+        if self.rate.check().is_err() {
+            metrics::counter!("usher_key_questions_refused_total").increment(1);
+            return None;
+        }
+        self.looker.look(booking).await.ok()
+    }
+
+    async fn backlog(&self, show: ShowId) -> Option<Backlog> {
+        let read = async {
+            let found = backlogs::of_lines(&self.pool, &[show]).await?;
+            store::StoreResult::Ok(found.get(&show).copied().unwrap_or_default())
+        };
+        self.backlogs.try_get_with(show, read).await.ok()
+    }
+}
+
+/// Whether all that was accepted before this moment has been decided; before now, where there is
+/// none.
+fn nothing_is_left(
+    backlog: Backlog,
+    accepted_before: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> bool {
+    let looked_at = now - backlog.silent;
+    match accepted_before {
+        Some(before) => {
+            let oldest_at = now - backlog.oldest;
+            let is_known = backlog.undecided == 0 || !backlog.oldest.is_zero();
+            looked_at >= before + COUNTED_AFTER
+                && is_known
+                && (backlog.undecided == 0 || oldest_at > before + BACKLOG_KEPT)
+        }
+        None => backlog.undecided == 0 && looked_at + COUNTED_AFTER >= now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_decided_was_not_accepted_only_where_the_queues_have_nothing_so_old() {
+        let now = DateTime::from_timestamp(1_000, 0).unwrap();
+        let seconds = Duration::from_secs;
+        let left = |undecided, oldest, silent, lost_s_ago: u64| {
+            let backlog = Backlog { undecided, oldest: seconds(oldest), silent: seconds(silent) };
+            nothing_is_left(backlog, Some(now - seconds(lost_s_ago)), now)
+        };
+        assert!(left(0, 0, 0, 10));
+        assert!(left(5, 2, 0, 10), "all of these were accepted after the loss");
+        assert!(!left(5, 12, 0, 10), "one of them may be it");
+        assert!(!left(5, 0, 0, 10), "their age is not known");
+        assert!(!left(0, 0, 0, 2), "it may not have been counted yet");
+        assert!(!left(0, 0, 9, 10), "nobody has looked since");
+        let without_redis = |undecided, silent| {
+            let backlog = Backlog { undecided, oldest: seconds(1), silent: seconds(silent) };
+            nothing_is_left(backlog, None, now)
+        };
+        assert!(without_redis(0, 1));
+        assert!(!without_redis(1, 1));
+        assert!(!without_redis(0, 10));
+    }
+}

@@ -1,0 +1,65 @@
+//! Hearing what happens to bookings, for nodes that tell those who wait.
+
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use contract::message::BookingEvent;
+
+use super::{Broker, Consumption, Delivery, declare_base, declare_live_queue};
+use crate::Shutdown;
+
+const PREFETCH: u16 = 500;
+/// While no event can come, those who wait look for themselves this often.
+const LOOK_WHILE_DEAF: Duration = Duration::from_secs(3);
+
+/// Hears every booking's events on a queue of this node's own, until the shutdown begins.
+///
+/// `look` is called when events may have been missed and whoever waits must look: when the queue is
+/// there again, from which moment on nothing is missed, and every few seconds while it is not.
+pub async fn hear(
+    broker: Broker,
+    shutdown: Shutdown,
+    heard: impl Fn(BookingEvent),
+    look: impl Fn(),
+) {
+    let is_on = AtomicBool::new(false);
+    let told = |begun| {
+        is_on.store(begun, Ordering::Relaxed);
+        if begun {
+            look();
+        } else {
+            metrics::counter!("usher_events_interrupted_total").increment(1);
+        }
+    };
+    let hearing = hear_all(broker, shutdown.clone(), heard, told);
+    let looking = async {
+        while shutdown.sleep(LOOK_WHILE_DEAF).await {
+            if !is_on.load(Ordering::Relaxed) {
+                look();
+            }
+        }
+    };
+    tokio::join!(hearing, looking);
+}
+
+fn hear_all(
+    broker: Broker,
+    shutdown: Shutdown,
+    heard: impl Fn(BookingEvent),
+    told: impl Fn(bool),
+) -> impl Future<Output = ()> {
+    let prepare = |channel| async move {
+        declare_base(&channel).await?;
+        Ok(declare_live_queue(&channel).await?)
+    };
+    let each = move |delivery: Delivery| {
+        if let Ok(event) = serde_json::from_slice::<BookingEvent>(&delivery.data) {
+            heard(event);
+        }
+        std::future::ready(Consumption::Ack)
+    };
+    broker.consume_told(PREFETCH, shutdown, prepare, each, told)
+}

@@ -1,0 +1,132 @@
+//! Looks at bookings, many in one query: what is asked while a query is on its way goes out together
+//! with the next one, so that thousands who wait cost the database no more than a few queries.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use chrono::{DateTime, Utc};
+use contract::BookingId;
+use platform::Shutdown;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{Seen, seen_many};
+use crate::{PgPool, StoreError, StoreResult};
+
+/// Bookings in one query.
+const BATCH_MAX: usize = 256;
+/// Queries on their way at once, of the pool's sixteen connections.
+const QUERIES_MAX: usize = 2;
+/// Looks that wait here; more are told that the database is too busy.
+const WAITING_MAX: usize = 65_536;
+
+/// What a look found.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// The booking, where it is decided.
+    pub seen: Option<Seen>,
+    /// PostgreSQL's clock at that moment.
+    pub now: DateTime<Utc>,
+}
+
+type Answer = oneshot::Sender<StoreResult<Look>>;
+
+/// Looks at bookings for everybody on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Looker(Arc<Shared>);
+
+struct Shared {
+    pool: PgPool,
+    shutdown: Shutdown,
+    waiting: Mutex<Vec<(BookingId, Answer)>>,
+    queries: Semaphore,
+}
+
+impl Looker {
+    /// A looker at this database.
+    #[must_use]
+    pub fn new(pool: PgPool, shutdown: Shutdown) -> Self {
+        let queries = Semaphore::new(QUERIES_MAX);
+        Self(Arc::new(Shared { pool, shutdown, waiting: Mutex::default(), queries }))
+    }
+
+    /// The booking as it stands after this call began.
+    pub async fn look(&self, booking: BookingId) -> StoreResult<Look> {
+        let (answer, told) = oneshot::channel();
+        {
+            let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= WAITING_MAX {
+                metrics::counter!("usher_looks_refused_total").increment(1);
+                return Err(too_busy());
+            }
+            waiting.push((booking, answer));
+        }
+        // Where no query is free, whoever frees one finds this look waiting.
+        if self.0.queries.available_permits() > 0 {
+            let this = self.clone();
+            self.0.shutdown.spawn(async move { this.answer_all().await });
+        }
+        told.await.unwrap_or_else(|_| Err(too_busy()))
+    }
+
+    async fn answer_all(&self) {
+        loop {
+            let Ok(query) = self.0.queries.try_acquire() else { return };
+            loop {
+                let batch = self.batch();
+                if batch.is_empty() {
+                    break;
+                }
+                self.answer(batch).await;
+            }
+            drop(query);
+            // Who came after the last batch was taken may have found no query free.
+            if self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// Who is answered by the next query: the eldest, and whoever asks for the same bookings.
+    fn batch(&self) -> HashMap<BookingId, Vec<Answer>> {
+        let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch: HashMap<BookingId, Vec<Answer>> = HashMap::new();
+        let n = waiting
+            .iter()
+            .scan(std::collections::HashSet::new(), |ids, (booking, _)| {
+                ids.insert(*booking);
+                (ids.len() <= BATCH_MAX).then_some(())
+            })
+            .count();
+        for (booking, answer) in waiting.drain(..n) {
+            batch.entry(booking).or_default().push(answer);
+        }
+        batch
+    }
+
+    async fn answer(&self, batch: HashMap<BookingId, Vec<Answer>>) {
+        let ids: Vec<BookingId> = batch.keys().copied().collect();
+        metrics::histogram!("usher_look_bookings")
+            .record(f64::from(u32::try_from(ids.len()).unwrap_or(0)));
+        let sight = seen_many(&self.0.pool, &ids).await;
+        for (booking, answers) in batch {
+            let found = match &sight {
+                Ok(sight) => match sight.seen.get(&booking) {
+                    Some(Ok(seen)) => Ok(Look { seen: Some(seen.clone()), now: sight.now }),
+                    Some(Err(error)) => Err(error),
+                    None => Ok(Look { seen: None, now: sight.now }),
+                },
+                Err(error) => Err(error),
+            };
+            for answer in answers {
+                // Whoever went away is not told.
+                let _ = answer.send(found.clone().map_err(StoreError::again));
+            }
+        }
+    }
+}
+
+fn too_busy() -> StoreError {
+    StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+}

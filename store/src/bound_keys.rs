@@ -1,0 +1,163 @@
+//! Which request an `Idempotency-Key` is bound to, as Redis remembers it for a day, and since when
+//! it remembers all of them.
+//!
+//! The first request that is carried out binds its key. That a key is not bound proves that it was
+//! never used where the memory is old enough ([`Memory::is_whole_for`]).
+
+use std::{sync::LazyLock, time::Duration};
+
+use chrono::{DateTime, Utc};
+use contract::{AccountId, ShowId};
+use platform::cache::Cache;
+use redis::{RedisError, RedisResult, Script};
+use serde::{Deserialize, Serialize};
+
+/// How long a key is remembered.
+pub const REMEMBERED: Duration = Duration::from_hours(24);
+/// How far PostgreSQL's clock may have jumped between two moments that are compared.
+const JUMP_MAX: Duration = Duration::from_mins(2);
+
+static SINCE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/remembered_since.lua")));
+static SWAP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("scripts/swap_binding.lua")));
+
+/// What a key is bound to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Which request: another method, path or body is another word.
+    pub request: String,
+    pub state: BindingState,
+    /// When it was last tried, by PostgreSQL's clock.
+    pub at: DateTime<Utc>,
+}
+
+/// How far a request with a key has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BindingState {
+    /// A node is at it, or died over it.
+    Trying,
+    /// Nobody knows whether it was carried out.
+    Unknown,
+    Done,
+}
+
+/// What Redis knows of a key.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    pub binding: Option<Binding>,
+    /// From which moment on it knows every key, by PostgreSQL's clock.
+    pub since: DateTime<Utc>,
+    /// The booking for which a node of a version before took the key, with a mark where it does not
+    /// know whether it was accepted.
+    pub older: Option<String>,
+}
+
+impl Memory {
+    /// Whether every use of a key that can matter now is remembered: those from this moment on.
+    #[must_use]
+    pub fn is_whole_for(&self, used_from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
+        self.since + REMEMBERED <= now || self.since + JUMP_MAX <= used_from
+    }
+}
+
+/// Binds a key that is free. Returns what it is bound to otherwise.
+pub async fn bind(
+    cache: &Cache,
+    account: AccountId,
+    key: &str,
+    binding: &Binding,
+) -> RedisResult<Option<Binding>> {
+    let mut connection = cache.connection()?;
+    let mut set = redis::cmd("SET");
+    set.arg(binding_key(account, key)).arg(text(binding));
+    set.arg("EX").arg(REMEMBERED.as_secs()).arg("NX").arg("GET");
+    let before: Option<String> = cache.observe(set.query_async(&mut connection).await)?;
+    before.as_deref().map(read).transpose()
+}
+
+/// What is known of a key, with which this show is asked for.
+pub async fn look(
+    cache: &Cache,
+    account: AccountId,
+    show: Option<ShowId>,
+    key: &str,
+    now: DateTime<Utc>,
+) -> RedisResult<Memory> {
+    let older = show.map(|show| format!("idempotency:{{{show}}}:{account}:{key}"));
+    let keys: Vec<String> = std::iter::once(binding_key(account, key)).chain(older).collect();
+    remember_since(cache, &keys, now).await
+}
+
+/// Sees to it that Redis knows since when it remembers. Whoever calls it now and then has no key
+/// looked for in vain for longer than need be after a loss.
+pub async fn tend(cache: &Cache, now: DateTime<Utc>) -> RedisResult<()> {
+    remember_since(cache, &[], now).await.map(drop)
+}
+
+async fn remember_since(cache: &Cache, keys: &[String], now: DateTime<Utc>) -> RedisResult<Memory> {
+    let mut connection = cache.connection()?;
+    let mut call = SINCE.key("idempotency_since");
+    for key in keys {
+        call.key(key);
+    }
+    call.arg(now.timestamp_millis());
+    let (binding, since, older): (Option<String>, i64, Option<String>) =
+        cache.observe(call.invoke_async(&mut connection).await)?;
+    Ok(Memory {
+        binding: binding.as_deref().map(read).transpose()?,
+        since: DateTime::from_timestamp_millis(since).unwrap_or(now),
+        older,
+    })
+}
+
+/// Changes what a key is bound to, or frees it, unless somebody else has changed it meanwhile.
+pub async fn swap(
+    cache: &Cache,
+    account: AccountId,
+    key: &str,
+    from: &Binding,
+    to: Option<&Binding>,
+) -> RedisResult<bool> {
+    let mut connection = cache.connection()?;
+    let mut call = SWAP.key(binding_key(account, key));
+    call.arg(text(from)).arg(to.map(text).unwrap_or_default()).arg(REMEMBERED.as_secs());
+    cache.observe(call.invoke_async(&mut connection).await)
+}
+
+/// Binds a key in any case, as part of what is asked of Redis anyway.
+pub fn rebind(pipeline: &mut redis::Pipeline, account: AccountId, key: &str, binding: &Binding) {
+    pipeline.cmd("SET").arg(binding_key(account, key)).arg(text(binding));
+    pipeline.arg("EX").arg(REMEMBERED.as_secs()).ignore();
+}
+
+fn binding_key(account: AccountId, key: &str) -> String {
+    format!("idempotency:{account}:{key}")
+}
+
+fn text(binding: &Binding) -> String {
+    serde_json::to_string(binding).expect("a binding is plain JSON")
+}
+
+fn read(text: &str) -> RedisResult<Binding> {
+    let unreadable = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+    serde_json::from_str(text).map_err(|error| RedisError::from(unreadable(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_a_key_is_not_there_proves_something_only_where_every_use_is_remembered() {
+        let at = |minutes: i64| DateTime::from_timestamp(60 * minutes, 0).unwrap();
+        let memory = Memory { binding: None, since: at(1_000), older: None };
+        let whole = |used_from, now| memory.is_whole_for(at(used_from), at(now));
+        assert!(!whole(900, 1_001), "it may have been used before the loss");
+        assert!(!whole(900, 1_000 + 24 * 60 - 1));
+        assert!(whole(900, 1_000 + 24 * 60), "what was used before has been forgotten by now");
+        assert!(whole(1_010, 1_011), "it cannot have been used before the loss");
+        assert!(!whole(1_001, 1_011), "the clock may have jumped");
+    }
+}
