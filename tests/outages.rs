@@ -31,6 +31,8 @@ const POSTGRES_NOTICED: Duration = Duration::from_secs(8);
 const BROKER_NOTICED: Duration = Duration::from_secs(4);
 /// Longer than the pause between two tries.
 const ASKED_FOR: Duration = Duration::from_secs(4);
+/// As often as an account may read.
+const BETWEEN_CALLS: Duration = Duration::from_millis(20);
 const RECOVERED: Duration = Duration::from_secs(15);
 
 /// How many of this process's breakers of a dependency are open.
@@ -65,6 +67,7 @@ async fn is_refused_at_once(
         assert_eq!(answer.code(), code, "{answer:?}");
         assert!(took < noticed, "{took:?}");
         *(if took < AT_ONCE { &mut quick } else { &mut slow }) += 1;
+        tokio::time::sleep(BETWEEN_CALLS).await;
     }
     assert!(quick > 5 * slow, "{slow} waited, {quick} did not");
 }

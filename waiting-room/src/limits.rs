@@ -15,7 +15,7 @@ use platform::{
 use crate::{
     LineError,
     places::Proof,
-    routes::{PlaceParams, header_ticket},
+    routes::{PlaceParams, Shown, header_ticket},
 };
 
 const JOINS: &str = "joins";
@@ -64,8 +64,8 @@ pub(crate) fn guard(
     Guard::start(ROUTES, &limits, (STRANGERS, ten(1)), identify, shutdown)
 }
 
-/// The account whose place ticket comes with the request.
-fn by_place(parts: &Parts, keys: &PlaceKeys) -> Option<AccountId> {
+/// The account whose place ticket comes with the request. What it says is remembered for the handler.
+fn by_place(parts: &mut Parts, keys: &PlaceKeys) -> Option<AccountId> {
     let ticket = match offered(&parts.headers, PLACE_TICKET_PROTOCOL) {
         Some(ticket) => Some(ticket.to_owned()),
         None => header_ticket(&parts.headers).ok().flatten().or_else(|| {
@@ -73,7 +73,11 @@ fn by_place(parts: &Parts, keys: &PlaceKeys) -> Option<AccountId> {
             params.place_ticket
         }),
     };
-    keys.verify(&ticket?).map(|place| place.account)
+    let ticket = ticket?;
+    let place = keys.verify(&ticket)?;
+    let account = place.account;
+    parts.extensions.insert(Shown { ticket, place });
+    Some(account)
 }
 
 /// The limits on asking for what may not be there, of this node.

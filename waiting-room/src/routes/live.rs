@@ -66,7 +66,7 @@ pub(crate) async fn live(
         None => caller?.0,
     };
     let account = token.map(|token| token.account);
-    let proof = proof(&room, path.show, ticket.as_deref(), account)?;
+    let proof = proof(&room, path.show, ticket.as_deref(), path.shown.as_ref(), account)?;
     let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();

@@ -19,7 +19,7 @@ use contract::api::{
 };
 use utoipa::OpenApi;
 
-pub(crate) use request::{PlaceParams, header_ticket};
+pub(crate) use request::{PlaceParams, Shown, header_ticket};
 
 use crate::room::Room;
 

@@ -27,7 +27,7 @@ use store::board::Sale;
 use super::{
     events, guard,
     request::{
-        JoinRequest, PlaceParams, PlacePath, bad_ticket, header_ticket, proof, proven,
+        JoinRequest, PlaceParams, PlacePath, Shown, bad_ticket, header_ticket, proof, proven,
         sale_and_line,
     },
 };
@@ -67,11 +67,12 @@ pub(crate) async fn join(
     State(room): State<Arc<Room>>,
     PathId(show): PathId<ShowId>,
     SignedIn(caller): SignedIn,
+    shown: Option<Extension<Shown>>,
     headers: HeaderMap,
     OptionalBody(body): OptionalBody<JoinRequest>,
 ) -> ApiResult<Response> {
     let back = match body.place_ticket.or(header_ticket(&headers)?) {
-        Some(ticket) => Some(proven(&room, show, &ticket)?),
+        Some(ticket) => Some(proven(&room, show, &ticket, shown.as_deref())?),
         None => None,
     };
     if back.as_ref().is_some_and(|place| place.account != caller.account) {
@@ -212,7 +213,7 @@ fn proof_of(
     account: Option<AccountId>,
 ) -> ApiResult<Proof> {
     let ticket = params.place_ticket.or(header_ticket(headers)?);
-    proof(room, path.show, ticket.as_deref(), account)
+    proof(room, path.show, ticket.as_deref(), path.shown.as_ref(), account)
 }
 
 fn accepts_events(headers: &HeaderMap) -> bool {

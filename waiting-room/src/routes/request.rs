@@ -32,10 +32,11 @@ pub(crate) struct PlaceParams {
     pub place_ticket: Option<String>,
 }
 
-/// The show and the ticket in a path.
+/// The show and the ticket in a path, and the place ticket where it was looked at already.
 pub(crate) struct PlacePath {
     pub show: ShowId,
     pub ticket: TicketId,
+    pub shown: Option<Shown>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
@@ -49,6 +50,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
         Ok(Self {
             show: show.parse().map_err(no_id("id"))?,
             ticket: ticket.parse().map_err(no_id("ticketId"))?,
+            shown: parts.extensions.remove(),
         })
     }
 }
@@ -59,10 +61,25 @@ pub(crate) fn header_ticket(headers: &HeaderMap) -> Result<Option<String>, ApiEr
     value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad_ticket())
 }
 
+/// A place ticket that was found to be good already.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    pub ticket: String,
+    pub place: Place,
+}
+
 /// The place a ticket proves, for this show; 401 where it proves none.
-pub(crate) fn proven(room: &Room, show: ShowId, ticket: &str) -> Result<Place, ApiError> {
-    let place = room.place_keys.verify(ticket).filter(|place| place.show == show);
-    place.ok_or_else(bad_ticket)
+pub(crate) fn proven(
+    room: &Room,
+    show: ShowId,
+    ticket: &str,
+    shown: Option<&Shown>,
+) -> Result<Place, ApiError> {
+    let place = match shown {
+        Some(shown) if shown.ticket == ticket => Some(shown.place.clone()),
+        _ => room.place_keys.verify(ticket),
+    };
+    place.filter(|place| place.show == show).ok_or_else(bad_ticket)
 }
 
 /// 401 for a ticket that is forged, edited, another show's or another account's.
@@ -80,10 +97,11 @@ pub(crate) fn proof(
     room: &Room,
     show: ShowId,
     ticket: Option<&str>,
+    shown: Option<&Shown>,
     account: Option<contract::AccountId>,
 ) -> Result<Proof, ApiError> {
     match (ticket, account) {
-        (Some(ticket), _) => Ok(Proof::Ticket(proven(room, show, ticket)?)),
+        (Some(ticket), _) => Ok(Proof::Ticket(proven(room, show, ticket, shown)?)),
         (None, Some(account)) => Ok(Proof::Account(account)),
         (None, None) => Err(ApiError::unauthenticated()),
     }
