@@ -56,7 +56,7 @@ async fn sold_out(system: &System, key: &str) -> (ShowId, String, BookingId) {
     let pay = format!("/api/v1/orders/{order}/confirm-payment");
     let paid = system.post(&pay, &winner, json!({"method": "mock"})).await;
     assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");
-    eventually("the board says so", SOON, async || {
+    eventually("the board says so", SOON * 3, async || {
         let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
         let late = system.post("/api/v1/bookings", &winner, body).await;
         (late.code() == "SOLD_OUT").then_some(())
