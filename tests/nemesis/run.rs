@@ -254,7 +254,8 @@ impl Theatre {
             steps_clock: script.steps_clock(),
         };
         let converged = converged(&scene, healed).await;
-        let backends = self.probe.own(healed.on, healed.on + converged.unwrap_or(QUIET_WAIT));
+        let until = healed.on + *converged.as_ref().unwrap_or(&QUIET_WAIT);
+        let backends = self.probe.own(healed.on, until);
         settled(&scene).await;
         let mut findings = scene.check().await;
         let went_up: u64 = visits.iter().map(|visit| visit.went_up).sum();
@@ -263,13 +264,13 @@ impl Theatre {
             i64::try_from(went_up)?,
             "while the place was kept",
         );
-        match converged {
-            Some(took) if took <= CONVERGED_WITHIN + backends => {}
-            Some(took) => {
+        match &converged {
+            Ok(took) if *took <= CONVERGED_WITHIN + backends => {}
+            Ok(took) => {
                 let text = format!("{took:?}, of it the backends by themselves {backends:?}");
                 findings.add("too slow to converge", text);
             }
-            None => findings.add("did not converge", "accepted bookings or events are left"),
+            Err(why) => findings.add("did not converge", why.clone()),
         }
         history.close()?;
         let longest_wait = longest_wait(&self.pool, &stories).await?;
@@ -280,7 +281,7 @@ impl Theatre {
             accepted: stories.iter().filter(|story| story.accepted).count(),
             allocated: stories.iter().filter(|story| story.has_won()).count(),
             unknown: stories.iter().filter(|story| story.unknown).count(),
-            converged,
+            converged: converged.ok(),
             backends,
             longest_wait,
             findings,
@@ -324,9 +325,7 @@ impl Theatre {
 }
 
 async fn longest_wait(pool: &PgPool, stories: &[Story]) -> anyhow::Result<Duration> {
-    let accepted = stories.iter().filter(|story| story.accepted);
-    let (ids, times): (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) =
-        accepted.filter_map(|story| Some((story.ids.first()?.0, story.accepted_at?))).unzip();
+    let (ids, times) = accepted_at(stories);
     let longest: Option<f64> = sqlx::query_scalar(
         "select max(extract(epoch from b.decided_at - accepted.at))::float8
          from unnest($1::uuid[], $2::timestamptz[]) as accepted (id, at)
@@ -365,35 +364,60 @@ fn places(master: &MasterKey, visits: &[Visit]) -> Vec<Place> {
     visits.iter().flat_map(|visit| &visit.places).filter_map(|told| keys.verify(told)).collect()
 }
 
-/// How long after `healed` everything accepted was decided and every event published.
-async fn converged(scene: &Scene<'_>, healed: Healed) -> Option<Duration> {
-    let accepted: Vec<uuid::Uuid> = scene.accepted().iter().map(|id| id.0).collect();
+/// The longest that anything accepted waited for its outcome, and an outcome for its publication,
+/// counted from `healed` or from when it came, if that was later. Buyers come after it, too: the line
+/// lets them in as seats are there for them.
+async fn converged(scene: &Scene<'_>, healed: Healed) -> Result<Duration, String> {
+    let (accepted, times) = accepted_at(scene.stories);
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
     let is_patient = |waited| {
         let own = scene.probe.own(healed.on, clock::now());
         waited < (QUIET_WAIT + own).min(QUIET_WAIT_MAX)
     };
+    let mut why = String::new();
     while is_patient(healed.at.elapsed()) {
-        let left: Result<(i64, Option<f64>), sqlx::Error> = sqlx::query_as(
+        let left: Result<(i64, i64, Option<f64>), sqlx::Error> = sqlx::query_as(
             "select (select count(*) from unnest($1::uuid[]) as a (id)
-                     where not exists (select from bookings b where b.booking_id = a.id))
-                  + (select count(*) from outbox where show_id = any($2) and published_at is null),
-                (select extract(epoch from clock_timestamp() - greatest(
-                    (select max(decided_at) from bookings where show_id = any($2)
-                       and booking_id = any($1)),
-                    (select max(published_at) from outbox where show_id = any($2) and seq = 1)))::float8)",
+                     where not exists (select from bookings b where b.booking_id = a.id)),
+                (select count(*) from outbox where show_id = any($3) and published_at is null),
+                extract(epoch from greatest(
+                    (select max(b.decided_at - greatest(a.at, $4))
+                     from unnest($1::uuid[], $2::timestamptz[]) as a (id, at)
+                     join bookings b on b.booking_id = a.id),
+                    (select max(o.published_at - greatest(b.decided_at, $4))
+                     from outbox o join bookings b using (show_id, booking_id)
+                     where o.show_id = any($3) and o.seq = 1)))::float8",
         )
         .bind(&accepted)
+        .bind(&times)
         .bind(&shows)
+        .bind(healed.on)
         .fetch_one(scene.pool)
         .await;
-        if let Ok((0, ago)) = left {
-            let last = Duration::from_secs_f64(ago.unwrap_or_default().max(0.0));
-            return Some(healed.at.elapsed().saturating_sub(last));
-        }
+        why = match left {
+            Ok((0, 0, longest)) => {
+                let longest = Duration::from_secs_f64(longest.unwrap_or_default().max(0.0));
+                // Times that PostgreSQL's clock wrote before it was set right again say nothing.
+                return Ok(longest.min(healed.at.elapsed()));
+            }
+            Ok((bookings, events, _)) => {
+                format!("{bookings} accepted bookings are undecided, {events} events unpublished")
+            }
+            Err(error) => format!("what is left cannot be counted: {error}"),
+        };
         sleep(Duration::from_millis(200)).await;
     }
-    None
+    Err(why)
+}
+
+/// What was accepted, and when its buyer heard of it.
+fn accepted_at(stories: &[Story]) -> (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) {
+    let accepted = stories.iter().filter(|story| story.accepted);
+    let each = accepted.flat_map(|story| {
+        let at = story.accepted_at.unwrap_or(story.asked_at);
+        story.ids.iter().map(move |id| (id.0, at))
+    });
+    each.unzip()
 }
 
 /// Waits until lapses are through and Redis has caught up; what is not by then is found.
