@@ -80,6 +80,15 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    // Redis is new: for some seconds nobody knows what it has forgotten.
+    eventually("a refusal is certain", SOON, async || {
+        let (other, headers) = (system.visitor().await, [("idempotency-key", "first")]);
+        let path = "/api/v1/bookings";
+        let body = Some(body.clone());
+        let answer = system.call(Method::POST, path, Some(&other), &headers, body).await;
+        (answer.code() == "PASS_REQUIRED").then_some(())
+    })
+    .await;
     let before = looks_at_bookings(&system.pool).await;
     let began = Instant::now();
     let statuses = stream::iter(0..KEYED)
@@ -98,7 +107,8 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
         statuses.iter().filter(|(status, code)| (*status, code.as_str()) == wanted).count()
     };
     let (looked_at, limited) = (n((403, "PASS_REQUIRED")), n((429, "RATE_LIMITED")));
-    assert_eq!(looked_at + limited, KEYED, "{statuses:?}");
+    let others = statuses.iter().find(|(status, _)| ![403, 429].contains(status));
+    assert_eq!(looked_at + limited, KEYED, "{others:?}");
     let allowed = AT_ONCE + PER_SECOND * took.as_secs_f64();
     let looked_at = f64::from(u32::try_from(looked_at).unwrap());
     assert!(looked_at <= allowed.ceil(), "{looked_at} of {KEYED} were looked at in {took:?}");

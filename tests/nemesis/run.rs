@@ -370,12 +370,14 @@ fn places(master: &MasterKey, visits: &[Visit]) -> Vec<Place> {
 async fn converged(scene: &Scene<'_>, healed: Healed) -> Result<Duration, String> {
     let (accepted, times) = accepted_at(scene.stories);
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
-    let is_patient = |waited| {
+    // The last buyers may have come long after the end of the faults.
+    let began = Instant::now();
+    let is_patient = || {
         let own = scene.probe.own(healed.on, clock::now());
-        waited < (QUIET_WAIT + own).min(QUIET_WAIT_MAX)
+        began.elapsed() < (QUIET_WAIT + own).min(QUIET_WAIT_MAX)
     };
     let mut why = String::new();
-    while is_patient(healed.at.elapsed()) {
+    while is_patient() {
         let left: Result<(i64, i64, Option<f64>), sqlx::Error> = sqlx::query_as(
             "select (select count(*) from unnest($1::uuid[]) as a (id)
                      where not exists (select from bookings b where b.booking_id = a.id)),
