@@ -1,11 +1,14 @@
 //! Opening a line, and opening it again after Redis has lost it.
 
+use std::time::Duration;
+
 use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::try_join_all;
 use store::{
     PgPool, admissions, detached,
     line::{self as log, LineMark},
 };
+use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::{
@@ -18,6 +21,10 @@ use crate::{
     room::Room,
     scripts::LineStore,
 };
+
+/// A node that has begun an epoch tells Redis of it within this, or has died over it.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Opens a line that Redis does not have, to its end even when the request that wanted it goes
 /// away. Any number of nodes may do so at once.
@@ -34,6 +41,7 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
     let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
     let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
     let (passes, now) = (room.passes.clone(), room.now());
+    let known = line.known().epoch;
     let opened = detached(async move {
         let mark = if may_be_new {
             Some(log::find_or_open(&pool, show).await?)
@@ -42,7 +50,7 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
         };
         match mark {
             Some(mark) => {
-                open_under(&pool, &store, &keys, show, mark, hold_ms).await?;
+                open_under(&pool, &store, &keys, show, known, mark, hold_ms).await?;
                 if mark.high_water > 0 {
                     admitted::restore(&pool, &store, &passes, &keys, show, now).await?;
                 }
@@ -62,6 +70,7 @@ async fn open_under(
     store: &LineStore,
     keys: &Keys,
     show: ShowId,
+    known: u32,
     mark: LineMark,
     rebuild_ms: u64,
 ) -> Result<(), LineError> {
@@ -69,8 +78,10 @@ async fn open_under(
     if mark.high_water == 0 {
         return store.open(keys, mark, 0).await;
     }
-    // With some, Redis had it when the mark was read. If it has it now, it was opened just then.
-    if store.has(keys).await? {
+    // With some, Redis had it when the mark was read. If it has it now, it was opened just then. An
+    // epoch that this node has not seen was begun by another, which is about to tell Redis.
+    let patience = if mark.epoch > known { TOLD_WITHIN } else { Duration::ZERO };
+    if is_opened(store, keys, patience).await? {
         return Ok(());
     }
     let mark = match log::begin_epoch_after(pool, show, mark.epoch).await? {
@@ -82,6 +93,19 @@ async fn open_under(
         None => log::find_or_open(pool, show).await?,
     };
     store.open(keys, mark, rebuild_ms).await
+}
+
+async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result<bool, LineError> {
+    let until = Instant::now() + patience;
+    loop {
+        if store.has(keys).await? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Finds out what became of visitors who are not in the line, and tells them. Those whom the store
