@@ -1,5 +1,7 @@
 //! Login and profile.
 
+use std::net::IpAddr;
+
 use axum::{
     Json, Router,
     http::StatusCode,
@@ -78,6 +80,24 @@ async fn proven(state: &State, login: Login) -> ApiResult<Option<Credentials>> {
     let hash = known.as_ref().map(|known| known.password_hash.clone());
     let matches = state.passwords.matches(place, login.password, hash).await?;
     Ok(known.filter(|_| matches))
+}
+
+/// Whether the password is this account's; a wrong one counts as a failed sign-in.
+pub(crate) async fn proves(
+    state: &State,
+    known: &Credentials,
+    password: String,
+    address: IpAddr,
+) -> ApiResult<bool> {
+    let tried = state.sign_ins.try_password(&known.user.email, address).await?;
+    let place = state.passwords.place().inspect_err(|_| tried.give_back())?;
+    let hash = Some(known.password_hash.clone());
+    let matches = state.passwords.matches(place, password, hash).await;
+    let matches = matches.inspect_err(|_| tried.give_back())?;
+    if matches {
+        tried.succeeded().await;
+    }
+    Ok(matches)
 }
 
 /// The caller's account

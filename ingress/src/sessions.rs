@@ -16,7 +16,12 @@ use store::{
 };
 use utoipa::OpenApi;
 
-use crate::{accounts::signed_in, check, errors::database, state::State};
+use crate::{
+    accounts::{proves, signed_in},
+    check,
+    errors::database,
+    state::State,
+};
 
 /// A link's token has so many characters.
 const LINK_CHARS: usize = 43;
@@ -107,15 +112,10 @@ async fn change_password(
     let account = caller?.0.account;
     let known = accounts::credentials(&state.pool, account).await.map_err(database)?;
     let known = known.ok_or_else(ApiError::unauthenticated)?;
-    let present = Some(known.password_hash.clone());
     // Whoever has a token of somebody else's has not got the password with it.
-    let tried = state.sign_ins.try_password(&known.user.email, address).await?;
-    let place = state.passwords.place().inspect_err(|_| tried.give_back())?;
-    let matches = state.passwords.matches(place, change.password, present).await;
-    if !matches.inspect_err(|_| tried.give_back())? {
+    if !proves(&state, &known, change.password, address).await? {
         return Err(wrong_password());
     }
-    tried.succeeded().await;
     let hash = state.passwords.hash(change.new_password).await?;
     let changed = sessions::change_password(&state.pool, &known, &hash, state.session);
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;

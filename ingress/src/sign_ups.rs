@@ -22,7 +22,7 @@ use utoipa::OpenApi;
 use uuid::Builder;
 
 use crate::{
-    accounts::{NAME_CHARS_MAX, signed_in},
+    accounts::{NAME_CHARS_MAX, proves, signed_in},
     check,
     errors::database,
     idempotency::{IdempotencyKey, key_reused},
@@ -92,14 +92,9 @@ async fn again(
     if known.user.user_id != keyed {
         return Err(key_reused());
     }
-    let tried = state.sign_ins.try_password(email, address).await?;
-    let place = state.passwords.place().inspect_err(|_| tried.give_back())?;
-    let hash = Some(known.password_hash.clone());
-    let matches = state.passwords.matches(place, password, hash).await;
-    if !matches.inspect_err(|_| tried.give_back())? {
+    if !proves(state, &known, password, address).await? {
         return Err(key_reused());
     }
-    tried.succeeded().await;
     sessions::begin(&state.pool, known, state.session).await.map_err(database)
 }
 
