@@ -3,7 +3,7 @@
 mod line;
 
 use std::{
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use serde_json::json;
 use store::testing::eventually;
 use usher::up::Allocation;
 
-use crate::harness::{Plan, System, fresh_key};
+use crate::harness::{Plan, System, fresh_key, program};
 
 /// A fresh allocator has to notice that its forerunner is dead, and the broker that its
 /// consumer is gone.
@@ -29,10 +29,7 @@ impl Allocator {
     }
 
     pub(crate) fn start_with_broker_at(system: &System, amqp_url: &str) -> Self {
-        let exe = std::env::current_exe().expect("a test knows its own path");
-        let beside = exe.ancestors().nth(2).expect("…/deps/test").join("allocator");
-        assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
-        let child = Command::new(&beside)
+        let child = program("allocator")
             .envs(system.slot.environment())
             .env("AMQP_URL", amqp_url)
             .env("USHER_ALLOCATOR_LISTEN", "127.0.0.1:0")

@@ -306,6 +306,14 @@ impl System {
     }
 }
 
+/// One of our programs, as it was built beside these tests.
+pub(crate) fn program(name: &str) -> std::process::Command {
+    let exe = std::env::current_exe().expect("a test knows its own path");
+    let beside = exe.ancestors().nth(2).expect("…/deps/test").join(name);
+    assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
+    std::process::Command::new(beside)
+}
+
 /// How much a counter of this process has come to; nothing where it never counted.
 pub(crate) fn counted(name: &str) -> u64 {
     let metrics = platform::telemetry::render();

@@ -9,6 +9,7 @@ mod share;
 mod keeper;
 mod session;
 mod batch;
+mod failure;
 mod decide;
 mod locks;
 mod seat_map;

@@ -19,7 +19,8 @@ use tracing::{info, warn};
 use crate::{
     Office,
     backlog::InHand,
-    batch::{Failure, Ledger, failure, lasting_failure},
+    batch::Ledger,
+    failure::{Failure, failure, lasting_failure},
     locks::Locks,
     poison,
     queues::{self, Passed},

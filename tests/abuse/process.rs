@@ -2,12 +2,12 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
 };
 
 use store::testing::eventually;
 
-use crate::harness::{SOON, System};
+use crate::harness::{SOON, System, program};
 
 /// Ended when dropped.
 pub(crate) struct Process {
@@ -18,12 +18,9 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a service beside the system, on the same backends, and waits until it serves.
     pub(crate) async fn start(system: &System, service: &str) -> Self {
-        let exe = std::env::current_exe().expect("a test knows its own path");
-        let beside = exe.ancestors().nth(2).expect("…/deps/test").join(service);
-        assert!(beside.exists(), "{} is not built: run the tests by ./dev test", beside.display());
         let address = free_address();
         let listen = format!("USHER_{}_LISTEN", service.replace('-', "_").to_uppercase());
-        let child = Command::new(&beside)
+        let child = program(service)
             .envs(system.slot.environment())
             .env(listen, address.to_string())
             .stdout(Stdio::null())

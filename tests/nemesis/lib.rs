@@ -8,6 +8,7 @@
 //! missing, [`failpoints`] that every hand-off may be the last thing a process does.
 
 pub mod run;
+mod ending;
 pub mod arena;
 pub mod fleet;
 pub mod process;

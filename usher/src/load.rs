@@ -3,6 +3,7 @@
 
 mod line;
 mod shows;
+mod site;
 mod stage;
 mod fleet;
 mod ports;

@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -57,6 +58,7 @@ impl Fleet {
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = Command::new(&path)
             .args(arguments)
+            .env_remove("DATABASE_REPLICA_URL") // it follows another database
             .envs(self.environment.iter().map(|(name, value)| (*name, value)))
             .envs(environment.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::piped())
@@ -70,11 +72,32 @@ impl Fleet {
         let pid = child.id().context("a process that was just started has an id")?;
         Ok(Running { name: name.to_owned(), pid, child, log })
     }
+
+    /// Starts a service on this port and waits until it can serve.
+    pub(super) async fn serve(
+        &self,
+        program: &str,
+        name: &str,
+        port: u16,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Running> {
+        let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        let environment = [&[(listen.as_str(), address)], environment].concat();
+        let mut running = self.start(program, name, &environment, &[])?;
+        running.ready(&origin(port)).await?;
+        Ok(running)
+    }
+}
+
+/// Where a service on this port is spoken to.
+pub(super) fn origin(port: u16) -> String {
+    format!("http://{}:{port}", Ipv4Addr::LOCALHOST)
 }
 
 impl Running {
     /// Waits until the service at `origin` can serve.
-    pub(super) async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
+    async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
         let until = Instant::now() + READY_WAIT;
         loop {
             let missing = match reqwest::get(format!("{origin}/readyz")).await {

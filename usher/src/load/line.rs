@@ -5,16 +5,15 @@ mod fill;
 mod window;
 mod stir;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, bail};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     figures::{Figures, Step, float},
     goals::broken,
     report,
+    site::{Report, Site},
 };
 use run::Run;
 use window::Window;
@@ -48,42 +47,17 @@ pub(super) struct Line {
     /// Of a hundred watchers, so many lose the connection and come back to another node.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
     reconnect: u8,
-    /// Folder for the report and the logs of all processes.
-    #[arg(long, default_value = "target/load")]
-    out: PathBuf,
-    /// PostgreSQL; a database of its own is made beside the one that is named.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
-    /// Redis, used by nobody else meanwhile: its own account of what it did is read.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    redis_url: String,
-    /// RabbitMQ.
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
-    amqp_url: String,
-    /// The installation's master key.
-    #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
-    master_key: String,
+    #[command(flatten)]
+    site: Site,
 }
 
 impl Line {
     /// Runs it, unless it is told to stop. Exits 0 when every promise was kept.
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let figures = tokio::select! {
-            figures = self.measure() => figures?,
-            _ = interrupt.recv() => bail!("stopped by Ctrl-C; every process was ended"),
-            _ = terminate.recv() => bail!("stopped; every process was ended"),
-        };
-        let path = self.out.join("line.json");
-        let json = serde_json::to_vec_pretty(&report::json(&figures))?;
-        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("\n{}\nThe same as JSON: {}", report::text(&figures), path.display());
-        let kept = broken(&figures).is_empty();
-        Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        self.site.report("line", self.measure()).await
     }
 
-    async fn measure(&self) -> anyhow::Result<Figures> {
+    async fn measure(&self) -> anyhow::Result<Report> {
         let mut run = Run::set_up(self).await?;
         let empty = run.memory();
         let mut steps = Vec::new();
@@ -103,7 +77,11 @@ impl Line {
             counts: run.stampedes.counts(),
         };
         run.end().await?;
-        Ok(figures)
+        Ok(Report {
+            text: report::text(&figures),
+            json: report::json(&figures),
+            is_kept: broken(&figures).is_empty(),
+        })
     }
 
     /// Fills the line up to so many, and looks at it while nobody comes or goes but those who are

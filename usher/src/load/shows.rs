@@ -5,15 +5,13 @@ mod run;
 mod paced;
 mod figures;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    time::{Instant, sleep},
-};
+use tokio::time::{Instant, sleep};
 
+use super::site::{Report, Site};
 use figures::{Figures, Takeover, Trouble};
 use run::Run;
 
@@ -37,41 +35,17 @@ pub(super) struct Shows {
     /// How long each stretch lasts: the busy show alone, nobody at all, the busy show among others.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(2..=3_600))]
     seconds: u16,
-    /// Folder for the report and the logs of all processes.
-    #[arg(long, default_value = "target/load")]
-    out: PathBuf,
-    /// PostgreSQL; a database of its own is made beside the one that is named.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    database_url: String,
-    /// Redis.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    redis_url: String,
-    /// RabbitMQ.
-    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
-    amqp_url: String,
-    /// The installation's master key.
-    #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
-    master_key: String,
+    #[command(flatten)]
+    site: Site,
 }
 
 impl Shows {
     /// Runs it, unless it is told to stop. Exits 0 when every goal was met.
     pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut terminate = signal(SignalKind::terminate())?;
-        let figures = tokio::select! {
-            figures = self.measure() => figures?,
-            _ = interrupt.recv() => bail!("stopped by Ctrl-C; every process was ended"),
-            _ = terminate.recv() => bail!("stopped; every process was ended"),
-        };
-        let path = self.out.join("shows.json");
-        let json = serde_json::to_vec_pretty(&figures.json())?;
-        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("\n{}\nThe same as JSON: {}", figures.text(), path.display());
-        Ok(if figures.are_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        self.site.report("shows", self.measure()).await
     }
 
-    async fn measure(&self) -> anyhow::Result<Figures> {
+    async fn measure(&self) -> anyhow::Result<Report> {
         let mut run = Run::set_up(self).await?;
         run.screen.say("alone: the busy show is the only one that is open");
         // The first bookings pay for what is built once.
@@ -96,7 +70,7 @@ impl Shows {
         let takeover = self.takeover(&mut run).await?;
         let partitions = run.partitions().await?;
         run.end().await?;
-        Ok(Figures {
+        let figures = Figures {
             shows: self.open.into(),
             partitions,
             seconds: self.seconds.into(),
@@ -108,7 +82,8 @@ impl Shows {
             among,
             trouble,
             takeover,
-        })
+        };
+        Ok(Report { text: figures.text(), json: figures.json(), is_kept: figures.are_met() })
     }
 
     /// Somebody deletes the queue of a quiet show, and stops another one's line.

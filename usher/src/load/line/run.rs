@@ -1,6 +1,6 @@
 //! Everything that runs while the line is measured.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, bail};
 use contract::keys::MasterKey;
@@ -9,7 +9,7 @@ use loadtest::Client;
 use super::{
     super::{
         figures::float,
-        fleet::{Fleet, Running},
+        fleet::{Running, origin},
         line_store::LineStore,
         ports,
         screen::Screen,
@@ -19,15 +19,13 @@ use super::{
     },
     Line,
 };
-use crate::{migrate, seed, up};
+use crate::{seed, up};
 
 /// Sockets of one process, where the system allows so many. Linux finds 14,000 free ports of an
 /// address at once, and the next 14,000 only by trying those again each time.
 const SOCKETS_MAX: usize = 13_000;
 /// Files of a process that are no visitor's socket.
 const OTHER_FILES: usize = 1_000;
-/// Connections to PostgreSQL of each service.
-const CONNECTIONS_MAX: u32 = 8;
 
 /// The processes, and what they have to do with.
 pub(super) struct Run {
@@ -48,22 +46,25 @@ impl Run {
     pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
         let mut screen = Screen::new();
         up::allow_many_files();
-        let master = MasterKey::parse(&line.master_key)?;
+        let master = MasterKey::parse(&line.site.master_key)?;
         screen.say("schema: bringing a database of its own up to date");
-        let database_url = store::pool::beside(&line.database_url, "_load").await?;
-        migrate::run(&database_url).await?;
+        let database_url = line.site.database("_load").await?;
         let stampedes = line.watchers_at_first().div_ceil(sockets_max()?);
-        let fleet = Fleet::new(&line.out, environment(line, &database_url, stampedes))?;
+        // Every visitor says to come from an address of its own, so that limits by address stay on.
+        let proxies = (0..stampedes).map(stampedes::address).chain([Ipv4Addr::LOCALHOST]);
+        let fleet = line.site.fleet(&database_url, &proxies.collect::<Vec<_>>())?;
+        // They share the machine's cores with each other and with the visitors.
+        let threads = [("TOKIO_WORKER_THREADS", "1".to_owned())];
         let ports = ports::free(2 + line.nodes)?;
         screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
         let mut office = Vec::new();
         for (program, port) in [("ingress", ports[0]), ("allocator", ports[1])] {
-            office.push(start(&fleet, program, program, port).await?);
+            office.push(fleet.serve(program, program, port, &threads).await?);
         }
         let mut nodes = Vec::new();
         for (n, port) in ports[2..].iter().enumerate() {
             let name = format!("waiting-room-{}", n + 1);
-            nodes.push(start(&fleet, "waiting-room", &name, *port).await?);
+            nodes.push(fleet.serve("waiting-room", &name, *port, &threads).await?);
         }
         let visitors = line.visitors();
         screen.say(&format!("visitors: {visitors} accounts with tokens, and a show with a line"));
@@ -72,7 +73,7 @@ impl Run {
         let client = Client::new(&origin(ports[0]))?;
         let admin = seed::Admin::ensure(&pool, &master, &client).await?;
         let stage = Stage::open(admin.client).await?;
-        let store = LineStore::open(&line.redis_url, stage.show).await?;
+        let store = LineStore::open(&line.site.redis_url, stage.show).await?;
         let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
         let stampedes = Stampedes::start(&fleet, stampedes, stage.show, &origins)?;
         screen.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));
@@ -116,37 +117,6 @@ impl Run {
         drop((stampedes, nodes, office));
         store.forget(stage.show).await
     }
-}
-
-fn environment(line: &Line, database_url: &str, count: usize) -> Vec<(&'static str, String)> {
-    // Every visitor says to come from an address of its own, so that limits by address stay on.
-    let proxies = (0..count).map(stampedes::address).chain([Ipv4Addr::LOCALHOST]);
-    let proxies: Vec<String> = proxies.map(|address| address.to_string()).collect();
-    vec![
-        ("DATABASE_URL", database_url.to_owned()),
-        ("REDIS_URL", line.redis_url.clone()),
-        ("AMQP_URL", line.amqp_url.clone()),
-        ("USHER_MASTER_KEY", line.master_key.clone()),
-        ("USHER_DATABASE_CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
-        ("USHER_TRUSTED_PROXIES", proxies.join(",")),
-    ]
-}
-
-async fn start(fleet: &Fleet, program: &str, name: &str, port: u16) -> anyhow::Result<Running> {
-    let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let environment = [
-        (listen.as_str(), address.to_string()),
-        // They share the machine's cores with each other and with the visitors.
-        ("TOKIO_WORKER_THREADS", "1".to_owned()),
-    ];
-    let mut running = fleet.start(program, name, &environment, &[])?;
-    running.ready(&origin(port)).await?;
-    Ok(running)
-}
-
-fn origin(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }
 
 /// Visitors of one stampede, by the limit of open files.

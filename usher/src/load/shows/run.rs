@@ -1,9 +1,6 @@
 //! Everything that runs while many shows are open.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    time::Duration,
-};
+use std::{net::Ipv4Addr, time::Duration};
 
 use anyhow::{Context as _, bail};
 use chrono::Days;
@@ -32,21 +29,18 @@ use super::{
 };
 use crate::{
     load::{
-        fleet::{Fleet, Running},
+        fleet::{Fleet, Running, origin},
         ports,
         screen::Screen,
         stage,
         usage::Usage,
     },
-    migrate,
     seed::{self, hall, shows},
 };
 
 /// Seats of the busy show, and of each other.
 const BUSY_SEATS: usize = 6_000;
 const QUIET_SEATS: usize = 60;
-/// Connections to PostgreSQL of each service.
-const CONNECTIONS_MAX: u32 = 8;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Queues that are made, or gone, get so long for each of them, and a minute more.
 const WAIT_PER_SHOW: Duration = Duration::from_millis(600);
@@ -74,22 +68,21 @@ impl Run {
     /// Makes and starts what is needed; the busy show is open.
     pub(super) async fn set_up(shows: &Shows) -> anyhow::Result<Self> {
         let mut screen = Screen::new();
-        let master = MasterKey::parse(&shows.master_key)?;
+        let master = MasterKey::parse(&shows.site.master_key)?;
         screen.say("schema: bringing a database of its own up to date");
-        let database_url = store::pool::beside(&shows.database_url, "_shows").await?;
-        migrate::run(&database_url).await?;
+        let database_url = shows.site.database("_shows").await?;
         let pool = store::connect(&database_url, "load", 2)?;
         many::close_all(&pool).await?;
-        let fleet = Fleet::new(&shows.out, environment(shows, &database_url))?;
+        let fleet = shows.site.fleet(&database_url, &[Ipv4Addr::LOCALHOST])?;
         let ports = ports::free(5)?;
         screen.say("services: ingress, notifier, two waiting rooms, one allocator");
         let mut services = Vec::new();
         let of = ["ingress", "notifier", "waiting-room", "waiting-room"];
         for (n, (program, port)) in of.into_iter().zip(&ports).enumerate() {
             let name = if n == 3 { "waiting-room-2" } else { program };
-            services.push(start(&fleet, program, name, *port).await?);
+            services.push(fleet.serve(program, name, *port, &[]).await?);
         }
-        let allocator = start(&fleet, "allocator", "allocator-1", ports[4]).await?;
+        let allocator = fleet.serve("allocator", "allocator-1", ports[4], &[]).await?;
         let visitors = usize::from(shows.rate) * (usize::from(shows.seconds) * 3 + 10) + 100;
         screen.say(&format!("visitors: {visitors} accounts with tokens"));
         let tokens = Tokens::new(seed::tokens(&pool, &master, visitors).await?);
@@ -103,7 +96,7 @@ impl Run {
             pool,
             busy,
             tokens,
-            amqp_url: shows.amqp_url.clone(),
+            amqp_url: shows.site.amqp_url.clone(),
             admin,
             template,
             others: Vec::new(),
@@ -228,7 +221,7 @@ impl Run {
         self.allocators += 1;
         let name = format!("allocator-{}", self.allocators);
         let (program, port) = ("allocator", self.allocator_port);
-        self.allocator = start(&self.fleet, program, &name, port).await?;
+        self.allocator = self.fleet.serve(program, &name, port, &[]).await?;
         Ok(self.allocator_name())
     }
 
@@ -302,27 +295,4 @@ async fn stage(admin: &Client) -> anyhow::Result<(ShowId, ShowId)> {
     let template = show(&screen("Small", hall::hall(QUIET_SEATS)).await?, RoomMode::Fifo).await?;
     shows::open(admin, busy).await?;
     Ok((busy, template))
-}
-
-fn environment(shows: &Shows, database_url: &str) -> Vec<(&'static str, String)> {
-    vec![
-        ("DATABASE_URL", database_url.to_owned()),
-        ("REDIS_URL", shows.redis_url.clone()),
-        ("AMQP_URL", shows.amqp_url.clone()),
-        ("USHER_MASTER_KEY", shows.master_key.clone()),
-        ("USHER_DATABASE_CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
-        ("USHER_TRUSTED_PROXIES", Ipv4Addr::LOCALHOST.to_string()),
-    ]
-}
-
-async fn start(fleet: &Fleet, program: &str, name: &str, port: u16) -> anyhow::Result<Running> {
-    let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut running = fleet.start(program, name, &[(listen.as_str(), address.to_string())], &[])?;
-    running.ready(&origin(port)).await?;
-    Ok(running)
-}
-
-fn origin(port: u16) -> String {
-    format!("http://127.0.0.1:{port}")
 }

@@ -1,0 +1,93 @@
+//! `usher load`, small: every process, and a report that holds what it promises.
+
+use std::{
+    process::Output,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use store::testing::Slot;
+
+use crate::harness::program;
+
+/// Runs `usher load`: how it ended, with what it said, and the report it left.
+async fn load(what: &'static str, arguments: &'static [&str]) -> (Output, Value) {
+    let slot = Slot::take().await;
+    let out = std::env::temp_dir().join(format!("usher-load-{what}-{}", std::process::id()));
+    let ran = tokio::task::spawn_blocking({
+        let (environment, out) = (slot.environment(), out.clone());
+        move || {
+            program("usher")
+                .args(["load", what])
+                .args(arguments)
+                .arg("--out")
+                .arg(out)
+                .envs(environment)
+                .output()
+                .expect("usher runs")
+        }
+    });
+    let ran = ran.await.unwrap();
+    let report = std::fs::read(out.join(what).with_extension("json")).unwrap_or_else(|error| {
+        panic!("no report: {error}\n{}", String::from_utf8_lossy(&ran.stderr))
+    });
+    std::fs::remove_dir_all(&out).unwrap();
+    (ran, serde_json::from_slice(&report).unwrap())
+}
+
+fn goal<'a>(report: &'a Value, id: &str, what: &str) -> &'a Value {
+    let goals = report["goals"].as_array().unwrap();
+    let found = goals.iter().find(|goal| {
+        goal["id"] == id && goal["what"].as_str().is_some_and(|text| text.contains(what))
+    });
+    found.unwrap_or_else(|| panic!("no goal {id} about {what} in {report:#}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_stampede_is_let_in_exactly_and_sees_no_number_rise() {
+    let started = Instant::now();
+    let arguments = &[
+        "--watchers=200",
+        "--nodes=2",
+        "--rate=20",
+        "--seconds=4",
+        "--leave=10",
+        "--reconnect=30",
+    ];
+    let (ran, report) = load("line", arguments).await;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(started.elapsed() < Duration::from_mins(1), "{:?}\n{said}", started.elapsed());
+    for (id, what) in [("P7", "watching live"), ("P10", "above"), ("R7", "rose")] {
+        assert_eq!(goal(&report, id, what)["met"], true, "{said}");
+    }
+    let figures = &report["figures"];
+    let stirred = &figures["stirred"];
+    assert!(figures["counts"]["failed"].as_object().unwrap().is_empty(), "{said}");
+    assert!(stirred["stretch"]["left"].as_u64().unwrap() > 0, "{said}");
+    assert!(stirred["stretch"]["reconnected"].as_u64().unwrap() > 10, "{said}");
+    assert!(stirred["admission"]["admitted"].as_u64().unwrap() > 100, "{said}");
+    assert_eq!(stirred["freshness"]["frames_with_too_few_ahead"], 0, "{said}");
+    assert!(stirred["freshness"]["everyone"]["looks"].as_u64().unwrap() > 100, "{said}");
+    assert!(figures["steps"][0]["quiet"]["redis"]["operations"].as_f64().unwrap() > 1.0, "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_shows_are_served_again_after_a_kill_and_a_deleted_queue_harms_no_other() {
+    let (ran, report) = load("shows", &["--shows=50", "--seconds=4", "--rate=10"]).await;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    // Beside other tests the tail of forty bookings says nothing; what it costs and how soon it is
+    // back does.
+    let figures = &report["figures"];
+    assert_eq!(figures["partitions"], 150, "{said}");
+    let met: Vec<&Value> = report["goals"].as_array().unwrap().iter().collect();
+    for what in ["while nobody comes", "all served after", "decided after"] {
+        let is_about =
+            |goal: &&&Value| goal["what"].as_str().is_some_and(|text| text.contains(what));
+        let goal = met.iter().find(is_about).unwrap_or_else(|| panic!("no goal about {what}"));
+        assert_eq!(goal["met"], true, "{said}");
+    }
+    for stretch in [&figures["alone"], &figures["among"], &figures["trouble"]["meanwhile"]] {
+        assert!(stretch["bookings"].as_u64().unwrap() >= 40, "{said}");
+    }
+}

@@ -1,0 +1,150 @@
+//! The end of a run: waiting until the backends serve, until everything is decided and told, until
+//! nothing is left to do.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use platform::clock;
+use store::PgPool;
+use tokio::time::{Instant, sleep};
+
+use crate::{
+    arena::Arena,
+    check::{self, Scene},
+    sale::Hall,
+    story::Story,
+};
+
+/// What has not happened by then does not.
+pub(crate) const QUIET_WAIT: Duration = Duration::from_secs(45);
+/// However slow the backends are: a run ends.
+const QUIET_WAIT_MAX: Duration = Duration::from_mins(5);
+/// Backends that do not serve by then are counted as if they did.
+const SERVING_WAIT: Duration = Duration::from_mins(1);
+
+/// The longest that an accepted booking waited for its decision.
+pub(crate) async fn longest_wait(pool: &PgPool, stories: &[Story]) -> anyhow::Result<Duration> {
+    let (ids, times) = accepted_at(stories);
+    let longest: Option<f64> = sqlx::query_scalar(
+        "select max(extract(epoch from b.decided_at - accepted.at))::float8
+         from unnest($1::uuid[], $2::timestamptz[]) as accepted (id, at)
+         join bookings b on b.booking_id = accepted.id",
+    )
+    .bind(&ids)
+    .bind(&times)
+    .fetch_one(pool)
+    .await?;
+    Ok(Duration::from_secs_f64(longest.unwrap_or_default().max(0.0)))
+}
+
+/// Waits until the backends serve again, which is when a fault has ended: a broker that was killed
+/// takes its time to find its queues.
+pub(crate) async fn serving(arena: &Arena, pool: &PgPool, halls: &[Hall]) {
+    let until = Instant::now() + SERVING_WAIT;
+    while Instant::now() < until {
+        let postgres = store::pool::check(pool.clone()).await.is_ok();
+        if postgres && check::left_over(arena, halls).await.is_ok() {
+            return;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The end of the last fault, on both clocks of this machine.
+#[derive(Clone, Copy)]
+pub(crate) struct Healed {
+    pub at: Instant,
+    pub on: DateTime<Utc>,
+}
+
+impl Healed {
+    pub(crate) fn now() -> Self {
+        Self { at: Instant::now(), on: clock::now() }
+    }
+}
+
+/// The longest that anything accepted waited for its outcome, and an outcome for its publication,
+/// counted from `healed` or from when it came, if that was later. Buyers come after it, too: the line
+/// lets them in as seats are there for them.
+pub(crate) async fn converged(scene: &Scene<'_>, healed: Healed) -> Result<Duration, String> {
+    let (accepted, times) = accepted_at(scene.stories);
+    let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
+    // The last buyers may have come long after the end of the faults.
+    let began = Instant::now();
+    let is_patient = || {
+        let own = scene.probe.own(healed.on, clock::now());
+        began.elapsed() < (QUIET_WAIT + own).min(QUIET_WAIT_MAX)
+    };
+    let mut why = String::new();
+    while is_patient() {
+        let left: Result<(i64, i64, Option<f64>), sqlx::Error> = sqlx::query_as(
+            "select (select count(*) from unnest($1::uuid[]) as a (id)
+                     where not exists (select from bookings b where b.booking_id = a.id)),
+                (select count(*) from outbox where show_id = any($3) and published_at is null),
+                extract(epoch from greatest(
+                    (select max(b.decided_at - greatest(a.at, $4))
+                     from unnest($1::uuid[], $2::timestamptz[]) as a (id, at)
+                     join bookings b on b.booking_id = a.id),
+                    (select max(o.published_at - greatest(b.decided_at, $4))
+                     from outbox o join bookings b using (show_id, booking_id)
+                     where o.show_id = any($3) and o.seq = 1)))::float8",
+        )
+        .bind(&accepted)
+        .bind(&times)
+        .bind(&shows)
+        .bind(healed.on)
+        .fetch_one(scene.pool)
+        .await;
+        why = match left {
+            Ok((0, 0, longest)) => {
+                let longest = Duration::from_secs_f64(longest.unwrap_or_default().max(0.0));
+                // Times that PostgreSQL's clock wrote before it was set right again say nothing.
+                return Ok(longest.min(healed.at.elapsed()));
+            }
+            Ok((bookings, events, _)) => {
+                format!("{bookings} accepted bookings are undecided, {events} events unpublished")
+            }
+            Err(error) => format!("what is left cannot be counted: {error}"),
+        };
+        sleep(Duration::from_millis(200)).await;
+    }
+    Err(why)
+}
+
+/// What was accepted, and when its buyer heard of it.
+fn accepted_at(stories: &[Story]) -> (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) {
+    let accepted = stories.iter().filter(|story| story.accepted);
+    let each = accepted.flat_map(|story| {
+        let at = story.accepted_at.unwrap_or(story.asked_at);
+        story.ids.iter().map(move |id| (id.0, at))
+    });
+    each.unzip()
+}
+
+/// Waits until lapses are through and Redis has caught up; what is not by then is found.
+pub(crate) async fn settled(scene: &Scene<'_>) {
+    let until = Instant::now() + QUIET_WAIT;
+    let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
+    while Instant::now() < until {
+        let open: Result<i64, sqlx::Error> = sqlx::query_scalar(
+            "select (select count(*) from bookings where show_id = any($1)
+                       and state in ('HELD', 'PAYMENT_PENDING'))
+                  + (select count(*) from outbox where show_id = any($1) and published_at is null)",
+        )
+        .bind(&shows)
+        .fetch_one(scene.pool)
+        .await;
+        if matches!(open, Ok(0)) {
+            let locks = check::lock_differences(scene.arena, scene.pool, scene.halls).await;
+            let left = check::left_over(scene.arena, scene.halls).await;
+            let uncounted = check::uncounted(scene).await;
+            if locks.is_ok_and(|found| found.is_empty())
+                && left.is_ok_and(|found| found.is_empty())
+                && uncounted.is_ok_and(|found| found.is_empty())
+            {
+                return;
+            }
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
