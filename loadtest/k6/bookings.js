@@ -1,11 +1,12 @@
 // Submits bookings to a running system (`./dev demo` or `./dev up` with `usher seed`) at a steady
-// rate, waits for each outcome and cancels what it got, so that it can run as long as you like.
+// rate, waits for each outcome and cancels what it got, so that it can run for hours.
 //
 //   BASE_URL=http://127.0.0.1:8080 RATE=50 DURATION=30s k6 run loadtest/k6/bookings.js
 //
 // RATE      bookings a second (20)
 // DURATION  how long (30s)
-// USERS     accounts to sign up first; one account may send 20 bookings a second (10)
+// USERS     accounts to sign up first (10); each may send 20 bookings a second, and keep seats unpaid
+//           for some three hours in all: more users for longer
 // SHOW      a show on sale with the waiting room OFF; the first upcoming one where it is not set
 //
 // Runs on k6 1.1.0 and later.
@@ -26,6 +27,11 @@ const allocated = new Counter('bookings_allocated');
 const rejected = new Counter('bookings_rejected');
 const undecided = new Counter('bookings_undecided');
 const limited = new Counter('answers_429');
+
+// A token is not sent any more so long before it expires.
+const TOKEN_LEEWAY_MS = 60_000;
+// Of this virtual user: whom it has signed in again, by their place among the users.
+const renewed = new Map();
 
 export const options = {
   scenarios: {
@@ -52,17 +58,16 @@ export const options = {
 
 export function setup() {
   const show = findShow();
-  const tokens = [];
+  const users = [];
   for (let n = 0; n < USERS; n++) {
-    tokens.push(signUp(n));
+    users.push(signUp(n));
   }
-  return { tokens, show };
+  return { users, show };
 }
 
-export default function ({ tokens, show }) {
+export default function ({ users, show }) {
   const n = exec.scenario.iterationInTest;
-  const token = tokens[n % tokens.length];
-  const headers = headersOf(n, token);
+  const headers = headersOf(n, tokenOf(users, n % users.length));
 
   const body = JSON.stringify({ showId: show.showId, tier: show.tier, quantity: 1 });
   const keyed = { ...headers, 'Idempotency-Key': `k6-${exec.vu.idInTest}-${n}-${Date.now()}` };
@@ -160,7 +165,28 @@ function signUp(n) {
   if (answer.status !== 201) {
     fail(`sign-up answered ${answer.status}: ${answer.body}`);
   }
-  return answer.json('accessToken');
+  const { email, password } = JSON.parse(body);
+  return { email, password, ...tokenIn(answer) };
+}
+
+// A token that is good for a while still. Others use the user's session, so none is refreshed: that
+// would end it for them.
+function tokenOf(users, n) {
+  const user = renewed.get(n) || users[n];
+  if (Date.now() < user.expiresAt - TOKEN_LEEWAY_MS) {
+    return user.token;
+  }
+  const { email, password } = users[n];
+  const answer = http.post(`${API}/auth/login`, JSON.stringify({ email, password }), { headers: headersOf(n) });
+  if (answer.status !== 200) {
+    fail(`sign-in answered ${answer.status}: ${answer.body}`);
+  }
+  renewed.set(n, tokenIn(answer));
+  return renewed.get(n).token;
+}
+
+function tokenIn(answer) {
+  return { token: answer.json('accessToken'), expiresAt: Date.parse(answer.json('expiresAt')) };
 }
 
 // Each iteration has an address of its own where the system trusts ours as a proxy.

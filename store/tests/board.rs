@@ -48,7 +48,7 @@ async fn a_board_read_by_changes_is_the_whole_board_and_takes_over_what_did_not_
     }
     // What did not change is taken over as soon as no transaction is left that had begun before it was
     // written; one of another test, in another database of this server, keeps it for as long as it lasts.
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + Duration::from_mins(1);
     loop {
         let next = board::read_changes(pool, &last).await.unwrap();
         let same =

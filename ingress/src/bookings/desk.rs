@@ -10,7 +10,11 @@ use platform::{
 use store::{bookings::Looker, bound_keys};
 
 use super::{
-    acceptances::Acceptances, hall::Halls, intake::Intake, outcomes::Outcomes, questions::Questions,
+    acceptances::Acceptances,
+    hall::Halls,
+    intake::Intake,
+    outcomes::Outcomes,
+    questions::{self, Questions},
 };
 use crate::state::State;
 
@@ -53,7 +57,7 @@ impl Desk {
             ids: BookingIds::new(master),
             intake: Intake::new(publisher.clone(), acceptances, shutdown.clone()),
             outcomes,
-            questions: Questions::new(state.pool.clone(), looker.clone()),
+            questions: Questions::new(state.pool.clone(), looker.clone(), questions::PER_SECOND),
             looker,
             state,
         }));

@@ -15,7 +15,7 @@ use store::{
 };
 
 /// Questions a second; they share queries.
-const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
+pub(crate) const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 /// How long it takes until what was accepted is counted, and an allocator has looked and said so.
 const COUNTED_AFTER: Duration = Duration::from_secs(4);
 /// How long what is known of a show's queues is good for.
@@ -31,9 +31,9 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    pub(crate) fn new(pool: PgPool, looker: Looker) -> Self {
+    pub(crate) fn new(pool: PgPool, looker: Looker, per_second: NonZeroU32) -> Self {
         let backlogs = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(BACKLOG_KEPT).build();
-        let rate = DefaultDirectRateLimiter::direct(Quota::per_second(PER_SECOND));
+        let rate = DefaultDirectRateLimiter::direct(Quota::per_second(per_second));
         Self { pool, looker, rate, backlogs }
     }
 
@@ -103,7 +103,30 @@ fn nothing_is_left(
 
 #[cfg(test)]
 mod tests {
+    use contract::{AccountId, booking_id::BookingIds};
+    use futures_util::future::join_all;
+    use platform::{Shutdown, clock};
+    use store::testing::Slot;
+
     use super::*;
+
+    #[tokio::test]
+    async fn past_the_rate_nothing_is_asked_and_nothing_is_known() {
+        let slot = Slot::take().await;
+        let looker = Looker::new(slot.pool(), Shutdown::default());
+        let questions = Questions::new(slot.pool(), looker, NonZeroU32::new(5).unwrap());
+        let ids = BookingIds::new(&slot.master_key());
+        let ask = async || {
+            let booking = ids.fresh(AccountId::new(), clock::now());
+            questions.is_decided(booking).await
+        };
+        let answers = join_all((0..50).map(|_| ask())).await;
+        let answered = answers.iter().flatten().count();
+        assert!((5..=10).contains(&answered), "{answered} of 50 at once, at 5 a second");
+        assert!(answers.iter().flatten().all(|is_decided| !is_decided));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(ask().await, Some(false), "the next second has questions of its own");
+    }
 
     #[test]
     fn what_is_not_decided_was_not_accepted_only_where_the_queues_have_nothing_so_old() {

@@ -55,7 +55,8 @@ impl UsualNetworks {
             .any(|bits| bits.len() == BITS_EACH && bits.iter().all(|bit| *bit == 1))
     }
 
-    /// Remembers it, for a month after anybody was remembered last. Where Redis is away it is remembered the next time.
+    /// Remembers it, for a month after anybody was remembered last; where Redis is away, the next
+    /// time.
     pub(super) async fn add(&self, person: Person, network: Network) {
         let (this, _) = months(clock::now().timestamp());
         let mut write = Pipeline::new();
