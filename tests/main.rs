@@ -15,6 +15,7 @@ mod ledger;
 mod events;
 mod poison;
 mod queues;
+mod one_queue;
 mod installation;
 mod bad_input;
 mod abuse;

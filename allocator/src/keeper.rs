@@ -4,8 +4,9 @@
 
 use std::{sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use contract::topology::Partition;
-use platform::broker::{Broker, Link};
+use platform::broker::{Broker, Link, cost_the_connection};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -97,13 +98,16 @@ async fn serve(
         Err(error) => return warn!(%partition, "no connection for it: {error:#}"),
     };
     let (mut broker, mut pause) = (place.broker.clone(), PAUSE);
-    let mut are_locks_awaited = false;
+    let (mut are_locks_awaited, mut is_suspect) = (false, false);
     let _not_for_good = office.waiting.until_dropped(partition);
     while let Some(link) = next_link(&mut broker, stop).await {
         let began = tokio::time::Instant::now();
         let session = async {
             let is_closed = *closed.borrow();
             declare(office, &link, partition, is_closed).await?;
+            if is_suspect {
+                try_out(office, partition).await?;
+            }
             if !are_locks_awaited {
                 locks.ready().await;
                 are_locks_awaited = true;
@@ -112,13 +116,14 @@ async fn serve(
             session::run(office, partition, locks, in_hand, link, closed.clone(), stop).await
         };
         match session.await {
-            Ok(Over::Lost | Over::Reopened) => {}
+            Ok(Over::Lost | Over::Reopened) => is_suspect = false,
             Ok(Over::Drained) => match queues::delete(office, &link, partition).await {
                 Ok(()) => return,
                 Err(error) => warn!(%partition, "its queue is not deleted yet: {error:#}"),
             },
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
+                is_suspect |= cost_the_connection(&error);
                 warn!(%partition, "it is not served at the moment: {error:#}");
             }
         }
@@ -147,4 +152,19 @@ async fn declare(
 ) -> anyhow::Result<()> {
     let _turn = office.declares.acquire().await?;
     timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
+}
+
+/// Before a queue is consumed beside others again, after the connection was lost while a consumer of
+/// it was asked for.
+async fn try_out(office: &Office, partition: &Partition) -> anyhow::Result<()> {
+    let tried = office.consuming.try_out(&partition.queue()).await;
+    let outcome = match &tried {
+        Ok(()) => "served",
+        Err(error) if cost_the_connection(error) => "broken",
+        Err(_) => "unknown",
+    };
+    metrics::counter!("usher_queue_trials_total", "outcome" => outcome).increment(1);
+    let advice =
+        "if it stays so, see \"A queue that the broker cannot serve\" in docs/operations.md";
+    tried.context(advice)
 }

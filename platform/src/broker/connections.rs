@@ -1,15 +1,23 @@
 //! As many connections as their sessions need: a connection has a bounded number of channels.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use super::Broker;
+use anyhow::Context as _;
+use tokio::time::timeout;
+
+use super::{Broker, Session};
 use crate::Shutdown;
 
 /// Channels of a connection, where the broker does not say otherwise.
 const CHANNELS_MAX: usize = 2_047;
+/// A trial waits so long for its connection.
+const TRIAL_WAIT: Duration = Duration::from_secs(5);
 
 /// Connections that are opened as they are needed, each supervised. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +28,8 @@ struct Shared {
     name: String,
     shutdown: Shutdown,
     open: Mutex<Vec<Counted>>,
+    /// Opened when it is needed first.
+    trials: tokio::sync::Mutex<Option<Broker>>,
 }
 
 #[derive(Clone)]
@@ -49,6 +59,7 @@ impl Connections {
             name: name.to_owned(),
             shutdown: shutdown.clone(),
             open: Mutex::default(),
+            trials: tokio::sync::Mutex::default(),
         }));
         connections.place()?;
         Ok(connections)
@@ -59,6 +70,20 @@ impl Connections {
     pub fn first(&self) -> Broker {
         let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.first().expect("one is opened at the start").broker.clone()
+    }
+
+    /// Whether a queue can be consumed: tried on a connection of its own, where a queue that costs
+    /// the connection costs nobody else's. Trials wait for each other.
+    pub async fn try_out(&self, queue: &str) -> anyhow::Result<()> {
+        let Shared { url, name, shutdown, trials, .. } = &*self.0;
+        let mut trials = trials.lock().await;
+        let broker = match &mut *trials {
+            Some(broker) => broker,
+            none => none.insert(Broker::connect(url, &format!("{name}-trials"), shutdown)?),
+        };
+        let link = timeout(TRIAL_WAIT, broker.link_soon()).await?.context("the process stops")?;
+        Session::open(link, queue, 1).await?.close().await;
+        Ok(())
     }
 
     /// Room for one session, on a connection that is opened where none has any.

@@ -4,11 +4,12 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
-    Acker, Channel, Consumer,
+    Acker, Channel, Consumer, ErrorKind,
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
     },
+    protocol::{AMQPErrorKind, AMQPHardError},
     types::{AMQPValue, FieldTable},
 };
 use tracing::{debug, warn};
@@ -46,15 +47,16 @@ impl Session {
             };
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
         };
-        let opened = tokio::time::timeout(ACK_WAIT, opening).await;
-        let Ok(Ok(consumer)) = opened else {
-            // A consume-ok that came later would make a consumer that nobody reads, and that
-            // might be the active one.
-            let closing = channel.close(200, "not opened in time".into());
-            let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
-            anyhow::bail!("the broker gave no consumer of {queue}: {:?}", opened.map(Result::err));
+        let why = match tokio::time::timeout(ACK_WAIT, opening).await {
+            Ok(Ok(consumer)) => return Ok(Self { link, channel, consumer, is_over: false }),
+            Ok(Err(error)) => anyhow::Error::new(error),
+            Err(late) => late.into(),
         };
-        Ok(Self { link, channel, consumer, is_over: false })
+        // A consume-ok that came later would make a consumer that nobody reads, and that might be
+        // the active one.
+        let closing = channel.close(200, "not opened in time".into());
+        let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+        Err(why.context(format!("the broker gave no consumer of {queue}")))
     }
 
     /// The next delivery; `None` when the session is over.
@@ -100,6 +102,15 @@ impl Session {
         let closing = self.channel.close(200, "session over".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
+}
+
+/// Whether the broker met an error of its own and closed the connection for it. RabbitMQ does where
+/// the process of the queue that is asked for has not come back.
+#[must_use]
+pub fn cost_the_connection(error: &anyhow::Error) -> bool {
+    let told = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
+    matches!(told, Some(ErrorKind::ProtocolError(error))
+        if matches!(error.kind(), AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)))
 }
 
 /// Acks a delivery and all before it on its channel. `false` means the session is over.

@@ -1,8 +1,19 @@
 //! Publishing with confirms.
+//!
+//! RabbitMQ 3.10 works off one channel after the other message, and the first message of a channel to
+//! a quorum queue waits for that queue's leader: while it is silent, all that follow on the channel
+//! are, whichever queue they go to. So ways share a few channels, and one that is in trouble is tried
+//! on a channel of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    array,
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
+};
 
-use contract::deadline::CONFIRM_WAIT;
+use contract::{deadline::CONFIRM_WAIT, topology::EVENTS};
 use lapin::{
     BasicProperties, Channel, Confirmation,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -19,7 +30,10 @@ use crate::breaker::{Breaker, Rules};
 
 /// A broker that is there opens a channel in milliseconds.
 const CHANNEL_WAIT: Duration = CONFIRM_WAIT;
-const CLOSE_WAIT: Duration = Duration::from_millis(100);
+/// Ways whose breakers are kept; past it those that are closed are forgotten, then all.
+const WAYS_MAX: usize = 10_000;
+/// Channels that ways share.
+const LANES: usize = 16;
 
 const RULES: Rules = Rules {
     dependency: "rabbitmq",
@@ -43,8 +57,9 @@ pub enum PublishError {
 #[derive(Clone)]
 pub struct Publisher {
     broker: Broker,
-    breaker: Breaker,
-    open: Arc<Mutex<Option<Open>>>,
+    /// By the way of a message: a queue that does not answer says nothing of the others.
+    breakers: Arc<std::sync::Mutex<HashMap<String, Breaker>>>,
+    lanes: Arc<[Mutex<Option<Open>>; LANES]>,
 }
 
 #[derive(Clone)]
@@ -57,11 +72,13 @@ impl Publisher {
     /// A publisher on this connection. Consumers need another one: the broker may block this.
     #[must_use]
     pub fn new(broker: Broker) -> Self {
-        Self { broker, breaker: Breaker::new(RULES), open: Arc::default() }
+        let lanes = Arc::new(array::from_fn(|_| Mutex::default()));
+        Self { broker, breakers: Arc::default(), lanes }
     }
 
     /// Publishes one message. Returns when it is stored on a majority of its queue's nodes; refuses
-    /// at once while the broker is away, blocked, or has left the last publish without a word.
+    /// at once while the broker is away, blocked, or has left the last publish that went the same way
+    /// without a word.
     ///
     /// Must not be dropped half way where the outcome matters: run it in a task of its own.
     pub async fn publish(
@@ -70,7 +87,10 @@ impl Publisher {
         routing_key: &str,
         body: &[u8],
     ) -> Result<(), PublishError> {
-        let (open, began) = self.enter().await?;
+        // An event goes to every node's queue, whatever its key.
+        let way = if exchange == EVENTS { exchange } else { routing_key };
+        let (breaker, lane) = (self.breaker(way), self.lane(way));
+        let (open, began) = self.enter(&breaker, lane).await?;
         let properties = BasicProperties::default()
             .with_delivery_mode(2)
             .with_content_type("application/json".into());
@@ -86,85 +106,122 @@ impl Publisher {
         };
         match timeout(CONFIRM_WAIT, confirmed).await {
             Ok(Ok(Confirmation::Ack(_))) => {
-                self.breaker.answered();
+                breaker.answered();
                 Ok(())
             }
             Ok(Ok(Confirmation::Nack(_))) => {
-                self.breaker.answered();
+                breaker.answered();
                 Err(PublishError::Refused("its queue is full or not available"))
             }
             Ok(Ok(Confirmation::NotRequested)) => {
-                Err(self.give_up(&open, "the channel is not in confirm mode").await)
+                Err(give_up(lane, &open, "the channel is not in confirm mode").await)
             }
-            Ok(Err(_)) => Err(self.give_up(&open, "the channel or connection was lost").await),
+            Ok(Err(_)) => Err(give_up(lane, &open, "the channel or connection was lost").await),
             Err(_) => {
-                self.breaker.failed(began);
-                Err(self.give_up(&open, "no confirm in time").await)
+                breaker.failed(began);
+                Err(give_up(lane, &open, "no confirm in time").await)
             }
         }
     }
 
-    /// Whether messages can be published, for `/readyz`. An open breaker is given a try here, so
-    /// that a node nobody sends requests to finds out that the broker is back.
+    /// Whether messages can be published, for `/readyz`. Where one was not confirmed, the broker
+    /// must open a channel to be believed.
     pub async fn check(&self) -> Result<(), String> {
         self.broker.check()?;
-        if self.breaker.is_closed() {
+        let link = self.broker.link().ok_or("no connection")?;
+        if self.breakers().values().all(Breaker::is_closed) {
             return Ok(());
         }
-        match self.enter().await {
-            Ok(_) => {
-                self.breaker.answered();
-                Ok(())
-            }
-            Err(error) => Err(error.to_string()),
+        match timeout(CHANNEL_WAIT, Open::on(link)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(format!("{error:#}")),
+            Err(_) => Err("it opens no channel".into()),
         }
+    }
+
+    fn breakers(&self) -> MutexGuard<'_, HashMap<String, Breaker>> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn breaker(&self, way: &str) -> Breaker {
+        let mut breakers = self.breakers();
+        if let Some(breaker) = breakers.get(way) {
+            return breaker.clone();
+        }
+        if breakers.len() >= WAYS_MAX {
+            breakers.retain(|_, breaker| !breaker.is_closed());
+        }
+        if breakers.len() >= WAYS_MAX {
+            breakers.clear();
+        }
+        breakers.entry(way.to_owned()).or_insert_with(|| Breaker::new(RULES)).clone()
+    }
+
+    fn lane(&self, way: &str) -> &Mutex<Option<Open>> {
+        let mut hasher = DefaultHasher::new();
+        way.hash(&mut hasher);
+        let lanes = LANES as u64;
+        &self.lanes[usize::try_from(hasher.finish() % lanes).unwrap_or_default()]
     }
 
     /// A channel to publish on, and when this began. Nothing has been sent where there is none.
-    async fn enter(&self) -> Result<(Open, Instant), PublishError> {
+    async fn enter(
+        &self,
+        breaker: &Breaker,
+        lane: &Mutex<Option<Open>>,
+    ) -> Result<(Open, Instant), PublishError> {
         let link = self.broker.link().ok_or(PublishError::Refused("it cannot be reached"))?;
         if link.is_blocked() {
             return Err(PublishError::Refused("it is short of memory or disk"));
         }
+        let is_in_trouble = !breaker.is_closed();
         let away = PublishError::Refused("it does not answer; it is tried again in a moment");
-        let began = self.breaker.enter().map_err(|_| away)?;
+        let began = breaker.enter().map_err(|_| away)?;
+        let opening =
+            async { if is_in_trouble { Open::on(link).await } else { shared(lane, link).await } };
         // Of many that want a channel one opens it; all of them wait this long at most.
-        let Ok(opened) = timeout(CHANNEL_WAIT, self.channel_on(link)).await else {
-            self.breaker.failed(began);
+        let Ok(opened) = timeout(CHANNEL_WAIT, opening).await else {
+            breaker.failed(began);
             return Err(PublishError::Refused("it opens no channel"));
         };
         let open = opened.map_err(|_| PublishError::Refused("it opens no channel"))?;
         Ok((open, Instant::now()))
     }
+}
 
-    async fn channel_on(&self, link: Arc<Link>) -> anyhow::Result<Open> {
-        let mut open = self.open.lock().await;
-        if let Some(open) = open.as_ref()
-            && Arc::ptr_eq(&open.link, &link)
-            && open.channel.status().connected()
-        {
-            return Ok(open.clone());
-        }
+impl Open {
+    async fn on(link: Arc<Link>) -> anyhow::Result<Self> {
         let channel = link.channel().await?;
         channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-        let made = Open { link, channel };
-        *open = Some(made.clone());
-        Ok(made)
+        Ok(Self { link, channel })
     }
+}
 
-    /// A channel on which a confirm went missing may never enqueue again: it is replaced.
-    async fn give_up(&self, broken: &Open, why: &'static str) -> PublishError {
-        let mut open = self.open.lock().await;
-        let is_open = |open: &Open| {
-            Arc::ptr_eq(&open.link, &broken.link) && open.channel.id() == broken.channel.id()
-        };
-        if open.as_ref().is_some_and(is_open) {
-            warn!("a publisher's channel is replaced: {why}");
-            metrics::counter!("usher_publish_channel_replaced_total").increment(1);
-            *open = None;
-            drop(open);
-            let _ = timeout(CLOSE_WAIT, broken.channel.close(200, "replaced".into())).await;
-        }
-        PublishError::Unknown(why)
+/// The channel of a lane, which is opened where there is none.
+async fn shared(lane: &Mutex<Option<Open>>, link: Arc<Link>) -> anyhow::Result<Open> {
+    let mut open = lane.lock().await;
+    if let Some(open) = open.as_ref()
+        && Arc::ptr_eq(&open.link, &link)
+        && open.channel.status().connected()
+    {
+        return Ok(open.clone());
     }
+    let made = Open::on(link).await?;
+    *open = Some(made.clone());
+    Ok(made)
+}
+
+/// A channel on which a confirm went missing may never enqueue again: its lane is given another. It
+/// closes with the last message that was published on it and may still be confirmed.
+async fn give_up(lane: &Mutex<Option<Open>>, broken: &Open, why: &'static str) -> PublishError {
+    let mut open = lane.lock().await;
+    let is_open = |open: &Open| {
+        Arc::ptr_eq(&open.link, &broken.link) && open.channel.id() == broken.channel.id()
+    };
+    if open.as_ref().is_some_and(is_open) {
+        warn!("a publisher's channel is replaced: {why}");
+        metrics::counter!("usher_publish_channel_replaced_total").increment(1);
+        *open = None;
+    }
+    PublishError::Unknown(why)
 }
