@@ -273,6 +273,7 @@ impl Nemesis<'_> {
                 self.fleet.arm(Seat { role: Role::Allocator, n }, "before-commit=abort");
             }
             Fault::KillBackend { backend, down } => {
+                drop(self.office.declaring.lock().await);
                 self.arena.kill(backend);
                 sleep(down).await;
                 self.arena.start(backend).await?;

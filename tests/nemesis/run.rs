@@ -222,6 +222,7 @@ impl Theatre {
             seed: script.seed,
             visits: tokio::sync::Mutex::default(),
             emptied: std::sync::Mutex::default(),
+            declaring: tokio::sync::Mutex::default(),
         };
         let nemesis = Nemesis { arena: &self.arena, fleet, poison, office };
         let buying = self.crowd(script, &crowded, n, &history);
