@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::topology::Partition;
-use platform::broker::{Broker, Link, cost_the_connection};
+use platform::broker::{Broker, Link, NoConsumer};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -123,7 +123,7 @@ async fn serve(
             },
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
-                is_suspect |= cost_the_connection(&error);
+                is_suspect |= error.is::<NoConsumer>();
                 warn!(%partition, "it is not served at the moment: {error:#}");
             }
         }
@@ -154,13 +154,12 @@ async fn declare(
     timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
 }
 
-/// Before a queue is consumed beside others again, after the connection was lost while a consumer of
-/// it was asked for.
+/// Before a queue is consumed beside others again, after the broker gave no consumer of it.
 async fn try_out(office: &Office, partition: &Partition) -> anyhow::Result<()> {
     let tried = office.consuming.try_out(&partition.queue()).await;
     let outcome = match &tried {
         Ok(()) => "served",
-        Err(error) if cost_the_connection(error) => "broken",
+        Err(error) if error.is::<NoConsumer>() => "refused",
         Err(_) => "unknown",
     };
     metrics::counter!("usher_queue_trials_total", "outcome" => outcome).increment(1);

@@ -50,23 +50,32 @@ pub(crate) async fn serving(arena: &Arena, pool: &PgPool, halls: &[Hall]) {
     }
 }
 
-/// The end of the last fault, on both clocks of this machine.
-#[derive(Clone, Copy)]
+/// The end of the last fault, and what was done by then: of that, only PostgreSQL's clock says when,
+/// and that clock may have been wrong.
 pub(crate) struct Healed {
-    pub at: Instant,
     pub on: DateTime<Utc>,
+    decided: Vec<uuid::Uuid>,
+    published: Vec<i64>,
 }
 
 impl Healed {
-    pub(crate) fn now() -> Self {
-        Self { at: Instant::now(), on: clock::now() }
+    pub(crate) async fn now(pool: &PgPool, halls: &[Hall]) -> Self {
+        let shows: Vec<uuid::Uuid> = halls.iter().map(|hall| hall.show.0).collect();
+        let decided = sqlx::query_scalar("select booking_id from bookings where show_id = any($1)");
+        let published = sqlx::query_scalar(
+            "select outbox_id from outbox where show_id = any($1) and published_at is not null",
+        );
+        // Where nothing can be read, all of it counts.
+        let decided = decided.bind(&shows).fetch_all(pool).await.unwrap_or_default();
+        let published = published.bind(&shows).fetch_all(pool).await.unwrap_or_default();
+        Self { on: clock::now(), decided, published }
     }
 }
 
 /// The longest that anything accepted waited for its outcome, and an outcome for its publication,
 /// counted from `healed` or from when it came, if that was later. Buyers come after it, too: the line
 /// lets them in as seats are there for them.
-pub(crate) async fn converged(scene: &Scene<'_>, healed: Healed) -> Result<Duration, String> {
+pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Duration, String> {
     let (accepted, times) = accepted_at(scene.stories);
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
     // The last buyers may have come long after the end of the faults.
@@ -84,22 +93,24 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: Healed) -> Result<Durat
                 extract(epoch from greatest(
                     (select max(b.decided_at - greatest(a.at, $4))
                      from unnest($1::uuid[], $2::timestamptz[]) as a (id, at)
-                     join bookings b on b.booking_id = a.id),
+                     join bookings b on b.booking_id = a.id
+                     where b.booking_id <> all($5)),
                     (select max(o.published_at - greatest(b.decided_at, $4))
                      from outbox o join bookings b using (show_id, booking_id)
-                     where o.show_id = any($3) and o.seq = 1)))::float8",
+                     where o.show_id = any($3) and o.seq = 1
+                       and o.outbox_id <> all($6))))::float8",
         )
         .bind(&accepted)
         .bind(&times)
         .bind(&shows)
         .bind(healed.on)
+        .bind(&healed.decided)
+        .bind(&healed.published)
         .fetch_one(scene.pool)
         .await;
         why = match left {
             Ok((0, 0, longest)) => {
-                let longest = Duration::from_secs_f64(longest.unwrap_or_default().max(0.0));
-                // Times that PostgreSQL's clock wrote before it was set right again say nothing.
-                return Ok(longest.min(healed.at.elapsed()));
+                return Ok(Duration::from_secs_f64(longest.unwrap_or_default().max(0.0)));
             }
             Ok((bookings, events, _)) => {
                 format!("{bookings} accepted bookings are undecided, {events} events unpublished")

@@ -231,7 +231,7 @@ impl Theatre {
             sleep_until(until).await;
             self.fleet.heal();
             serving(&self.arena, &self.pool, &halls).await;
-            (counts, Healed::now())
+            (counts, Healed::now(&self.pool, &halls).await)
         };
         let (visits, (faults, healed)) = join(buying, harming).await;
         let mut visits = visits?;
@@ -249,7 +249,7 @@ impl Theatre {
             probe: &self.probe,
             steps_clock: script.steps_clock(),
         };
-        let converged = converged(&scene, healed).await;
+        let converged = converged(&scene, &healed).await;
         let until = healed.on + *converged.as_ref().unwrap_or(&QUIET_WAIT);
         let backends = self.probe.own(healed.on, until);
         settled(&scene).await;

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use tokio::time::timeout;
+use tokio::{
+    sync::{OnceCell, Semaphore},
+    time::timeout,
+};
 
 use super::{Broker, Session};
 use crate::Shutdown;
@@ -18,6 +21,8 @@ use crate::Shutdown;
 const CHANNELS_MAX: usize = 2_047;
 /// A trial waits so long for its connection.
 const TRIAL_WAIT: Duration = Duration::from_secs(5);
+/// Trials at once: one that costs the connection costs it these.
+const TRIALS_MAX: usize = 8;
 
 /// Connections that are opened as they are needed, each supervised. Cheap to clone.
 #[derive(Clone)]
@@ -28,8 +33,9 @@ struct Shared {
     name: String,
     shutdown: Shutdown,
     open: Mutex<Vec<Counted>>,
+    trials: Semaphore,
     /// Opened when it is needed first.
-    trials: tokio::sync::Mutex<Option<Broker>>,
+    on_trial: OnceCell<Broker>,
 }
 
 #[derive(Clone)]
@@ -59,7 +65,8 @@ impl Connections {
             name: name.to_owned(),
             shutdown: shutdown.clone(),
             open: Mutex::default(),
-            trials: tokio::sync::Mutex::default(),
+            trials: Semaphore::new(TRIALS_MAX),
+            on_trial: OnceCell::new(),
         }));
         connections.place()?;
         Ok(connections)
@@ -73,14 +80,12 @@ impl Connections {
     }
 
     /// Whether a queue can be consumed: tried on a connection of its own, where a queue that costs
-    /// the connection costs nobody else's. Trials wait for each other.
+    /// the connection costs nobody else's. Of many trials some wait.
     pub async fn try_out(&self, queue: &str) -> anyhow::Result<()> {
-        let Shared { url, name, shutdown, trials, .. } = &*self.0;
-        let mut trials = trials.lock().await;
-        let broker = match &mut *trials {
-            Some(broker) => broker,
-            none => none.insert(Broker::connect(url, &format!("{name}-trials"), shutdown)?),
-        };
+        let Shared { url, name, shutdown, trials, on_trial, .. } = &*self.0;
+        let _turn = trials.acquire().await?;
+        let connect = async || Broker::connect(url, &format!("{name}-trials"), shutdown);
+        let mut broker = on_trial.get_or_try_init(connect).await?.clone();
         let link = timeout(TRIAL_WAIT, broker.link_soon()).await?.context("the process stops")?;
         Session::open(link, queue, 1).await?.close().await;
         Ok(())

@@ -4,14 +4,14 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
-    Acker, Channel, Consumer, ErrorKind,
+    Acker, Channel, Consumer,
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
     },
-    protocol::{AMQPErrorKind, AMQPHardError},
     types::{AMQPValue, FieldTable},
 };
+use thiserror::Error;
 use tracing::{debug, warn};
 
 use super::{Broker, Link};
@@ -21,6 +21,15 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 /// The broker has this long to declare what a consumer needs.
 const PREPARE_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
+
+/// The broker gave no consumer of a queue. Where the queue's process has not come back, RabbitMQ ends
+/// the connection for such a question, at once or when it has waited for an answer itself.
+#[derive(Debug, Error)]
+#[error("the broker gave no consumer of {queue}: {why}")]
+pub struct NoConsumer {
+    queue: String,
+    why: String,
+}
 
 /// One consumer on one channel of one connection. When any of the three is lost, the session is
 /// over; what it delivered and was not acked comes back in another.
@@ -33,7 +42,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Starts consuming with a bounded number of unacked deliveries.
+    /// Starts consuming with a bounded number of unacked deliveries. The error is [`NoConsumer`] where
+    /// the broker did not give it.
     pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
         assert!(prefetch > 0, "0 would mean without limit");
         let channel = link.channel().await?;
@@ -49,14 +59,14 @@ impl Session {
         };
         let why = match tokio::time::timeout(ACK_WAIT, opening).await {
             Ok(Ok(consumer)) => return Ok(Self { link, channel, consumer, is_over: false }),
-            Ok(Err(error)) => anyhow::Error::new(error),
-            Err(late) => late.into(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {ACK_WAIT:?}"),
         };
         // A consume-ok that came later would make a consumer that nobody reads, and that might be
         // the active one.
         let closing = channel.close(200, "not opened in time".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
-        Err(why.context(format!("the broker gave no consumer of {queue}")))
+        Err(NoConsumer { queue: queue.to_owned(), why }.into())
     }
 
     /// The next delivery; `None` when the session is over.
@@ -102,15 +112,6 @@ impl Session {
         let closing = self.channel.close(200, "session over".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
-}
-
-/// Whether the broker met an error of its own and closed the connection for it. RabbitMQ does where
-/// the process of the queue that is asked for has not come back.
-#[must_use]
-pub fn cost_the_connection(error: &anyhow::Error) -> bool {
-    let told = error.downcast_ref::<lapin::Error>().map(lapin::Error::kind);
-    matches!(told, Some(ErrorKind::ProtocolError(error))
-        if matches!(error.kind(), AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)))
 }
 
 /// Acks a delivery and all before it on its channel. `false` means the session is over.
