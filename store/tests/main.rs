@@ -15,3 +15,4 @@ mod upgrade;
 mod size;
 mod looks;
 mod backlogs;
+mod sweep;
