@@ -15,6 +15,7 @@ mod ledger;
 mod events;
 mod poison;
 mod queues;
+mod closed;
 mod installation;
 mod bad_input;
 mod abuse;
