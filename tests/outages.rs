@@ -36,7 +36,7 @@ const ASKED_FOR: Duration = Duration::from_secs(4);
 const BETWEEN_CALLS: Duration = Duration::from_millis(20);
 const RECOVERED: Duration = Duration::from_secs(15);
 /// Longer than it takes to give up declaring a queue.
-const LET_GO: Duration = Duration::from_secs(10);
+const LET_GO: Duration = Duration::from_secs(12);
 
 /// How many of this process's breakers of a dependency are open.
 fn open_breakers(dependency: &str) -> f64 {
