@@ -16,6 +16,7 @@ mod events;
 mod poison;
 mod queues;
 mod one_queue;
+mod closed;
 mod installation;
 mod bad_input;
 mod abuse;

@@ -11,15 +11,16 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::{
-    PgPool,
+    PgPool, allocators, many,
     testing::{Slot, eventually},
 };
 use tokio::time::Instant;
 use usher::up::Allocation;
+use uuid::Uuid;
 
 use crate::{
     beside::Beside,
-    harness::{Answer, Plan, System, fresh_key},
+    harness::{Answer, Plan, System, counted, fresh_key},
 };
 use proxy::Proxy;
 
@@ -34,6 +35,8 @@ const ASKED_FOR: Duration = Duration::from_secs(4);
 /// As often as an account may read.
 const BETWEEN_CALLS: Duration = Duration::from_millis(20);
 const RECOVERED: Duration = Duration::from_secs(15);
+/// Longer than it takes to give up declaring a queue.
+const LET_GO: Duration = Duration::from_secs(12);
 
 /// How many of this process's breakers of a dependency are open.
 fn open_breakers(dependency: &str) -> f64 {
@@ -196,5 +199,27 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
     assert_eq!(id_of(&booked), id_of(&first), "the same key is the same booking");
     is_whole_again(&system, &database, &[id_of(&before), id_of(&booked)]).await;
+    system.stop().await;
+}
+
+/// Five seconds each, sixteen at once, they would take more than twenty.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_whose_turn_to_be_declared_has_not_come_are_let_go_of_at_once() {
+    let (system, broker, database, _) = behind(|slot| &mut slot.amqp_url).await;
+    let show = system.scheduled_show(Plan::default()).await;
+    broker.silence();
+    let open = "update shows set sale_state = 'ON_SALE' where show_id = $1";
+    sqlx::query(open).bind(show.0).execute(&database).await.unwrap();
+    many::copy_on_sale(&database, show, 79).await.unwrap();
+    let kept = "usher_partitions_held";
+    eventually("all are to be declared", RECOVERED, async || (counted(kept) == 80).then_some(()))
+        .await;
+    let other = Uuid::now_v7();
+    eventually("another allocator may have some", LET_GO, async || {
+        allocators::beat(&database, other, "another one").await.unwrap();
+        (counted(kept) < 80).then_some(())
+    })
+    .await;
+    broker.go_on();
     system.stop().await;
 }

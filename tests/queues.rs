@@ -22,16 +22,20 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use store::{
     acceptance::{self, Numbers, Told},
-    partitions,
+    many, partitions,
     testing::eventually,
 };
 use tokio::time::Instant;
 use usher::up::Allocation;
 
-use crate::harness::{Plan, SOON, System, counted, fresh_key};
+use crate::{
+    alone::Allocator,
+    harness::{Plan, SOON, System, counted, fresh_key},
+};
 
-/// A queue that is drained goes after this, on a machine with other things to do.
-const CLOSED_BY: Duration = Duration::from_secs(40);
+/// A queue that is drained goes after this, and a crowd of them is served, on a machine with other
+/// things to do.
+const DONE_BY: Duration = Duration::from_secs(40);
 
 fn partition(show: ShowId) -> Partition {
     Partition { show, tier: "STANDARD".parse().unwrap() }
@@ -94,12 +98,7 @@ async fn a_queue_that_somebody_deleted_is_declared_again_and_no_other_show_notic
     }
     are_decided(&system, &bookings).await;
     assert!(is_there(&system, hit).await);
-    eventually("both are served", SOON, async || {
-        let served = "select count(*) from backlogs where served_by is not null";
-        let served: i64 = sqlx::query_scalar(served).fetch_one(&system.pool).await.unwrap();
-        (served == 2).then_some(())
-    })
-    .await;
+    are_served(&system, 2).await;
     let audit = system.audit(&bookings).await;
     assert!(audit.is_clean(), "{audit:?}");
     system.stop().await;
@@ -150,7 +149,7 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
     tx.rollback().await.unwrap();
 
     are_decided(&system, &bookings).await;
-    eventually("its queue is gone", CLOSED_BY, async || {
+    eventually("its queue is gone", DONE_BY, async || {
         let ready =
             "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
         let ready: i64 =
@@ -187,7 +186,7 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
     }
     let later = "update accepted set began_at = began_at - interval '18 minutes'";
     sqlx::query(later).execute(&system.pool).await.unwrap();
-    eventually("every deadline is over, and it is gone", CLOSED_BY, async || {
+    eventually("every deadline is over, and it is gone", DONE_BY, async || {
         (!is_there(&system, show).await).then_some(())
     })
     .await;
@@ -311,12 +310,31 @@ async fn more_partitions_than_a_connection_has_channels_are_all_served() {
         bookings.push(accepted(&system, &token, show).await);
     }
     are_decided(&system, &bookings).await;
-    eventually("all twelve are served", SOON, async || {
+    are_served(&system, 12).await;
+    system.stop().await;
+}
+
+async fn are_served(system: &System, queues: i64) {
+    eventually("all are served", DONE_BY, async || {
         let served = "select count(*) from backlogs where served_by is not null";
         let served: i64 = sqlx::query_scalar(served).fetch_one(&system.pool).await.unwrap();
-        (served == 12).then_some(())
+        (served == queues).then_some(())
     })
     .await;
+}
+
+/// All take their places before it is known how many channels a connection has.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_were_there_before_the_allocator_are_all_served() {
+    let system = System::start_with(Allocation::Elsewhere).await;
+    let (_, admin) = system.account(Role::Admin).await;
+    let show = system.scheduled_show(Plan { balcony: true, ..Plan::default() }).await;
+    let opened = system.post(&format!("/api/v1/shows/{show}/open"), &admin, json!({})).await;
+    assert!(opened.status.is_success(), "{opened:?}");
+    many::copy_on_sale(&system.pool, show, 14).await.unwrap();
+    let amqp_url = format!("{}?channel_max=10", system.slot.amqp_url);
+    let _allocator = Allocator::start_with_broker_at(&system, &amqp_url);
+    are_served(&system, 30).await;
     system.stop().await;
 }
 

@@ -94,8 +94,8 @@ impl Backlogs {
         Self { me, written: HashMap::new() }
     }
 
-    /// Writes down how far the queues are behind, as far as that has changed: while this allocator
-    /// lives, a queue of which nothing is written is served and has nothing to decide.
+    /// Writes down how far the queues are behind, as far as that has changed, and that it was looked
+    /// at: what is not written again is as it was.
     pub(crate) async fn record(
         &mut self,
         office: &Office,

@@ -6,11 +6,15 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::topology::Partition;
+<<<<<<< HEAD
 use platform::broker::{Broker, Link, NoConsumer};
+=======
+use platform::broker::{Broker, Link, Place};
+>>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
 use tokio::{
     sync::watch,
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -92,6 +96,7 @@ async fn serve(
     closed: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) {
+<<<<<<< HEAD
     let place = match office.consuming.place() {
         Ok(place) => place,
         // Its address was read before.
@@ -99,15 +104,22 @@ async fn serve(
     };
     let (mut broker, mut pause) = (place.broker.clone(), PAUSE);
     let (mut are_locks_awaited, mut is_suspect) = (false, false);
+=======
+    let (mut pause, mut are_locks_awaited) = (PAUSE, false);
+>>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
     let _not_for_good = office.waiting.until_dropped(partition);
-    while let Some(link) = next_link(&mut broker, stop).await {
-        let began = tokio::time::Instant::now();
+    while let Some((_place, link)) = next_place(office, partition, stop).await {
+        let began = Instant::now();
         let session = async {
             let is_closed = *closed.borrow();
+<<<<<<< HEAD
             declare(office, &link, partition, is_closed).await?;
             if is_suspect {
                 try_out(office, partition).await?;
             }
+=======
+            declare(office, &link, partition, is_closed, stop).await?;
+>>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
             if !are_locks_awaited {
                 locks.ready().await;
                 are_locks_awaited = true;
@@ -121,16 +133,45 @@ async fn serve(
                 Ok(()) => return,
                 Err(error) => warn!(%partition, "its queue is not deleted yet: {error:#}"),
             },
+            Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
+<<<<<<< HEAD
                 is_suspect |= error.is::<NoConsumer>();
                 warn!(%partition, "it is not served at the moment: {error:#}");
+=======
+                if let Some(unsaid) = office.lines.may_be_written("session", Instant::now()) {
+                    warn!(%partition, unsaid, "it is not served at the moment: {error:#}");
+                }
+>>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
             }
         }
         pause = if began.elapsed() > GOOD_SESSION { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(pause) => {}
+        }
+    }
+}
+
+/// A place for the next session, on a connection that is up. It is taken anew for each: a
+/// connection that comes back may have fewer channels than before.
+async fn next_place(
+    office: &Office,
+    partition: &Partition,
+    stop: &CancellationToken,
+) -> Option<(Place, Arc<Link>)> {
+    // Once one is up it is known how many channels a connection has.
+    next_link(&mut office.consuming.first(), stop).await?;
+    match office.consuming.place() {
+        Ok(place) => {
+            let link = next_link(&mut place.broker.clone(), stop).await?;
+            Some((place, link))
+        }
+        // Its address was read before.
+        Err(error) => {
+            warn!(%partition, "no connection for it: {error:#}");
+            None
         }
     }
 }
@@ -149,8 +190,11 @@ async fn declare(
     link: &Link,
     partition: &Partition,
     is_closed: bool,
+    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let _turn = office.declares.acquire().await?;
+    // After a takeover hundreds may stand before it: whoever is let go of waits no longer.
+    let turn = stop.run_until_cancelled(office.declares.acquire()).await;
+    let _turn = turn.context("it is let go of")??;
     timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
 }
 

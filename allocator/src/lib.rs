@@ -10,6 +10,7 @@ mod keeper;
 mod session;
 mod batch;
 mod failure;
+mod lines;
 mod decide;
 mod locks;
 mod seat_map;
@@ -81,6 +82,8 @@ struct Office {
     roster: watch::Receiver<Roster>,
     /// Partitions that wait for the installation.
     waiting: waiting::Waiting,
+    /// What many partitions would say at the same time.
+    lines: lines::Lines,
     shutdown: Shutdown,
 }
 
@@ -113,6 +116,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         missed: watch::Sender::default(),
         roster,
         waiting: waiting.clone(),
+        lines: lines::Lines::default(),
         shutdown: shutdown.clone(),
     };
     shutdown.spawn_vital("partitions", share::run(office.clone(), set_roster));

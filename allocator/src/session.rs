@@ -172,7 +172,7 @@ impl Sitting<'_> {
                 Err(error) => error,
             };
             // No booking has been looked at: whatever it is, none of them is at fault.
-            let passes = match note(partition, &error) {
+            let passes = match note(self.office, partition, &error) {
                 Failure::Again | Failure::Wait => true,
                 Failure::Broken | Failure::Poisoned => {
                     self.office.waiting.begins(partition, &error);
@@ -264,7 +264,7 @@ impl Sitting<'_> {
         while !requests.is_empty() {
             let Err(error) = ledger.settle(self.office, requests).await else { break };
             again += 1;
-            let failed = match note(&ledger.partition, &error) {
+            let failed = match note(self.office, &ledger.partition, &error) {
                 Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
                 failed => failed,
             };
@@ -303,7 +303,7 @@ impl Sitting<'_> {
     }
 }
 
-fn note(partition: &Partition, error: &StoreError) -> Failure {
+fn note(office: &Office, partition: &Partition, error: &StoreError) -> Failure {
     let mut failed = failure(error);
     if without(Guarantee::OnlyDataCondemns) && failed == Failure::Broken {
         failed = Failure::Poisoned;
@@ -313,8 +313,10 @@ fn note(partition: &Partition, error: &StoreError) -> Failure {
     }
     let name = format!("{failed:?}");
     // What waits for the installation is told when the waiting begins, not in each round of it.
-    if failed != Failure::Broken {
-        warn!(%partition, failure = name, "the database did not do it: {}", error.told());
+    if failed != Failure::Broken
+        && let Some(unsaid) = office.lines.may_be_written(&name, Instant::now())
+    {
+        warn!(%partition, failure = name, unsaid, "the database did not do it: {}", error.told());
     }
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed

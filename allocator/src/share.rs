@@ -78,20 +78,18 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
             end_all(&mut kept).await;
             continue;
         }
-        let undecided = match acceptance::undecided(&office.pool).await {
-            Ok(undecided) => undecided,
-            Err(error) => {
-                warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
-                continue;
-            }
-        };
-        match ours(&office, &roster, &undecided).await {
+        let counted = acceptance::undecided(&office.pool).await;
+        // Without a count they are shared out as well, only not the busiest first.
+        let nothing = HashMap::new();
+        match ours(&office, &roster, counted.as_ref().unwrap_or(&nothing)).await {
             Ok(ours) => share_out(&office, ours, &mut kept).await,
             Err(error) => {
                 warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
             }
         }
-        if let Err(error) = backlogs.record(&office, &kept, &undecided).await {
+        // What cannot be counted is not written down: nobody is let in by it.
+        let recorded = async { backlogs.record(&office, &kept, &counted?).await };
+        if let Err(error) = recorded.await {
             warn!("the backlog cannot be written down: {:#}", anyhow::Error::from(error));
         }
     }

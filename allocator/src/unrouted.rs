@@ -1,17 +1,18 @@
-//! What found no queue: refused where its sale is over or its time is, and sent again where its
-//! queue is about to be there. In batches, as a broker that lost its queues leaves seconds of a
-//! whole sale here.
+//! What found no queue: refused where it was accepted after the closing or its time is over, put
+//! into the queue of a closed sale by its name, and sent again where its queue is about to be there.
+//! In batches, as a broker that lost its queues leaves seconds of a whole sale here.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use contract::{
     booking::Reason,
+    deadline::BOOKING_DEADLINE,
     message::{BookingRequested, Envelope},
     topology::{Partition, UNROUTED},
 };
 use futures_util::{StreamExt as _, stream};
 use platform::broker::{self, Consumption, Delivery, Link, Session};
-use store::partitions::{self, Taking};
+use store::partitions::{self, Standing};
 use tracing::warn;
 
 use crate::{Office, parking, poison};
@@ -76,19 +77,24 @@ async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
     }
     let envelopes = read.iter().filter_map(|(_, envelope)| envelope.as_ref().ok()?.as_ref());
     let asked: HashSet<Partition> = envelopes.map(partition).collect();
-    let taking = partitions::taking(&office.pool, &asked.iter().collect::<Vec<_>>()).await;
-    if let Err(error) = &taking {
-        warn!("cannot tell whether a sale is open: {error}");
+    let standing = partitions::standing(&office.pool, &asked.iter().collect::<Vec<_>>()).await;
+    if let Err(error) = &standing {
+        warn!("cannot tell how its sale stands: {}", error.told());
     }
-    let taking = &taking.ok();
-    if let Some(taking) = taking.as_ref().filter(|taking| !taking.partitions.is_empty()) {
-        office.missed.send_replace(taking.partitions.clone());
+    let standing = &standing.unwrap_or_default();
+    let missed = standing.iter().filter(|(_, standing)| standing.is_open && standing.is_ready);
+    let missed: HashSet<Partition> = missed.map(|(partition, _)| partition.clone()).collect();
+    if !missed.is_empty() {
+        office.missed.send_replace(missed);
     }
     let dealt = stream::iter(read).map(async |(delivery, envelope)| {
-        let (consumption, is_sent) = match (envelope, taking) {
-            (Ok(None), _) => (Consumption::Ack, false),
-            (Ok(Some(envelope)), Some(taking)) => deal_with(office, envelope, taking).await,
-            _ => (Consumption::Retry, false),
+        let (consumption, is_sent) = match envelope {
+            Ok(None) => (Consumption::Ack, false),
+            Ok(Some(envelope)) => match standing.get(&partition(&envelope)) {
+                Some(standing) => deal_with(office, envelope, standing).await,
+                None => (Consumption::Retry, false),
+            },
+            Err(_) => (Consumption::Retry, false),
         };
         let is_settled = broker::settle(&delivery.acker, consumption).await;
         let is_retried = consumption != Consumption::Ack;
@@ -103,46 +109,104 @@ fn partition(envelope: &Envelope) -> Partition {
 }
 
 /// Sends the bookings of a message to their queue, or refuses them. Returns what becomes of the
-/// message, and whether something was sent.
-async fn deal_with(office: &Office, envelope: Envelope, taking: &Taking) -> (Consumption, bool) {
-    let partition = partition(&envelope);
-    let is_taken = taking.partitions.contains(&partition);
-    let (in_time, late): (Vec<_>, Vec<_>) =
-        envelope.bookings.into_iter().partition(|booking| booking.deadline > taking.now);
-    let (sent, refused, why) = if is_taken {
-        (in_time, late, Reason::Expired)
-    } else {
-        (Vec::new(), in_time.into_iter().chain(late).collect(), Reason::SaleClosed)
-    };
-    for request in &refused {
+/// message, and whether something was sent that may come back here.
+async fn deal_with(
+    office: &Office,
+    envelope: Envelope,
+    standing: &Standing,
+) -> (Consumption, bool) {
+    let (partition, n) = (partition(&envelope), envelope.bookings.len());
+    let mut sent = Vec::with_capacity(n);
+    for request in envelope.bookings {
+        let Some(why) = refused(standing, &request) else {
+            sent.push(request);
+            continue;
+        };
         // Repeating those before it is harmless: each is decided once.
-        let refused = parking::refuse(office, partition.clone(), request, why).await;
+        let refused = parking::refuse(office, partition.clone(), &request, why).await;
         if refused != Consumption::Ack {
             return (refused, false);
         }
     }
-    if sent.is_empty() {
-        return (Consumption::Ack, false);
-    }
-    let consumption = if refused.is_empty() {
-        parking::again(&office.publisher, &partition, sent).await
-    } else {
-        one_by_one(office, &partition, sent).await
-    };
-    (consumption, true)
-}
-
-/// The numbers of these need not follow each other.
-async fn one_by_one(
-    office: &Office,
-    partition: &Partition,
-    sent: Vec<BookingRequested>,
-) -> Consumption {
-    for request in sent {
-        let sent = parking::again(&office.publisher, partition, vec![request]).await;
-        if sent != Consumption::Ack {
-            return sent;
+    // The numbers of what is left of a message need not follow each other.
+    let together = if sent.len() == n { n.max(1) } else { 1 };
+    let mut may_come_back = false;
+    for requests in sent.chunks(together) {
+        // A closed sale's queue is off the exchange, and is there for what was accepted in time.
+        let is_put = !standing.is_open
+            && standing.is_ready
+            && put_into_queue(office, &partition, requests).await;
+        may_come_back |= !is_put;
+        if !is_put {
+            let sent = parking::again(&office.publisher, &partition, requests.to_vec()).await;
+            if sent != Consumption::Ack {
+                return (sent, true);
+            }
         }
     }
-    Consumption::Ack
+    (Consumption::Ack, may_come_back)
+}
+
+/// Why a booking is refused; nothing where it was accepted in time and has its time yet. Its
+/// deadline says when it was accepted, by the clock that closed the sale.
+fn refused(standing: &Standing, request: &BookingRequested) -> Option<Reason> {
+    let accepted_at = request.deadline - BOOKING_DEADLINE;
+    if standing.closed_at.is_some_and(|closed_at| accepted_at >= closed_at) {
+        return Some(Reason::SaleClosed);
+    }
+    (request.deadline <= standing.now).then_some(Reason::Expired)
+}
+
+async fn put_into_queue(
+    office: &Office,
+    partition: &Partition,
+    requests: &[BookingRequested],
+) -> bool {
+    let Some(link) = office.publishing.link() else { return false };
+    let body = Envelope::new(partition, requests.to_vec()).encode();
+    match broker::put_into_queue(&link, partition, &body).await {
+        Ok(is_there) => is_there,
+        Err(error) => {
+            warn!(%partition, "what was accepted in time is not in its queue yet: {error:#}");
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+    use contract::{
+        AccountId, BookingId,
+        booking::{Kind, Wish},
+    };
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_accepted_after_the_closing_is_told_that_the_sale_was_closed() {
+        let now = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();
+        let closed_at = now - TimeDelta::minutes(10);
+        let why = |accepted_at: DateTime<Utc>, closed_at| {
+            let request = BookingRequested {
+                booking_id: BookingId::new(),
+                account_id: AccountId::new(),
+                kind: Kind::Hold,
+                wish: Wish::BestAvailable(1),
+                idempotency_key: None,
+                ticket_id: None,
+                deadline: accepted_at + BOOKING_DEADLINE,
+                traceparent: None,
+                attempt: 0,
+                number: None,
+            };
+            refused(&Standing { now, is_open: false, is_ready: true, closed_at }, &request)
+        };
+        let second = TimeDelta::seconds(1);
+        assert_eq!(why(closed_at - second, Some(closed_at)), None);
+        assert_eq!(why(closed_at, Some(closed_at)), Some(Reason::SaleClosed));
+        assert_eq!(why(now - BOOKING_DEADLINE + second, Some(closed_at)), None);
+        assert_eq!(why(now - BOOKING_DEADLINE, Some(closed_at)), Some(Reason::Expired));
+        assert_eq!(why(now, None), None, "it is not closed for all that is known");
+    }
 }

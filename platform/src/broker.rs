@@ -6,6 +6,7 @@
 mod link;
 mod connections;
 mod publish;
+mod queue;
 mod consume;
 mod events;
 mod topology;
@@ -16,6 +17,7 @@ pub use events::hear;
 pub use lapin::message::Delivery;
 pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
+pub use queue::put_into_queue;
 pub use topology::{
     bind_requests, declare_base, declare_live_queue, declare_requests, delete_requests, is_foreign,
     is_not_found, look_at, unbind_requests,

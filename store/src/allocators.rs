@@ -5,10 +5,11 @@ use uuid::Uuid;
 
 use crate::{PgPool, StoreResult};
 
-/// Says that this allocator is alive.
+/// Says that this allocator is alive, which is not to say that it has looked at its queues.
 pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<()> {
     sqlx::query!(
-        "insert into allocators (allocator_id, name, writes_numbers) values ($1, $2, true)
+        "insert into allocators (allocator_id, name, writes_numbers, recorded_at)
+         values ($1, $2, true, '-infinity')
          on conflict (allocator_id) do update set heartbeat_at = clock_timestamp()",
         me,
         name,

@@ -27,12 +27,12 @@ pub struct Backlog {
     pub undecided: i64,
     /// Age of the oldest of them.
     pub oldest: Duration,
-    /// How long nobody has looked at a queue; nothing, where nobody ever did.
+    /// How long nobody has looked at a queue that is there.
     pub silent: Duration,
 }
 
-/// Writes down what the allocator that serves these queues has seen. While it lives, what does not
-/// change need not be written again.
+/// Writes down what the allocator that serves these queues has seen, and that it has looked: what
+/// does not change need not be written again.
 pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Seen]) -> StoreResult<()> {
     let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
     let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
@@ -60,6 +60,13 @@ pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Seen]) -> StoreResul
     )
     .execute(pool)
     .await?;
+    // By itself: nobody's lock on a backlog may hold up the heartbeat, which is in the same row.
+    sqlx::query!(
+        "update allocators set recorded_at = clock_timestamp() where allocator_id = $1",
+        allocator,
+    )
+    .execute(pool)
+    .await?;
     Ok(())
 }
 
@@ -81,17 +88,19 @@ pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> 
     Ok(())
 }
 
-/// How far the queues of these shows are behind.
+/// How far the queues of these shows are behind. One that is there and of which nothing is written is
+/// silent since it was made: what nobody wrote is not known to be zero.
 pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
     let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(
         r#"select s.show_id as "show_id!", coalesce(sum(b.undecided), 0) as "undecided!",
                coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
                    as "oldest!",
-               coalesce(max(extract(epoch from
-                   clock_timestamp() - greatest(b.seen_at, a.heartbeat_at))), 0)::float8
-                   as "silent!"
-           from unnest($1::uuid[]) as s (show_id) left join backlogs b using (show_id)
+               coalesce(max(extract(epoch from clock_timestamp() - coalesce(
+                   greatest(b.seen_at, coalesce(a.recorded_at, a.heartbeat_at)),
+                   p.queue_ready_at))), 0)::float8 as "silent!"
+           from unnest($1::uuid[]) as s (show_id) left join partitions p using (show_id)
+               left join backlogs b using (show_id, tier)
                left join allocators a on a.allocator_id = b.served_by
            group by s.show_id"#,
         &shows

@@ -1,7 +1,7 @@
 //! Partitions: the row that orders every change of a tier's availability, and the fence that
 //! keeps displaced allocators out.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
@@ -183,37 +183,50 @@ pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult
     Ok(noted.rows_affected() > 0)
 }
 
-/// Which of these have a queue that takes requests: the sale is open, and the queue was declared.
-pub async fn taking(pool: &PgPool, partitions: &[&Partition]) -> StoreResult<Taking> {
+/// How a sale stands for one of its queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// Postgres's clock.
+    pub now: DateTime<Utc>,
+    pub is_open: bool,
+    /// Whether the queue is there, taking requests or being drained.
+    pub is_ready: bool,
+    /// Postgres's clock.
+    pub closed_at: Option<DateTime<Utc>>,
+}
+
+/// How the sales of these partitions stand, also of those that do not exist.
+pub async fn standing(
+    pool: &PgPool,
+    partitions: &[&Partition],
+) -> StoreResult<HashMap<Partition, Standing>> {
     let shows: Vec<uuid::Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
     let tiers: Vec<String> =
         partitions.iter().map(|partition| partition.tier.to_string()).collect();
-    let row = sqlx::query!(
-        r#"select clock_timestamp() as "now!",
-               array_agg(p.show_id) filter (where p.show_id is not null) as shows,
-               array_agg(p.tier) filter (where p.show_id is not null) as tiers
+    let rows = sqlx::query!(
+        r#"select show_id as "show_id!", tier as "tier!", clock_timestamp() as "now!",
+               coalesce(s.sale_state = 'ON_SALE', false) as "open!",
+               p.queue_ready_at is not null as "ready!", s.closed_at as "closed_at?"
            from unnest($1::uuid[], $2::text[]) as asked (show_id, tier)
-           join partitions p using (show_id, tier)
-           join shows s using (show_id)
-           where s.sale_state = 'ON_SALE' and p.queue_ready_at is not null"#,
+           left join partitions p using (show_id, tier)
+           left join shows s using (show_id)"#,
         &shows,
         &tiers,
     )
-    .fetch_one(pool)
+    .fetch_all(pool)
     .await?;
-    let found = row.shows.unwrap_or_default().into_iter().zip(row.tiers.unwrap_or_default());
-    let partitions = found
-        .map(|(show, tier)| Ok(Partition { show: ShowId(show), tier: readable(&tier)? }))
-        .collect::<StoreResult<_>>()?;
-    Ok(Taking { now: row.now, partitions })
-}
-
-/// Partitions whose queues take requests.
-#[derive(Clone, Debug)]
-pub struct Taking {
-    /// Postgres's clock.
-    pub now: DateTime<Utc>,
-    pub partitions: HashSet<Partition>,
+    rows.into_iter()
+        .map(|row| {
+            let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+            let standing = Standing {
+                now: row.now,
+                is_open: row.open,
+                is_ready: row.ready,
+                closed_at: row.closed_at,
+            };
+            Ok((partition, standing))
+        })
+        .collect()
 }
 
 /// Notes that the partition's queue is deleted. Nobody decides from a map of it any more, so what

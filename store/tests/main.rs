@@ -14,3 +14,5 @@ mod rush;
 mod upgrade;
 mod size;
 mod looks;
+mod backlogs;
+mod sweep;

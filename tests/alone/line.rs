@@ -6,7 +6,7 @@ use contract::{ShowId, access::Role};
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::testing::eventually;
+use store::{backlogs, testing::eventually};
 use tokio::time::timeout;
 use usher::up::Allocation;
 
@@ -99,6 +99,33 @@ async fn nobody_is_admitted_while_nobody_serves_the_queues() {
     assert!(held["detail"].as_str().unwrap().contains("held"), "{held}");
     let _allocator = Allocator::start(&system);
     watcher.hears_after_takeover("resumed").await;
+    watcher.admitted().await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_admitted_while_it_cannot_be_told_what_is_undecided_and_sales_go_on_opening() {
+    let system = System::start().await;
+    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    Watcher::join(&system, show).await.admitted().await;
+    set_room(&system, show, json!({"paused": true})).await;
+    let mut watcher = Watcher::join(&system, show).await;
+    watcher.hears("paused").await;
+    let mut direct = system.direct().await;
+    let rename = |sql: &'static str| sqlx::raw_sql(sql);
+    rename("alter table decided rename to decided_elsewhere").execute(&mut direct).await.unwrap();
+    // Its allocator lives, and takes up new queues.
+    system.show(Plan::default()).await;
+    eventually("the last word of the queue is old", SOON, async || {
+        let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
+        (backlogs[&show].silent > Duration::from_secs(6)).then_some(())
+    })
+    .await;
+    set_room(&system, show, json!({"paused": false})).await;
+    let held = watcher.hears("paused").await;
+    assert!(held["detail"].as_str().unwrap().contains("held"), "{held}");
+    rename("alter table decided_elsewhere rename to decided").execute(&mut direct).await.unwrap();
+    watcher.hears("resumed").await;
     watcher.admitted().await;
     system.stop().await;
 }

@@ -288,7 +288,10 @@ impl Stage {
                  select $1, movie_id, theatre_id, screen_id, now() + interval '1 day',
                      now() + make_interval(secs => $2), now() + make_interval(secs => $3),
                      'ON_SALE', 'INR', 6, $4::room_mode, $5, $6, $7, $8
-                 from m, s returning show_id)
+                 from m, s returning show_id),
+             -- an allocator that looks at its queue all day
+             b as (insert into backlogs (show_id, tier, undecided, seen_at)
+                 select show_id, 'GOLD', 0, now() + interval '1 day' from w)
              insert into partitions
                  (show_id, tier, name, price, general_admission, capacity, available, queue_ready_at)
              select show_id, 'GOLD', 'Gold', 100, true, $9, $9, now() from w",

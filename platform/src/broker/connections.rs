@@ -17,7 +17,7 @@ use tokio::{
 use super::{Broker, Session};
 use crate::Shutdown;
 
-/// Channels of a connection, where the broker does not say otherwise.
+/// Channels of a connection, where no connection is up that would know.
 const CHANNELS_MAX: usize = 2_047;
 /// A trial waits so long for its connection.
 const TRIAL_WAIT: Duration = Duration::from_secs(5);
@@ -94,11 +94,13 @@ impl Connections {
     /// Room for one session, on a connection that is opened where none has any.
     pub fn place(&self) -> anyhow::Result<Place> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let has_room = |counted: &&Counted| {
-            // Half of the channels: declaring and looking need some, too.
-            let channels = counted.broker.link().map_or(CHANNELS_MAX, |link| link.channels_max());
-            counted.places_taken.load(Ordering::Relaxed) < (channels / 2).max(1)
-        };
+        // One that is not up yet will have as many channels as the others.
+        let channels =
+            open.iter().filter_map(|counted| Some(counted.broker.link()?.channels_max())).min();
+        // Half of the channels: declaring and looking need some, too.
+        let places_max = (channels.unwrap_or(CHANNELS_MAX) / 2).max(1);
+        let has_room =
+            |counted: &&Counted| counted.places_taken.load(Ordering::Relaxed) < places_max;
         let counted = if let Some(counted) = open.iter().find(has_room) {
             counted.clone()
         } else {

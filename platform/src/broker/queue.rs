@@ -1,0 +1,44 @@
+//! Publishing into a queue by its name, past the exchange that it was taken off.
+
+use contract::{deadline::CONFIRM_WAIT, topology::Partition};
+use lapin::{
+    BasicProperties, Confirmation,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use tokio::time::timeout;
+
+use super::Link;
+
+/// Puts a persistent message into the queue of a partition. Returns, once it is stored, `true`, and
+/// `false` where there is no such queue. After an error it may or may not be there.
+///
+/// On a channel of its own: lapin attaches a return to the wrong confirm where several are on their
+/// way. So this is for what happens rarely.
+pub async fn put_into_queue(
+    link: &Link,
+    partition: &Partition,
+    body: &[u8],
+) -> anyhow::Result<bool> {
+    let channel = link.channel().await?;
+    let putting = async {
+        channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+        let properties = BasicProperties::default()
+            .with_delivery_mode(2)
+            .with_content_type("application/json".into());
+        // No alternate exchange is behind the default one: what has no queue must come back.
+        let options = BasicPublishOptions { mandatory: true, immediate: false };
+        let queue = partition.queue();
+        channel
+            .basic_publish("".into(), queue.as_str().into(), options, body, properties)
+            .await?
+            .await
+    };
+    let put = timeout(CONFIRM_WAIT, putting).await;
+    let closing = channel.close(200, "done".into());
+    let _ = timeout(CONFIRM_WAIT, closing).await;
+    match put?? {
+        Confirmation::Ack(returned) => Ok(returned.is_none()),
+        Confirmation::Nack(_) => anyhow::bail!("its queue is full or not available"),
+        Confirmation::NotRequested => anyhow::bail!("the channel is not in confirm mode"),
+    }
+}

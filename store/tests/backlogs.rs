@@ -1,0 +1,48 @@
+//! How far queues are behind, and how fresh that is.
+
+use store::{
+    allocators,
+    backlogs::{self, Seen},
+    partitions,
+};
+use uuid::Uuid;
+
+use crate::stage::Stage;
+
+#[tokio::test]
+async fn a_queue_is_silent_since_its_allocator_last_counted_however_lively_that_is() {
+    let stage = Stage::build().await;
+    let (pool, hall) = (&stage.pool, stage.show().await);
+    let silent = async || {
+        let silent = backlogs::of_lines(pool, &[hall.show]).await.unwrap()[&hall.show].silent;
+        // What took no time here took less than half a minute.
+        silent.as_secs() / 30 * 30
+    };
+    let run = async |sql: &'static str| sqlx::query(sql).execute(pool).await.unwrap();
+    assert_eq!(silent().await, 0, "it has no queue");
+    for partition in &hall.tiers {
+        partitions::queue_is_ready(pool, partition).await.unwrap();
+    }
+    run("update partitions set queue_ready_at = queue_ready_at - interval '2 minutes'").await;
+    assert_eq!(silent().await, 120, "nobody has written anything of its queues");
+
+    let me = Uuid::now_v7();
+    allocators::beat(pool, me, "an allocator").await.unwrap();
+    let seen = |partition| Seen { partition, undecided: 0, oldest_at: None, idle_for: None };
+    let all: Vec<Seen> = hall.tiers.iter().cloned().map(seen).collect();
+    backlogs::record(pool, me, &all[..1]).await.unwrap();
+    assert_eq!(silent().await, 120, "nothing is written of one of them");
+    backlogs::record(pool, me, &all).await.unwrap();
+    assert_eq!(silent().await, 0);
+
+    run("update backlogs set seen_at = seen_at - interval '5 minutes'").await;
+    assert_eq!(silent().await, 0, "nothing has changed since");
+    run("update allocators set recorded_at = recorded_at - interval '3 minutes'").await;
+    allocators::beat(pool, me, "an allocator").await.unwrap();
+    assert_eq!(silent().await, 180, "it lives and does not count");
+    backlogs::record(pool, me, &[]).await.unwrap();
+    assert_eq!(silent().await, 0);
+    // A version before does not say when it counted.
+    run("update allocators set recorded_at = null").await;
+    assert_eq!(silent().await, 0);
+}
