@@ -14,3 +14,4 @@ mod rush;
 mod upgrade;
 mod size;
 mod looks;
+mod old;
