@@ -5,11 +5,14 @@ use std::{
     time::Duration,
 };
 
-use contract::BookingId;
+use contract::{BookingId, access::Role, api::bookings::Customer};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::testing::eventually;
+use store::{
+    orders::{self, Placement},
+    testing::eventually,
+};
 
 use crate::harness::{Answer, Plan, SOON, System, fresh_key};
 
@@ -221,7 +224,7 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
     let unknown = system.book(&token, unknown).await;
     assert_eq!((unknown.status.as_u16(), unknown.code()), (422, "SEAT_UNKNOWN"));
 
-    let (_, admin) = system.account(contract::access::Role::Admin).await;
+    let (_, admin) = system.account(Role::Admin).await;
     let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
     assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
     eventually("the door closes", SOON, async || {
@@ -237,6 +240,41 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
         (ready == 0).then_some(())
     })
     .await;
+    system.stop().await;
+}
+
+/// The order is placed while the hold is about to be given back: whoever has the row first wins, and
+/// the other one hears so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_is_ordered_meanwhile_is_not_called_free() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (account, token) = system.account(Role::User).await;
+    let wish = json!({"showId": show, "tier": "STANDARD", "seats": ["A1"]});
+    let held = system.post("/api/v1/holds", &token, wish).await;
+    assert_eq!(held.status, StatusCode::CREATED, "{held:?}");
+    let hold: BookingId = held.body["holdId"].as_str().unwrap().parse().unwrap();
+    let customer = Customer { name: "Asha Rao".into(), email: "a@b.example".into(), phone: None };
+    let mut tx = system.pool.begin().await.unwrap();
+    let placed = orders::place(&mut tx, hold, account, &customer).await.unwrap();
+    let Placement::Placed(order) = placed else { panic!("{placed:?}") };
+
+    let path = format!("/api/v1/holds/{hold}");
+    let release = system.call(Method::DELETE, &path, Some(&token), &[], None);
+    let commit = async {
+        eventually("the release waits for the row", SOON, async || {
+            let waits = "select count(*) from pg_stat_activity
+                         where datname = current_database() and wait_event_type = 'Lock'";
+            let n: i64 = sqlx::query_scalar(waits).fetch_one(&system.pool).await.unwrap();
+            (n > 0).then_some(())
+        })
+        .await;
+        tx.commit().await.unwrap();
+    };
+    let (released, ()) = tokio::join!(release, commit);
+    assert_eq!(released.code(), "HOLD_ORDERED", "{released:?}");
+    let read = system.get(&format!("/api/v1/orders/{}", order.order_id), Some(&token)).await;
+    assert_eq!(read.body["status"], "PAYMENT_PENDING", "{read:?}");
     system.stop().await;
 }
 

@@ -3,6 +3,7 @@
 
 pub(crate) mod proxy;
 mod pool;
+mod full_pool;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use contract::{AccountId, ShowId, access::Role};
+use contract::{AccountId, ShowId, access::Role, deadline::CAME_BACK_FOR_OTHERS};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use store::testing::eventually;
@@ -184,6 +184,24 @@ async fn robots_in_turn(
         assert_eq!(cancelled.status, StatusCode::OK, "{cancelled:?}");
     }
     rounds
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_must_leave_seats_to_others_for_a_moment_is_told_when_to_ask_again() {
+    let system = System::start().await;
+    let show = system.show(Plan { hold_seconds: 60, order_seconds: 60, ..plan() }).await;
+    let token = system.visitor().await;
+    for _ in 0..2 {
+        let held = hold(&system, show, &token, SEATS).await;
+        assert_eq!(held.status, StatusCode::CREATED, "{held:?}");
+        release(&system, &token, &held).await;
+    }
+    let refused = hold(&system, show, &token, SEATS).await;
+    assert_eq!(refused.body["limit"], "JUST_CAME_BACK", "{refused:?}");
+    let hint: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!(hint >= CAME_BACK_FOR_OTHERS.as_secs(), "not early: {hint}");
+    assert!(hint <= CAME_BACK_FOR_OTHERS.as_secs() + 2, "{hint}");
+    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,8 @@ pub const SEAT_LOCK_UNDECIDED: Duration = Duration::from_secs(30);
 pub const PREFER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long `POST /holds` waits where the client does not say.
 pub const HOLD_WAIT_DEFAULT: Duration = Duration::from_secs(5);
+/// How long seats that came back are first for accounts that gave none back unpaid.
+pub const CAME_BACK_FOR_OTHERS: Duration = Duration::from_secs(3);
 /// Leeway between the clocks of two nodes when a pass is checked.
 pub const PASS_LEEWAY: Duration = Duration::from_secs(5);
 /// Longest statement and longest idle transaction in Postgres.

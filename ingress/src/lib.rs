@@ -105,7 +105,7 @@ pub async fn start_with(
         })
         .uses("redis", move || {
             let cache = cache.clone();
-            async move { cache.ping().await }
+            async move { cache.can_write("ingress:ready").await }
         })
         .needs("rabbitmq", move || {
             let publisher = publisher.clone();

@@ -26,6 +26,9 @@ use crate::{
     sign_ups::AccountIds,
 };
 
+/// Connections by which the node follows what it needs for every answer: the board's, two that look
+/// at bookings, one that tells what was accepted, and two for the rest.
+const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
 /// How often the keys of passes are read again.
 const KEYS_REFRESH: Duration = Duration::from_secs(30);
 /// How often old idempotent answers are forgotten, and how many at once.
@@ -43,6 +46,9 @@ pub(crate) struct State(Arc<Shared>);
 /// What [`State`] holds.
 pub(crate) struct Shared {
     pub(crate) pool: PgPool,
+    /// For what the node follows and what bookings need at the door: clients' calls, which may hold
+    /// every connection of the others, have none of it.
+    pub(crate) following: PgPool,
     /// The replica, where there is one. It may lag; never read from it what was just written.
     pub(crate) read_pool: PgPool,
     pub(crate) cache: Cache,
@@ -69,19 +75,23 @@ impl State {
             Some(url) => store::connect(url, "ingress", connections_max)?,
             None => pool.clone(),
         };
+        let following =
+            store::connect(&backends.database_url, "ingress", FOLLOWING_CONNECTIONS_MAX)?;
         store::keys::ensure(&pool, &backends.master_key).await?;
-        let pass_keys = watch_keys(pool.clone(), backends.master_key.clone(), shutdown).await?;
+        let pass_keys =
+            watch_keys(following.clone(), backends.master_key.clone(), shutdown).await?;
         forget_old_answers(pool.clone(), shutdown);
         let cache = Cache::new(&backends.redis_url)?;
         let (limits, master) = (&config.limits, &backends.master_key);
         let sign_ins = SignIns::start(limits, master, cache.clone(), shutdown);
-        let revocations = revocations::follow(pool.clone(), shutdown).await?;
+        let revocations = revocations::follow(following.clone(), shutdown).await?;
         Ok(Self(Arc::new(Shared {
-            board: board::watch(pool.clone(), shutdown).await?,
+            board: board::watch(following.clone(), shutdown).await?,
             pass_keys,
-            revoked: Revoked::watch(pool.clone(), shutdown).await?,
+            revoked: Revoked::watch(following.clone(), shutdown).await?,
             seat_maps: SeatMaps::new(read_pool.clone()),
             pool,
+            following,
             read_pool,
             cache,
             access: Access::new(&backends.master_key, revocations),

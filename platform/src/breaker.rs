@@ -63,12 +63,18 @@ impl Breaker {
     /// Asks to make a call. Returns when it began, for [`Self::failed`].
     pub fn enter(&self) -> Result<Instant, Away> {
         let now = Instant::now();
-        if self.circuit().enter(now, self.0.rules.call_wait) {
-            return Ok(now);
-        }
-        metrics::counter!("usher_breaker_refused_total", "dependency" => self.0.rules.dependency)
-            .increment(1);
-        Err(Away(self.0.rules.dependency))
+        if self.circuit().enter(now, self.0.rules.call_wait) { Ok(now) } else { Err(self.refuse()) }
+    }
+
+    /// Asks whether calls go out as always, before a wait for something else that a call needs.
+    pub fn ask(&self) -> Result<(), Away> {
+        if self.is_closed() { Ok(()) } else { Err(self.refuse()) }
+    }
+
+    fn refuse(&self) -> Away {
+        let dependency = self.0.rules.dependency;
+        metrics::counter!("usher_breaker_refused_total", "dependency" => dependency).increment(1);
+        Away(dependency)
     }
 
     /// The dependency answered; what it said does not matter.

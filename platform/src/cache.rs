@@ -93,13 +93,6 @@ impl Cache {
         result
     }
 
-    /// Whether Redis answers.
-    pub async fn ping(&self) -> Result<(), String> {
-        let mut connection = self.connection().map_err(|error| error.to_string())?;
-        let answer = redis::cmd("PING").query_async::<()>(&mut connection).await;
-        self.observe(answer).map_err(|error| error.to_string())
-    }
-
     /// Whether Redis takes writes: a replica does not, and neither does one whose memory or disk is
     /// full. Writes a key that is gone a minute later.
     pub async fn can_write(&self, key: &str) -> Result<(), String> {

@@ -179,7 +179,7 @@ pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
            from accepted a
            left join decided d using (show_id, tier, producer_id)
            cross join lateral unnest(a.numbers - coalesce(d.numbers, '{}')) as span
-           where a.told_at > clock_timestamp() - make_interval(secs => $1)
+           where a.told_at > statement_timestamp() - make_interval(secs => $1)
            group by a.show_id, a.tier"#,
         (BOOKING_DEADLINE + UNDECIDED_GRACE).as_secs_f64(),
     )
@@ -193,20 +193,31 @@ pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
         .collect()
 }
 
-/// Forgets what was decided a week ago and more; what was accepted and is not decided stays.
+/// Forgets what was decided a week ago and more, some thousands at a time; what was accepted and is
+/// not decided stays. Returns how many.
 pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
-    let forgotten = sqlx::query!(
-        "with old as (
-             delete from accepted a using decided d
-             where a.told_at < clock_timestamp() - interval '7 days' and a.numbers <@ d.numbers
-                 and (d.show_id, d.tier, d.producer_id) = (a.show_id, a.tier, a.producer_id)
-             returning a.show_id, a.tier, a.producer_id)
-         delete from decided d using old
-         where (d.show_id, d.tier, d.producer_id) = (old.show_id, old.tier, old.producer_id)"
-    )
-    .execute(pool)
-    .await?;
-    Ok(forgotten.rows_affected())
+    let mut forgotten = 0;
+    loop {
+        let deleted = sqlx::query!(
+            "with old as (
+                 delete from accepted where (show_id, tier, producer_id) in
+                     (select show_id, tier, producer_id
+                      from accepted a join decided d using (show_id, tier, producer_id)
+                      where a.told_at < statement_timestamp() - interval '7 days'
+                        and a.numbers <@ d.numbers
+                      limit 10000)
+                 returning show_id, tier, producer_id)
+             delete from decided d using old
+             where (d.show_id, d.tier, d.producer_id) = (old.show_id, old.tier, old.producer_id)"
+        )
+        .execute(pool)
+        .await?
+        .rows_affected();
+        forgotten += deleted;
+        if deleted == 0 {
+            return Ok(forgotten);
+        }
+    }
 }
 
 /// Partitions in which something was accepted and has no outcome, though its queue is gone or its

@@ -19,6 +19,7 @@ use sqlx::{
 };
 use tokio::{
     runtime::Handle,
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout},
 };
 
@@ -33,14 +34,21 @@ const RETURN_WAIT: Duration = Duration::from_secs(3);
 pub struct PgConnection {
     /// Taken when dropped.
     live: Option<PoolConnection<Postgres>>,
+    /// Goes back to the pool after the connection.
+    place: Option<OwnedSemaphorePermit>,
     pool: PgPool,
     in_transaction: bool,
     is_broken: bool,
 }
 
 impl PgConnection {
-    pub(crate) fn new(live: PoolConnection<Postgres>, pool: PgPool) -> Self {
-        Self { live: Some(live), pool, in_transaction: false, is_broken: false }
+    pub(crate) fn new(
+        live: PoolConnection<Postgres>,
+        place: OwnedSemaphorePermit,
+        pool: PgPool,
+    ) -> Self {
+        let (live, place) = (Some(live), Some(place));
+        Self { live, place, pool, in_transaction: false, is_broken: false }
     }
 
     /// Runs a statement and takes all it returns.
@@ -82,7 +90,11 @@ impl Drop for PgConnection {
         match Handle::try_current() {
             // Not through the shutdown: it ends in a moment, and nobody need wait for it.
             Ok(runtime) if !self.is_broken => {
-                _ = runtime.spawn(give_back(live, self.in_transaction));
+                let (place, in_transaction) = (self.place.take(), self.in_transaction);
+                _ = runtime.spawn(async move {
+                    give_back(live, in_transaction).await;
+                    drop(place);
+                });
             }
             _ => drop(live.detach()),
         }

@@ -79,7 +79,7 @@ pub async fn forget_old(pool: &PgPool, limit: i64) -> StoreResult<u64> {
     let gone = sqlx::query!(
         "delete from idempotent_answers where (account_id, idempotency_key) in (
              select account_id, idempotency_key from idempotent_answers
-             where created_at < clock_timestamp() - interval '1 day'
+             where created_at < statement_timestamp() - interval '1 day'
              limit $1)",
         limit
     )

@@ -3,6 +3,9 @@
 //! Order of locks in every transaction: partition → account quotas (sorted) → bookings →
 //! seat claims → orders → outbox → numbers decided. A transaction that changes a tier's availability begins with
 //! [`partitions`].
+//!
+//! What is old is found by an index on its time where that is compared with `statement_timestamp()`:
+//! `clock_timestamp()` may say something else for each row, so that each row is looked at.
 
 pub mod pool;
 mod connection;

@@ -95,7 +95,8 @@ pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
         let deleted = sqlx::query!(
             "delete from outbox where outbox_id in
                  (select outbox_id from outbox
-                  where published_at < clock_timestamp() - interval '1 day' limit 10000)"
+                  where published_at < statement_timestamp() - interval '1 day'
+                  limit 10000)"
         )
         .execute(pool)
         .await?

@@ -248,11 +248,13 @@ pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<
 /// Puts shows on sale whose time to open comes within a minute: until then their queues are ready.
 /// Requests are taken from that time on. Returns how many.
 pub async fn open_due_sales(pool: &PgPool) -> StoreResult<u64> {
+    // No sale closes later than a day after its show has begun: older ones are not looked at.
     let opened = sqlx::query!(
         "update shows set sale_state = 'ON_SALE'
          where sale_state = 'SCHEDULED' and opens_itself and retired_at is null
            and sale_opens_at <= clock_timestamp() + interval '1 minute'
-           and sale_closes_at > clock_timestamp()"
+           and sale_closes_at > clock_timestamp()
+           and starts_at > statement_timestamp() - interval '1 day'"
     )
     .execute(pool)
     .await?;

@@ -5,8 +5,11 @@
 //! sqlx sets neither keepalive nor a user timeout on its sockets and has no way to them, so a peer
 //! that is frozen or gone without a word is noticed here or not at all; `tcp_user_timeout` below is
 //! the server's own.
+//!
+//! A pool of which every connection is in use says nothing of the database: it is not counted against
+//! it, and who finds no place in time is refused (`usher_database_pool_full_total`).
 
-use std::{borrow::Cow, future::Future, io, str::FromStr as _, time::Duration};
+use std::{borrow::Cow, future::Future, io, str::FromStr as _, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::deadline::STATEMENT_MAX;
@@ -16,14 +19,18 @@ use sqlx::{
     AssertSqlSafe, Connection as _, Either, Error, Execute, Executor, Postgres, SqlStr,
     postgres::{PgConnectOptions, PgPoolOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
-use tokio::time::Instant;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout},
+};
 
 use crate::{
     connection::{PgConnection, Transaction},
     error::spoils_connection,
 };
 
-/// Longest wait for a connection: for a free one, for a new one, for a sign of life of an idle one.
+/// Longest wait for a place in the pool; and for a connection then: for a new one, for a sign of life
+/// of an idle one.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for a statement's answer. The server ends a statement before that and says so: past
 /// it, the server is frozen or gone, and what became of the statement is unknown.
@@ -42,6 +49,9 @@ const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait:
 #[derive(Clone, Debug)]
 pub struct PgPool {
     connections: sqlx::PgPool,
+    /// As many as there may be connections, each kept until its connection is back: sqlx does not
+    /// tell a pool that is full from a database that is silent.
+    places: Arc<Semaphore>,
     breaker: Breaker,
     statement_wait: Duration,
 }
@@ -49,11 +59,7 @@ pub struct PgPool {
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
 /// nobody's start.
 pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<PgPool> {
-    let connections = PgPoolOptions::new()
-        .max_connections(connections_max)
-        .acquire_timeout(ACQUIRE_WAIT)
-        .connect_lazy_with(options(url, name)?);
-    Ok(PgPool { connections, breaker: Breaker::new(RULES), statement_wait: STATEMENT_WAIT })
+    Ok(PgPool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
 }
 
 /// Opens a pool of one connection on which a statement may take as long as it takes: for what a
@@ -62,11 +68,7 @@ pub fn connect_patiently(url: &str, name: &str) -> anyhow::Result<PgPool> {
     let for_as_long = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
     // Counts over whole tables: one loop in a loop would take for ever, and no plan needs one.
     let options = options(url, name)?.options(for_as_long).options([("enable_nestloop", "off")]);
-    let connections = PgPoolOptions::new()
-        .max_connections(1)
-        .acquire_timeout(ACQUIRE_WAIT)
-        .connect_lazy_with(options);
-    Ok(PgPool { connections, breaker: Breaker::new(RULES), statement_wait: PATIENT_WAIT })
+    Ok(PgPool::new(options, 1, PATIENT_WAIT))
 }
 
 fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
@@ -84,20 +86,47 @@ fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
 }
 
 impl PgPool {
-    /// A connection that answers, or an error in [`ACQUIRE_WAIT`]; at once while the breaker is
-    /// open.
+    fn new(options: PgConnectOptions, connections_max: u32, statement_wait: Duration) -> Self {
+        let connections = PgPoolOptions::new()
+            .max_connections(connections_max)
+            .acquire_timeout(ACQUIRE_WAIT)
+            .connect_lazy_with(options);
+        let places = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
+        let places = Arc::new(Semaphore::new(places));
+        Self { connections, places, breaker: Breaker::new(RULES), statement_wait }
+    }
+
+    /// A connection that answers, or an error: in [`ACQUIRE_WAIT`] where the pool is full or the
+    /// database silent, at once while the breaker is open.
     pub async fn acquire(&self) -> sqlx::Result<PgConnection> {
+        let place = self.place().await?;
         let began = self.breaker.enter().map_err(not_asked)?;
         match self.connections.acquire().await {
             Ok(connection) => {
                 self.breaker.answered();
-                Ok(PgConnection::new(connection, self.clone()))
+                Ok(PgConnection::new(connection, place, self.clone()))
             }
             Err(error) => {
                 self.observe(began, &error);
                 Err(error)
             }
         }
+    }
+
+    /// A place in the pool. Nobody waits for one while the database is known to be away.
+    async fn place(&self) -> sqlx::Result<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        self.breaker.ask().map_err(not_asked)?;
+        let waited = timeout(ACQUIRE_WAIT, Arc::clone(&self.places).acquire_owned()).await;
+        waited.map_or_else(
+            |_| {
+                metrics::counter!("usher_database_pool_full_total").increment(1);
+                Err(Error::PoolTimedOut)
+            },
+            |place| Ok(place.expect("never closed")),
+        )
     }
 
     /// Begins a transaction. Dropped without a commit, it is rolled back.

@@ -52,7 +52,7 @@ pub async fn forget_old(pool: &PgPool, rows_max: i64) -> StoreResult<u64> {
     let gone = sqlx::query!(
         "delete from revocations where (xact, number) in (
              select xact, number from revocations
-             where revoked_at < clock_timestamp() - interval '25 hours'
+             where revoked_at < statement_timestamp() - interval '25 hours'
              limit $1)",
         rows_max,
     )

@@ -71,7 +71,7 @@ impl Revoked {
         loop {
             let rows = sqlx::query!(
                 r#"select ticket_id, revoked_at as "revoked_at!" from admissions
-                   where revoked_at > coalesce($1, clock_timestamp() - interval '1 day')
+                   where revoked_at > coalesce($1, statement_timestamp() - interval '1 day')
                    order by revoked_at
                    limit $2"#,
                 after,

@@ -167,14 +167,16 @@ pub async fn end(pool: &PgPool, session: SessionId) -> StoreResult<()> {
 pub async fn forget_old(pool: &PgPool, rows_max: i64) -> StoreResult<()> {
     sqlx::query!(
         "delete from sessions where session_id in (
-             select session_id from sessions where expires_at < clock_timestamp() limit $1)",
+             select session_id from sessions where expires_at < statement_timestamp()
+             limit $1)",
         rows_max,
     )
     .execute(pool)
     .await?;
     sqlx::query!(
         "delete from password_links where token_hash in (
-             select token_hash from password_links where expires_at < clock_timestamp() limit $1)",
+             select token_hash from password_links
+             where expires_at < statement_timestamp() limit $1)",
         rows_max,
     )
     .execute(pool)

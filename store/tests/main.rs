@@ -16,3 +16,4 @@ mod size;
 mod looks;
 mod backlogs;
 mod sweep;
+mod old;

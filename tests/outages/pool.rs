@@ -82,6 +82,17 @@ async fn connections_that_fell_silent_are_not_tried_one_by_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn that_every_connection_is_in_use_says_nothing_of_the_database() {
+    let (_slot, pool, _wire, database) = pool_of(2).await;
+    let in_use = join_all([pool.acquire(), pool.acquire()]).await;
+    for refused in join_all((0..8).map(|_| pool.acquire())).await {
+        assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{refused:?}");
+    }
+    drop(in_use);
+    assert!(is_there(&database, insert(&pool).await).await, "nobody is refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_begin_whose_caller_goes_away_does_not_take_the_next_users_writes_with_it() {
     let (_slot, pool, _wire, database) = pool_of(1).await;
     insert(&pool).await;

@@ -49,15 +49,19 @@ impl Desk {
         let publisher = Publisher::new(publishing);
         let outcomes = Outcomes::default();
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
-        let acceptances = Acceptances::start(state.pool.clone(), shutdown);
-        let looker = Looker::new(state.pool.clone(), shutdown.clone());
+        let acceptances = Acceptances::start(state.following.clone(), shutdown);
+        let looker = Looker::new(state.following.clone(), shutdown.clone());
         tend_memory(&state, shutdown);
         let desk = Self(Arc::new(Shared {
-            halls: Halls::new(state.pool.clone()),
+            halls: Halls::new(state.following.clone()),
             ids: BookingIds::new(master),
             intake: Intake::new(publisher.clone(), acceptances, shutdown.clone()),
             outcomes,
-            questions: Questions::new(state.pool.clone(), looker.clone(), questions::PER_SECOND),
+            questions: Questions::new(
+                state.following.clone(),
+                looker.clone(),
+                questions::PER_SECOND,
+            ),
             looker,
             state,
         }));

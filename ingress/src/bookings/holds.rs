@@ -7,13 +7,13 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use contract::{
-    BookingId,
+    AccountId, BookingId,
     api::{
         BASE,
         bookings::{Accepted, Hold, NewBooking},
     },
     booking::{Kind, Limit, Reason, State as BookingState},
-    deadline::HOLD_WAIT_DEFAULT,
+    deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
 };
 use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
 use store::bookings::{self, Ending, Seen};
@@ -101,6 +101,9 @@ fn decided(seen: Seen) -> ApiResult<Response> {
     }
     if let Some(limit) = seen.booking.limit {
         error = error.with("limit", limit.as_str());
+        if limit == Limit::JustCameBack {
+            error = error.retry_after(CAME_BACK_FOR_OTHERS);
+        }
     }
     Err(error)
 }
@@ -132,19 +135,25 @@ pub(crate) async fn release(
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<StatusCode> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    let found =
-        bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let seen = not_ordered(&desk, id, caller.account).await?;
+    let pool = desk.state.pool.clone();
+    let ended = store::detached(async move {
+        bookings::end_one(&pool, &seen.partition, id, caller.account, Ending::Released).await
+    });
+    if ended.await.map_err(database)?.is_none() {
+        // It was over already, or an order was made of it since it was looked at.
+        not_ordered(&desk, id, caller.account).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A hold of the caller of which no order was made that stands.
+async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<Seen> {
+    let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
     let (seen, _) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
     if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
-        return Err(ApiError::conflict(
-            "HOLD_ORDERED",
-            "an order was made of it: cancel the order",
-        ));
+        let detail = "an order was made of it: cancel the order";
+        return Err(ApiError::conflict("HOLD_ORDERED", detail));
     }
-    let ended = store::detached(async move {
-        let (pool, partition) = (&desk.state.pool, &seen.partition);
-        bookings::end_one(pool, partition, id, caller.account, Ending::Released).await
-    });
-    ended.await.map_err(database)?;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(seen)
 }

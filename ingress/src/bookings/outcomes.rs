@@ -18,7 +18,8 @@ use store::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-/// Most bookings waited for at once; further waiters look when their time is over.
+/// Most bookings waited for at once; further waiters look when their time is over
+/// (`usher_waits_unheard_total`).
 const WAITED_FOR_MAX: usize = 50_000;
 
 type Waiters = Arc<Mutex<HashMap<BookingId, Arc<Notify>>>>;
@@ -46,6 +47,8 @@ impl Outcomes {
             let woken = Arc::new(Notify::new());
             if room {
                 waiters.insert(booking, Arc::clone(&woken));
+            } else {
+                metrics::counter!("usher_waits_unheard_total").increment(1);
             }
             woken
         });

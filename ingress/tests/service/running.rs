@@ -13,6 +13,9 @@ use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use store::{PgPool, accounts::NewAccount, testing::Slot};
 
+/// Nobody listens there.
+pub(crate) const NO_REDIS: &str = "redis://127.0.0.1:1/0";
+
 /// An ingress in this process, on a port of its own.
 pub(crate) struct Ingress {
     pub(crate) pool: PgPool,
@@ -64,10 +67,10 @@ impl Ingress {
         Self::start_on(Slot::take().await, arguments).await
     }
 
-    /// Starts with nobody at Redis's address.
-    pub(crate) async fn start_without_redis() -> Self {
+    /// Starts with this Redis.
+    pub(crate) async fn start_with_redis(url: &str) -> Self {
         let mut slot = Slot::take().await;
-        slot.redis_url = "redis://127.0.0.1:1/0".into();
+        slot.redis_url = url.into();
         Self::start_on(slot, &[]).await
     }
 

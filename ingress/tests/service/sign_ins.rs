@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::running::{Answer, Ingress, send};
+use crate::running::{Answer, Ingress, NO_REDIS, send};
 
 const PASSWORD: &str = "correct horse";
 /// Wrong passwords that one account bears in a quarter of an hour.
@@ -201,7 +201,7 @@ async fn whoever_has_a_token_cannot_guess_the_password_with_it() {
 
 #[tokio::test]
 async fn without_redis_people_sign_in_and_guesses_are_stopped_all_the_same() {
-    let ingress = Ingress::start_without_redis().await;
+    let ingress = Ingress::start_with_redis(NO_REDIS).await;
     sign_up(&ingress, "ann@example.org", "198.51.100.7").await;
     assert_eq!(sign_in(&ingress, "ann@example.org", PASSWORD, "198.51.100.7").await.status, 200);
     for _ in 0..FAILURES {

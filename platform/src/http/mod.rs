@@ -1,6 +1,7 @@
 //! HTTP as every service speaks it: one way to serve, one shape of error, one way to read bodies.
 
 mod serve;
+mod ready;
 mod problem;
 mod refusals;
 mod hint;

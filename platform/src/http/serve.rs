@@ -2,13 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{
-    Json, Router,
-    extract::Request,
-    http::{StatusCode, header},
-    middleware,
-    routing::get,
-};
+use axum::{Json, Router, extract::Request, http::StatusCode, middleware, routing::get};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -23,8 +17,8 @@ use tower::{ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
 
-use super::{ApiError, deadline, problem};
-use crate::{Service, Shutdown, config::Http, service::Dependency, telemetry};
+use super::{deadline, problem, ready::Readiness};
+use crate::{Service, Shutdown, config::Http, telemetry};
 
 /// A client has this long to send its headers, and between two requests. A proxy must give its
 /// idle connections up sooner, or it sends a request on one that is closing.
@@ -36,12 +30,10 @@ const ANSWER_WAIT: Duration = Duration::from_secs(40);
 const KEPT_FREE: usize = 32;
 /// How often series of shows that are over are looked for, whether or not anybody reads them.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
-/// A dependency has this long to answer a readiness check.
-const CHECK_WAIT: Duration = Duration::from_secs(2);
 
 /// Serves until the shutdown begins, then lets open requests finish.
 pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdown: &Shutdown) {
-    let router = finish(service);
+    let router = finish(service, shutdown);
     let connections = Arc::new(Semaphore::new(http.connections_max));
     loop {
         let permit = tokio::select! {
@@ -129,34 +121,16 @@ async fn serve_connection(
 }
 
 /// Adds what every listener has: health, errors in one shape, limits.
-fn finish(service: Service) -> Router {
+fn finish(service: Service, shutdown: &Shutdown) -> Router {
     let Service { router, dependencies } = service;
-    let dependencies: Arc<[Dependency]> = dependencies.into();
+    let readiness = Readiness::of(dependencies, shutdown.clone());
     router
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-        .route("/readyz", get(move || ready(Arc::clone(&dependencies))))
+        .route("/readyz", get(move || readiness.clone().answer()))
         .layer(middleware::from_fn(deadline::bounded))
         .layer(middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(problem::answer))
-}
-
-async fn ready(dependencies: Arc<[Dependency]>) -> Result<Json<serde_json::Value>, ApiError> {
-    let asked = dependencies.iter().map(|Dependency { name, is_needed, check }| async move {
-        let answer = tokio::time::timeout(CHECK_WAIT, check()).await;
-        let answer = answer.unwrap_or_else(|_| Err("no answer in 2 s".into()));
-        answer.err().map(|why| (*is_needed, format!("{name}: {why}")))
-    });
-    let missing = futures_util::future::join_all(asked).await.into_iter().flatten();
-    let (needed, used): (Vec<_>, Vec<_>) = missing.partition(|(is_needed, _)| *is_needed);
-    let is_ready = needed.is_empty();
-    let missing: Vec<String> = needed.into_iter().chain(used).map(|(_, why)| why).collect();
-    if is_ready {
-        return Ok(Json(json!({"status": "ready", "missing": missing})));
-    }
-    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", missing.join("; "));
-    // Who asks is a balancer, at a rhythm of its own.
-    Err(error.header(header::RETRY_AFTER, "1").with("missing", missing))
 }
 
 async fn in_time(request: Request, next: middleware::Next) -> axum::response::Response {

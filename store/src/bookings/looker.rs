@@ -16,7 +16,7 @@ use crate::{PgPool, StoreError, StoreResult};
 
 /// Bookings in one query.
 const BATCH_MAX: usize = 256;
-/// Queries on their way at once, of the pool's sixteen connections.
+/// Queries on their way at once; each has a connection of the pool.
 const QUERIES_MAX: usize = 2;
 /// Looks that wait here; more are told that the database is too busy.
 const WAITING_MAX: usize = 65_536;
