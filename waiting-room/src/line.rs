@@ -40,7 +40,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(3);
 const GONE_LATELY_MAX: usize = 10_000;
 /// A line that nobody is in is tended so long after somebody asked for it.
 const UNUSED_AFTER: Duration = Duration::from_secs(5);
-/// A line that the store does not have is looked for this often.
+/// A line that the store does not have, or that cannot be loaded, is tried again this often.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Longest wait for this node to hear of a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
@@ -346,8 +346,8 @@ impl Line {
         !memory.loaded && memory.load_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// Notes that the store does not have the line: it is looked for again a little later.
-    pub(crate) fn is_missing(&self) {
+    /// The store does not have the line, or it cannot be loaded: it is tried again a little later.
+    pub(crate) fn load_later(&self) {
         self.memory().load_at = Some(Instant::now() + LOAD_AGAIN_AFTER);
     }
 

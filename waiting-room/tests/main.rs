@@ -25,3 +25,4 @@ mod clocks;
 mod able;
 mod secrets;
 mod returns;
+mod apart;
