@@ -83,7 +83,7 @@ impl LineSettings {
 
     /// When somebody counts as absent, and when the place is lost. A grace that is shorter than
     /// the silence of a visitor who is there begins with that silence.
-    pub(crate) fn patience(&self, slot: Duration) -> Patience {
+    pub(crate) fn patience(&self, slot: Duration, sale: Duration) -> Patience {
         let grace = self.grace().max(ABSENT_AFTER);
         Patience {
             absent: ABSENT_AFTER,
@@ -91,6 +91,7 @@ impl LineSettings {
             retry: RETRY_ADMISSION_AFTER,
             node: NODE_GONE_AFTER,
             slot,
+            sale,
         }
     }
 }

@@ -111,7 +111,7 @@ async fn a_long_line_is_loaded_beside_the_others() {
     stage.nodes.push(stage.another_node().await);
     stage.join(1, short).await;
     stage.proxy.slow(SLOW);
-    let loaded = eventually("the long line is loaded", Duration::from_secs(60), || async {
+    let loaded = eventually("the long line is loaded", Duration::from_mins(1), || async {
         joins(&stage, 1, long).await.then_some(())
     });
     let mut joined = 0;

@@ -26,3 +26,4 @@ mod able;
 mod secrets;
 mod returns;
 mod apart;
+mod lifetime;
