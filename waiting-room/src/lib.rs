@@ -151,6 +151,8 @@ async fn find_lines(room: Arc<Room>) {
                 }
             }
             Err(error) => {
+                metrics::counter!("usher_backlogs_unread_total").increment(1);
+                room.lines().iter().for_each(|line| line.measure_pace());
                 warn!("backlogs cannot be read: {:#}", anyhow::Error::from(error));
             }
         }

@@ -159,7 +159,7 @@ impl Line {
                 to_recall: Vec::new(),
                 recalls_left: 0,
                 forecast: Forecast::new(),
-                pace: Pace::default(),
+                pace: Pace::new(Instant::now()),
                 settles_at: None,
                 held_until: None,
                 knows_the_lost: false,
@@ -283,15 +283,19 @@ impl Line {
 
     /// Takes over how far the show's queues are behind; once a second.
     pub(crate) fn follow_backlog(&self, backlog: &Backlog) {
-        let mut memory = self.memory();
-        memory.pace.follow(backlog);
+        self.memory().pace.follow(backlog, Instant::now());
+        self.measure_pace();
+    }
+
+    /// Measures how fast visitors may be let in.
+    pub(crate) fn measure_pace(&self) {
         metrics::gauge!("usher_line_pace", "show" => self.show.to_string())
-            .set(memory.pace.factor());
+            .set(self.pace().factor());
     }
 
     /// How fast visitors may be let in, by what the queues can take.
     pub(crate) fn pace(&self) -> Pace {
-        self.memory().pace
+        self.memory().pace.at(Instant::now())
     }
 
     /// For how long a lapsed pass still takes its slot under the cap: what was posted with it in time is
