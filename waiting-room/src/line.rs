@@ -124,6 +124,8 @@ struct Memory {
     settles_at: Option<Instant>,
     /// Until then admission waits for them, and no number is told.
     held_until: Option<Instant>,
+    /// Until then a pass of before the loss may be taken, of which the store knows nothing.
+    lost_passes_until: Option<Instant>,
     /// Whether this node knows who they are: it saw the line before the loss.
     knows_the_lost: bool,
     heard_at: Instant,
@@ -162,6 +164,7 @@ impl Line {
                 pace: Pace::new(Instant::now()),
                 settles_at: None,
                 held_until: None,
+                lost_passes_until: None,
                 knows_the_lost: false,
                 heard_at: Instant::now(),
                 visitors: Visitors::default(),
@@ -310,6 +313,11 @@ impl Line {
         self.gate.send_if_modified(|was| std::mem::replace(was, gate) != gate);
     }
 
+    /// Whether somebody may have a pass of which the store has lost everything.
+    pub(crate) fn may_have_lost_passes(&self) -> bool {
+        self.memory().lost_passes_until.is_some_and(|at| Instant::now() < at)
+    }
+
     /// The last change this node has seen.
     pub(crate) fn seen(&self) -> Progress {
         self.memory().seen
@@ -402,6 +410,7 @@ impl Line {
         let was_settling = memory.settles_at.is_some();
         memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
         memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
+        memory.lost_passes_until = snapshot.lost_passes_for.map(|wait| Instant::now() + wait);
         let was = std::mem::replace(&mut memory.index, snapshot.index);
         // Loaded again within the same epoch, it knows whom it knew.
         if memory.seen.epoch > 0 {

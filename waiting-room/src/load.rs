@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::{
     change::Snapshot,
+    config::LineSettings,
     follow::{RETRY, connect},
     index::Index,
     line::{Line, Progress},
@@ -50,8 +51,8 @@ pub(crate) async fn keep_loaded(room: Arc<Room>) {
                 },
             };
             loading.insert(line.show);
-            let returns_ms = room.settings.returns_ms();
-            loads.push(async move { (load(&line, connection, returns_ms).await, line) });
+            let settings = &room.settings;
+            loads.push(async move { (load(&line, connection, settings).await, line) });
         }
         tokio::select! {
             Some((loaded, line)) = loads.next(), if !loads.is_empty() => {
@@ -138,7 +139,7 @@ impl Failing {
 async fn load(
     line: &Line,
     mut connection: MultiplexedConnection,
-    returns_ms: u64,
+    settings: &LineSettings,
 ) -> RedisResult<Option<Snapshot>> {
     let keys = &line.keys;
     let (mark, last, (seconds, micros)): (Vec<Option<String>>, StreamRangeReply, (u64, u64)) =
@@ -180,8 +181,12 @@ async fn load(
     let now_ms = seconds * 1000 + micros / 1000;
     // The first epoch follows no loss.
     let held_until = if epoch > 1 { field(2).unwrap_or(0) } else { 0 };
+    let returns_ms = settings.returns_ms();
     let settles_at = if epoch > 1 { held_until + returns_ms } else { 0 };
     let settles_ms = settles_at.saturating_sub(now_ms).min(returns_ms + HOLD_MS_MAX);
+    let lost_passes_ms = settings.lost_passes_ms();
+    let taken_until = if epoch > 1 { held_until + lost_passes_ms } else { 0 };
+    let taken_ms = taken_until.saturating_sub(now_ms).min(lost_passes_ms + HOLD_MS_MAX);
     let held_ms = held_until.saturating_sub(now_ms).min(HOLD_MS_MAX);
     Ok(Some(Snapshot {
         seen: Progress { epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq },
@@ -189,6 +194,7 @@ async fn load(
         index,
         settles_in: (settles_ms > 0).then(|| Duration::from_millis(settles_ms)),
         held_for: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
+        lost_passes_for: (taken_ms > 0).then(|| Duration::from_millis(taken_ms)),
     }))
 }
 
