@@ -34,6 +34,8 @@ pub(crate) struct Snapshot {
     pub settles_in: Option<Duration>,
     /// How long admission waits still for them.
     pub held_for: Option<Duration>,
+    /// How long a pass of before the loss may still be taken.
+    pub lost_passes_for: Option<Duration>,
 }
 
 impl Change {

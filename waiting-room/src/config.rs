@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use clap::Args;
+use contract::deadline::PASS_LEEWAY;
 use platform::config::{Backends, Http};
 
-use crate::{ABSENT_AFTER, ChallengeKind, NODE_GONE_AFTER, scripts::Patience};
+use crate::{ABSENT_AFTER, ChallengeKind, NODE_GONE_AFTER, PASS_LIFETIMES_MAX, scripts::Patience};
 
 /// An admission that is not settled after this is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
@@ -81,9 +82,15 @@ impl LineSettings {
         u64::from(self.grace_seconds.saturating_sub(self.rebuild_seconds)) * 1000
     }
 
+    /// How long after the hold of a rebuild a pass of before the loss may still be taken.
+    pub(crate) fn lost_passes_ms(&self) -> u64 {
+        let longest = self.pass_lifetime() * PASS_LIFETIMES_MAX + PASS_LEEWAY;
+        u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// When somebody counts as absent, and when the place is lost. A grace that is shorter than
     /// the silence of a visitor who is there begins with that silence.
-    pub(crate) fn patience(&self, slot: Duration) -> Patience {
+    pub(crate) fn patience(&self, slot: Duration, sale: Duration) -> Patience {
         let grace = self.grace().max(ABSENT_AFTER);
         Patience {
             absent: ABSENT_AFTER,
@@ -91,6 +98,7 @@ impl LineSettings {
             retry: RETRY_ADMISSION_AFTER,
             node: NODE_GONE_AFTER,
             slot,
+            sale,
         }
     }
 }

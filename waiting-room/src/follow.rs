@@ -6,17 +6,15 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, RedisResult,
-    aio::MultiplexedConnection,
-    streams::{StreamRangeReply, StreamReadReply},
+    AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection, streams::StreamReadReply,
 };
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
 use crate::{
-    change::{Change, Snapshot},
-    index::Index,
-    line::{Applied, Line, Progress},
+    change::Change,
+    line::{Applied, Line},
+    load::Whose,
     room::Room,
 };
 
@@ -27,15 +25,10 @@ const BLOCK: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
-/// After so long in one round, further lines are loaded in the next: changes of the others wait.
-const LOAD_MAX: Duration = Duration::from_millis(100);
-/// Members of the line per read, when the picture is loaded.
-const PAGE: usize = 5_000;
-/// Admission is never held longer after a loss.
-const HOLD_MS_MAX: u64 = 60_000;
-const RETRY: Duration = Duration::from_millis(200);
+/// Without a connection, the next try waits so long.
+pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
-/// Keeps every line of this node up to date until the shutdown begins.
+/// Keeps every line of this node that is loaded up to date until the shutdown begins.
 pub(crate) async fn follow(room: Arc<Room>) {
     let mut connection = None;
     let mut failing = false;
@@ -62,7 +55,8 @@ pub(crate) async fn follow(room: Arc<Room>) {
     }
 }
 
-async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
+/// A connection of its own, for whoever waits on it.
+pub(crate) async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(1)))
         .set_response_timeout(Some(BLOCK + Duration::from_secs(1)));
@@ -72,15 +66,7 @@ async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
 async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {
     // A line is not in hand while the read waits: nobody might be in it any more.
     let mut read: Vec<(Weak<Line>, String, String)> = Vec::new();
-    let begun = Instant::now();
-    for line in room.lines() {
-        let line = &line;
-        if line.read_from().is_none() && line.is_due() && begun.elapsed() < LOAD_MAX {
-            match load(line, connection, room.settings.returns_ms()).await? {
-                Some(snapshot) => line.install(snapshot),
-                None => line.is_missing(),
-            }
-        }
+    for line in &room.lines() {
         if let Some(id) = line.read_from() {
             read.push((Arc::downgrade(line), line.keys.changes().to_owned(), id));
         }
@@ -98,7 +84,13 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
     for (_, _, id) in &read {
         command.arg(id);
     }
-    let reply: Option<StreamReadReply> = command.query_async(connection).await?;
+    let reply = match command.query_async::<Option<StreamReadReply>>(connection).await {
+        Ok(reply) => reply,
+        Err(error) if Whose::is(&error) == Whose::Line => {
+            return set_apart(&read, connection).await?.then_some(()).ok_or(error);
+        }
+        Err(error) => return Err(error),
+    };
     for stream in reply.into_iter().flat_map(|reply| reply.keys) {
         let known = read.iter().find(|(_, name, _)| *name == stream.key);
         let Some(line) = known.and_then(|(line, _, _)| line.upgrade()) else { continue };
@@ -113,71 +105,24 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
     Ok(())
 }
 
-/// Loads the picture of a line; `None` where the store does not have it. Changes made while it is
-/// read are applied again afterwards, which changes nothing. After a loss, visitors may come back
-/// for so long after admission goes on.
-async fn load(
-    line: &Line,
+/// A key of another type stops the read of all streams: its line is not read before it can be
+/// loaded again. Returns whether there is such a key.
+async fn set_apart(
+    read: &[(Weak<Line>, String, String)],
     connection: &mut MultiplexedConnection,
-    returns_ms: u64,
-) -> RedisResult<Option<Snapshot>> {
-    let keys = &line.keys;
-    let (mark, last, (seconds, micros)): (Vec<Option<String>>, StreamRangeReply, (u64, u64)) =
-        redis::pipe()
-            .atomic()
-            .cmd("HMGET")
-            .arg(keys.head())
-            .arg(["epoch", "seq", "held_until", "counter"].as_slice())
-            .cmd("XREVRANGE")
-            .arg(keys.changes())
-            .arg(["+", "-", "COUNT", "1"].as_slice())
-            .cmd("TIME")
-            .query_async(connection)
-            .await?;
-    let field = |at: usize| mark.get(at).and_then(|field| field.as_deref()?.parse::<u64>().ok());
-    let (Some(epoch), Some(seq), Some(_counter)) = (field(0), field(1), field(3)) else {
-        return Ok(None);
-    };
-    let mut index = Index::default();
-    let mut from = "-inf".to_owned();
-    loop {
-        let page: Vec<(String, f64)> = redis::cmd("ZRANGE")
-            .arg(keys.line())
-            .arg(&from)
-            .arg(["+inf", "BYSCORE", "LIMIT", "0"].as_slice())
-            .arg(PAGE)
-            .arg("WITHSCORES")
-            .query_async(connection)
-            .await?;
-        for (_, rank) in &page {
-            index.insert(rank_of(*rank));
-        }
-        match page.last() {
-            Some((_, rank)) if page.len() == PAGE => from = format!("({rank}"),
-            _ => break,
+) -> RedisResult<bool> {
+    let mut types = redis::pipe();
+    for (_, stream, _) in read {
+        types.cmd("TYPE").arg(stream);
+    }
+    let types: Vec<String> = types.query_async(connection).await?;
+    let is_other = |is: &str| !matches!(is, "stream" | "none");
+    let mut any = false;
+    for ((line, _, _), _) in read.iter().zip(types).filter(|(_, is)| is_other(is)) {
+        any = true;
+        if let Some(line) = line.upgrade() {
+            line.mark_stale();
         }
     }
-    metrics::counter!("usher_line_loaded_total").increment(1);
-    let now_ms = seconds * 1000 + micros / 1000;
-    // The first epoch follows no loss.
-    let held_until = if epoch > 1 { field(2).unwrap_or(0) } else { 0 };
-    let settles_at = if epoch > 1 { held_until + returns_ms } else { 0 };
-    let settles_ms = settles_at.saturating_sub(now_ms).min(returns_ms + HOLD_MS_MAX);
-    let held_ms = held_until.saturating_sub(now_ms).min(HOLD_MS_MAX);
-    Ok(Some(Snapshot {
-        seen: Progress { epoch: u32::try_from(epoch).unwrap_or(u32::MAX), seq },
-        last_id: last.ids.into_iter().next().map_or_else(|| "0-0".to_owned(), |entry| entry.id),
-        index,
-        settles_in: (settles_ms > 0).then(|| Duration::from_millis(settles_ms)),
-        held_for: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
-    }))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the scripts write whole ranks below 2^53"
-)]
-fn rank_of(score: f64) -> u64 {
-    score as u64
+    Ok(any)
 }

@@ -50,7 +50,8 @@ pub(crate) struct Opening {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unjoinable {
     Over,
-    NotOpen,
+    /// It can after this.
+    NotOpen(Duration),
     Rejecting,
 }
 
@@ -112,10 +113,10 @@ pub(crate) fn joinable(sale: &Sale, now: DateTime<Utc>) -> Result<(), Unjoinable
         return Err(Unjoinable::Rejecting);
     }
     let from = sale.prequeue_opens_at.unwrap_or(sale.sale_opens_at - JOINABLE_BEFORE_OPENING);
-    if now < from.min(sale.sale_opens_at) {
-        return Err(Unjoinable::NotOpen);
+    match (from.min(sale.sale_opens_at) - now).to_std() {
+        Ok(wait) if !wait.is_zero() => Err(Unjoinable::NotOpen(wait)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// How a place is ordered that is taken at `now`; `None` where the room says nothing of it. Its
@@ -218,10 +219,10 @@ mod tests {
     #[test]
     fn it_can_be_joined_from_the_prequeue_to_the_end() {
         let mut sale = sale();
-        assert_eq!(joinable(&sale, time(-3601)), Err(Unjoinable::NotOpen));
+        assert_eq!(joinable(&sale, time(-3601)), Err(Unjoinable::NotOpen(Duration::from_secs(1))));
         assert_eq!(joinable(&sale, time(-3600)), Ok(()));
         sale.prequeue_opens_at = Some(time(-60));
-        assert_eq!(joinable(&sale, time(-61)), Err(Unjoinable::NotOpen));
+        assert_eq!(joinable(&sale, time(-61)), Err(Unjoinable::NotOpen(Duration::from_secs(1))));
         assert_eq!(joinable(&sale, time(-60)), Ok(()));
         assert_eq!(joinable(&sale, time(8000)), Err(Unjoinable::Over));
         sale.room.mode = RoomMode::Reject;

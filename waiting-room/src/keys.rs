@@ -4,7 +4,7 @@ use contract::ShowId;
 
 /// The keys of one show's line, in the order every script expects.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys([String; 15]);
+pub(crate) struct Keys([String; 16]);
 
 impl Keys {
     /// The keys of a show, all under its hash tag.
@@ -26,6 +26,7 @@ impl Keys {
             key("held"),
             key("nodes"),
             key("choosing"),
+            key("ended_at"),
         ])
     }
 

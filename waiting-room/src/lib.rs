@@ -26,6 +26,7 @@ mod recover;
 mod passes;
 mod admitted;
 mod follow;
+mod load;
 mod change;
 mod line;
 mod visitors;
@@ -95,6 +96,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         pool: pool.clone(),
     });
     shutdown.spawn_vital("line follower", follow::follow(Arc::clone(&room)));
+    shutdown.spawn_vital("line loader", load::keep_loaded(Arc::clone(&room)));
     shutdown.spawn_vital("line finder", find_lines(Arc::clone(&room)));
     shutdown.spawn(memory::watch(Arc::clone(&room)));
     let board = room.board.clone();
@@ -149,6 +151,8 @@ async fn find_lines(room: Arc<Room>) {
                 }
             }
             Err(error) => {
+                metrics::counter!("usher_backlogs_unread_total").increment(1);
+                room.lines().iter().for_each(|line| line.measure_pace());
                 warn!("backlogs cannot be read: {:#}", anyhow::Error::from(error));
             }
         }

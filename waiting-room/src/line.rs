@@ -40,7 +40,7 @@ const BEHIND_MAX: Duration = Duration::from_secs(3);
 const GONE_LATELY_MAX: usize = 10_000;
 /// A line that nobody is in is tended so long after somebody asked for it.
 const UNUSED_AFTER: Duration = Duration::from_secs(5);
-/// A line that the store does not have is looked for this often.
+/// A line that the store does not have, or that cannot be loaded, is tried again this often.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// Longest wait for this node to hear of a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
@@ -124,6 +124,8 @@ struct Memory {
     settles_at: Option<Instant>,
     /// Until then admission waits for them, and no number is told.
     held_until: Option<Instant>,
+    /// Until then a pass of before the loss may be taken, of which the store knows nothing.
+    lost_passes_until: Option<Instant>,
     /// Whether this node knows who they are: it saw the line before the loss.
     knows_the_lost: bool,
     heard_at: Instant,
@@ -159,9 +161,10 @@ impl Line {
                 to_recall: Vec::new(),
                 recalls_left: 0,
                 forecast: Forecast::new(),
-                pace: Pace::default(),
+                pace: Pace::new(Instant::now()),
                 settles_at: None,
                 held_until: None,
+                lost_passes_until: None,
                 knows_the_lost: false,
                 heard_at: Instant::now(),
                 visitors: Visitors::default(),
@@ -283,15 +286,19 @@ impl Line {
 
     /// Takes over how far the show's queues are behind; once a second.
     pub(crate) fn follow_backlog(&self, backlog: &Backlog) {
-        let mut memory = self.memory();
-        memory.pace.follow(backlog);
+        self.memory().pace.follow(backlog, Instant::now());
+        self.measure_pace();
+    }
+
+    /// Measures how fast visitors may be let in.
+    pub(crate) fn measure_pace(&self) {
         metrics::gauge!("usher_line_pace", "show" => self.show.to_string())
-            .set(memory.pace.factor());
+            .set(self.pace().factor());
     }
 
     /// How fast visitors may be let in, by what the queues can take.
     pub(crate) fn pace(&self) -> Pace {
-        self.memory().pace
+        self.memory().pace.at(Instant::now())
     }
 
     /// For how long a lapsed pass still takes its slot under the cap: what was posted with it in time is
@@ -304,6 +311,11 @@ impl Line {
     pub(crate) fn set_gate(&self, gate: Gate) {
         self.memory().forecast.moves(gate == Gate::Open);
         self.gate.send_if_modified(|was| std::mem::replace(was, gate) != gate);
+    }
+
+    /// Whether somebody may have a pass of which the store has lost everything.
+    pub(crate) fn may_have_lost_passes(&self) -> bool {
+        self.memory().lost_passes_until.is_some_and(|at| Instant::now() < at)
     }
 
     /// The last change this node has seen.
@@ -346,8 +358,8 @@ impl Line {
         !memory.loaded && memory.load_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// Notes that the store does not have the line: it is looked for again a little later.
-    pub(crate) fn is_missing(&self) {
+    /// The store does not have the line, or it cannot be loaded: it is tried again a little later.
+    pub(crate) fn load_later(&self) {
         self.memory().load_at = Some(Instant::now() + LOAD_AGAIN_AFTER);
     }
 
@@ -398,6 +410,7 @@ impl Line {
         let was_settling = memory.settles_at.is_some();
         memory.settles_at = snapshot.settles_in.map(|wait| Instant::now() + wait);
         memory.held_until = snapshot.held_for.map(|wait| Instant::now() + wait);
+        memory.lost_passes_until = snapshot.lost_passes_for.map(|wait| Instant::now() + wait);
         let was = std::mem::replace(&mut memory.index, snapshot.index);
         // Loaded again within the same epoch, it knows whom it knew.
         if memory.seen.epoch > 0 {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use contract::api::catalogue::WaitingRoom;
 use store::backlogs::Backlog;
+use tokio::time::Instant;
 
 /// The lag that is aimed at where there is more demand than the queues can take.
 const LAG_WANTED: f64 = 2.0;
@@ -25,20 +26,35 @@ const RELAX: f64 = 0.02;
 const SLOWING_MAX: f64 = 9.2;
 /// With a lag above this nobody is let in.
 const LAG_MAX: Duration = Duration::from_secs(15);
-/// When no allocator has looked at a queue for so long, nobody serves it, and nobody is let in.
+/// When no allocator has looked at a queue for so long, or this node could not read whether one has,
+/// nobody is let in.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The state of the loop.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     slowing: f64,
     lag: f64,
     stopped: bool,
+    /// When the backlog was read.
+    read_at: Instant,
 }
 
 impl Pace {
-    /// Follows the backlog; called once a second.
-    pub(crate) fn follow(&mut self, backlog: &Backlog) {
+    /// Of a line that is new at `now`.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { slowing: 0.0, lag: 0.0, stopped: false, read_at: now }
+    }
+
+    /// As it holds at `now`: a backlog that cannot be read is taken for a queue that nobody serves.
+    pub(crate) fn at(self, now: Instant) -> Self {
+        let unread = now.saturating_duration_since(self.read_at);
+        Self { stopped: self.stopped || unread > SILENCE_MAX, ..self }
+    }
+
+    /// Follows the backlog, read at `now`; called once a second.
+    pub(crate) fn follow(&mut self, backlog: &Backlog, now: Instant) {
+        self.read_at = now;
         self.stopped = backlog.oldest > LAG_MAX || backlog.silent > SILENCE_MAX;
         let lag = backlog.oldest.as_secs_f64();
         let mut change = PER_LAG * (lag - LAG_WANTED) + PER_CHANGE * (lag - self.lag);
@@ -99,14 +115,22 @@ mod tests {
         /// At rest, with as many let in as are decided.
         fn new(rate: f64, capacity: f64, thinking: f64) -> Self {
             let inside = rate.min(capacity) * thinking;
-            Self { pace: Pace::default(), rate, capacity, thinking, inside, undecided: 0.0 }
+            Self {
+                pace: Pace::new(Instant::now()),
+                rate,
+                capacity,
+                thinking,
+                inside,
+                undecided: 0.0,
+            }
         }
 
         /// Lets a second pass; returns the lag and how many were let in.
         fn second(&mut self) -> (f64, f64) {
             let lag = self.undecided / self.capacity;
             let oldest = Duration::from_secs_f64(lag);
-            self.pace.follow(&Backlog { undecided: 0, oldest, silent: Duration::ZERO });
+            let backlog = Backlog { undecided: 0, oldest, silent: Duration::ZERO };
+            self.pace.follow(&backlog, Instant::now());
             let admitted = self.rate * self.pace.factor();
             let step = 1.0 / f64::from(STEPS);
             for _ in 0..STEPS {
@@ -174,14 +198,26 @@ mod tests {
 
     #[test]
     fn a_queue_that_nobody_serves_stops_the_line() {
-        let mut pace = Pace::default();
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
         let served = Backlog::default();
-        pace.follow(&Backlog { silent: Duration::from_secs(6), ..served });
+        pace.follow(&Backlog { silent: Duration::from_secs(6), ..served }, now);
         assert!(pace.is_stopped());
         assert!(pace.factor().abs() < f64::EPSILON);
-        pace.follow(&served);
+        pace.follow(&served, now);
         assert!(!pace.is_stopped());
-        pace.follow(&Backlog { oldest: Duration::from_secs(16), ..served });
+        pace.follow(&Backlog { oldest: Duration::from_secs(16), ..served }, now);
         assert!(pace.is_stopped());
+    }
+
+    #[test]
+    fn a_backlog_that_cannot_be_read_stops_the_line_until_it_can() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        assert!(!pace.at(now + Duration::from_secs(5)).is_stopped());
+        assert!(pace.at(now + Duration::from_secs(6)).is_stopped(), "not even once");
+        pace.follow(&Backlog::default(), now + Duration::from_secs(6));
+        assert!(!pace.at(now + Duration::from_secs(11)).is_stopped());
+        assert!(pace.at(now + Duration::from_secs(12)).is_stopped(), "nor any more");
     }
 }

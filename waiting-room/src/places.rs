@@ -108,7 +108,7 @@ pub(crate) async fn join(
         return Ok((false, Found { place: spot.place, life: Life::Admitted(admission) }));
     }
     if how == Placed::New
-        && at.epoch > 1
+        && line.may_have_lost_passes()
         && let Some(found) = admitted_before_a_loss(room, line, &spot).await?
     {
         return Ok((false, found));
@@ -124,6 +124,7 @@ async fn admitted_before_a_loss(
     spot: &Spot,
 ) -> Result<Option<Found>, LineError> {
     let account = spot.place.account;
+    metrics::counter!("usher_line_asked_after_loss_total").increment(1);
     let Some(admission) = admissions::of_account(&room.pool, line.show, account).await? else {
         return Ok(None);
     };

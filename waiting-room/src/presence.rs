@@ -132,7 +132,7 @@ impl Rounds {
     }
 
     async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
-        let patience = room.settings.patience(line.slot_grace());
+        let patience = room.settings.patience(line.slot_grace(), room.ends_in(line.show));
         let swept = room
             .store
             .sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, line.known())

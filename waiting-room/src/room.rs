@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use chrono::{DateTime, Utc};
@@ -78,6 +79,13 @@ impl Room {
     /// Postgres's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.board.borrow().now()
+    }
+
+    /// How long the sale of a show goes on still.
+    pub(crate) fn ends_in(&self, show: ShowId) -> Duration {
+        let Some((sale, now)) = self.sale(show) else { return Duration::ZERO };
+        let left = (sale.sale_closes_at - now).to_std().unwrap_or_default();
+        if sale.is_over(now) { Duration::ZERO } else { left }
     }
 
     /// How the line of a sale stands at this moment.

@@ -91,6 +91,8 @@ pub(crate) struct Patience {
     pub node: Duration,
     /// For how long a lapsed pass still takes its slot.
     pub slot: Duration,
+    /// Until the sale is over; a day later all is forgotten.
+    pub sale: Duration,
 }
 
 /// How many a call of admission may let in.
@@ -349,7 +351,7 @@ impl LineStore {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(patience.slot));
-        call.arg(known.epoch).arg(known.seq);
+        call.arg(known.epoch).arg(known.seq).arg(ms(patience.sale));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         note_behind(show, &answer);
         Swept::read(show, &answer)
@@ -437,16 +439,6 @@ impl LineStore {
         let mut call = with_keys(&STAY, keys);
         call.arg(ticket.to_string()).arg(ms(left));
         self.run("stay", &call).await
-    }
-
-    /// Lets the keys of a line that is over go, a day from now.
-    pub(crate) async fn forget_in_a_day(&self, keys: &Keys) -> Result<(), LineError> {
-        let mut pipeline = redis::pipe();
-        for key in keys.all() {
-            pipeline.expire(key, 86_400).ignore();
-        }
-        let mut connection = self.cache.connection()?;
-        Ok(self.cache.observe(pipeline.query_async(&mut connection).await)?)
     }
 
     async fn query<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, LineError> {

@@ -81,9 +81,6 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
     }
     info!(show = %line.show, "the line is over");
     room.let_go(line.show);
-    if let Err(error) = room.store.forget_in_a_day(&line.keys).await {
-        warn!(show = %line.show, "its keys stay: {:#}", anyhow::Error::from(error));
-    }
 }
 
 impl Rounds {

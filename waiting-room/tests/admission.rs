@@ -264,3 +264,23 @@ async fn admission_holds_while_it_cannot_be_logged_and_loses_nobody() {
     assert_eq!(admitted.len(), 12);
     assert_eq!(admitted.into_iter().collect::<std::collections::BTreeSet<_>>(), expected);
 }
+
+#[tokio::test]
+async fn while_the_backlogs_cannot_be_read_nobody_is_let_in() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { max_active: Some(1), paused: false, ..Plan::default() }).await;
+    let first = stage.join(0, show).await;
+    stage.until(0, &first, PlaceState::Admitted).await;
+    let second = stage.join(0, show).await;
+    let mut socket = stage.watch(0, &second).await;
+    let mut away = stage.pool.begin().await.unwrap();
+    for statement in [
+        "set local idle_in_transaction_session_timeout = 0",
+        "lock table backlogs in access exclusive mode",
+    ] {
+        sqlx::query(statement).execute(&mut *away).await.unwrap();
+    }
+    tokio::time::timeout(SOON * 2, socket.frame_of("paused")).await.expect("the line is held");
+    away.rollback().await.unwrap();
+    tokio::time::timeout(SOON * 2, socket.frame_of("resumed")).await.expect("it goes on");
+}

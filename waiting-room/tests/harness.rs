@@ -34,7 +34,7 @@ use waiting_room::{ChallengeKind, Config, LineSettings};
 use crate::{proxy::Proxy, socket::Socket};
 
 /// The keys of a line, in the order of the scripts.
-pub(crate) const LINE_KEYS: [&str; 15] = [
+pub(crate) const LINE_KEYS: [&str; 16] = [
     "head",
     "bucket",
     "line",
@@ -50,6 +50,7 @@ pub(crate) const LINE_KEYS: [&str; 15] = [
     "held",
     "nodes",
     "choosing",
+    "ended_at",
 ];
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 

@@ -68,6 +68,11 @@ async fn the_wrong_moment_is_told() {
         let show = stage.show(plan).await;
         let answer = stage.post_queue(0, show, &token).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::CONFLICT, code));
+        // It can be joined an hour before the opening; nobody is told to come earlier.
+        let wait = answer.headers.get("retry-after").map(|wait| wait.to_str().unwrap().parse());
+        let is_told =
+            wait.is_some_and(|wait: Result<u32, _>| (3590..=3610).contains(&wait.unwrap()));
+        assert_eq!(is_told, code == "SALE_NOT_OPEN", "{:?}", answer.headers);
     }
     let early = stage.show(Plan { opens_in: 600.0, ..Plan::default() }).await;
     let answer = stage.post_queue(0, early, &token).await;

@@ -25,3 +25,5 @@ mod clocks;
 mod able;
 mod secrets;
 mod returns;
+mod apart;
+mod lifetime;

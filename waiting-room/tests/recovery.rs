@@ -4,7 +4,7 @@ use contract::{api::line::PlaceState, place_ticket::Place};
 use reqwest::Method;
 use store::testing::eventually;
 
-use crate::harness::{Plan, SOON, Stage};
+use crate::harness::{Plan, SOON, Stage, measure, measured};
 
 #[tokio::test]
 async fn the_line_comes_back_in_its_old_order_after_a_loss() {
@@ -83,6 +83,32 @@ async fn who_was_admitted_stays_admitted_after_a_loss() {
     let again = stage.call(0, Method::POST, &path, Some(&visitor.token), Some(&body)).await;
     assert_eq!((again.status.as_u16(), again.place().ticket_id), (200, visitor.ticket));
     assert_eq!(stage.admitted(show).await.len(), 1);
+}
+
+#[tokio::test]
+async fn long_after_a_loss_nobody_is_looked_for_in_the_log_any_more() {
+    measure();
+    let stage = Stage::with(1, |line| {
+        line.pass_seconds = 1;
+        line.rebuild_seconds = 1;
+    })
+    .await;
+    let show = stage.show(Plan::default()).await;
+    stage.join(0, show).await;
+    stage.lose(show).await;
+    let asked = || measured("usher_line_asked_after_loss_total", "");
+    let joins = async || {
+        let token = stage.token(contract::AccountId::new());
+        stage.post_queue(0, show, &token).await.status.as_u16() == 201
+    };
+    eventually("somebody joins after the loss", SOON, || async { joins().await.then_some(()) })
+        .await;
+    assert!(asked() >= 1.0, "whoever was let in before may come without a ticket");
+    eventually("every pass of before the loss is over", SOON * 2, || async {
+        let before = asked();
+        (joins().await && asked() <= before).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ fn picture(epoch: u32, seq: u64, waiting: u64) -> Snapshot {
         index,
         settles_in: (epoch > 1).then(|| Duration::from_mins(1)),
         held_for: None,
+        lost_passes_for: None,
     }
 }
 

@@ -57,7 +57,7 @@ use crate::{
         (status = 403, body = Problem,
             description = "CHALLENGE_REQUIRED, with `challenge` (see Posed), where challenges are on"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SALE_NOT_OPEN, SALE_CLOSED, ROOM_CLOSED"),
+        (status = 409, body = Problem, description = "SALE_NOT_OPEN with Retry-After, SALE_CLOSED, ROOM_CLOSED"),
         (status = 429, body = Problem, description = "RATE_LIMITED"),
         (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
     ),
@@ -227,8 +227,9 @@ fn refusal(why: Unjoinable) -> ApiError {
         Unjoinable::Rejecting => {
             ApiError::conflict("ROOM_CLOSED", "nobody can join this line at the moment")
         }
-        Unjoinable::NotOpen => {
+        Unjoinable::NotOpen(wait) => {
             ApiError::conflict("SALE_NOT_OPEN", "this line cannot be joined yet; come back later")
+                .retry_after(wait)
         }
     }
 }

@@ -141,6 +141,7 @@ for i = 9, #ARGV, 11 do
 end
 if #joined > 0 then
   answer[3] = text(tell(epoch, 'j', table.concat(joined, ' ')))
+  keep_until_forgotten()
 else
   answer[3] = redis.call('HGET', head, 'seq') or '0'
 end

@@ -13,6 +13,7 @@ local given = math.max(tonumber(mark[2] or '0'), tonumber(ARGV[2]))
 local now = now_ms()
 redis.call('HSET', head, 'epoch', ARGV[1], 'counter', text(given), 'reserved', text(given),
   'held_until', text(now + tonumber(ARGV[3])), 'redis', this_redis(), 'swept_at', text(now),
-  'rule', ARGV[4], 'drawn', ARGV[5], 'base', ARGV[6])
+  'rule', ARGV[4], 'drawn', ARGV[5], 'base', ARGV[6], 'forget_at', text(now + DAY_MS))
 local seq = tell(ARGV[1], 'o', '1')
+keep_until_forgotten()
 return {ARGV[1], text(seq)}

@@ -4,7 +4,8 @@
 --  1 head       hash   epoch, counter (last number given out), reserved (how far it may go),
 --                      seq (of the last change), held_until and lenient_until, swept_at (ms),
 --                      rule, drawn and base of the stretch that places are added to,
---                      redis (the one that has given out its numbers)
+--                      redis (the one that has given out its numbers),
+--                      forget_at (ms): until then its keys are kept
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
 --  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
@@ -13,7 +14,7 @@
 --  7 places     hash   ticket -> "account number rank epoch joined_at base lot", the time in ms;
 --                      lot is how many lots past its own a place was drawn, - where it is not
 --  8 accounts   hash   account -> ticket
---  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; kept for a day
+--  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; of the last day
 -- 10 admitting  zset   ticket -> ms: taken from the line, not yet in Postgres's log
 -- 11 active     zset   ticket -> ms: admitted, until then
 -- 12 changes    stream what each script changed, for the nodes: e epoch, s seq,
@@ -23,14 +24,15 @@
 -- 13 held       hash   ticket -> node: the ready with a socket; present as long as the node is
 -- 14 nodes      zset   node -> ms: when each node was last heard of
 -- 15 choosing   zset   ticket -> ms: when each of those was let in who may still be choosing seats
+-- 16 ended_at   zset   ticket -> ms: when each of the ended did
 local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local places, accounts, ended = KEYS[7], KEYS[8], KEYS[9]
 local admitting, active, changes = KEYS[10], KEYS[11], KEYS[12]
-local held, nodes, choosing = KEYS[13], KEYS[14], KEYS[15]
+local held, nodes, choosing, ended_at = KEYS[13], KEYS[14], KEYS[15], KEYS[16]
 
 local DRAWN_MAX = 1048576
 local CHANGES_MAX = 100000
-local DAY = 86400
+local DAY_MS = 86400000
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -133,6 +135,14 @@ end
 -- Remembers for a day how a place ended.
 local function remember_end(ticket, how, account)
   redis.call('HSET', ended, ticket, how .. ' ' .. account)
-  redis.call('EXPIRE', ended, DAY)
+  redis.call('ZADD', ended_at, text(now_ms()), ticket)
+end
+
+-- Keys go by themselves, should no node be there to do it. A key that is made anew has no end: called
+-- where keys are made, and once a second by each node that tends the line.
+local function keep_until_forgotten()
+  local forget_at = redis.call('HGET', head, 'forget_at')
+  if not forget_at then return end
+  for _, key in ipairs(KEYS) do redis.call('PEXPIREAT', key, forget_at) end
 end
 

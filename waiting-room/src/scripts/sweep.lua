@@ -1,9 +1,10 @@
 -- Notices who is away: first skipped by admission, after the grace out of the line. Frees the
 -- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
+-- Forgets how places ended more than a day ago, and keeps all until a day after the sale.
 -- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
 --      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
 --      6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still takes its slot,
---      8 and 9 epoch and seq of the last change that is known to the node
+--      8 and 9 epoch and seq of the last change that is known to the node, 10 ms until the sale is over
 -- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
 --      this node was not known, so that it holds nobody, '1' where a node is gone and its visitors
 --      must be forsaken, '1' where the keys contradict each other, then ticket and record of each
@@ -28,7 +29,8 @@ if was_silent and (redis.call('ZCARD', absent) > 0 or redis.call('HLEN', held) >
   lenient_until = now + grace_ms
 end
 if lenient_until > now + grace_ms then lenient_until = now + grace_ms end
-redis.call('HSET', head, 'swept_at', text(now), 'lenient_until', text(lenient_until))
+redis.call('HSET', head, 'swept_at', text(now), 'lenient_until', text(lenient_until),
+  'forget_at', text(now + tonumber(ARGV[10]) + DAY_MS))
 
 local heard = redis.call('ZSCORE', nodes, ARGV[5])
 local is_new = not heard or now - tonumber(heard) > tonumber(ARGV[6])
@@ -64,6 +66,13 @@ end
 if #expired > 0 or #gone > 0 then
   tell(epoch, 'g', table.concat(gone, ' '), 'x', table.concat(expired, ' '))
 end
+
+local forgotten = redis.call('ZRANGEBYSCORE', ended_at, '-inf', text(now - DAY_MS), 'LIMIT', 0, batch)
+if #forgotten > 0 then
+  redis.call('HDEL', ended, unpack(forgotten))
+  redis.call('ZREM', ended_at, unpack(forgotten))
+end
+keep_until_forgotten()
 
 local n_line, n_ready = redis.call('ZCARD', line), redis.call('ZCARD', ready)
 local n_absent = redis.call('ZCARD', absent)
