@@ -6,11 +6,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::topology::Partition;
-<<<<<<< HEAD
-use platform::broker::{Broker, Link, NoConsumer};
-=======
-use platform::broker::{Broker, Link, Place};
->>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
+use platform::broker::{Broker, Link, NoConsumer, Place};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -96,30 +92,16 @@ async fn serve(
     closed: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) {
-<<<<<<< HEAD
-    let place = match office.consuming.place() {
-        Ok(place) => place,
-        // Its address was read before.
-        Err(error) => return warn!(%partition, "no connection for it: {error:#}"),
-    };
-    let (mut broker, mut pause) = (place.broker.clone(), PAUSE);
-    let (mut are_locks_awaited, mut is_suspect) = (false, false);
-=======
-    let (mut pause, mut are_locks_awaited) = (PAUSE, false);
->>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
+    let (mut pause, mut are_locks_awaited, mut is_suspect) = (PAUSE, false, false);
     let _not_for_good = office.waiting.until_dropped(partition);
     while let Some((_place, link)) = next_place(office, partition, stop).await {
         let began = Instant::now();
         let session = async {
             let is_closed = *closed.borrow();
-<<<<<<< HEAD
-            declare(office, &link, partition, is_closed).await?;
+            declare(office, &link, partition, is_closed, stop).await?;
             if is_suspect {
                 try_out(office, partition).await?;
             }
-=======
-            declare(office, &link, partition, is_closed, stop).await?;
->>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
             if !are_locks_awaited {
                 locks.ready().await;
                 are_locks_awaited = true;
@@ -136,14 +118,10 @@ async fn serve(
             Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
-<<<<<<< HEAD
                 is_suspect |= error.is::<NoConsumer>();
-                warn!(%partition, "it is not served at the moment: {error:#}");
-=======
                 if let Some(unsaid) = office.lines.may_be_written("session", Instant::now()) {
                     warn!(%partition, unsaid, "it is not served at the moment: {error:#}");
                 }
->>>>>>> 2c414d15c7bcbfca5b7a38cbbe6973ff7efdf682
             }
         }
         pause = if began.elapsed() > GOOD_SESSION { PAUSE } else { (pause * 2).min(PAUSE_MAX) };

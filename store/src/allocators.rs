@@ -19,11 +19,13 @@ pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<()> {
     Ok(())
 }
 
-/// All that are alive.
+/// All that are alive. One whose heartbeat is to come has written it before this clock was set back;
+/// if it lives, it says so again within a second.
 pub async fn live(pool: &PgPool) -> StoreResult<Vec<Uuid>> {
     let live = sqlx::query_scalar!(
         "select allocator_id from allocators
          where heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+           and heartbeat_at < clock_timestamp() + make_interval(secs => $1)
          order by allocator_id",
         ALLOCATOR_DEAD_AFTER.as_secs_f64(),
     )

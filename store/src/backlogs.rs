@@ -89,16 +89,17 @@ pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> 
 }
 
 /// How far the queues of these shows are behind. One that is there and of which nothing is written is
-/// silent since it was made: what nobody wrote is not known to be zero.
+/// silent since it was made: what nobody wrote is not known to be zero. What was written before the
+/// clock was set back counts for as far as it was.
 pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
     let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(
         r#"select s.show_id as "show_id!", coalesce(sum(b.undecided), 0) as "undecided!",
                coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
                    as "oldest!",
-               coalesce(max(extract(epoch from clock_timestamp() - coalesce(
+               coalesce(max(abs(extract(epoch from clock_timestamp() - coalesce(
                    greatest(b.seen_at, coalesce(a.recorded_at, a.heartbeat_at)),
-                   p.queue_ready_at))), 0)::float8 as "silent!"
+                   p.queue_ready_at)))), 0)::float8 as "silent!"
            from unnest($1::uuid[]) as s (show_id) left join partitions p using (show_id)
                left join backlogs b using (show_id, tier)
                left join allocators a on a.allocator_id = b.served_by

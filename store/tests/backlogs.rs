@@ -42,7 +42,27 @@ async fn a_queue_is_silent_since_its_allocator_last_counted_however_lively_that_
     assert_eq!(silent().await, 180, "it lives and does not count");
     backlogs::record(pool, me, &[]).await.unwrap();
     assert_eq!(silent().await, 0);
+    run("update backlogs set seen_at = seen_at - interval '5 minutes'").await;
+    run("update allocators set recorded_at = recorded_at + interval '90 seconds'").await;
+    assert_eq!(silent().await, 60, "the clock was set back: it may have died since");
+    backlogs::record(pool, me, &[]).await.unwrap();
+    assert_eq!(silent().await, 0);
     // A version before does not say when it counted.
     run("update allocators set recorded_at = null").await;
     assert_eq!(silent().await, 0);
+}
+
+#[tokio::test]
+async fn an_allocator_that_died_before_the_clock_was_set_back_is_not_alive_until_then() {
+    let stage = Stage::build().await;
+    let (pool, me, other) = (&stage.pool, Uuid::now_v7(), Uuid::now_v7());
+    let live = async || allocators::live(pool).await.unwrap();
+    for allocator in [me, other] {
+        allocators::beat(pool, allocator, "an allocator").await.unwrap();
+    }
+    assert_eq!(live().await, [me, other]);
+    let ahead = "update allocators set heartbeat_at = heartbeat_at + interval '90 seconds'";
+    sqlx::query(ahead).execute(pool).await.unwrap();
+    allocators::beat(pool, me, "an allocator").await.unwrap();
+    assert_eq!(live().await, [me], "the other one has not said so since");
 }
