@@ -240,7 +240,8 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
 }
 
 /// Reads of the board what has changed since it was read last: a row that was not seen then was
-/// written by a transaction that had not ended then. The others are taken over.
+/// written by a transaction that had not ended then. The others are taken over, but those without a
+/// free seat of which some are held.
 pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
     // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
     // A frozen row may look young: it is read once more, which does no harm.
@@ -259,11 +260,15 @@ pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
     .fetch_one(pool)
     .await?;
     let read = Instant::now();
+    // A payment writes no row of these: whether a seat is still held is asked each time.
+    let held = last.sales.values().filter(|sale| sale.is_any_held()).map(|sale| sale.show.0);
+    let shows: HashSet<_> = row.shows.into_iter().chain(held).collect();
     let (mut sales, mut unreadable) = (last.sales.clone(), last.unreadable.clone());
-    if !row.shows.is_empty() {
-        metrics::counter!("usher_board_shows_read_total").increment(row.shows.len() as u64);
-        let found = shows::read(pool, &row.shows).await?;
-        for show in row.shows.into_iter().map(ShowId) {
+    if !shows.is_empty() {
+        metrics::counter!("usher_board_shows_read_total").increment(shows.len() as u64);
+        let shows: Vec<_> = shows.into_iter().collect();
+        let found = shows::read(pool, &shows).await?;
+        for show in shows.into_iter().map(ShowId) {
             sales.remove(&show);
             unreadable.remove(&show);
         }

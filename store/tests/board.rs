@@ -82,3 +82,35 @@ async fn what_was_written_before_a_reading_and_committed_after_it_is_in_the_next
     let after = board::read_changes(pool, &between).await.unwrap();
     assert!(after.sale(show).unwrap().room.paused);
 }
+
+/// A payment writes no row of the show: that the last held seat is sold would be seen a minute late.
+#[tokio::test]
+async fn that_no_seat_is_held_any_more_is_in_the_next_reading() {
+    let stage = Stage::build().await;
+    let (pool, show) = (&stage.pool, stage.show().await.show);
+    change(pool, "update partitions set available = 0 where show_id = $1", show).await;
+    let hold =
+        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, seat_ids,
+                    state, expires_at)
+                select $1, gen_random_uuid(), account_id, 'STALLS', 'ORDER', 'ALLOCATED', '{B1}',
+                    'PAYMENT_PENDING', clock_timestamp() + interval '5 minutes'
+                from accounts limit 1";
+    change(pool, hold, show).await;
+    let later = many::copy_on_sale(pool, show, 1).await.unwrap()[0];
+    let mut last = board::read(pool).await.unwrap();
+    let patience = Instant::now() + Duration::from_mins(1);
+    loop {
+        let next = board::read_changes(pool, &last).await.unwrap();
+        assert!(next.sale(show).unwrap().is_any_held());
+        let is_taken_over = Arc::ptr_eq(&last.sale(later).unwrap(), &next.sale(later).unwrap());
+        last = next;
+        if is_taken_over {
+            break;
+        }
+        assert!(Instant::now() < patience, "what did not change is read again for ever");
+        sleep(Duration::from_millis(50)).await;
+    }
+    change(pool, "update bookings set state = 'CONFIRMED' where show_id = $1", show).await;
+    let next = board::read_changes(pool, &last).await.unwrap();
+    assert!(!next.sale(show).unwrap().is_any_held(), "it is sold out");
+}
