@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use contract::{ShowId, keys::MasterKey, pass::Pass};
-use platform::{Shutdown, clock};
+use platform::Shutdown;
 use store::{
     PgPool,
     admissions::Admission,
@@ -89,11 +89,13 @@ impl Passes {
         (self.lifetime / 3).to_std().unwrap_or_default()
     }
 
-    /// A pass; `None` where the installation has no signing key.
+    /// A pass that is valid from now, by Postgres's clock as its end is; `None` where the
+    /// installation has no signing key.
     pub(crate) fn sign(
         &self,
         show: ShowId,
         admission: &Admission,
+        now: DateTime<Utc>,
         expires_at: DateTime<Utc>,
     ) -> Option<String> {
         let keys = Arc::clone(&self.keys.borrow());
@@ -101,7 +103,7 @@ impl Passes {
             show,
             account: admission.account,
             ticket: admission.ticket,
-            issued_at: clock::now(),
+            issued_at: now,
             expires_at,
         };
         keys.sign.as_ref().map(|key| key.sign(&pass))
@@ -126,7 +128,29 @@ fn validity(
 
 #[cfg(test)]
 mod tests {
+    use contract::{
+        AccountId, TicketId,
+        pass::{NewKey, PassKeys, SigningKey},
+    };
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_pass_begins_by_the_clock_by_which_it_ends() {
+        let NewKey { kid, public, private_pkcs8 } = NewKey::generate();
+        let sign = Some(SigningKey::new(kid.clone(), &private_pkcs8));
+        let verify = PassKeys::new([(kid, public)]);
+        let (_set, keys) = watch::channel(Arc::new(Keys { verify: verify.clone(), sign }));
+        let passes = Passes { keys, lifetime: chrono::Duration::seconds(300) };
+        // Far behind this node's clock.
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let (show, account, ticket) = (ShowId::new(), AccountId::new(), TicketId::new());
+        let admission =
+            Admission { ticket, account, admitted_at: now, valid_until: None, spent: None };
+        let pass = passes.sign(show, &admission, now, passes.expiry(&admission)).unwrap();
+        let verified = verify.verify(&pass, show, account, now).unwrap();
+        assert_eq!((verified.issued_at, verified.ticket), (now, ticket));
+    }
 
     #[test]
     fn a_pass_is_renewed_near_its_end_and_lasts_three_lifetimes_at_most() {

@@ -220,8 +220,9 @@ impl Watch {
     async fn push_pass(&mut self, admission: Admission) {
         match admitted::expiry(&self.room, &self.line, &admission).await {
             Some(expires_at) => {
-                let pass = self.room.passes.sign(self.line.show, &admission, expires_at);
-                let left = (expires_at - self.room.now()).to_std().unwrap_or_default();
+                let now = self.room.now();
+                let pass = self.room.passes.sign(self.line.show, &admission, now, expires_at);
+                let left = (expires_at - now).to_std().unwrap_or_default();
                 let early = self.room.passes.renewal_before_end();
                 // Near its end where it can be renewed, else after it.
                 let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);

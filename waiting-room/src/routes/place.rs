@@ -277,7 +277,7 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
             let Some(expires_at) = admitted::expiry(room, line, admission).await else {
                 return status(room, place, PlaceState::Expired);
             };
-            let pass = room.passes.sign(line.show, admission, expires_at);
+            let pass = room.passes.sign(line.show, admission, room.now(), expires_at);
             return PlaceStatus {
                 pass,
                 expires_at: Some(expires_at),
