@@ -4,11 +4,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use contract::SeatLabel;
-
-/// For so long. Somebody who asks twice a second asks some times meanwhile.
-pub(crate) const FOR_OTHERS_FIRST: TimeDelta = TimeDelta::seconds(3);
+use chrono::{DateTime, Utc};
+use contract::{SeatLabel, deadline::CAME_BACK_FOR_OTHERS};
 
 /// When each of them came back, by Postgres's clock. No more than the partition has seats; one that
 /// came back before the session began is not known, and is for everybody.
@@ -22,13 +19,15 @@ impl CameBack {
 
     /// Those that came back a moment before `now`; the others are forgotten.
     pub(crate) fn lately(&mut self, now: DateTime<Utc>) -> HashSet<SeatLabel> {
-        self.0.retain(|_, at| now < *at + FOR_OTHERS_FIRST);
+        self.0.retain(|_, at| now < *at + CAME_BACK_FOR_OTHERS);
         self.0.keys().cloned().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[test]
@@ -39,8 +38,8 @@ mod tests {
         came_back.note(&seats, early);
         came_back.note(&seats[1..], now);
         assert_eq!(came_back.lately(now).len(), 2);
-        let later = early + FOR_OTHERS_FIRST;
+        let later = early + CAME_BACK_FOR_OTHERS;
         assert_eq!(came_back.lately(later), HashSet::from([seats[1].clone()]));
-        assert!(came_back.lately(now + FOR_OTHERS_FIRST).is_empty());
+        assert!(came_back.lately(now + CAME_BACK_FOR_OTHERS).is_empty());
     }
 }
