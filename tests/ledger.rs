@@ -26,7 +26,8 @@ use crate::{
 
 /// What is meant to hit a batch may hit something else.
 const TRIES_MAX: i64 = 19;
-const BLOCKED_WAIT: Duration = Duration::from_secs(2);
+/// The connections that were cut before are noticed, and made anew, in this time.
+const BLOCKED_WAIT: Duration = SOON;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_misses_a_change_reads_the_seats_again() {
