@@ -1,6 +1,6 @@
 //! Seats that have just come back, for whatever reason. For a few seconds they are for those who
-//! have not given back seats of the show again and again: whoever lets seats go and takes them again in the same instant
-//! would have them for ever, as nobody else can be so fast.
+//! have not given back seats of the show again and again: whoever lets seats go and takes them
+//! again in the same instant would have them for ever, as nobody else can be so fast.
 
 use std::collections::{HashMap, HashSet};
 

@@ -19,8 +19,8 @@ pub(crate) enum Failure {
     Poisoned,
 }
 
-/// Classifies a failure of [`Ledger::settle`](crate::batch::Ledger::settle). Only a booking's own data can condemn it: what is
-/// not certain is the installation's.
+/// Classifies a failure of [`Ledger::settle`](crate::batch::Ledger::settle). Only a booking's own
+/// data can condemn it: what is not certain is the installation's.
 pub(crate) fn failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Contended(_) => Failure::Again,

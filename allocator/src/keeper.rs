@@ -100,7 +100,9 @@ async fn serve(
             let is_closed = *closed.borrow();
             declare(office, &link, partition, is_closed, stop).await?;
             if is_suspect {
-                try_out(office, partition).await?;
+                // Trials wait for each other: whoever is let go of waits no longer.
+                let tried = stop.run_until_cancelled(try_out(office, partition)).await;
+                tried.context("it is let go of")??;
             }
             if !are_locks_awaited {
                 locks.ready().await;
