@@ -29,6 +29,8 @@ pub struct Backlog {
     pub oldest: Duration,
     /// How long nobody has looked at a queue that is there.
     pub silent: Duration,
+    /// PostgreSQL's clock at that moment.
+    pub now: DateTime<Utc>,
 }
 
 /// Writes down what the allocator that serves these queues has seen, and that it has looked: what
@@ -95,11 +97,12 @@ pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<Sh
     let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(
         r#"select s.show_id as "show_id!", coalesce(sum(b.undecided), 0) as "undecided!",
-               coalesce(max(extract(epoch from clock_timestamp() - b.oldest_at)), 0)::float8
+               coalesce(max(extract(epoch from statement_timestamp() - b.oldest_at)), 0)::float8
                    as "oldest!",
-               coalesce(max(abs(extract(epoch from clock_timestamp() - coalesce(
+               coalesce(max(abs(extract(epoch from statement_timestamp() - coalesce(
                    greatest(b.seen_at, coalesce(a.recorded_at, a.heartbeat_at)),
-                   p.queue_ready_at)))), 0)::float8 as "silent!"
+                   p.queue_ready_at)))), 0)::float8 as "silent!",
+               statement_timestamp() as "now!"
            from unnest($1::uuid[]) as s (show_id) left join partitions p using (show_id)
                left join backlogs b using (show_id, tier)
                left join allocators a on a.allocator_id = b.served_by
@@ -116,6 +119,7 @@ pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<Sh
                 undecided: row.undecided,
                 oldest: seconds(row.oldest),
                 silent: seconds(row.silent),
+                now: row.now,
             };
             (ShowId(row.show_id), backlog)
         })

@@ -129,7 +129,7 @@ mod tests {
         fn second(&mut self) -> (f64, f64) {
             let lag = self.undecided / self.capacity;
             let oldest = Duration::from_secs_f64(lag);
-            let backlog = Backlog { undecided: 0, oldest, silent: Duration::ZERO };
+            let backlog = Backlog { oldest, ..Backlog::default() };
             self.pace.follow(&backlog, Instant::now());
             let admitted = self.rate * self.pace.factor();
             let step = 1.0 / f64::from(STEPS);

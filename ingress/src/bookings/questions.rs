@@ -11,7 +11,7 @@ use store::{
     PgPool,
     backlogs::{self, Backlog},
     board::Sale,
-    bookings::{Look, Looker, is_over},
+    bookings::{Looker, is_over},
 };
 
 /// Questions a second; they share queries.
@@ -20,6 +20,8 @@ pub(crate) const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zer
 const COUNTED_AFTER: Duration = Duration::from_secs(4);
 /// How long what is known of a show's queues is good for.
 const BACKLOG_KEPT: Duration = Duration::from_secs(1);
+/// How far the clocks by which a booking was accepted and a memory began may be apart.
+const CLOCKS_APART: Duration = Duration::from_secs(1);
 const SHOWS_MAX: u64 = 10_000;
 
 /// Asks whether bookings were accepted.
@@ -38,38 +40,46 @@ impl Questions {
     }
 
     /// Whether the booking was accepted before; nothing where that cannot be told just now. Redis
-    /// remembers all that came after `remembered_since`; it is away where there is no such moment.
+    /// remembers all that came after `remembered_since`; it is away where there is no such moment:
+    /// then nobody knows what was accepted a moment ago.
     pub(crate) async fn was_accepted(
         &self,
         sale: &Sale,
         booking: BookingId,
         remembered_since: Option<DateTime<Utc>>,
     ) -> Option<bool> {
-        let look = self.look(booking).await?;
+        self.ask()?;
+        // Before the look: what is decided after it would be neither found nor left.
+        let backlog = match remembered_since {
+            Some(_) => self.backlog(sale.show).await,
+            None => None,
+        };
+        let look = self.looker.look(booking).await.ok()?;
         if look.seen.is_some() {
             return Some(true);
         }
-        // It has no outcome. It may still be on its queue, unless nothing is that Redis forgot.
-        let since = remembered_since.unwrap_or(look.now);
-        let is_decided = sale.queues_are_gone(look.now) || is_over(since, look.now) || {
-            let backlog = self.backlog(sale.show).await?;
-            nothing_is_left(backlog, remembered_since, look.now)
-        };
+        let is_decided = sale.queues_are_gone(look.now)
+            || remembered_since.is_some_and(|since| {
+                is_over(since, look.now)
+                    || backlog.is_some_and(|backlog| nothing_is_left(backlog, since))
+            });
         is_decided.then_some(false)
     }
 
     /// Whether the booking has its outcome; nothing where that cannot be told just now.
     pub(crate) async fn is_decided(&self, booking: BookingId) -> Option<bool> {
-        Some(self.look(booking).await?.seen.is_some())
+        self.ask()?;
+        Some(self.looker.look(booking).await.ok()?.seen.is_some())
     }
 
-    async fn look(&self, booking: BookingId) -> Option<Look> {
+    /// Nothing where too much is asked already.
+    fn ask(&self) -> Option<()> {
         metrics::counter!("usher_key_questions_total").increment(1);
         if self.rate.check().is_err() {
             metrics::counter!("usher_key_questions_refused_total").increment(1);
             return None;
         }
-        self.looker.look(booking).await.ok()
+        Some(())
     }
 
     async fn backlog(&self, show: ShowId) -> Option<Backlog> {
@@ -81,24 +91,12 @@ impl Questions {
     }
 }
 
-/// Whether all that was accepted before this moment has been decided; before now, where there is
-/// none.
-fn nothing_is_left(
-    backlog: Backlog,
-    accepted_before: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> bool {
-    let looked_at = now - backlog.silent;
-    match accepted_before {
-        Some(before) => {
-            let oldest_at = now - backlog.oldest;
-            let is_known = backlog.undecided == 0 || !backlog.oldest.is_zero();
-            looked_at >= before + COUNTED_AFTER
-                && is_known
-                && (backlog.undecided == 0 || oldest_at > before + BACKLOG_KEPT)
-        }
-        None => backlog.undecided == 0 && looked_at + COUNTED_AFTER >= now,
-    }
+/// Whether all that was accepted before this moment had been decided when the backlog was read.
+fn nothing_is_left(backlog: Backlog, accepted_before: DateTime<Utc>) -> bool {
+    let looked_at = backlog.now - backlog.silent;
+    let oldest_at = backlog.now - backlog.oldest;
+    let is_younger = !backlog.oldest.is_zero() && oldest_at > accepted_before + CLOCKS_APART;
+    looked_at >= accepted_before + COUNTED_AFTER && (backlog.undecided == 0 || is_younger)
 }
 
 #[cfg(test)]
@@ -133,8 +131,9 @@ mod tests {
         let now = DateTime::from_timestamp(1_000, 0).unwrap();
         let seconds = Duration::from_secs;
         let left = |undecided, oldest, silent, lost_s_ago: u64| {
-            let backlog = Backlog { undecided, oldest: seconds(oldest), silent: seconds(silent) };
-            nothing_is_left(backlog, Some(now - seconds(lost_s_ago)), now)
+            let (oldest, silent) = (seconds(oldest), seconds(silent));
+            let backlog = Backlog { undecided, oldest, silent, now };
+            nothing_is_left(backlog, now - seconds(lost_s_ago))
         };
         assert!(left(0, 0, 0, 10));
         assert!(left(5, 2, 0, 10), "all of these were accepted after the loss");
@@ -142,12 +141,5 @@ mod tests {
         assert!(!left(5, 0, 0, 10), "their age is not known");
         assert!(!left(0, 0, 0, 2), "it may not have been counted yet");
         assert!(!left(0, 0, 9, 10), "nobody has looked since");
-        let without_redis = |undecided, silent| {
-            let backlog = Backlog { undecided, oldest: seconds(1), silent: seconds(silent) };
-            nothing_is_left(backlog, None, now)
-        };
-        assert!(without_redis(0, 1));
-        assert!(!without_redis(1, 1));
-        assert!(!without_redis(0, 10));
     }
 }
