@@ -163,6 +163,26 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
     system.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_sale_has_no_producer_for_each_booking_and_none_once_it_is_closed() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (_, admin) = system.account(Role::Admin).await;
+    let producers = async || -> (i64, i64) {
+        let producers = "select count(*), count(sealed_at) from accepted where show_id = $1";
+        sqlx::query_as(producers).bind(show.0).fetch_one(&system.pool).await.unwrap()
+    };
+    for _ in 0..3 {
+        accepted(&system, &system.visitor().await, show).await;
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    assert_eq!(producers().await, (1, 0));
+    let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
+    assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
+    eventually("it is sealed", SOON, async || (producers().await == (1, 1)).then_some(())).await;
+    system.stop().await;
+}
+
 /// An ingress node that died has confirmed something and not told of it, for all that is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_sealed() {

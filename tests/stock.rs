@@ -17,7 +17,7 @@ const SEATS: u32 = 6;
 const HOLD_SECONDS: u32 = 4;
 const ORDER_SECONDS: u32 = 4;
 /// Rounds that a robot tries.
-const ROUNDS: usize = 30;
+const ROUNDS: usize = 60;
 
 fn plan() -> Plan {
     Plan {
@@ -208,7 +208,7 @@ async fn who_must_leave_seats_to_others_for_a_moment_is_told_when_to_ask_again()
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rival_gets_the_seats_that_robots_give_back_and_take_again() {
     let system = System::start().await;
-    for n_robots in [1, 5] {
+    for n_robots in [1, 20] {
         let show = system.show(Plan { hold_seconds: 60, order_seconds: 60, ..plan() }).await;
         let mut robots = Vec::new();
         for _ in 0..n_robots {

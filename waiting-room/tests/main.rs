@@ -7,6 +7,7 @@ mod socket;
 mod proxy;
 mod joining;
 mod order;
+mod draw;
 mod modes;
 mod admission;
 mod stock;

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::harness::{LINE_KEYS, Plan, Stage};
 
-fn script(of: &str) -> Script {
+pub(crate) fn script(of: &str) -> Script {
     Script::new(&(include_str!("../src/scripts/prelude.lua").to_owned() + of))
 }
 

@@ -55,7 +55,12 @@ impl Desk {
         let desk = Self(Arc::new(Shared {
             halls: Halls::new(state.following.clone()),
             ids: BookingIds::new(master),
-            intake: Intake::new(publisher.clone(), acceptances, shutdown.clone()),
+            intake: Intake::new(
+                publisher.clone(),
+                acceptances,
+                state.board.clone(),
+                shutdown.clone(),
+            ),
             outcomes,
             questions: Questions::new(
                 state.following.clone(),

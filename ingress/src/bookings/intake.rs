@@ -9,6 +9,7 @@ use std::{
 };
 
 use contract::{
+    ShowId,
     message::{BookingRequested, ENVELOPE_BOOKINGS_MAX, ENVELOPE_BYTES_MAX, Envelope},
     topology::{Partition, REQUESTS},
 };
@@ -17,7 +18,11 @@ use platform::{
     broker::{PublishError, Publisher},
     faults::{Guarantee, failpoint, without},
 };
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use store::board::Board;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot, watch},
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::acceptances::{Acceptances, Producer};
 
@@ -25,8 +30,9 @@ use super::acceptances::{Acceptances, Producer};
 const ENVELOPES_IN_FLIGHT: usize = 2;
 /// Requests of one partition that wait for the broker here; more are refused with 503.
 const WAITING_MAX: usize = 4096;
-/// A producer that numbered nothing for this long is sealed: a sale that has closed is soon known to
-/// have accepted nothing more.
+/// A producer of a sale that is over, and numbered nothing for this long, is sealed: then it is soon
+/// known that nothing more was accepted. While the sale is open it lives its whole life, so that a
+/// slow sale does not cost a producer per booking.
 const SEALED_AFTER: Duration = Duration::from_secs(3);
 /// A partition that is not asked for this long gives its place up.
 const IDLE: Duration = Duration::from_mins(1);
@@ -41,14 +47,25 @@ struct Waiting {
 pub(crate) struct Intake {
     publisher: Publisher,
     acceptances: Acceptances,
+    board: watch::Receiver<Arc<Board>>,
     shutdown: Shutdown,
     lines: Arc<Mutex<HashMap<Partition, mpsc::Sender<Waiting>>>>,
 }
 
 impl Intake {
     /// An intake that publishes with this publisher.
-    pub(crate) fn new(publisher: Publisher, acceptances: Acceptances, shutdown: Shutdown) -> Self {
-        Self { publisher, acceptances, shutdown, lines: Arc::default() }
+    pub(crate) fn new(
+        publisher: Publisher,
+        acceptances: Acceptances,
+        board: watch::Receiver<Arc<Board>>,
+        shutdown: Shutdown,
+    ) -> Self {
+        Self { publisher, acceptances, board, shutdown, lines: Arc::default() }
+    }
+
+    fn is_open(&self, show: ShowId) -> bool {
+        let board = self.board.borrow();
+        board.sale(show).is_some_and(|sale| !sale.is_over(board.now()))
     }
 
     /// Publishes one request; returns once the broker has confirmed the envelope it went with.
@@ -78,54 +95,45 @@ impl Intake {
         let (line, waiting) = mpsc::channel(WAITING_MAX);
         lines.retain(|_, line| !line.is_closed());
         lines.insert(partition.clone(), line.clone());
-        self.shutdown.spawn(run(
-            self.publisher.clone(),
-            self.acceptances.clone(),
-            partition.clone(),
-            waiting,
-            self.shutdown.clone(),
-        ));
+        self.shutdown.spawn(run(self.clone(), partition.clone(), waiting));
         line
     }
 }
 
-async fn run(
-    publisher: Publisher,
-    acceptances: Acceptances,
-    partition: Partition,
-    mut waiting: mpsc::Receiver<Waiting>,
-    shutdown: Shutdown,
-) {
+async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<Waiting>) {
     let in_flight = Arc::new(Semaphore::new(ENVELOPES_IN_FLIGHT));
     let mut producer: Option<Arc<Producer>> = None;
+    let mut asked_at = Instant::now();
     loop {
         // Waiting for a place in flight comes first: what arrives meanwhile shares the envelope.
         let permit = Arc::clone(&in_flight).acquire_owned().await.expect("never closed");
         let mut batch = Vec::new();
         tokio::select! {
             taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
-            () = tokio::time::sleep(SEALED_AFTER), if producer.is_some() => {
-                producer = None;
+            () = sleep(SEALED_AFTER), if producer.is_some() => {
+                let is_open = intake.is_open(partition.show);
+                producer = producer.filter(|producer| is_open && !producer.is_old());
                 continue;
             }
-            () = tokio::time::sleep(IDLE) => waiting.close(),
-            () = shutdown.begun() => waiting.close(),
+            () = sleep_until(asked_at + IDLE) => waiting.close(),
+            () = intake.shutdown.begun() => waiting.close(),
         }
         if batch.is_empty() {
             // Closed: nothing new comes, and what is left is taken in the next rounds.
             continue;
         }
+        asked_at = Instant::now();
         metrics::histogram!("usher_envelope_bookings")
             .record(f64::from(u32::try_from(batch.len()).unwrap_or(0)));
         if producer.as_ref().is_none_or(|producer| producer.is_old()) {
-            producer = acceptances.producer(&partition);
+            producer = intake.acceptances.producer(&partition);
         }
         for waiting in &mut batch {
             waiting.request.number = producer.as_ref().map(|producer| producer.number());
         }
-        let (publisher, partition) = (publisher.clone(), partition.clone());
+        let (publisher, partition) = (intake.publisher.clone(), partition.clone());
         let producer = producer.clone();
-        shutdown.spawn(async move {
+        intake.shutdown.spawn(async move {
             publish(&publisher, producer.as_deref(), &partition, batch).await;
             drop(permit);
         });
