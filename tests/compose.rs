@@ -97,6 +97,13 @@ fn the_gateway_is_trusted_and_the_services_are_not() {
 }
 
 #[test]
+fn no_visitor_comes_by_a_way_on_which_all_have_one_address() {
+    let compose = compose();
+    let ports = compose["services"]["gateway"]["ports"].as_array().unwrap();
+    assert!(ports.iter().all(|port| port.as_str().unwrap().starts_with("0.0.0.0:")), "{ports:?}");
+}
+
+#[test]
 fn the_example_lists_every_setting() {
     let written = read(".env.example");
     assert_eq!(written, example::text(), "run `usher settings > .env.example`");
