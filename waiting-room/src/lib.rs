@@ -3,41 +3,17 @@
 //! Redis holds the line, in Lua scripts that any node may run; Postgres holds what must survive
 //! its loss; each node holds in memory what those who watch it need. A visitor's way through it:
 //! [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back through
-//! [`follow`] into the [`line`](mod@line) and to each [`watch`]. [`tend`] lets visitors in.
+//! [`rounds::follow`] into the [`line`](mod@line) and to each [`places::watch`].
+//! [`rounds::tend`] lets visitors in.
 
 mod config;
 mod error;
-mod gate;
 mod routes;
-mod room;
-mod limits;
-mod challenge;
 mod places;
-mod desk;
-mod spot;
-mod keys;
-mod scripts;
-mod answers;
-mod tend;
-mod presence;
-mod pace;
-mod stock;
-mod recover;
-mod passes;
-mod admitted;
-mod follow;
-mod load;
-mod change;
+mod rounds;
+mod room;
 mod line;
-mod visitors;
-mod index;
-mod forecast;
-mod estimate;
-mod promise;
-mod cadence;
-mod watch;
-mod sockets;
-mod memory;
+mod scripts;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -52,13 +28,14 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use utoipa::OpenApi as _;
 
-pub use challenge::ChallengeKind;
 pub use config::{Config, LineSettings};
 pub(crate) use error::LineError;
-pub use limits::ROUTES;
-pub use passes::PASS_LIFETIMES_MAX;
+pub use room::challenge::ChallengeKind;
+pub use room::limits::ROUTES;
+pub use room::passes::PASS_LIFETIMES_MAX;
 
-use room::Room;
+use room::{Room, challenge, limits, passes, sockets};
+use rounds::{follow, load, memory};
 
 /// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);

@@ -1,6 +1,17 @@
 //! One line as this node knows it: who stands where, who watches from here, how it stands. Fed by
 //! the stream of changes; read by every watcher without asking the store.
 
+pub(crate) mod gate;
+pub(crate) mod pace;
+pub(crate) mod stock;
+pub(crate) mod desk;
+pub(crate) mod visitors;
+pub(crate) mod index;
+mod forecast;
+mod estimate;
+mod promise;
+pub(crate) mod cadence;
+
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -21,16 +32,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LineError,
-    change::{Change, Snapshot},
-    desk::{Asked, Desk},
-    forecast::Forecast,
-    gate::{Gate, Opening},
-    index::Index,
-    keys::Keys,
-    pace::Pace,
-    spot::Spot,
-    visitors::Visitors,
+    scripts::{
+        change::{Change, Snapshot},
+        keys::Keys,
+        spot::Spot,
+    },
 };
+use desk::{Asked, Desk};
+use forecast::Forecast;
+use gate::{Gate, Opening};
+use index::Index;
+use pace::Pace;
+use visitors::Visitors;
 
 /// How often they are recalled after a loss, once a second.
 const RECALLS: u8 = 5;
@@ -139,7 +152,7 @@ struct Memory {
 }
 
 impl Line {
-    /// A line, and what is asked at its desk, to be answered by [`desk::run`](crate::desk::run).
+    /// A line, and what is asked at its desk, to be answered by [`desk::run`].
     pub(crate) fn new(show: ShowId) -> (Self, Asked) {
         let (desk, asked) = Desk::new();
         let line = Self {

@@ -1,5 +1,8 @@
 //! What a visitor can do with a place: have one, ask about it, give it back.
 
+pub(crate) mod admitted;
+pub(crate) mod watch;
+
 use chrono::{DateTime, SubsecRound as _, Utc};
 use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
 use store::{
@@ -8,15 +11,14 @@ use store::{
 };
 
 use crate::{
-    LineError, admitted,
-    answers::{GivenBack, Placed, Told, Whereabouts},
-    desk::Claimed,
-    gate,
-    line::Line,
-    recover,
-    room::Room,
-    scripts::{Joiner, Presence},
-    spot::Spot,
+    LineError,
+    line::{Line, desk::Claimed, gate},
+    room::{Room, recover},
+    scripts::{
+        Joiner, Presence,
+        answers::{GivenBack, Placed, Told, Whereabouts},
+        spot::Spot,
+    },
 };
 
 /// How somebody proves whose a place is.

@@ -1,5 +1,11 @@
 //! What a node of the waiting room has at hand.
 
+pub(crate) mod limits;
+pub(crate) mod challenge;
+pub(crate) mod passes;
+pub(crate) mod sockets;
+pub(crate) mod recover;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
@@ -17,19 +23,15 @@ use tokio::sync::watch;
 
 use crate::{
     LineError,
-    challenge::Challenge,
     config::LineSettings,
-    desk,
-    gate::Gate,
-    keys::Keys,
-    limits::Limits,
-    line::Line,
-    passes::Passes,
-    presence,
-    scripts::{LineStore, NodeId},
-    sockets::Sockets,
-    tend::tend,
+    line::{Line, desk, gate::Gate},
+    rounds::{presence, tend::tend},
+    scripts::{LineStore, NodeId, keys::Keys},
 };
+use challenge::Challenge;
+use limits::Limits;
+use passes::Passes;
+use sockets::Sockets;
 
 /// Lines that are looked at in one call.
 const LOOKED_AT_ONCE: usize = 500;

@@ -1,5 +1,10 @@
 //! The line's store in Redis: one Lua script per operation.
 
+pub(crate) mod keys;
+pub(crate) mod spot;
+pub(crate) mod answers;
+pub(crate) mod change;
+
 use std::{sync::LazyLock, time::Duration};
 
 use chrono::{DateTime, Utc};
@@ -18,13 +23,12 @@ use uuid::Uuid;
 
 use crate::{
     LineError,
-    answers::{self, GivenBack, Joined, Swept, Told, Touched},
-    challenge::Solved,
-    keys::Keys,
-    line::Progress,
-    spot::Spot,
-    stock::CHOOSES_FOR,
+    line::{Progress, stock::CHOOSES_FOR},
+    room::challenge::Solved,
 };
+use answers::{GivenBack, Joined, Swept, Told, Touched};
+use keys::Keys;
+use spot::Spot;
 
 /// Visitors that are looked at in one call, where those of a node that is gone are searched.
 const HELD_AT_ONCE: usize = 1_000;

@@ -3,7 +3,10 @@
 use axum::http::{HeaderMap, StatusCode};
 use platform::http::{ApiError, ApiResult};
 
-use crate::{challenge::Joining, keys::Keys, room::Room};
+use crate::{
+    room::{Room, challenge::Joining},
+    scripts::keys::Keys,
+};
 
 /// Carries a solution.
 const SOLUTION: &str = "challenge-solution";

@@ -2,7 +2,8 @@
 
 use contract::ShowId;
 
-use crate::{LineError, line::Progress, spot::Spot};
+use super::spot::Spot;
+use crate::{LineError, line::Progress};
 
 /// What a script says, or that the store has lost the line.
 #[derive(Debug)]

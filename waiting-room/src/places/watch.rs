@@ -9,13 +9,14 @@ use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    LineError, admitted, cadence,
-    gate::{Gate, Opening},
-    line::{Line, Signal},
-    places::{self, Found, Life},
-    room::Room,
-    sockets::Slot,
-    spot::Spot,
+    LineError,
+    line::{
+        Line, Signal, cadence,
+        gate::{Gate, Opening},
+    },
+    places::{self, Found, Life, admitted},
+    room::{Room, sockets::Slot},
+    scripts::spot::Spot,
 };
 
 /// After the end of the sale, and of a pass.

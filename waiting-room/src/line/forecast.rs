@@ -8,7 +8,7 @@ use std::{
 use contract::TicketId;
 use tokio::time::Instant;
 
-use crate::{
+use super::{
     estimate::Outflow,
     promise::{Edges, Promise},
 };

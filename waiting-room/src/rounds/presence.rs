@@ -3,7 +3,7 @@
 //! however many watch. What changes is told as it happens: sockets that were opened or closed, nodes
 //! that are gone, visitors who have a socket here and whom the store counts as nobody's.
 //!
-//! A round of its own beside [`tend`](mod@crate::tend): it asks Redis alone, except for visitors
+//! A round of its own beside [`tend`](mod@super::tend): it asks Redis alone, except for visitors
 //! whom Redis has lost, and goes on while Postgres is away.
 
 use std::{sync::Arc, time::Duration};
@@ -14,12 +14,12 @@ use tracing::warn;
 
 use crate::{
     LineError, NODE_GONE_AFTER,
-    answers::{Swept, Told, Whereabouts},
-    line::{AdmittedSeen, Line, Progress},
-    recover,
-    room::Room,
-    scripts::Presence,
-    visitors::Visitors,
+    line::{AdmittedSeen, Line, Progress, visitors::Visitors},
+    room::{Room, recover},
+    scripts::{
+        Presence,
+        answers::{Swept, Told, Whereabouts},
+    },
 };
 
 /// How often the store hears of sockets that were opened or closed.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use contract::TicketId;
 use redis::{FromRedisValue as _, Value, streams::StreamId};
 
-use crate::{index::Index, line::Progress};
+use crate::line::{Progress, index::Index};
 
 /// One change of a line, made by one script.
 #[derive(Debug, PartialEq, Eq)]

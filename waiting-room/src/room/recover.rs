@@ -11,15 +11,12 @@ use store::{
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use super::Room;
 use crate::{
-    LineError, admitted,
-    answers::Whereabouts,
-    gate,
-    keys::Keys,
-    line::{Line, Signal},
-    places::{self, Life},
-    room::Room,
-    scripts::LineStore,
+    LineError,
+    line::{Line, Signal, gate},
+    places::{self, Life, admitted},
+    scripts::{LineStore, answers::Whereabouts, keys::Keys},
 };
 
 /// A node that has begun an epoch tells Redis of it within this, or has died over it.

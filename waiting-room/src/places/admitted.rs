@@ -8,9 +8,15 @@ use store::{
     admissions::{self, Admission, Spent},
 };
 
+use super::Life;
 use crate::{
-    LineError, keys::Keys, line::Line, passes::Passes, passes::Validity, places::Life, room::Room,
-    scripts::LineStore,
+    LineError,
+    line::Line,
+    room::{
+        Room,
+        passes::{Passes, Validity},
+    },
+    scripts::{LineStore, keys::Keys},
 };
 
 /// Read, or put back, at a time.

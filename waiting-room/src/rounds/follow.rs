@@ -11,11 +11,11 @@ use redis::{
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
+use super::load::Whose;
 use crate::{
-    change::Change,
     line::{Applied, Line},
-    load::Whose,
     room::Room,
+    scripts::change::Change,
 };
 
 /// A read waits so long for changes; a line that is new to this node is read after that at most.

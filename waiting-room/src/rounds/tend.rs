@@ -1,6 +1,6 @@
 //! Tending a line: letting visitors in, writing down whom, and freeing what passes took. Every node
 //! does it for every line; the scripts make the sum exact. Who is there is looked after beside it,
-//! by [`presence`](crate::presence).
+//! by [`presence`](super::presence).
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,15 +12,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use crate::{
-    LineError, admitted,
-    answers::Told,
-    gate::Gate,
-    line::{AdmittedSeen, Line},
-    recover,
-    room::Room,
-    scripts::Bounds,
-    spot::Spot,
-    stock,
+    LineError,
+    line::{AdmittedSeen, Line, gate::Gate, stock},
+    places::admitted,
+    room::{Room, recover},
+    scripts::{Bounds, answers::Told, spot::Spot},
 };
 
 /// How often a line is looked after.

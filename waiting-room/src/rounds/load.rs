@@ -11,13 +11,12 @@ use redis::{
 };
 use tracing::warn;
 
+use super::follow::{RETRY, connect};
 use crate::{
-    change::Snapshot,
     config::LineSettings,
-    follow::{RETRY, connect},
-    index::Index,
-    line::{Line, Progress},
+    line::{Line, Progress, index::Index},
     room::Room,
+    scripts::change::Snapshot,
 };
 
 /// How often a node looks for lines that are to be loaded.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::{cadence, estimate::Outflow};
+use crate::line::{cadence, estimate::Outflow};
 
 /// Steps a second.
 const STEPS: u32 = 4;

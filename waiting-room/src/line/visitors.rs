@@ -8,7 +8,8 @@ use std::{
 use contract::{AccountId, TicketId, place_ticket::Place};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{forecast::Told, line::Signal, promise::Promise, spot::Spot};
+use super::{Signal, forecast::Told, promise::Promise};
+use crate::scripts::spot::Spot;
 
 /// Visitors without a socket whose last number a node remembers. Past that, it forgets: they
 /// might see the number a stale node told them rise.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use store::{admissions, board::Sale};
 
-use crate::{LineError, gate::Gate, line::Line, room::Room};
+use super::{Line, gate::Gate};
+use crate::{LineError, room::Room};
 
 /// For so long a visitor who was let in is expected to take a seat.
 pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);

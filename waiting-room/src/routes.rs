@@ -38,7 +38,7 @@ pub(crate) fn router(room: Arc<Room>) -> Router {
     paths(place::join, place::show, place::leave, live::live),
     components(schemas(
         request::JoinRequest,
-        crate::challenge::Posed,
+        crate::room::challenge::Posed,
         PlaceStatus,
         PlaceState,
         Interval,

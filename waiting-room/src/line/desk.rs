@@ -13,14 +13,15 @@ use tokio::sync::{
     oneshot,
 };
 
+use super::{Line, Progress};
 use crate::{
     LineError,
-    answers::{Joined, Placed, Told},
-    line::{Line, Progress},
-    recover,
-    room::Room,
-    scripts::Joiner,
-    spot::Spot,
+    room::{Room, recover},
+    scripts::{
+        Joiner,
+        answers::{Joined, Placed, Told},
+        spot::Spot,
+    },
 };
 
 /// Joins that share a call: so many that the store is not kept from others for more than some
