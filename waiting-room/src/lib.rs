@@ -28,19 +28,13 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use utoipa::OpenApi as _;
 
-pub use config::{Config, LineSettings};
+pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
 pub(crate) use error::LineError;
-pub use room::challenge::ChallengeKind;
 pub use room::limits::ROUTES;
-pub use room::passes::PASS_LIFETIMES_MAX;
 
 use room::{Room, challenge, limits, passes, sockets};
 use rounds::{follow, load, memory};
 
-/// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
-pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
-/// A node says once a second that it is alive; after such a silence its visitors are absent.
-pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
 /// How often a node looks how far the queues of its lines are behind.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How often it looks for lines that somebody is in and that it does not tend.

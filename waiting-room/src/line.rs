@@ -7,6 +7,8 @@ pub(crate) mod stock;
 pub(crate) mod desk;
 pub(crate) mod visitors;
 pub(crate) mod index;
+pub(crate) mod snapshot;
+pub(crate) mod signal;
 mod forecast;
 mod estimate;
 mod promise;
@@ -32,17 +34,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LineError,
-    scripts::{
-        change::{Change, Snapshot},
-        keys::Keys,
-        spot::Spot,
-    },
+    scripts::{change::Change, keys::Keys, progress::Progress, spot::Spot},
 };
 use desk::{Asked, Desk};
 use forecast::Forecast;
 use gate::{Gate, Opening};
 use index::Index;
 use pace::Pace;
+use signal::Signal;
+use snapshot::Snapshot;
 use visitors::Visitors;
 
 /// How often they are recalled after a loss, once a second.
@@ -72,21 +72,6 @@ pub(crate) struct Line {
     /// What the last sweep found about those who were let in.
     admitted: Mutex<AdmittedSeen>,
     memory: Mutex<Memory>,
-}
-
-/// Which change was the last this node has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Progress {
-    pub epoch: u32,
-    pub seq: u64,
-}
-
-/// What a watcher must know of its own place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
-    Waiting,
-    Admitted(Admission),
-    Ended(PlaceState),
 }
 
 /// What a visitor is told of the place.

@@ -2,12 +2,13 @@
 
 pub(crate) mod keys;
 pub(crate) mod spot;
+pub(crate) mod progress;
 pub(crate) mod answers;
 pub(crate) mod change;
 
 use std::{sync::LazyLock, time::Duration};
 
-use chrono::{DateTime, Utc};
+use chrono::TimeDelta;
 use contract::{
     AccountId, ShowId, TicketId,
     place_ticket::{InStretch, Place},
@@ -21,13 +22,10 @@ use store::{
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::{
-    LineError,
-    line::{Progress, stock::CHOOSES_FOR},
-    room::challenge::Solved,
-};
+use crate::{LineError, config::Patience};
 use answers::{GivenBack, Joined, Swept, Told, Touched};
 use keys::Keys;
+use progress::Progress;
 use spot::Spot;
 
 /// Visitors that are looked at in one call, where those of a node that is gone are searched.
@@ -82,23 +80,6 @@ pub(crate) enum Presence {
     HeldBy(NodeId),
 }
 
-/// How long a sweep waits for somebody.
-#[derive(Clone, Copy)]
-pub(crate) struct Patience {
-    /// Silence after which a visitor is absent.
-    pub absent: Duration,
-    /// Silence after which the place is lost.
-    pub grace: Duration,
-    /// After it an admission that is not settled is done again.
-    pub retry: Duration,
-    /// Silence after which a node is gone.
-    pub node: Duration,
-    /// For how long a lapsed pass still takes its slot.
-    pub slot: Duration,
-    /// Until the sale is over; a day later all is forgotten.
-    pub sale: Duration,
-}
-
 /// How many a call of admission may let in.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds<'a> {
@@ -109,6 +90,8 @@ pub(crate) struct Bounds<'a> {
     pub slot_grace: Duration,
     /// Who may be choosing seats at once.
     pub choosers_max: u32,
+    /// For how long a visitor is taken to be choosing.
+    pub chooses_for: Duration,
 }
 
 /// A node of the waiting room, from its start to its end.
@@ -311,7 +294,7 @@ impl LineStore {
         bounds: Bounds<'_>,
         known: Progress,
     ) -> Result<Told<Vec<Spot>>, LineError> {
-        let Bounds { room, at_most, slot_grace, choosers_max } = bounds;
+        let Bounds { room, at_most, slot_grace, choosers_max, chooses_for } = bounds;
         let mut call = with_keys(&ADMIT, keys);
         call.arg(room.rate_per_second)
             .arg(room.burst)
@@ -321,7 +304,7 @@ impl LineStore {
             .arg(known.epoch)
             .arg(known.seq)
             .arg(choosers_max)
-            .arg(ms(CHOOSES_FOR));
+            .arg(ms(chooses_for));
         let answer: Vec<String> = self.run("admit", &call).await?;
         note_behind(show, &answer);
         answers::taken(show, &answer)
@@ -376,18 +359,17 @@ impl LineStore {
         self.query(redis::cmd("HEXISTS").arg(keys.ended()).arg(ticket.to_string())).await
     }
 
-    /// Notes that a challenge is used up, until it expires; whether it was not before.
+    /// Notes that a challenge is used up, until it expires after this; whether it was not before.
     pub(crate) async fn is_first_use(
         &self,
         keys: &Keys,
-        solved: &Solved,
-        now: DateTime<Utc>,
+        challenge: &str,
+        left: TimeDelta,
     ) -> Result<bool, LineError> {
         let mut command = redis::cmd("SET");
-        command.arg(keys.solved(&solved.id)).arg(1).arg("NX");
+        command.arg(keys.solved(challenge)).arg(1).arg("NX");
         // For how long, and not until when: the clocks need not agree.
-        let left = (solved.expires_at - now).num_seconds().max(0) + 60;
-        command.arg("EX").arg(left);
+        command.arg("EX").arg(left.num_seconds().max(0) + 60);
         let was_set: Option<String> = self.query(&command).await?;
         Ok(was_set.is_some())
     }

@@ -49,7 +49,7 @@ mod tests {
             let wait = between_frames(ahead);
             prop_assert!(wait >= Duration::from_millis(500) && wait < Duration::from_secs(8));
             prop_assert!(between_frames(ahead.saturating_add(more)) >= wait);
-            prop_assert!(between_polls(ahead) <= crate::ABSENT_AFTER / 2);
+            prop_assert!(between_polls(ahead) <= crate::config::ABSENT_AFTER / 2);
         }
     }
 

@@ -13,13 +13,14 @@ use tokio::sync::{
     oneshot,
 };
 
-use super::{Line, Progress};
+use super::Line;
 use crate::{
     LineError,
     room::{Room, recover},
     scripts::{
         Joiner,
         answers::{Joined, Placed, Told},
+        progress::Progress,
         spot::Spot,
     },
 };

@@ -8,7 +8,7 @@ use std::{
 use contract::{AccountId, TicketId, place_ticket::Place};
 use tokio::{sync::watch, time::Instant};
 
-use super::{Signal, forecast::Told, promise::Promise};
+use super::{forecast::Told, promise::Promise, signal::Signal};
 use crate::scripts::spot::Spot;
 
 /// Visitors without a socket whose last number a node remembers. Past that, it forgets: they

@@ -11,8 +11,9 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     LineError,
     line::{
-        Line, Signal, cadence,
+        Line, cadence,
         gate::{Gate, Opening},
+        signal::Signal,
     },
     places::{self, Found, Life, admitted},
     room::{Room, sockets::Slot},

@@ -7,7 +7,6 @@
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
-use clap::ValueEnum;
 use contract::{
     AccountId, ShowId,
     keys::{MasterKey, Secret, random},
@@ -16,18 +15,12 @@ use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::ChallengeKind;
+
 /// A challenge is to be solved within this time.
 const LIFETIME: TimeDelta = TimeDelta::minutes(2);
 /// Longest solution that is looked at.
 const SOLUTION_BYTES_MAX: usize = 256;
-
-/// Which challenge a client must solve to join.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum ChallengeKind {
-    Off,
-    /// Find a number by trying.
-    ProofOfWork,
-}
 
 /// What a client is to solve.
 #[derive(Clone, Debug, Serialize, ToSchema)]

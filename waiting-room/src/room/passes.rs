@@ -13,10 +13,10 @@ use store::{
 use tokio::sync::watch;
 use tracing::warn;
 
+use crate::config::PASS_LIFETIMES_MAX;
+
 /// How often the signing keys are read again, for their rotation.
 const REFRESH: Duration = Duration::from_secs(10);
-/// Renewed as long as its visitor is there, a pass lasts at most so many lifetimes.
-pub const PASS_LIFETIMES_MAX: u32 = 3;
 
 /// What becomes of a pass now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use tracing::warn;
 use super::Room;
 use crate::{
     LineError,
-    line::{Line, Signal, gate},
+    line::{Line, gate, signal::Signal},
     places::{self, Life, admitted},
     scripts::{LineStore, answers::Whereabouts, keys::Keys},
 };

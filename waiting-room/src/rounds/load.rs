@@ -14,9 +14,9 @@ use tracing::warn;
 use super::follow::{RETRY, connect};
 use crate::{
     config::LineSettings,
-    line::{Line, Progress, index::Index},
+    line::{Line, index::Index, snapshot::Snapshot},
     room::Room,
-    scripts::change::Snapshot,
+    scripts::progress::Progress,
 };
 
 /// How often a node looks for lines that are to be loaded.

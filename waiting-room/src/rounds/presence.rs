@@ -13,12 +13,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
 use crate::{
-    LineError, NODE_GONE_AFTER,
-    line::{AdmittedSeen, Line, Progress, visitors::Visitors},
+    LineError,
+    config::NODE_GONE_AFTER,
+    line::{AdmittedSeen, Line, visitors::Visitors},
     room::{Room, recover},
     scripts::{
         Presence,
         answers::{Swept, Told, Whereabouts},
+        progress::Progress,
     },
 };
 

@@ -13,7 +13,11 @@ use tracing::{info, warn};
 
 use crate::{
     LineError,
-    line::{AdmittedSeen, Line, gate::Gate, stock},
+    line::{
+        AdmittedSeen, Line,
+        gate::Gate,
+        stock::{self, CHOOSES_FOR},
+    },
     places::admitted,
     room::{Room, recover},
     scripts::{Bounds, answers::Told, spot::Spot},
@@ -163,6 +167,7 @@ impl Rounds {
             at_most: BATCH,
             slot_grace: line.slot_grace(),
             choosers_max: stock::choosers_max(sale),
+            chooses_for: CHOOSES_FOR,
         };
         match room.store.admit(line.show, &line.keys, bounds, line.known()).await? {
             Told::Flushed => recover::open_again(room, line).await?,

@@ -2,8 +2,8 @@
 
 use contract::ShowId;
 
-use super::spot::Spot;
-use crate::{LineError, line::Progress};
+use super::{progress::Progress, spot::Spot};
+use crate::LineError;
 
 /// What a script says, or that the store has lost the line.
 #[derive(Debug)]

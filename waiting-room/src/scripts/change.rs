@@ -1,12 +1,12 @@
-//! The stream of changes: what one entry says, and the picture it continues.
+//! The stream of changes: what one entry says.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contract::TicketId;
 use redis::{FromRedisValue as _, Value, streams::StreamId};
 
-use crate::line::{Progress, index::Index};
+use super::progress::Progress;
 
 /// One change of a line, made by one script.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,19 +23,6 @@ pub(crate) struct Change {
     /// No node holds them any more.
     pub released: Vec<TicketId>,
     pub admitted: Vec<(TicketId, DateTime<Utc>)>,
-}
-
-/// A line as it stood after one change.
-pub(crate) struct Snapshot {
-    pub seen: Progress,
-    pub last_id: String,
-    pub index: Index,
-    /// How long visitors will still be coming back after a loss.
-    pub settles_in: Option<Duration>,
-    /// How long admission waits still for them.
-    pub held_for: Option<Duration>,
-    /// How long a pass of before the loss may still be taken.
-    pub lost_passes_for: Option<Duration>,
 }
 
 impl Change {
