@@ -137,7 +137,7 @@ struct Memory {
 }
 
 impl Line {
-    /// A line, and what is asked at its desk, to be answered by [`desk::run`].
+    /// A line, and what is asked at its desk, to be served by the round `join`.
     pub(crate) fn new(show: ShowId) -> (Self, Asked) {
         let (desk, asked) = Desk::new();
         let line = Self {

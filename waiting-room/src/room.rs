@@ -24,8 +24,7 @@ use tokio::sync::watch;
 use crate::{
     LineError,
     config::LineSettings,
-    line::{Line, desk, gate::Gate},
-    rounds::{presence, tend::tend},
+    line::{Line, desk::Asked, gate::Gate},
     scripts::{LineStore, NodeId, keys::Keys},
 };
 use challenge::Challenge;
@@ -35,7 +34,7 @@ use sockets::Sockets;
 
 /// Lines that are looked at in one call.
 const LOOKED_AT_ONCE: usize = 500;
-/// Tasks that have a line in hand as long as it is tended.
+/// Tasks that have a line in hand as long as it is tended; [`Room::begin`] starts them.
 const TENDERS: usize = 3;
 
 pub(crate) struct Room {
@@ -55,6 +54,8 @@ pub(crate) struct Room {
     /// The lines this node tends: those somebody is in or was asked for lately. Bounded by the
     /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
+    /// Starts the rounds of a line that is new here.
+    pub begin: fn(&Arc<Room>, &Arc<Line>, Asked),
 }
 
 impl Room {
@@ -111,9 +112,7 @@ impl Room {
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 metrics::gauge!("usher_lines_tended").increment(1.0);
-                self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
-                self.shutdown.spawn(presence::keep(Arc::clone(self), Arc::clone(&line)));
-                self.shutdown.spawn(desk::run(Arc::clone(self), Arc::clone(&line), asked));
+                (self.begin)(self, &line, asked);
                 line
             }
         }

@@ -1,5 +1,6 @@
 //! The waiting room over HTTP.
 
+pub(crate) mod limits;
 mod request;
 mod guard;
 mod place;
@@ -18,8 +19,6 @@ use contract::api::{
     problem::{FieldError, Problem},
 };
 use utoipa::OpenApi;
-
-pub(crate) use request::{PlaceParams, Shown, header_ticket};
 
 use crate::room::Room;
 

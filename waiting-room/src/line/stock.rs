@@ -7,10 +7,7 @@
 
 use std::time::Duration;
 
-use store::{admissions, board::Sale};
-
-use super::{Line, gate::Gate};
-use crate::{LineError, room::Room};
+use store::board::Sale;
 
 /// For so long a visitor who was let in is expected to take a seat.
 pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);
@@ -18,12 +15,8 @@ pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);
 const SEATS_EACH: u32 = 2;
 /// Choosers for every two visitors there are seats for: one in three walks away without.
 const CHOOSERS_FOR_TWO: u32 = 3;
-/// Choosers looked up at a time.
-const PAGE: usize = 1_000;
 /// So many may choose whatever is left: the last seat is not what everybody wants.
 const CHOOSERS_MORE: u32 = 3;
-/// Pages looked up in one go: with more choosers than that the last ones are only waited for.
-const PAGES_MAX: usize = 10;
 
 /// Most visitors who may be choosing seats of this sale.
 pub(crate) fn choosers_max(sale: &Sale) -> u32 {
@@ -34,49 +27,6 @@ pub(crate) fn choosers_max(sale: &Sale) -> u32 {
 fn most(free: u32, seats_per_user_max: u32) -> u32 {
     let each = SEATS_EACH.min(seats_per_user_max).max(1);
     free.saturating_mul(CHOOSERS_FOR_TWO).div_ceil(2 * each).saturating_add(CHOOSERS_MORE)
-}
-
-/// Takes those out of the count who are not to be waited for; once a second.
-pub(crate) async fn look_after_choosers(
-    room: &Room,
-    line: &Line,
-    sale: &Sale,
-    gate: Gate,
-) -> Result<(), LineError> {
-    match gate {
-        _ if line.is_empty() => Ok(()),
-        Gate::Open => note_who_has_chosen(room, line, sale).await,
-        // The door tells all of them that nothing is left. What comes back is for the next.
-        Gate::AllHeld | Gate::SoldOut => room.store.forget_choosers(&line.keys).await,
-        _ => Ok(()),
-    }
-}
-
-/// Takes those out of the count who have an outcome. Not asked while there is room for twice as many:
-/// then nobody waits for it.
-async fn note_who_has_chosen(room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
-    let (choosing, most) = (room.store.choosers(&line.keys).await?, choosers_max(sale));
-    let show = line.show.to_string();
-    #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
-    metrics::gauge!("usher_line_choosing", "show" => show.clone()).set(choosing as f64);
-    metrics::gauge!("usher_line_choosing_most", "show" => show).set(f64::from(most));
-    if choosing <= u64::from(most / 2) {
-        return Ok(());
-    }
-    let mut from = 0;
-    for _ in 0..PAGES_MAX {
-        let some = room.store.some_choosers(&line.keys, from, PAGE).await?;
-        if some.is_empty() {
-            break;
-        }
-        let chosen = admissions::with_outcome(&room.pool, line.show, &some).await?;
-        let gone = match &chosen[..] {
-            [] => 0,
-            chosen => room.store.have_chosen(&line.keys, chosen).await?,
-        };
-        from += some.len().saturating_sub(gone);
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,24 +2,17 @@
 //! frees the slot it takes.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contract::{ShowId, TicketId, api::line::PlaceState};
-use store::{
-    PgPool,
-    admissions::{self, Admission, Spent},
-};
+use contract::{TicketId, api::line::PlaceState};
+use store::admissions::{self, Admission, Spent};
 
-use super::Life;
+use super::found::Life;
 use crate::{
     LineError,
     line::Line,
-    room::{
-        Room,
-        passes::{Passes, Validity},
-    },
-    scripts::{LineStore, keys::Keys},
+    room::{Room, passes::Validity},
 };
 
-/// Read, or put back, at a time.
+/// Admissions read at a time.
 const PAGE: i64 = 1_000;
 /// Pages of used passes read in one go; the rest follows a second later.
 const PAGES_MAX: u32 = 10;
@@ -108,27 +101,4 @@ pub(crate) async fn free_used(
         }
     }
     Ok(after)
-}
-
-/// Makes the visitors with a valid pass active again, after the store has lost them: they count
-/// against the cap.
-pub(crate) async fn restore(
-    pool: &PgPool,
-    store: &LineStore,
-    passes: &Passes,
-    keys: &Keys,
-    show: ShowId,
-    now: DateTime<Utc>,
-) -> Result<(), LineError> {
-    let mut after = (passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
-    loop {
-        let page = admissions::unspent_after(pool, show, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
-        after = (last.admitted_at, last.ticket);
-        let valid = page.into_iter().map(|admission| (admission, passes.left(&admission, now)));
-        let valid: Vec<_> = valid.filter(|(_, left)| !left.is_zero()).collect();
-        if !valid.is_empty() {
-            store.settle(keys, valid.into_iter()).await?;
-        }
-    }
 }

@@ -8,6 +8,11 @@ use platform::access::Standing;
 use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
+use super::{
+    admitted,
+    found::{Found, Life},
+    leave::leave,
+};
 use crate::{
     LineError,
     line::{
@@ -15,7 +20,6 @@ use crate::{
         gate::{Gate, Opening},
         signal::Signal,
     },
-    places::{self, Found, Life, admitted},
     room::{Room, sockets::Slot},
     scripts::spot::Spot,
 };
@@ -85,7 +89,7 @@ impl Watch {
     /// Gives the place back.
     pub(crate) async fn leave(&self) -> Result<(), LineError> {
         let is_admitted = self.admitted.is_some();
-        places::leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
+        leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
     }
 
     /// What to tell next; `None` where that is nothing until then. Can be dropped and called again

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
-use futures_util::future::try_join_all;
+use chrono::{DateTime, Utc};
+use contract::{ShowId, TicketId};
 use store::{
     PgPool, admissions, detached,
     line::{self as log, LineMark},
@@ -11,17 +11,18 @@ use store::{
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::Room;
+use super::{Room, passes::Passes};
 use crate::{
     LineError,
-    line::{Line, gate, signal::Signal},
-    places::{self, Life, admitted},
-    scripts::{LineStore, answers::Whereabouts, keys::Keys},
+    line::Line,
+    scripts::{LineStore, keys::Keys},
 };
 
 /// A node that has begun an epoch tells Redis of it within this, or has died over it.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Admissions put back at a time.
+const PAGE: i64 = 1_000;
 
 /// Opens a line that Redis does not have, to its end even when the request that wanted it goes
 /// away. Any number of nodes may do so at once.
@@ -49,7 +50,7 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
             Some(mark) => {
                 open_under(&pool, &store, &keys, show, known, mark, hold_ms).await?;
                 if mark.high_water > 0 {
-                    admitted::restore(&pool, &store, &passes, &keys, show, now).await?;
+                    restore(&pool, &store, &passes, &keys, show, now).await?;
                 }
                 Ok::<_, LineError>(true)
             }
@@ -105,64 +106,25 @@ async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result
     }
 }
 
-/// Finds out what became of visitors who are not in the line, and tells them. Those whom the store
-/// has lost go back to their places; they are returned.
-pub(crate) async fn find_out(
-    room: &Room,
-    line: &Line,
-    missing: &[(Place, Whereabouts)],
-) -> Result<Vec<Place>, LineError> {
-    for (place, whereabouts) in missing {
-        let ended = match whereabouts {
-            Whereabouts::Left => PlaceState::Left,
-            Whereabouts::Expired => PlaceState::Expired,
-            _ => continue,
-        };
-        line.signal(place.ticket, Signal::Ended(ended));
+/// Makes the visitors with a valid pass active again, after the store has lost them: they count
+/// against the cap.
+async fn restore(
+    pool: &PgPool,
+    store: &LineStore,
+    passes: &Passes,
+    keys: &Keys,
+    show: ShowId,
+    now: DateTime<Utc>,
+) -> Result<(), LineError> {
+    let mut after = (passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
+    loop {
+        let page = admissions::unspent_after(pool, show, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.admitted_at, last.ticket);
+        let valid = page.into_iter().map(|admission| (admission, passes.left(&admission, now)));
+        let valid: Vec<_> = valid.filter(|(_, left)| !left.is_zero()).collect();
+        if !valid.is_empty() {
+            store.settle(keys, valid.into_iter()).await?;
+        }
     }
-    let unsure = missing.iter().filter(|(_, whereabouts)| {
-        matches!(whereabouts, Whereabouts::Admitted | Whereabouts::Unknown)
-    });
-    let unsure: Vec<Place> = unsure.map(|(place, _)| place.clone()).collect();
-    let lost = tell_admitted(room, line, &unsure).await?;
-    let mut back = Vec::new();
-    for place in &lost {
-        back.push(put_back(room, line, place));
-    }
-    try_join_all(back).await?;
-    Ok(lost)
-}
-
-/// Tells those who are in the log that they are admitted; returns the others.
-async fn tell_admitted(
-    room: &Room,
-    line: &Line,
-    places: &[Place],
-) -> Result<Vec<Place>, LineError> {
-    if places.is_empty() {
-        return Ok(Vec::new());
-    }
-    let tickets: Vec<_> = places.iter().map(|place| place.ticket).collect();
-    let logged = admissions::of_tickets(&room.pool, line.show, &tickets).await?;
-    for admission in &logged {
-        let signal = match admitted::life(*admission) {
-            Life::Ended(ended) => Signal::Ended(ended),
-            _ => Signal::Admitted(*admission),
-        };
-        line.signal(admission.ticket, signal);
-    }
-    let waits = |place: &&Place| !logged.iter().any(|known| known.ticket == place.ticket);
-    Ok(places.iter().filter(waits).cloned().collect())
-}
-
-async fn put_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
-    let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
-    let back = Some((place.clone(), gate::was_drawn(&sale, place.joined_at)));
-    let (_, _, spot) = places::claim(room, line, &sale, place.account, back).await?;
-    if spot.place.ticket != place.ticket {
-        // The account has another place by now.
-        let ended = PlaceState::Expired;
-        line.signal(place.ticket, Signal::Ended(ended));
-    }
-    Ok(())
 }

@@ -5,28 +5,22 @@ use std::{
     time::Duration,
 };
 
-use redis::{
-    AsyncConnectionConfig, RedisResult, aio::MultiplexedConnection, streams::StreamReadReply,
-};
+use redis::{RedisResult, aio::MultiplexedConnection, streams::StreamReadReply};
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::load::Whose;
+use super::connection::{BLOCK, RETRY, Whose, connect};
 use crate::{
     line::{Applied, Line},
     room::Room,
     scripts::change::Change,
 };
 
-/// A read waits so long for changes; a line that is new to this node is read after that at most.
-const BLOCK: Duration = Duration::from_millis(100);
 /// The pause between two reads. When many join, one read brings the changes of all of them, and a
 /// join waits a little for it; after a lull a change comes at once.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
-/// Without a connection, the next try waits so long.
-pub(crate) const RETRY: Duration = Duration::from_millis(200);
 
 /// Keeps every line of this node that is loaded up to date until the shutdown begins.
 pub(crate) async fn follow(room: Arc<Room>) {
@@ -53,14 +47,6 @@ pub(crate) async fn follow(room: Arc<Room>) {
             }
         }
     }
-}
-
-/// A connection of its own, for whoever waits on it.
-pub(crate) async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(Duration::from_secs(1)))
-        .set_response_timeout(Some(BLOCK + Duration::from_secs(1)));
-    room.store.cache.client().get_multiplexed_async_connection_with_config(&config).await
 }
 
 async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {

@@ -6,12 +6,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use contract::ShowId;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use redis::{
-    ErrorKind, RedisError, RedisResult, aio::MultiplexedConnection, streams::StreamRangeReply,
-};
+use redis::{RedisError, RedisResult, aio::MultiplexedConnection, streams::StreamRangeReply};
 use tracing::warn;
 
-use super::follow::{RETRY, connect};
+use super::connection::{RETRY, Whose, connect};
 use crate::{
     config::LineSettings,
     line::{Line, index::Index, snapshot::Snapshot},
@@ -78,25 +76,6 @@ fn due(room: &Room, loading: &HashSet<ShowId>) -> Vec<Arc<Line>> {
     let mut lines = room.lines();
     lines.retain(|line| line.is_due() && !loading.contains(&line.show));
     lines
-}
-
-/// Whose fault an error is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
-    /// Of one line: a key of it is not what it should be.
-    Line,
-    /// Of the store, or the way to it: every line has it.
-    Store,
-}
-
-impl Whose {
-    pub(crate) fn is(error: &RedisError) -> Self {
-        match error.kind() {
-            // WRONGTYPE is one of the codes that the library has no word for.
-            ErrorKind::Extension | ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Line,
-            _ => Self::Store,
-        }
-    }
 }
 
 /// What fails; said once.

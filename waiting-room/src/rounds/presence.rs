@@ -12,6 +12,7 @@ use contract::place_ticket::Place;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
+use super::missing;
 use crate::{
     LineError,
     config::NODE_GONE_AFTER,
@@ -114,7 +115,7 @@ impl Rounds {
             return Ok(());
         }
         // What became of them is in Postgres, which may be away: everything else is done by now.
-        match recover::find_out(room, line, &missing).await {
+        match missing::find_out(room, line, &missing).await {
             Ok(back) => hold_later(line, &back),
             Err(error) => {
                 let places: Vec<Place> = missing.into_iter().map(|(place, _)| place).collect();

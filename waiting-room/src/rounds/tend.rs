@@ -11,6 +11,7 @@ use store::{admissions, board::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::choosers;
 use crate::{
     LineError,
     line::{
@@ -122,7 +123,7 @@ impl Rounds {
             self.free_at = now + FREE_EVERY;
             self.look_after_admitted(room, line).await?;
             let gate = *line.gate.borrow();
-            stock::look_after_choosers(room, line, &sale, gate).await?;
+            choosers::look_after(room, line, &sale, gate).await?;
         }
         if now >= self.admit_at {
             self.record(room, line).await?;
