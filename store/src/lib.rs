@@ -18,6 +18,7 @@ pub mod keys;
 pub mod idempotency;
 pub mod bound_keys;
 pub mod catalogue;
+mod sale;
 pub mod board;
 pub mod partitions;
 pub mod acceptance;

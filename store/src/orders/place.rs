@@ -8,7 +8,7 @@ use contract::{
     topology::Partition,
 };
 
-use super::{new_reference, read::of_booking};
+use super::{codes::new_reference, read::of_booking};
 use crate::{
     PgConnection, StoreResult,
     bookings::{amount, lines_json},
