@@ -13,7 +13,7 @@ use contract::{
 };
 use reqwest::{Method, Response, StatusCode, header};
 
-use super::{CallError, Client, json};
+use crate::client::{CallError, Client, json};
 
 /// What `POST /holds` answers: the hold, or a booking to wait for.
 pub enum HoldAnswer {
