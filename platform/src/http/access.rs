@@ -19,10 +19,8 @@ use contract::{
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    clock,
-    http::{ApiError, ApiResult},
-};
+use super::{ApiError, ApiResult};
+use crate::clock;
 
 /// Most accounts whose tokens ended within the time that tokens live. Past it every token of before
 /// the oldest of them is refused, whoever's it is: it costs its owner a refresh.
