@@ -134,7 +134,7 @@ impl System {
         platform::telemetry::init(&settings.own.process);
         let shutdown = Shutdown::default();
         let service = up::start(&settings, &shutdown, allocation).await.expect("it starts");
-        let listener = platform::service::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+        let listener = platform::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (http, stop) = (settings.own.http.clone(), shutdown.clone());
         shutdown.spawn(async move { platform::http::serve(listener, service, &http, &stop).await });

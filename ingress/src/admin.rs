@@ -5,15 +5,12 @@ mod theatres;
 mod screens;
 mod shows;
 mod sale;
+mod write;
 
 use axum::{
-    Json, Router,
-    extract::FromRequestParts,
-    http::{HeaderName, StatusCode, header, request::Parts},
+    Router,
     routing::{patch, post, put},
 };
-use contract::{AccountId, api::BASE};
-use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, Body};
 use utoipa::OpenApi;
 
 use crate::state::State;
@@ -54,27 +51,4 @@ pub(crate) fn router() -> Router<State> {
         .route("/shows/{id}/open", post(sale::open))
         .route("/shows/{id}/close", post(sale::close))
         .route("/shows/{id}/waiting-room", patch(sale::change_waiting_room))
-}
-
-/// An admin. Checked before the body is read: bodies here are large.
-struct Admin(AccountId);
-
-impl<S: Send + Sync> FromRequestParts<S> for Admin {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let AdminCaller(caller) = AdminCaller::from_request_parts(parts, state).await?;
-        Ok(Self(caller.account))
-    }
-}
-
-/// A body of an admin.
-type AdminBody<T> = Body<T, ADMIN_BODY_BYTES_MAX>;
-
-/// 201 with the new thing and where it is.
-type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
-
-fn created<T>(path: &str, id: impl std::fmt::Display, thing: T) -> Created<T> {
-    let location = [(header::LOCATION, format!("{BASE}/{path}/{id}"))];
-    (StatusCode::CREATED, location, Json(thing))
 }

@@ -13,7 +13,7 @@ use utoipa::{
     },
 };
 
-use crate::{ROUTES, accounts, admin, bookings, catalogue, sessions, sign_ups};
+use crate::{ROUTES, accounts, admin, bookings, catalogue, jwks, sessions, sign_ups};
 
 #[derive(utoipa::OpenApi)]
 #[openapi(
@@ -23,7 +23,7 @@ use crate::{ROUTES, accounts, admin, bookings, catalogue, sessions, sign_ups};
             decided exactly once. Errors are RFC 9457 problems with a stable `code`.",
         license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
     ),
-    paths(crate::jwks),
+    paths(jwks::jwks),
     modifiers(&Bearer),
 )]
 struct Root;

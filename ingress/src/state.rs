@@ -18,12 +18,12 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    Config,
-    catalogue::seat_maps::SeatMaps,
+    account_ids::AccountIds,
+    config::Config,
     errors::{self, database},
     passwords::Passwords,
+    seat_maps::SeatMaps,
     sign_ins::SignIns,
-    sign_ups::AccountIds,
 };
 
 /// Connections by which the node follows what it needs for every answer: the board's, two that look

@@ -18,10 +18,6 @@ use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
 use uuid::Uuid;
 
-mod calls;
-
-pub use calls::{BookAnswer, HoldAnswer};
-
 /// Tries of one call before its last error is returned.
 const TRIES_MAX: u32 = 10;
 /// Longest pause between two tries, whatever Retry-After says.
@@ -169,7 +165,7 @@ impl Client {
         json(self.send(self.request(method, path).json(body)).await?).await
     }
 
-    async fn post_keyed(
+    pub(crate) async fn post_keyed(
         &self,
         path: &str,
         body: &impl Serialize,
@@ -183,7 +179,7 @@ impl Client {
         self.send(request.json(body)).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{BASE}{path}", self.origin);
         let request =
             self.http.request(method, url).header("x-forwarded-for", self.address.to_string());
@@ -194,7 +190,7 @@ impl Client {
     }
 
     /// Sends a request until it has an answer that repeating would not change.
-    async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -254,7 +250,7 @@ async fn refusal(answer: Response) -> CallError {
     }
 }
 
-async fn json<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
+pub(crate) async fn json<T: DeserializeOwned>(answer: Response) -> Result<T, CallError> {
     let path = answer.url().path().to_owned();
     let body = answer.bytes().await?;
     serde_json::from_slice(&body)

@@ -6,6 +6,7 @@
 //! [`stampede`] only waits, in numbers that take several processes.
 
 pub mod client;
+pub mod calls;
 pub mod socket;
 pub mod plan;
 pub mod line;
@@ -19,7 +20,8 @@ pub mod journal;
 pub mod report;
 pub mod progress;
 
-pub use client::{BookAnswer, CallError, Client, fresh_key};
+pub use calls::BookAnswer;
+pub use client::{CallError, Client, fresh_key};
 pub use crowd::Crowd;
 pub use journal::Journal;
 pub use report::Report;

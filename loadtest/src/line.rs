@@ -17,7 +17,7 @@ use crate::{
 
 mod stream;
 
-use stream::Events;
+use stream::{Events, soon};
 
 /// Connections of one visitor to the line before it gives up.
 const CONNECTIONS_MAX: usize = 50;
@@ -80,11 +80,6 @@ enum Watched {
     Turn(Turn),
     /// The connection is gone, the place is not; connect again after so long.
     Lost(Duration),
-}
-
-/// Some moment, where the server said none.
-fn soon() -> Duration {
-    Duration::from_millis(fastrand::u64(200..1_000))
 }
 
 impl InLine<'_> {

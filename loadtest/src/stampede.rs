@@ -11,17 +11,9 @@ mod herd;
 mod watcher;
 mod trail;
 mod counts;
-
-use std::time::{SystemTime, UNIX_EPOCH};
+mod clock;
 
 pub use counts::Counts;
 pub use herd::run;
 pub use trail::{Sitting, Trail};
 pub use wire::{Joined, News, Order, Sample, Stir};
-
-/// Milliseconds since 1970 by this machine's clock, to compare with a Redis on the same machine.
-#[expect(clippy::disallowed_methods, reason = "visitors know nothing of the platform's clock")]
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}

@@ -1,9 +1,9 @@
 //! One customer's journey, from the line to the ticket, as its plan has it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use contract::{
-    BookingId, OrderId, ShowId,
+    BookingId, OrderId,
     api::{
         accounts::{Login, Signup},
         bookings::{Customer, Hold, Order},
@@ -13,31 +13,22 @@ use contract::{
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    CallError, Client, Journal, Tally,
+    CallError,
     line::{self, Turn},
-    plan::{Fate, Plan},
+    plan::Fate,
     tally::{Ending, Step},
 };
 
 mod booking;
+mod person;
 
 use booking::Bought;
+pub use person::Visitor;
 
 /// A lapse longer off than this is not waited for.
 const LAPSE_WAIT_MAX: Duration = Duration::from_mins(1);
 /// A lapsed hold or order must read EXPIRED at once; between two clocks, within this.
 const LAPSE_LEEWAY: Duration = Duration::from_secs(5);
-
-/// A visitor on the way.
-pub struct Visitor {
-    pub client: Client,
-    pub show: ShowId,
-    pub plan: Plan,
-    /// Makes an account first; otherwise the client is signed in already.
-    pub signs_up: Option<Signup>,
-    pub tally: Arc<Tally>,
-    pub journal: Arc<Journal>,
-}
 
 /// What a visitor walks away from.
 #[derive(Clone, Copy)]

@@ -3,10 +3,11 @@
 //! It hears every event of every booking on a queue of its own, finds out who is listening, and
 //! sends the booking as it stands in the database. It decides nothing and remembers nothing.
 
-mod hub;
 mod limits;
 mod live;
 mod socket;
+mod ears;
+mod hub;
 
 use std::net::SocketAddr;
 
@@ -21,8 +22,9 @@ use platform::{
     config::{Backends, Http},
     http::{Door, limits::describe, with_door},
 };
-use store::{PgPool, bookings::Looker};
+use store::bookings::Looker;
 
+use ears::Ears;
 use hub::Hub;
 pub use limits::ROUTES;
 
@@ -36,17 +38,6 @@ pub struct Config {
     pub backends: Backends,
     #[command(flatten)]
     pub http: Http,
-}
-
-/// What every socket works with.
-#[derive(Clone)]
-struct Ears {
-    pool: PgPool,
-    looker: Looker,
-    cache: Cache,
-    ids: BookingIds,
-    hub: Hub,
-    shutdown: Shutdown,
 }
 
 /// Starts the notifier; its ear for events belongs to the shutdown.

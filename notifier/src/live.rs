@@ -12,7 +12,7 @@ use platform::http::{
     socket::{Asked, accept},
 };
 
-use crate::{Ears, socket};
+use crate::{ears::Ears, socket};
 
 /// What the sockets look like, as far as OpenAPI can say.
 #[derive(utoipa::OpenApi)]

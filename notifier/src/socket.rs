@@ -20,7 +20,7 @@ use store::bookings::{self, Fate};
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 use tracing::debug;
 
-use crate::Ears;
+use crate::ears::Ears;
 
 /// How often a socket of one booking looks at it without having been told.
 const LOOK_EVERY: Duration = Duration::from_mins(1);

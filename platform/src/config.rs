@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use contract::keys::MasterKey;
 
-use crate::http::Proxy;
+use crate::proxy::Proxy;
 
 /// Where the backends are, and the installation's master key.
 #[derive(Args, Clone)]

@@ -4,14 +4,17 @@
 pub mod config;
 pub mod telemetry;
 pub mod shutdown;
+mod run;
 pub mod service;
 pub mod clock;
 pub mod http;
-pub mod access;
+pub mod proxy;
 pub mod breaker;
 pub mod broker;
 pub mod cache;
 pub mod faults;
 
-pub use service::{Service, run};
+pub use http::access;
+pub use run::{bind, run};
+pub use service::Service;
 pub use shutdown::Shutdown;

@@ -23,7 +23,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::PgPool;
+use crate::server::Server;
 
 /// How long a connection may take to prove itself on its way back to the pool.
 const RETURN_WAIT: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ pub struct PgConnection {
     live: Option<PoolConnection<Postgres>>,
     /// Goes back to the pool after the connection.
     place: Option<OwnedSemaphorePermit>,
-    pool: PgPool,
+    server: Server,
     in_transaction: bool,
     is_broken: bool,
 }
@@ -45,10 +45,10 @@ impl PgConnection {
     pub(crate) fn new(
         live: PoolConnection<Postgres>,
         place: OwnedSemaphorePermit,
-        pool: PgPool,
+        server: Server,
     ) -> Self {
         let (live, place) = (Some(live), Some(place));
-        Self { live, place, pool, in_transaction: false, is_broken: false }
+        Self { live, place, server, in_transaction: false, is_broken: false }
     }
 
     /// Runs a statement and takes all it returns.
@@ -73,12 +73,12 @@ impl PgConnection {
     {
         let began = Instant::now();
         let live = self.live.as_mut().expect("taken when dropped, not before");
-        let answer = timeout(self.pool.statement_wait(), call(live)).await.unwrap_or_else(|_| {
+        let answer = timeout(self.server.statement_wait, call(live)).await.unwrap_or_else(|_| {
             Err(Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer to a statement")))
         });
         match &answer {
-            Ok(_) => self.pool.answered(),
-            Err(error) => self.is_broken |= self.pool.observe(began, error),
+            Ok(_) => self.server.answered(),
+            Err(error) => self.is_broken |= self.server.observe(began, error),
         }
         answer
     }

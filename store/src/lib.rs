@@ -9,6 +9,7 @@
 
 pub mod pool;
 mod connection;
+mod server;
 pub mod error;
 pub mod accounts;
 pub mod sessions;
@@ -18,8 +19,10 @@ pub mod keys;
 pub mod idempotency;
 pub mod bound_keys;
 pub mod catalogue;
+mod sale;
 pub mod board;
 pub mod partitions;
+mod prices;
 pub mod acceptance;
 pub mod bookings;
 pub mod lapse;

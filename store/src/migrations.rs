@@ -7,6 +7,7 @@
 mod online;
 mod turn;
 mod index;
+mod patience;
 
 use std::{str::FromStr as _, time::Duration};
 
@@ -18,6 +19,8 @@ use sqlx::{
 };
 use tokio::time::Instant;
 
+use patience::{PATIENCE, TELL_EVERY, set};
+
 /// Every change of the schema, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
@@ -25,10 +28,6 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 const LOCK_WAIT: Duration = Duration::from_millis(400);
 /// Between two tries those who waited have their turn.
 const BETWEEN_TRIES: Duration = Duration::from_millis(600);
-/// What waits this long for a lock or for its turn is given up, and nothing is half done.
-const PATIENCE: Duration = Duration::from_mins(30);
-/// How often it is told what is waited for.
-const TELL_EVERY: Duration = Duration::from_secs(5);
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Applies the migrations that are missing; of several processes that try, one does it. Those of a
@@ -149,13 +148,4 @@ fn is_lock_timeout(error: &anyhow::Error) -> bool {
         let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
         code.as_deref() == Some(LOCK_NOT_AVAILABLE)
     })
-}
-
-async fn set(connection: &mut PgConnection, name: &str, to: Duration) -> sqlx::Result<()> {
-    sqlx::query("select set_config($1, $2, false)")
-        .bind(name)
-        .bind(to.as_millis().to_string())
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -21,12 +21,12 @@ use sqlx::{
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use crate::{
     connection::{PgConnection, Transaction},
-    error::spoils_connection,
+    server::Server,
 };
 
 /// Longest wait for a place in the pool; and for a connection then: for a new one, for a sign of life
@@ -48,12 +48,10 @@ const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait:
 /// are sent in any case.
 #[derive(Clone, Debug)]
 pub struct PgPool {
-    connections: sqlx::PgPool,
+    server: Server,
     /// As many as there may be connections, each kept until its connection is back: sqlx does not
     /// tell a pool that is full from a database that is silent.
     places: Arc<Semaphore>,
-    breaker: Breaker,
-    statement_wait: Duration,
 }
 
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
@@ -93,21 +91,22 @@ impl PgPool {
             .connect_lazy_with(options);
         let places = usize::try_from(connections_max).unwrap_or(Semaphore::MAX_PERMITS);
         let places = Arc::new(Semaphore::new(places));
-        Self { connections, places, breaker: Breaker::new(RULES), statement_wait }
+        let server = Server { connections, breaker: Breaker::new(RULES), statement_wait };
+        Self { server, places }
     }
 
     /// A connection that answers, or an error: in [`ACQUIRE_WAIT`] where the pool is full or the
     /// database silent, at once while the breaker is open.
     pub async fn acquire(&self) -> sqlx::Result<PgConnection> {
         let place = self.place().await?;
-        let began = self.breaker.enter().map_err(not_asked)?;
-        match self.connections.acquire().await {
+        let began = self.server.breaker.enter().map_err(not_asked)?;
+        match self.server.connections.acquire().await {
             Ok(connection) => {
-                self.breaker.answered();
-                Ok(PgConnection::new(connection, place, self.clone()))
+                self.server.answered();
+                Ok(PgConnection::new(connection, place, self.server.clone()))
             }
             Err(error) => {
-                self.observe(began, &error);
+                self.server.observe(began, &error);
                 Err(error)
             }
         }
@@ -118,7 +117,7 @@ impl PgPool {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
         }
-        self.breaker.ask().map_err(not_asked)?;
+        self.server.breaker.ask().map_err(not_asked)?;
         let waited = timeout(ACQUIRE_WAIT, Arc::clone(&self.places).acquire_owned()).await;
         waited.map_or_else(
             |_| {
@@ -136,45 +135,7 @@ impl PgPool {
 
     /// Waits until every connection has come back, and closes them.
     pub async fn close(&self) {
-        self.connections.close().await;
-    }
-
-    /// How long a statement's answer is waited for.
-    pub(crate) fn statement_wait(&self) -> Duration {
-        self.statement_wait
-    }
-
-    /// Counts an answer of the database, whatever it said.
-    pub(crate) fn answered(&self) {
-        self.breaker.answered();
-    }
-
-    /// Counts an error of a call that began then. Returns whether the connection is at its end.
-    pub(crate) fn observe(&self, began: Instant, error: &Error) -> bool {
-        if matches!(error, Error::Database(_)) {
-            self.breaker.answered();
-            let is_spoilt = spoils_connection(error);
-            if is_spoilt {
-                // A change of the schema spoils the plans of all of them.
-                self.close_idle();
-            }
-            return is_spoilt;
-        }
-        let is_silence = matches!(
-            error,
-            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut
-        );
-        if is_silence && self.breaker.failed(began) {
-            // They lead to the same silence, and each would cost somebody a wait to find out.
-            self.close_idle();
-        }
-        is_silence
-    }
-
-    fn close_idle(&self) {
-        while let Some(idle) = self.connections.try_acquire() {
-            drop(idle.detach());
-        }
+        self.server.connections.close().await;
     }
 }
 

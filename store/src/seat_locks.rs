@@ -6,35 +6,25 @@
 //! locks must name it, and a flush takes it away with the locks.
 
 mod mirror;
+mod call;
 
-use std::{sync::LazyLock, time::Duration};
+use std::time::Duration;
 
 use contract::{BookingId, SeatLabel, ShowId, topology::Partition};
 use platform::cache::Cache;
-use redis::{RedisResult, Script, ScriptInvocation};
+use redis::RedisResult;
 use uuid::Uuid;
 
 pub use mirror::mirror;
 
-static LOCK: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/lock_seats.lua")));
-static MEND: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/mend_locks.lua")));
-static CONFIRM: LazyLock<Script> =
-    LazyLock::new(|| Script::new(include_str!("scripts/confirm_generation.lua")));
+use call::{CONFIRM, LOCK, MEND, SEATS_PER_CALL_MAX, key, millis, run};
 
-/// Most seats one script call takes: Redis serves nobody else meanwhile.
-const SEATS_PER_CALL_MAX: usize = 500;
 /// A generation that nobody confirms ends by itself.
 const GENERATION_TTL: Duration = Duration::from_hours(1);
 
 /// A time during which the locks of a partition were whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation(Uuid);
-
-fn key(show: ShowId, seat: &SeatLabel) -> String {
-    format!("seat_lock:{{{show}}}:{seat}")
-}
 
 fn generation_key(partition: &Partition) -> String {
     format!("seat_lock_generation:{{{}}}:{}", partition.show, partition.tier)
@@ -112,16 +102,4 @@ pub async fn confirm(
     let mut call = CONFIRM.key(generation_key(partition));
     call.arg(generation.0.to_string()).arg(millis(GENERATION_TTL));
     run(cache, &call).await
-}
-
-async fn run<T: redis::FromRedisValue>(
-    cache: &Cache,
-    call: &ScriptInvocation<'_>,
-) -> RedisResult<T> {
-    let mut connection = cache.connection()?;
-    cache.observe(call.invoke_async(&mut connection).await)
-}
-
-fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }

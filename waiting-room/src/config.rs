@@ -2,12 +2,16 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use contract::deadline::PASS_LEEWAY;
 use platform::config::{Backends, Http};
 
-use crate::{ABSENT_AFTER, ChallengeKind, NODE_GONE_AFTER, PASS_LIFETIMES_MAX, scripts::Patience};
-
+/// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
+pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
+/// A node says once a second that it is alive; after such a silence its visitors are absent.
+pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
+/// Renewed as long as its visitor is there, a pass lasts at most so many lifetimes.
+pub const PASS_LIFETIMES_MAX: u32 = 3;
 /// An admission that is not settled after this is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
 
@@ -62,6 +66,31 @@ pub struct LineSettings {
     /// carrier has thousands of customers behind one.
     #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "200")]
     pub limit_joins_per_second: NonZeroU32,
+}
+
+/// Which challenge a client must solve to join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ChallengeKind {
+    Off,
+    /// Find a number by trying.
+    ProofOfWork,
+}
+
+/// How long a sweep waits for somebody.
+#[derive(Clone, Copy)]
+pub(crate) struct Patience {
+    /// Silence after which a visitor is absent.
+    pub absent: Duration,
+    /// Silence after which the place is lost.
+    pub grace: Duration,
+    /// After it an admission that is not settled is done again.
+    pub retry: Duration,
+    /// Silence after which a node is gone.
+    pub node: Duration,
+    /// For how long a lapsed pass still takes its slot.
+    pub slot: Duration,
+    /// Until the sale is over; a day later all is forgotten.
+    pub sale: Duration,
 }
 
 impl LineSettings {

@@ -1,43 +1,19 @@
 //! The line: join, watch, be admitted.
 //!
 //! Redis holds the line, in Lua scripts that any node may run; Postgres holds what must survive
-//! its loss; each node holds in memory what those who watch it need. A visitor's way through it:
-//! [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back through
-//! [`follow`] into the [`line`](mod@line) and to each [`watch`]. [`tend`] lets visitors in.
+//! its loss; each node holds in memory what those who watch it need. A visitor's way through the
+//! rooms below: [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back
+//! through the [`rounds`] into the [`line`](mod@line) and to each [`places::watch`]. The rounds let
+//! visitors in. Each room needs those below it alone.
 
-mod config;
-mod error;
-mod gate;
 mod routes;
-mod room;
-mod limits;
-mod challenge;
+mod rounds;
 mod places;
-mod desk;
-mod spot;
-mod keys;
-mod scripts;
-mod answers;
-mod tend;
-mod presence;
-mod pace;
-mod stock;
-mod recover;
-mod passes;
-mod admitted;
-mod follow;
-mod load;
-mod change;
+mod room;
 mod line;
-mod visitors;
-mod index;
-mod forecast;
-mod estimate;
-mod promise;
-mod cadence;
-mod watch;
-mod sockets;
-mod memory;
+mod scripts;
+mod error;
+mod config;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -48,26 +24,13 @@ use platform::{
     cache::Cache,
     http::{Door, limits::describe, with_door},
 };
-use tokio::time::Instant;
-use tracing::{debug, warn};
 use utoipa::OpenApi as _;
 
-pub use challenge::ChallengeKind;
-pub use config::{Config, LineSettings};
+pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
 pub(crate) use error::LineError;
-pub use limits::ROUTES;
-pub use passes::PASS_LIFETIMES_MAX;
+pub use routes::limits::ROUTES;
 
-use room::Room;
-
-/// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
-pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
-/// A node says once a second that it is alive; after such a silence its visitors are absent.
-pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// How often a node looks how far the queues of its lines are behind.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it looks for lines that somebody is in and that it does not tend.
-const FIND_EVERY: Duration = Duration::from_secs(2);
+use room::{Room, challenge, limits::Limits, passes::Passes, sockets::Sockets};
 
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
@@ -86,24 +49,22 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         store: scripts::LineStore { cache: cache.clone() },
         board: store::board::watch(pool.clone(), shutdown).await?,
         place_keys: PlaceKeys::new(master),
-        passes: passes::Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
+        passes: Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
         challenge: challenge::of(config.line.challenge, config.line.challenge_bits, master),
-        limits: limits::Limits::start(shutdown),
-        sockets: sockets::Sockets::new(config.line.sockets_per_account_max),
+        limits: Limits::start(shutdown),
+        sockets: Sockets::new(config.line.sockets_per_account_max),
         lot: master.derive("lot"),
         shutdown: shutdown.clone(),
         lines: Mutex::new(HashMap::new()),
+        begin: rounds::begin,
         pool: pool.clone(),
     });
-    shutdown.spawn_vital("line follower", follow::follow(Arc::clone(&room)));
-    shutdown.spawn_vital("line loader", load::keep_loaded(Arc::clone(&room)));
-    shutdown.spawn_vital("line finder", find_lines(Arc::clone(&room)));
-    shutdown.spawn(memory::watch(Arc::clone(&room)));
+    rounds::start(&room);
     let board = room.board.clone();
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(master, revocations), &config.http);
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
-    let guard = limits::guard(joins, keys, shutdown);
+    let guard = routes::limits::guard(joins, keys, shutdown);
     let router = with_door(guard.before(routes::router(room)), door);
     Ok(Service::new(router)
         .needs("postgres", move || {
@@ -125,36 +86,4 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes::Api::openapi();
     describe(&mut document, ROUTES);
     document
-}
-
-/// Follows how far the queues of its lines are behind, and finds lines that others have opened: a
-/// visitor whose node dies is not forgotten. Lines that nobody is in cost one word in a pipeline.
-async fn find_lines(room: Arc<Room>) {
-    let mut find_at = Instant::now();
-    while room.shutdown.sleep(LOOK_EVERY).await {
-        if Instant::now() >= find_at {
-            find_at = Instant::now() + FIND_EVERY;
-            if let Err(error) = room.find_peopled().await {
-                debug!("lines cannot be looked for: {:#}", anyhow::Error::from(error));
-            }
-        }
-        let shows: Vec<_> = room.lines().iter().map(|line| line.show).collect();
-        if shows.is_empty() {
-            continue;
-        }
-        match store::backlogs::of_lines(&room.pool, &shows).await {
-            Ok(backlogs) => {
-                for line in room.lines() {
-                    if let Some(backlog) = backlogs.get(&line.show) {
-                        line.follow_backlog(backlog);
-                    }
-                }
-            }
-            Err(error) => {
-                metrics::counter!("usher_backlogs_unread_total").increment(1);
-                room.lines().iter().for_each(|line| line.measure_pace());
-                warn!("backlogs cannot be read: {:#}", anyhow::Error::from(error));
-            }
-        }
-    }
 }

@@ -1,5 +1,11 @@
 //! What a node of the waiting room has at hand.
 
+pub(crate) mod limits;
+pub(crate) mod challenge;
+pub(crate) mod passes;
+pub(crate) mod sockets;
+pub(crate) mod recover;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{Arc, Mutex, PoisonError},
@@ -17,23 +23,18 @@ use tokio::sync::watch;
 
 use crate::{
     LineError,
-    challenge::Challenge,
     config::LineSettings,
-    desk,
-    gate::Gate,
-    keys::Keys,
-    limits::Limits,
-    line::Line,
-    passes::Passes,
-    presence,
-    scripts::{LineStore, NodeId},
-    sockets::Sockets,
-    tend::tend,
+    line::{Line, desk::Asked, gate::Gate},
+    scripts::{LineStore, NodeId, keys::Keys},
 };
+use challenge::Challenge;
+use limits::Limits;
+use passes::Passes;
+use sockets::Sockets;
 
 /// Lines that are looked at in one call.
 const LOOKED_AT_ONCE: usize = 500;
-/// Tasks that have a line in hand as long as it is tended.
+/// Tasks that have a line in hand as long as it is tended; [`Room::begin`] starts them.
 const TENDERS: usize = 3;
 
 pub(crate) struct Room {
@@ -53,6 +54,8 @@ pub(crate) struct Room {
     /// The lines this node tends: those somebody is in or was asked for lately. Bounded by the
     /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
+    /// Starts the rounds of a line that is new here.
+    pub begin: fn(&Arc<Room>, &Arc<Line>, Asked),
 }
 
 impl Room {
@@ -109,9 +112,7 @@ impl Room {
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 metrics::gauge!("usher_lines_tended").increment(1.0);
-                self.shutdown.spawn(tend(Arc::clone(self), Arc::clone(&line)));
-                self.shutdown.spawn(presence::keep(Arc::clone(self), Arc::clone(&line)));
-                self.shutdown.spawn(desk::run(Arc::clone(self), Arc::clone(&line), asked));
+                (self.begin)(self, &line, asked);
                 line
             }
         }

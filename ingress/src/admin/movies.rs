@@ -11,7 +11,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::movies;
 
-use super::{Admin, AdminBody, Created, created};
+use super::write::{Admin, AdminBody, Created, created};
 use crate::{
     check,
     errors::{database, no_movie},

@@ -17,8 +17,8 @@ use store::{
 };
 
 use super::{
-    Admin,
     shows::{checked_room, read_back},
+    write::Admin,
 };
 use crate::{
     errors::{database, no_show, transaction},

@@ -19,7 +19,7 @@ use store::{
     },
 };
 
-use super::{Admin, AdminBody, Created, created};
+use super::write::{Admin, AdminBody, Created, created};
 use crate::{
     check,
     errors::{database, no_screen, transaction},

@@ -18,7 +18,7 @@ use store::{
     catalogue::{movies, screens, shows, theatres},
 };
 
-use super::{Admin, AdminBody, Created, created};
+use super::write::{Admin, AdminBody, Created, created};
 use crate::{
     check,
     errors::{database, no_show, transaction},

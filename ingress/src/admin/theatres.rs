@@ -11,7 +11,7 @@ use contract::{
 use platform::http::{ApiResult, Body, PathId};
 use store::catalogue::theatres;
 
-use super::{Admin, AdminBody, Created, created};
+use super::write::{Admin, AdminBody, Created, created};
 use crate::{
     check,
     errors::{database, no_theatre},

@@ -1,57 +1,16 @@
-//! Seat maps, kept for a moment: a thousand visitors who look at the same hall cost one look at
-//! the database.
-
-use std::{sync::Arc, time::Duration};
+//! A show's seats.
 
 use axum::{
     http::{HeaderName, header},
     response::IntoResponse,
 };
-use bytes::Bytes;
 use contract::{
     ShowId,
     api::{catalogue::SeatMap, problem::Problem},
 };
-use moka::future::Cache;
-use platform::http::{ApiError, ApiResult, PathId};
-use store::{PgPool, catalogue::seat_map};
+use platform::http::{ApiResult, PathId};
 
-use crate::{
-    errors::{database, no_show},
-    state::State,
-};
-
-/// Kept for so long after it was read. With the reading, the oldest answer is 500 ms old as long
-/// as Postgres answers within 100 ms.
-const KEPT_FOR: Duration = Duration::from_millis(400);
-/// Shows whose map is kept; the least wanted go first.
-const SHOWS_MAX: u64 = 1_000;
-
-/// The seat maps of the shows people look at, as JSON.
-pub(crate) struct SeatMaps {
-    pool: PgPool,
-    kept: Cache<ShowId, Bytes>,
-}
-
-impl SeatMaps {
-    pub(crate) fn new(pool: PgPool) -> Self {
-        let kept = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(KEPT_FOR).build();
-        Self { pool, kept }
-    }
-
-    /// A show's seat map. However many ask at once, one reading is on its way.
-    pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Bytes> {
-        let read = self.kept.try_get_with(show, read(self.pool.clone(), show)).await;
-        read.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
-    }
-}
-
-async fn read(pool: PgPool, show: ShowId) -> ApiResult<Bytes> {
-    metrics::counter!("usher_seat_map_reads_total").increment(1);
-    let map = store::detached(async move { seat_map::read(&pool, show).await }).await;
-    let map = map.map_err(database)?.ok_or_else(no_show)?;
-    Ok(serde_json::to_vec(&map).map_err(ApiError::internal)?.into())
-}
+use crate::state::State;
 
 /// A show's seats: layout, prices, what is held and what is sold
 ///

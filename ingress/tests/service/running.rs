@@ -8,7 +8,7 @@ use contract::{
     access::{AccessKeys, Role, Token},
 };
 use ingress::Config;
-use platform::{Shutdown, clock, http, service::bind};
+use platform::{Shutdown, bind, clock, http};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
 use store::{PgPool, accounts::NewAccount, testing::Slot};

@@ -10,6 +10,11 @@ use crate::CallError;
 /// Most bytes one event may have.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
+/// Some moment, where the server said none.
+pub(super) fn soon() -> Duration {
+    Duration::from_millis(fastrand::u64(200..1_000))
+}
+
 /// An open stream of events.
 pub(super) struct Events {
     answer: Response,
@@ -25,7 +30,7 @@ impl Events {
 
     /// After how long to connect again: what the server said, or some other moment soon.
     pub(super) fn comes_back_after(&self) -> Duration {
-        self.retry.unwrap_or_else(super::soon)
+        self.retry.unwrap_or_else(soon)
     }
 
     /// The next frame; `None` once the stream has ended. May be cancelled and called again.

@@ -13,8 +13,8 @@ use tokio::{
 
 use super::{
     Counts, Joined, News, Order, Stir,
+    clock::now_ms,
     counts::Counters,
-    now_ms,
     watcher::{Herd, Mood, Watcher},
 };
 use crate::Client;

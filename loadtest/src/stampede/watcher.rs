@@ -14,8 +14,8 @@ use tokio::{
 
 use super::{
     Stir,
+    clock::now_ms,
     counts::Counters,
-    now_ms,
     trail::Trail,
     wire::{News, Sample},
 };

@@ -8,10 +8,11 @@ use contract::{
 use fastrand::Rng;
 use tokio::time::{Instant, sleep};
 
-use super::Visitor;
+use super::person::Visitor;
 use crate::{
     CallError,
-    client::{BookAnswer, HoldAnswer, fresh_key},
+    calls::{BookAnswer, HoldAnswer},
+    client::fresh_key,
     journal::Told,
     outcome,
     seats::{self, Wanted},

@@ -13,6 +13,5 @@ pub use facts::{Quota, decided, keys_used, lock_quotas, passes_used, seats_held}
 pub use fate::{Fate, LastTry, expire, fate, is_over, remember};
 pub use looker::{Look, Looker};
 pub use record::{Decided, Outcome, commit_outcomes};
-pub(crate) use record::{amount, lines_json};
 pub use refusal::{Refusal, keep_parked, refuse};
 pub use view::{Seen, Sight, seen, seen_hold, seen_many};

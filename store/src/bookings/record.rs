@@ -4,7 +4,6 @@
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
-    api::bookings::{LineKind, OrderLine},
     booking::{Kind, Limit, Reason, State},
     message::BookingEvent,
     topology::Partition,
@@ -13,8 +12,11 @@ use platform::faults::{Guarantee, failpoint, sometimes, without};
 use uuid::Uuid;
 
 use crate::{
-    PgConnection, StoreError, StoreResult, orders, outbox,
+    PgConnection, StoreError, StoreResult,
+    orders::new_reference,
+    outbox,
     partitions::{self, Terms},
+    prices::{amount, lines_json},
 };
 
 /// A request and what was decided of it.
@@ -317,7 +319,7 @@ async fn insert_orders(
     }
     let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
     let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
-    let references: Vec<String> = orders.iter().map(|_| orders::new_reference()).collect();
+    let references: Vec<String> = orders.iter().map(|_| new_reference()).collect();
     let lines: Vec<serde_json::Value> =
         orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
     let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
@@ -344,26 +346,4 @@ async fn insert_orders(
     .execute(tx)
     .await?;
     Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
-}
-
-/// The lines of an order for these seats, as they are stored.
-pub(crate) fn lines_json(terms: &Terms, seats: &[SeatLabel]) -> serde_json::Value {
-    let lines: Vec<OrderLine> = seats
-        .iter()
-        .map(|seat| OrderLine {
-            kind: LineKind::Seat,
-            label: if terms.general_admission {
-                terms.tier_name.clone()
-            } else {
-                format!("{} {seat}", terms.tier_name)
-            },
-            amount: terms.price,
-        })
-        .collect();
-    serde_json::to_value(lines).expect("lines are plain JSON")
-}
-
-/// What these seats cost, in minor units.
-pub(crate) fn amount(terms: &Terms, seats: &[SeatLabel]) -> i64 {
-    terms.price * i64::try_from(seats.len()).expect("a request has at most 20 seats")
 }

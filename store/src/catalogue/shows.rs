@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use crate::{
     PgPool, StoreError, StoreResult,
-    board::{Sale, TierOnSale, room_mode, sale_state},
     error::readable,
+    sale::{Sale, TierOnSale, room_mode, sale_state},
 };
 
 /// Which shows are wanted: always those still to come and not called off.

@@ -6,7 +6,10 @@ use anyhow::Context as _;
 use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use tokio::time::Instant;
 
-use super::{TELL_EVERY, set, turn};
+use super::{
+    patience::{TELL_EVERY, set},
+    turn,
+};
 
 const BEGINNING: &str = "create index concurrently if not exists ";
 const BEGINNING_UNIQUE: &str = "create unique index concurrently if not exists ";

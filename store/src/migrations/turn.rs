@@ -6,7 +6,7 @@ use anyhow::bail;
 use sqlx::PgConnection;
 use tokio::time::Instant;
 
-use super::{PATIENCE, TELL_EVERY};
+use super::patience::{PATIENCE, TELL_EVERY};
 
 /// Advisory lock of whoever migrates this database.
 const TURN: i64 = 0x7573_6865_725f_6d69;

@@ -8,7 +8,7 @@ use contract::{
 use platform::faults::failpoint;
 
 use super::{
-    new_ticket_code,
+    codes::new_ticket_code,
     read::{by_id, of_booking},
 };
 use crate::{PgConnection, StoreResult, error::readable, outbox, partitions::labels};

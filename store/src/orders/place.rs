@@ -8,13 +8,13 @@ use contract::{
     topology::Partition,
 };
 
-use super::{new_reference, read::of_booking};
+use super::{codes::new_reference, read::of_booking};
 use crate::{
     PgConnection, StoreResult,
-    bookings::{amount, lines_json},
     error::readable,
     outbox,
     partitions::{Terms, labels},
+    prices::{amount, lines_json},
 };
 
 /// What came of it.

@@ -7,7 +7,7 @@ use contract::{BookingId, SeatLabel, ShowId};
 use platform::cache::Cache;
 use uuid::Uuid;
 
-use super::{MEND, SEATS_PER_CALL_MAX, key, millis, run};
+use super::call::{MEND, SEATS_PER_CALL_MAX, key, millis, run};
 use crate::{PgPool, StoreResult, error::readable};
 
 /// A seat's lock, and what it should be.

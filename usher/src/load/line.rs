@@ -4,52 +4,23 @@ mod run;
 mod fill;
 mod window;
 mod stir;
+mod settings;
 
 use std::{process::ExitCode, time::Duration};
-
-use clap::Args;
 
 use super::{
     figures::{Figures, Step, float},
     goals::broken,
     report,
-    site::{Report, Site},
+    site::Report,
 };
 use run::Run;
+use settings::CHANGE_TIME;
+pub(super) use settings::Line;
 use window::Window;
 
-/// A change of the line is in effect everywhere after this.
-const CHANGE_TIME: Duration = Duration::from_secs(2);
-/// The truth is kept from so long before screens are looked at, so that the oldest numbers on
-/// them have been true in it.
-const TRUTH_LEAD: Duration = Duration::from_secs(7);
 /// Fewer watchers than this are no step on the way.
 const STEP_MIN: usize = 100;
-
-/// Waiting visitors over several nodes of the waiting room.
-#[derive(Args)]
-pub(super) struct Line {
-    /// How many visitors watch at once.
-    #[arg(long, default_value_t = 100_000)]
-    watchers: usize,
-    /// Waiting rooms beside each other.
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u16).range(1..=60))]
-    nodes: u16,
-    /// Visitors let in per second while others come and go.
-    #[arg(long, default_value_t = 100.0, value_parser = rate)]
-    rate: f64,
-    /// How long they come and go; a quarter of it, nobody does.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(4..=3600))]
-    seconds: u32,
-    /// Of a hundred watchers, so many leave meanwhile.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(0..=50))]
-    leave: u8,
-    /// Of a hundred watchers, so many lose the connection and come back to another node.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(0..=100))]
-    reconnect: u8,
-    #[command(flatten)]
-    site: Site,
-}
 
 impl Line {
     /// Runs it, unless it is told to stop. Exits 0 when every promise was kept.
@@ -114,13 +85,6 @@ impl Line {
 fn steps_to(watchers: usize) -> impl Iterator<Item = usize> {
     let steps = [watchers / 100, watchers / 10, watchers].into_iter();
     steps.filter(move |step| *step >= STEP_MIN || *step == watchers)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (1.0..=10_000.0).contains(&rate) => Ok(rate),
-        _ => Err("between 1 and 10000 visitors a second".into()),
-    }
 }
 
 #[cfg(test)]

@@ -4,16 +4,17 @@
 mod run;
 mod paced;
 mod figures;
+mod settings;
 
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::bail;
-use clap::Args;
 use tokio::time::{Instant, sleep};
 
-use super::site::{Report, Site};
+use super::site::Report;
 use figures::{Figures, Takeover, Trouble};
 use run::Run;
+pub(super) use settings::Shows;
 
 /// Bookings sent while no allocator runs.
 const SENT_MEANWHILE: usize = 30;
@@ -22,22 +23,6 @@ const SETTLING: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// A takeover that lasts longer is given up.
 const TAKEOVER_MAX: Duration = Duration::from_mins(2);
-
-/// Many open shows of three tiers on one allocator and two waiting rooms.
-#[derive(Args)]
-pub(super) struct Shows {
-    /// How many are open at once.
-    #[arg(long = "shows", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(2..=5_000))]
-    open: u16,
-    /// Bookings of the busy show per second.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..=500))]
-    rate: u16,
-    /// How long each stretch lasts: the busy show alone, nobody at all, the busy show among others.
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(2..=3_600))]
-    seconds: u16,
-    #[command(flatten)]
-    site: Site,
-}
 
 impl Shows {
     /// Runs it, unless it is told to stop. Exits 0 when every goal was met.

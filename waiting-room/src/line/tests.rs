@@ -5,7 +5,7 @@ use contract::{
     place_ticket::{InStretch, Place},
 };
 
-use super::*;
+use super::{index::Index, *};
 
 const WAITING: u64 = 20;
 const OPENED: Opening = Opening { opens_in: Duration::ZERO, draw_is_told: true };

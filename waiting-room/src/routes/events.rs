@@ -14,7 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::watch::{Next, Watch};
+use crate::places::watch::{Next, Watch};
 
 /// A client that takes no frame for so long is too slow.
 const SEND_WAIT: Duration = Duration::from_secs(5);

@@ -3,7 +3,10 @@
 use axum::http::{HeaderMap, StatusCode};
 use platform::http::{ApiError, ApiResult};
 
-use crate::{challenge::Joining, keys::Keys, room::Room};
+use crate::{
+    room::{Room, challenge::Joining},
+    scripts::keys::Keys,
+};
 
 /// Carries a solution.
 const SOLUTION: &str = "challenge-solution";
@@ -24,7 +27,7 @@ pub(crate) async fn solved(
     let solution = headers.get(SOLUTION).and_then(|value| value.to_str().ok());
     if let Some(solution) = solution
         && let Some(solved) = challenge.check(joining, solution).await
-        && room.store.is_first_use(keys, &solved, joining.now).await?
+        && room.store.is_first_use(keys, &solved.id, solved.expires_at - joining.now).await?
     {
         return Ok(());
     }

@@ -20,7 +20,7 @@ use super::{
     request::{PlaceParams, PlacePath, header_ticket, proof, sale_and_line},
     socket,
 };
-use crate::{room::Room, watch::Watch};
+use crate::{places::watch::Watch, room::Room};
 
 /// The frames of a place over a WebSocket. Offer the subprotocols `usher.v1` and, as credential,
 /// `place-ticket.<ticket>` or `bearer.<token>`; or send the ticket as a parameter.

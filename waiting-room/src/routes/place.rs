@@ -32,14 +32,13 @@ use super::{
     },
 };
 use crate::{
-    admitted, cadence,
-    challenge::Joining,
-    gate::{self, Gate, Opening, Unjoinable},
-    keys::Keys,
-    line::Line,
-    places::{self, Back, Found, Life, Proof},
-    room::Room,
-    watch::Watch,
+    line::{
+        Line, cadence,
+        gate::{self, Gate, Opening, Unjoinable},
+    },
+    places::{self, Back, Found, Life, Proof, admitted, watch::Watch},
+    room::{Room, challenge::Joining},
+    scripts::keys::Keys,
 };
 
 /// Takes a place in the line of a show; the same one on every call.

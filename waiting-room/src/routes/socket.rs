@@ -8,7 +8,7 @@ use contract::api::line::{LineFrame, VisitorFrame, close};
 use platform::http::socket::{PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX, end, refusal};
 use tokio::time::{Instant, timeout};
 
-use crate::watch::{Next, Watch};
+use crate::places::watch::{Next, Watch};
 
 /// Why a socket is closed: a code and a reason, or nothing where the client is gone already.
 type End = Option<(u16, &'static str)>;

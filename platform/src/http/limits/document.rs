@@ -2,7 +2,7 @@
 
 use utoipa::openapi::{OpenApi, RefOr, Response, path::PathItem};
 
-use super::Route;
+use super::route::Route;
 
 /// Says of each operation of these routes which limit it has.
 pub fn describe(document: &mut OpenApi, routes: &[Route]) {

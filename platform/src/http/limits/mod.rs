@@ -11,6 +11,7 @@ mod document;
 mod limiter;
 mod network;
 mod quota;
+mod route;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,19 +26,11 @@ use contract::{AccountId, api::line::BEARER_PROTOCOL};
 pub use limiter::Limiter;
 pub use network::Network;
 pub use quota::Quota;
+pub use route::Route;
 
 use super::{ApiResult, ClientAddr, extract};
 use crate::Shutdown;
 pub use document::describe;
-
-/// A route and the name of its limit.
-#[derive(Clone, Copy, Debug)]
-pub struct Route {
-    pub method: &'static str,
-    /// As the router has it.
-    pub path: &'static str,
-    pub limit: &'static str,
-}
 
 /// A limit: what an account may, what an address may.
 #[derive(Clone, Copy, Debug)]

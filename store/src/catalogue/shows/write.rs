@@ -7,8 +7,8 @@ use contract::{
 
 use crate::{
     PgConnection, StoreResult,
-    board::{SaleState, room_mode, sale_state},
     catalogue::seats,
+    sale::{SaleState, room_mode, sale_state},
 };
 
 /// Adds a show with one partition per priced tier and a copy of the screen's seats. There must

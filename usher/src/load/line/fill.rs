@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use loadtest::stampede::Order;
 
-use super::{super::figures::Joins, Run, Window};
+use super::{super::figures::Joins, run::Run, window::Window};
 
 /// Joins, and handshakes, that all stampedes together have on the way at once.
 const AT_ONCE: usize = 256;

@@ -17,7 +17,7 @@ use super::{
         stampedes::{self, Stampedes},
         usage::Usage,
     },
-    Line,
+    settings::Line,
 };
 use crate::{seed, up};
 

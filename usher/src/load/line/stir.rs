@@ -10,7 +10,9 @@ use super::{
         freshness::{Freshness, Truth},
         line_store::Snapshot,
     },
-    CHANGE_TIME, Line, Run, TRUTH_LEAD, Window,
+    run::Run,
+    settings::{CHANGE_TIME, Line, TRUTH_LEAD},
+    window::Window,
 };
 
 /// Of so many visitors, chance chooses one to keep a trail.

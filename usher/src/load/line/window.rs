@@ -9,7 +9,7 @@ use super::{
         line_store::Work,
         usage::Usage,
     },
-    Run,
+    run::Run,
 };
 
 /// What there was at the beginning.

@@ -23,9 +23,9 @@ use store::{PgPool, many, partitions};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Shows,
     figures::Cores,
     paced::{self, Busy, Pace, Tokens},
+    settings::Shows,
 };
 use crate::{
     load::{

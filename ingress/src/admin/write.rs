@@ -1,0 +1,32 @@
+//! What every write of an admin has: its caller, its body, its answer.
+
+use axum::{
+    Json,
+    extract::FromRequestParts,
+    http::{HeaderName, StatusCode, header, request::Parts},
+};
+use contract::{AccountId, api::BASE};
+use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, Body};
+
+/// An admin. Checked before the body is read: bodies here are large.
+pub(super) struct Admin(pub(super) AccountId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let AdminCaller(caller) = AdminCaller::from_request_parts(parts, state).await?;
+        Ok(Self(caller.account))
+    }
+}
+
+/// A body of an admin.
+pub(super) type AdminBody<T> = Body<T, ADMIN_BODY_BYTES_MAX>;
+
+/// 201 with the new thing and where it is.
+pub(super) type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);
+
+pub(super) fn created<T>(path: &str, id: impl std::fmt::Display, thing: T) -> Created<T> {
+    let location = [(header::LOCATION, format!("{BASE}/{path}/{id}"))];
+    (StatusCode::CREATED, location, Json(thing))
+}

@@ -1,0 +1,14 @@
+//! The keys with which anybody can check a pass.
+
+use axum::Json;
+use contract::pass::Jwks;
+
+use crate::state::State;
+
+/// The keys that passes are signed with
+#[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys", responses(
+    (status = 200, body = Jwks),
+))]
+pub(crate) async fn jwks(state: State) -> Json<Jwks> {
+    Json(state.pass_keys.borrow().jwks())
+}

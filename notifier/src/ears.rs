@@ -1,0 +1,18 @@
+//! What every socket works with.
+
+use contract::booking_id::BookingIds;
+use platform::{Shutdown, cache::Cache};
+use store::{PgPool, bookings::Looker};
+
+use crate::hub::Hub;
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Ears {
+    pub pool: PgPool,
+    pub looker: Looker,
+    pub cache: Cache,
+    pub ids: BookingIds,
+    pub hub: Hub,
+    pub shutdown: Shutdown,
+}

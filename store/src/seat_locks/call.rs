@@ -1,0 +1,33 @@
+//! The scripts, and how they are called.
+
+use std::{sync::LazyLock, time::Duration};
+
+use contract::{SeatLabel, ShowId};
+use platform::cache::Cache;
+use redis::{RedisResult, Script, ScriptInvocation};
+
+pub(super) static LOCK: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../scripts/lock_seats.lua")));
+pub(super) static MEND: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../scripts/mend_locks.lua")));
+pub(super) static CONFIRM: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../scripts/confirm_generation.lua")));
+
+/// Most seats one script call takes: Redis serves nobody else meanwhile.
+pub(super) const SEATS_PER_CALL_MAX: usize = 500;
+
+pub(super) fn key(show: ShowId, seat: &SeatLabel) -> String {
+    format!("seat_lock:{{{show}}}:{seat}")
+}
+
+pub(super) async fn run<T: redis::FromRedisValue>(
+    cache: &Cache,
+    call: &ScriptInvocation<'_>,
+) -> RedisResult<T> {
+    let mut connection = cache.connection()?;
+    cache.observe(call.invoke_async(&mut connection).await)
+}
+
+pub(super) fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
+}

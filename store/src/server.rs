@@ -1,0 +1,53 @@
+//! The database server: how long it is waited for, and what its answers say of it.
+
+use std::time::Duration;
+
+use platform::breaker::Breaker;
+use sqlx::Error;
+use tokio::time::Instant;
+
+use crate::error::spoils_connection;
+
+/// What a pool and its connections know of it. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    pub connections: sqlx::PgPool,
+    pub breaker: Breaker,
+    /// How long a statement's answer is waited for.
+    pub statement_wait: Duration,
+}
+
+impl Server {
+    /// Counts an answer of the database, whatever it said.
+    pub(crate) fn answered(&self) {
+        self.breaker.answered();
+    }
+
+    /// Counts an error of a call that began then. Returns whether the connection is at its end.
+    pub(crate) fn observe(&self, began: Instant, error: &Error) -> bool {
+        if matches!(error, Error::Database(_)) {
+            self.breaker.answered();
+            let is_spoilt = spoils_connection(error);
+            if is_spoilt {
+                // A change of the schema spoils the plans of all of them.
+                self.close_idle();
+            }
+            return is_spoilt;
+        }
+        let is_silence = matches!(
+            error,
+            Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut
+        );
+        if is_silence && self.breaker.failed(began) {
+            // They lead to the same silence, and each would cost somebody a wait to find out.
+            self.close_idle();
+        }
+        is_silence
+    }
+
+    fn close_idle(&self) {
+        while let Some(idle) = self.connections.try_acquire() {
+            drop(idle.detach());
+        }
+    }
+}

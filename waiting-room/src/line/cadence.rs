@@ -1,0 +1,62 @@
+//! How often somebody hears of the line: the nearer the front, the oftener.
+
+use std::{sync::LazyLock, time::Duration};
+
+use tokio::time::Instant;
+
+/// So many at the front hear twice a second, so that what they see is never older than a second.
+const FRONT: u64 = 1_000;
+/// So far back and beyond, the slowest cadence holds.
+const BACK: u64 = 20_000;
+const FASTEST_MS: u64 = 500;
+const SLOWEST_MS: u64 = 7_500;
+const GRID_MS: u64 = 50;
+const SLOWEST_POLL_S: u64 = 9;
+/// A socket that has nothing to count down to.
+pub(crate) const IDLE: Duration = Duration::from_millis(SLOWEST_MS);
+
+/// The time between two frames on a socket.
+pub(crate) fn between_frames(ahead: u64) -> Duration {
+    let behind_front = ahead.saturating_sub(FRONT).min(BACK - FRONT);
+    let slower = (SLOWEST_MS - FASTEST_MS) * behind_front / (BACK - FRONT);
+    Duration::from_millis(FASTEST_MS + slower)
+}
+
+/// The moment of the next frame, if it is due in so long. All watchers of a process meet at the same
+/// moments, twenty a second: it wakes once for many of them.
+pub(crate) fn frame_at(now: Instant, wait: Duration) -> Instant {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let since = now.saturating_duration_since(*START) + wait;
+    let late = u64::try_from(since.as_millis()).unwrap_or(0) % GRID_MS;
+    now + wait.saturating_sub(Duration::from_millis(late)).max(Duration::from_millis(GRID_MS))
+}
+
+/// When somebody who polls should ask again. Far below the silence after which a visitor counts
+/// as absent.
+pub(crate) fn between_polls(ahead: u64) -> Duration {
+    Duration::from_secs((between_frames(ahead).as_secs().max(1) * 2 - 1).min(SLOWEST_POLL_S))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_front_hears_twice_a_second_and_nobody_waits_eight(ahead: u64, more: u64) {
+            let wait = between_frames(ahead);
+            prop_assert!(wait >= Duration::from_millis(500) && wait < Duration::from_secs(8));
+            prop_assert!(between_frames(ahead.saturating_add(more)) >= wait);
+            prop_assert!(between_polls(ahead) <= crate::config::ABSENT_AFTER / 2);
+        }
+    }
+
+    #[test]
+    fn the_first_thousand_are_the_front() {
+        assert_eq!(between_frames(999), Duration::from_millis(500));
+        assert_eq!(between_frames(u64::MAX), IDLE);
+        assert_eq!(between_polls(0), Duration::from_secs(1));
+    }
+}

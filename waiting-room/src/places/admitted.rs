@@ -1,0 +1,104 @@
+//! Those who were let in: what the log says of them, until when their pass is valid, and what
+//! frees the slot it takes.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contract::{TicketId, api::line::PlaceState};
+use store::admissions::{self, Admission, Spent};
+
+use super::found::Life;
+use crate::{
+    LineError,
+    line::Line,
+    room::{Room, passes::Validity},
+};
+
+/// Admissions read at a time.
+const PAGE: i64 = 1_000;
+/// Pages of used passes read in one go; the rest follows a second later.
+const PAGES_MAX: u32 = 10;
+/// A confirmation may be committed so long after the time it carries.
+const LATE_MAX: TimeDelta = TimeDelta::seconds(6);
+
+/// What the log says of a ticket.
+pub(crate) async fn find(
+    room: &Room,
+    line: &Line,
+    ticket: TicketId,
+) -> Result<Option<Admission>, LineError> {
+    let found = admissions::of_tickets(&room.pool, line.show, &[ticket]).await?;
+    Ok(found.into_iter().next())
+}
+
+/// Where in its life a place is that was admitted.
+pub(crate) fn life(admission: Admission) -> Life {
+    match admission.spent {
+        None => Life::Admitted(admission),
+        Some(Spent::Revoked) => Life::Ended(PlaceState::Left),
+        Some(Spent::Used) => Life::Ended(PlaceState::Expired),
+    }
+}
+
+/// Until when an admitted visitor may book, renewed where that is near; `None` where it is past,
+/// or the pass is spent.
+pub(crate) async fn expiry(
+    room: &Room,
+    line: &Line,
+    admission: &Admission,
+) -> Option<DateTime<Utc>> {
+    let (ticket, now) = (admission.ticket, room.now());
+    let is_active = room.store.is_active(&line.keys, ticket).await.unwrap_or(false);
+    let told = room.passes.validity(admission, room.passes.expiry(admission), now);
+    // The log knows more where the slot is free, where the store is away or has forgotten it, and
+    // where the pass may have been renewed meanwhile.
+    let admission = if is_active && matches!(told, Validity::Until(_)) {
+        *admission
+    } else {
+        match find(room, line, ticket).await {
+            Ok(Some(logged)) if logged.spent.is_some() => return None,
+            Ok(Some(logged)) => logged,
+            Ok(None) | Err(_) => *admission,
+        }
+    };
+    let expires_at = room.passes.expiry(&admission);
+    match room.passes.validity(&admission, expires_at, now) {
+        Validity::Until(time) => Some(time),
+        Validity::Renewed(time) => {
+            // In the log first: a pass that goes out is valid after a loss of the store, too.
+            match admissions::renew(&room.pool, line.show, ticket, time).await {
+                Ok(true) => {
+                    let left = (time - now).to_std().unwrap_or_default();
+                    let _ = room.store.stay_active(&line.keys, ticket, left).await;
+                    Some(time)
+                }
+                Ok(false) => None,
+                Err(_) => Some(expires_at),
+            }
+        }
+        Validity::Expired => None,
+    }
+}
+
+/// Frees the slots of passes that were used since `after`; returns where to go on.
+pub(crate) async fn free_used(
+    room: &Room,
+    line: &Line,
+    after: Option<DateTime<Utc>>,
+) -> Result<DateTime<Utc>, LineError> {
+    let mut after = after.unwrap_or_else(|| room.passes.all_over_before(room.now()));
+    for _ in 0..PAGES_MAX {
+        let used = admissions::used_after(&room.pool, line.show, after, PAGE).await?;
+        let tickets: Vec<TicketId> = used.iter().map(|(ticket, _)| *ticket).collect();
+        if !tickets.is_empty() {
+            let freed = room.store.used(&line.keys, &tickets).await?;
+            metrics::counter!("usher_line_passes_used_total").increment(freed);
+        }
+        match used.last() {
+            Some((_, last)) if i64::try_from(used.len()) == Ok(PAGE) => after = *last,
+            last => {
+                let last = last.map_or(after, |(_, last)| *last - LATE_MAX);
+                return Ok(last.max(after));
+            }
+        }
+    }
+    Ok(after)
+}

@@ -1,0 +1,102 @@
+//! Finding a place: in the line, in the log of admissions, or lost and put back.
+
+use contract::{TicketId, api::line::PlaceState};
+use store::board::Sale;
+
+use super::{
+    admitted,
+    claim::claim,
+    found::{Found, Life, Proof, known_place},
+};
+use crate::{
+    LineError,
+    line::{Line, gate},
+    room::{Room, recover},
+    scripts::{
+        Presence,
+        answers::{Placed, Told, Whereabouts},
+        spot::Spot,
+    },
+};
+
+/// Finds a place; `None` where it is not theirs, or there is none.
+pub(crate) async fn find(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    ticket: TicketId,
+    proof: &Proof,
+) -> Result<Option<Found>, LineError> {
+    let touched = room.store.touch(&line.keys, &[ticket], Presence::Heard, true).await?;
+    let (whereabouts, detail) = match touched {
+        Told::Known(touched) => {
+            line.heard();
+            line.caught_up(touched.at).await?;
+            touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
+        }
+        Told::Flushed => {
+            if matches!(proof, Proof::Account(_)) {
+                room.limits.question()?;
+            }
+            recover::open_again(room, line).await?;
+            (Whereabouts::Unknown, String::new())
+        }
+    };
+    let account = proof.account();
+    let theirs = |found: Found| (found.place.account == account).then_some(found);
+    match whereabouts {
+        Whereabouts::Waiting | Whereabouts::Admitting if !detail.is_empty() => {
+            let spot = Spot::parse(line.show, &ticket.to_string(), &detail)?;
+            line.polled(&spot);
+            Ok(theirs(Found::waiting(spot)))
+        }
+        Whereabouts::Left | Whereabouts::Expired => {
+            let owner = detail.parse().map_err(|_| LineError::Unreadable(detail))?;
+            let place = known_place(line, ticket, owner, proof, room.now());
+            let ended = match whereabouts {
+                Whereabouts::Left => PlaceState::Left,
+                _ => PlaceState::Expired,
+            };
+            Ok(theirs(Found { place, life: Life::Ended(ended) }))
+        }
+        Whereabouts::Unknown if matches!(proof, Proof::Account(_)) => {
+            room.limits.question()?;
+            find_lost(room, line, sale, ticket, proof, &detail).await
+        }
+        _ => find_lost(room, line, sale, ticket, proof, &detail).await,
+    }
+}
+
+/// A ticket that is not in the line: admitted, or lost and to be put back.
+async fn find_lost(
+    room: &Room,
+    line: &Line,
+    sale: &Sale,
+    ticket: TicketId,
+    proof: &Proof,
+    record: &str,
+) -> Result<Option<Found>, LineError> {
+    if let Some(admission) = admitted::find(room, line, ticket).await? {
+        let recorded = Spot::parse(line.show, &ticket.to_string(), record);
+        let place = recorded.map_or_else(
+            |_| known_place(line, ticket, admission.account, proof, admission.admitted_at),
+            |spot| spot.place,
+        );
+        let found = Found { place, life: admitted::life(admission) };
+        return Ok((admission.account == proof.account()).then_some(found));
+    }
+    let Proof::Ticket(place) = proof else { return Ok(None) };
+    let ended = Found { place: place.clone(), life: Life::Ended(PlaceState::Expired) };
+    if place.number == 0 {
+        // Given out while there was no line.
+        return Ok(Some(ended));
+    }
+    let back = (place.clone(), gate::was_drawn(sale, place.joined_at));
+    let (how, at, spot) = claim(room, line, sale, place.account, Some(back)).await?;
+    line.caught_up(at).await?;
+    if spot.place.ticket != ticket || how == Placed::Admitted {
+        return Ok(Some(ended));
+    }
+    line.polled(&spot);
+    Ok(Some(Found::waiting(spot)))
+}

@@ -1,0 +1,69 @@
+//! A place that was found, and how somebody proves whose it is.
+
+use chrono::{DateTime, Utc};
+use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
+use store::admissions::Admission;
+
+use crate::{line::Line, scripts::spot::Spot};
+
+/// How somebody proves whose a place is.
+#[derive(Clone, Debug)]
+pub(crate) enum Proof {
+    Account(AccountId),
+    Ticket(Place),
+}
+
+/// A place that was found.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub place: Place,
+    pub life: Life,
+}
+
+/// Where a place is in its life.
+#[derive(Clone, Debug)]
+pub(crate) enum Life {
+    Waiting(Spot),
+    Admitted(Admission),
+    Ended(PlaceState),
+}
+
+impl Proof {
+    /// Whom it speaks for.
+    pub(crate) fn account(&self) -> AccountId {
+        match self {
+            Self::Account(account) => *account,
+            Self::Ticket(place) => place.account,
+        }
+    }
+}
+
+impl Found {
+    pub(super) fn waiting(spot: Spot) -> Self {
+        Self { place: spot.place.clone(), life: Life::Waiting(spot) }
+    }
+}
+
+/// A place of which the store knows the owner only.
+pub(super) fn known_place(
+    line: &Line,
+    ticket: TicketId,
+    account: AccountId,
+    proof: &Proof,
+    joined_at: DateTime<Utc>,
+) -> Place {
+    match proof {
+        Proof::Ticket(place) if place.account == account => place.clone(),
+        _ => Place {
+            ticket,
+            account,
+            show: line.show,
+            lane: 0,
+            epoch: 0,
+            number: 0,
+            joined_at,
+            told: None,
+            stretch: None,
+        },
+    }
+}

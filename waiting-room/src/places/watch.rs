@@ -1,0 +1,271 @@
+//! Watching a place: the frames a visitor gets, whatever carries them. A frame is made when it
+//! can be sent, so none ever waits behind another: the newest wins.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use contract::api::line::{LineFrame, PlaceState, close};
+use platform::access::Standing;
+use store::admissions::Admission;
+use tokio::{sync::watch, time::Instant};
+
+use super::{
+    admitted,
+    found::{Found, Life},
+    leave::leave,
+};
+use crate::{
+    LineError,
+    line::{
+        Line, cadence,
+        gate::{Gate, Opening},
+        signal::Signal,
+    },
+    room::{Room, sockets::Slot},
+    scripts::spot::Spot,
+};
+
+/// After the end of the sale, and of a pass.
+const NORMAL: u16 = 1000;
+
+/// What a watcher is to be told next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    Frame(LineFrame),
+    /// Nothing follows: a close code and its reason.
+    End(u16, &'static str),
+}
+
+/// One watcher of one place.
+pub(crate) struct Watch {
+    room: Arc<Room>,
+    line: Arc<Line>,
+    spot: Spot,
+    open_socket: Slot,
+    signal: watch::Receiver<Signal>,
+    gate: watch::Receiver<Gate>,
+    gate_told: Gate,
+    admitted: Option<Admission>,
+    /// The token that it was opened with, where it was one.
+    standing: Option<Standing>,
+    /// What is to be said before anything else; at most a handful.
+    pending: VecDeque<Next>,
+    next_at: Instant,
+}
+
+impl Watch {
+    /// Watches a place that was found. The first frames follow at once.
+    pub(crate) fn start(
+        room: Arc<Room>,
+        line: Arc<Line>,
+        found: Found,
+        standing: Option<Standing>,
+    ) -> Self {
+        let open_socket = room.sockets.enter(found.place.account);
+        let (spot, signal) = match found.life {
+            Life::Waiting(spot) => (spot, Signal::Waiting),
+            Life::Admitted(admission) => (nowhere(&found.place), Signal::Admitted(admission)),
+            Life::Ended(ended) => (nowhere(&found.place), Signal::Ended(ended)),
+        };
+        let signal = line.watch(&spot, signal);
+        let gate = line.gate.subscribe();
+        let gate_told = *gate.borrow();
+        let mut watch = Self {
+            room,
+            line,
+            spot,
+            open_socket,
+            signal,
+            gate,
+            gate_told,
+            admitted: None,
+            standing,
+            pending: VecDeque::new(),
+            next_at: Instant::now(),
+        };
+        watch.begin();
+        watch
+    }
+
+    /// Gives the place back.
+    pub(crate) async fn leave(&self) -> Result<(), LineError> {
+        let is_admitted = self.admitted.is_some();
+        leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
+    }
+
+    /// What to tell next; `None` where that is nothing until then. Can be dropped and called again
+    /// at any time.
+    pub(crate) async fn next(&mut self, until: Instant) -> Option<Next> {
+        loop {
+            if let Some(next) = self.pending.pop_front() {
+                if self.pending.is_empty() {
+                    // Thousands of sockets have nothing to say at any moment.
+                    self.pending = VecDeque::new();
+                }
+                return Some(next);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            tokio::select! {
+                () = self.room.shutdown.begun() => {
+                    return Some(Next::End(close::DRAIN, "this node stops; connect again"));
+                }
+                () = self.open_socket.replaced.cancelled() => {
+                    return Some(Next::End(close::REPLACED, "the account opened a newer socket"));
+                }
+                why = ended(self.standing.as_ref()) => {
+                    return Some(Next::End(close::POLICY, why));
+                }
+                changed = self.signal.changed() => {
+                    if changed.is_err() {
+                        return Some(Next::End(close::TRY_LATER, "connect again"));
+                    }
+                    self.on_signal();
+                }
+                changed = self.gate.changed() => {
+                    if changed.is_err() {
+                        return Some(Next::End(close::TRY_LATER, "connect again"));
+                    }
+                    let gate = *self.gate.borrow_and_update();
+                    self.on_gate(gate);
+                }
+                () = tokio::time::sleep_until(self.next_at.min(until)) => {
+                    if Instant::now() >= self.next_at {
+                        self.on_time().await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self) {
+        let signal = *self.signal.borrow_and_update();
+        match self.gate_told {
+            Gate::Over | Gate::Off => self.on_gate(self.gate_told),
+            _ if signal != Signal::Waiting => self.on_signal(),
+            gate => {
+                self.push_position();
+                match gate {
+                    Gate::SoldOut => self.push(LineFrame::SoldOut),
+                    Gate::AllHeld => self.push(LineFrame::AllHeld),
+                    gate => self.push_notice(gate),
+                }
+            }
+        }
+    }
+
+    fn on_signal(&mut self) {
+        let signal = *self.signal.borrow_and_update();
+        match signal {
+            Signal::Waiting => self.push_position(),
+            // The pass is made when its time has come, which is now.
+            Signal::Admitted(admission) => {
+                self.admitted = Some(admission);
+                self.next_at = Instant::now();
+            }
+            Signal::Ended(PlaceState::Left) => self.end("you left the line"),
+            Signal::Ended(_) => self.end("the place has ended; join again"),
+        }
+    }
+
+    fn on_gate(&mut self, gate: Gate) {
+        let was = std::mem::replace(&mut self.gate_told, gate);
+        match gate {
+            Gate::Over => {
+                self.push(LineFrame::Closed { detail: "the sale has ended".into() });
+                self.end("the sale has ended");
+            }
+            Gate::Off => self.push(LineFrame::Admitted { pass: None, expires_at: None }),
+            // Whoever holds a pass is not concerned by the line.
+            _ if self.admitted.is_some() => {}
+            Gate::Paused | Gate::Held => self.push_notice(gate),
+            Gate::SoldOut => self.push(LineFrame::SoldOut),
+            Gate::AllHeld => self.push(LineFrame::AllHeld),
+            Gate::Open | Gate::Early => {
+                if matches!(was, Gate::Paused | Gate::Held | Gate::SoldOut | Gate::AllHeld) {
+                    self.push(LineFrame::Resumed);
+                }
+                self.push_position();
+            }
+        }
+    }
+
+    async fn on_time(&mut self) {
+        match self.admitted {
+            Some(admission) => Box::pin(self.push_pass(admission)).await,
+            None if self.gate_told == Gate::Off => self.next_at = Instant::now() + cadence::IDLE,
+            None => self.push_position(),
+        }
+    }
+
+    fn push_position(&mut self) {
+        let Some((sale, now)) = self.room.sale(self.line.show) else {
+            self.next_at = Instant::now() + cadence::IDLE;
+            return;
+        };
+        let rate = self.line.pace().slowed(&sale.room).rate_per_second;
+        let standing =
+            self.line.standing(&self.spot, self.gate_told, rate, Opening::of(&sale, now));
+        let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
+        self.next_at = cadence::frame_at(Instant::now(), wait);
+        self.push(LineFrame::Position {
+            position: standing.ahead.map(|ahead| ahead + 1),
+            ahead: standing.ahead,
+            waiting: standing.waiting,
+            eta_seconds: standing.eta,
+            rate_per_second: rate,
+        });
+    }
+
+    fn push_notice(&mut self, gate: Gate) {
+        if let Some(detail) = gate.notice() {
+            self.push(LineFrame::Paused { detail: detail.into() });
+        }
+    }
+
+    async fn push_pass(&mut self, admission: Admission) {
+        match admitted::expiry(&self.room, &self.line, &admission).await {
+            Some(expires_at) => {
+                let now = self.room.now();
+                let pass = self.room.passes.sign(self.line.show, &admission, now, expires_at);
+                let left = (expires_at - now).to_std().unwrap_or_default();
+                let early = self.room.passes.renewal_before_end();
+                // Near its end where it can be renewed, else after it.
+                let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);
+                self.next_at = Instant::now() + wait;
+                // Known here as well, should the log be away at the next renewal.
+                let valid_until = Some(expires_at);
+                self.admitted = Some(Admission { valid_until, ..admission });
+                self.push(LineFrame::Admitted { pass, expires_at: valid_until });
+            }
+            None => self.end("the pass is used or over; join again for another"),
+        }
+    }
+
+    fn push(&mut self, frame: LineFrame) {
+        self.pending.push_back(Next::Frame(frame));
+    }
+
+    fn end(&mut self, reason: &'static str) {
+        self.pending.push_back(Next::End(NORMAL, reason));
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.line.unwatch(self.spot.place.ticket);
+    }
+}
+
+/// Resolves, with the reason, when the token ends; never, where there is none.
+async fn ended(standing: Option<&Standing>) -> &'static str {
+    match standing {
+        Some(standing) => standing.ended().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A place that is not in the line any more.
+fn nowhere(place: &contract::place_ticket::Place) -> Spot {
+    Spot { place: place.clone(), rank: 0 }
+}

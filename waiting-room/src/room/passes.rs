@@ -1,0 +1,169 @@
+//! Passes: signed on demand, by any node, for whoever is in the log of admissions.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use contract::{ShowId, keys::MasterKey, pass::Pass};
+use platform::Shutdown;
+use store::{
+    PgPool,
+    admissions::Admission,
+    keys::{self, Keys},
+};
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::config::PASS_LIFETIMES_MAX;
+
+/// How often the signing keys are read again, for their rotation.
+const REFRESH: Duration = Duration::from_secs(10);
+
+/// What becomes of a pass now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Validity {
+    Until(DateTime<Utc>),
+    /// It runs out soon and its visitor is here: it is renewed until then.
+    Renewed(DateTime<Utc>),
+    Expired,
+}
+
+/// Signs passes.
+#[derive(Clone)]
+pub(crate) struct Passes {
+    keys: watch::Receiver<Arc<Keys>>,
+    lifetime: chrono::Duration,
+}
+
+impl Passes {
+    /// Loads the keys, makes the first one where there is none, and keeps them fresh.
+    pub(crate) async fn start(
+        pool: PgPool,
+        master: MasterKey,
+        lifetime: Duration,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        keys::ensure(&pool, &master).await?;
+        let (set, keys) = watch::channel(Arc::new(keys::load(&pool, &master).await?));
+        let stop = shutdown.clone();
+        shutdown.spawn(async move {
+            while stop.sleep(REFRESH).await {
+                match keys::load(&pool, &master).await {
+                    Ok(fresh) => _ = set.send_replace(Arc::new(fresh)),
+                    Err(error) => {
+                        warn!("the signing keys cannot be read: {:#}", anyhow::Error::from(error));
+                    }
+                }
+            }
+        });
+        let lifetime = chrono::Duration::from_std(lifetime)?;
+        Ok(Self { keys, lifetime })
+    }
+
+    /// Until when a pass is valid, as the log knows it.
+    pub(crate) fn expiry(&self, admission: &Admission) -> DateTime<Utc> {
+        admission.valid_until.unwrap_or(admission.admitted_at + self.lifetime)
+    }
+
+    /// For how long a pass is valid still, as the log knows it.
+    pub(crate) fn left(&self, admission: &Admission, now: DateTime<Utc>) -> Duration {
+        (self.expiry(admission) - now).to_std().unwrap_or_default()
+    }
+
+    /// Whoever was admitted before this has no valid pass, however often it was renewed.
+    pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        now - self.lifetime * PASS_LIFETIMES_MAX.cast_signed()
+    }
+
+    /// What becomes of a pass that is known to be valid until `expires_at`.
+    pub(crate) fn validity(
+        &self,
+        admission: &Admission,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Validity {
+        validity(self.lifetime, admission.admitted_at, expires_at, now)
+    }
+
+    /// How long before its end a pass is renewed.
+    pub(crate) fn renewal_before_end(&self) -> Duration {
+        (self.lifetime / 3).to_std().unwrap_or_default()
+    }
+
+    /// A pass that is valid from now, by Postgres's clock as its end is; `None` where the
+    /// installation has no signing key.
+    pub(crate) fn sign(
+        &self,
+        show: ShowId,
+        admission: &Admission,
+        now: DateTime<Utc>,
+        expires_at: DateTime<Utc>,
+    ) -> Option<String> {
+        let keys = Arc::clone(&self.keys.borrow());
+        let pass = Pass {
+            show,
+            account: admission.account,
+            ticket: admission.ticket,
+            issued_at: now,
+            expires_at,
+        };
+        keys.sign.as_ref().map(|key| key.sign(&pass))
+    }
+}
+
+fn validity(
+    lifetime: chrono::Duration,
+    admitted_at: DateTime<Utc>,
+    expires_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Validity {
+    let last = admitted_at + lifetime * PASS_LIFETIMES_MAX.cast_signed();
+    if now >= expires_at {
+        Validity::Expired
+    } else if expires_at - now < lifetime / 3 && expires_at < last {
+        Validity::Renewed((expires_at + lifetime).min(last))
+    } else {
+        Validity::Until(expires_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::{
+        AccountId, TicketId,
+        pass::{NewKey, PassKeys, SigningKey},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_pass_begins_by_the_clock_by_which_it_ends() {
+        let NewKey { kid, public, private_pkcs8 } = NewKey::generate();
+        let sign = Some(SigningKey::new(kid.clone(), &private_pkcs8));
+        let verify = PassKeys::new([(kid, public)]);
+        let (_set, keys) = watch::channel(Arc::new(Keys { verify: verify.clone(), sign }));
+        let passes = Passes { keys, lifetime: chrono::Duration::seconds(300) };
+        // Far behind this node's clock.
+        let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let (show, account, ticket) = (ShowId::new(), AccountId::new(), TicketId::new());
+        let admission =
+            Admission { ticket, account, admitted_at: now, valid_until: None, spent: None };
+        let pass = passes.sign(show, &admission, now, passes.expiry(&admission)).unwrap();
+        let verified = verify.verify(&pass, show, account, now).unwrap();
+        assert_eq!((verified.issued_at, verified.ticket), (now, ticket));
+    }
+
+    #[test]
+    fn a_pass_is_renewed_near_its_end_and_lasts_three_lifetimes_at_most() {
+        let lifetime = chrono::Duration::seconds(300);
+        let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let at = |seconds| start + chrono::Duration::seconds(seconds);
+        let of = |expires, now| validity(lifetime, start, at(expires), at(now));
+        assert_eq!(of(300, 0), Validity::Until(at(300)));
+        assert_eq!(of(300, 199), Validity::Until(at(300)));
+        assert_eq!(of(300, 201), Validity::Renewed(at(600)));
+        assert_eq!(of(300, 300), Validity::Expired, "who was away comes too late");
+        assert_eq!(of(600, 550), Validity::Renewed(at(900)));
+        assert_eq!(of(900, 899), Validity::Until(at(900)), "but no further");
+        assert_eq!(of(900, 900), Validity::Expired);
+    }
+}

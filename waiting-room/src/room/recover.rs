@@ -1,0 +1,130 @@
+//! Opening a line, and opening it again after Redis has lost it.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use contract::{ShowId, TicketId};
+use store::{
+    PgPool, admissions, detached,
+    line::{self as log, LineMark},
+};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::{Room, passes::Passes};
+use crate::{
+    LineError,
+    line::Line,
+    scripts::{LineStore, keys::Keys},
+};
+
+/// A node that has begun an epoch tells Redis of it within this, or has died over it.
+const TOLD_WITHIN: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Admissions put back at a time.
+const PAGE: i64 = 1_000;
+
+/// Opens a line that Redis does not have, to its end even when the request that wanted it goes
+/// away. Any number of nodes may do so at once.
+pub(crate) async fn open(room: &Room, line: &Line) -> Result<(), LineError> {
+    open_as(room, line, true).await
+}
+
+/// As [`open`], but leaves a line alone that nobody has joined yet.
+pub(crate) async fn open_again(room: &Room, line: &Line) -> Result<(), LineError> {
+    open_as(room, line, false).await
+}
+
+async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineError> {
+    let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
+    let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
+    let (passes, now) = (room.passes.clone(), room.now());
+    let known = line.known().epoch;
+    let opened = detached(async move {
+        let mark = if may_be_new {
+            Some(log::find_or_open(&pool, show).await?)
+        } else {
+            log::find(&pool, show).await?
+        };
+        match mark {
+            Some(mark) => {
+                open_under(&pool, &store, &keys, show, known, mark, hold_ms).await?;
+                if mark.high_water > 0 {
+                    restore(&pool, &store, &passes, &keys, show, now).await?;
+                }
+                Ok::<_, LineError>(true)
+            }
+            None => Ok(false),
+        }
+    });
+    if opened.await? {
+        line.mark_stale();
+    }
+    Ok(())
+}
+
+async fn open_under(
+    pool: &PgPool,
+    store: &LineStore,
+    keys: &Keys,
+    show: ShowId,
+    known: u32,
+    mark: LineMark,
+    rebuild_ms: u64,
+) -> Result<(), LineError> {
+    // Numbers are reserved only once Redis has the line: without any, nothing can be lost.
+    if mark.high_water == 0 {
+        return store.open(keys, mark, 0).await;
+    }
+    // With some, Redis had it when the mark was read. If it has it now, it was opened just then. An
+    // epoch that this node has not seen was begun by another, which is about to tell Redis.
+    let patience = if mark.epoch > known { TOLD_WITHIN } else { Duration::ZERO };
+    if is_opened(store, keys, patience).await? {
+        return Ok(());
+    }
+    let mark = match log::begin_epoch_after(pool, show, mark.epoch).await? {
+        Some(next) => {
+            metrics::counter!("usher_line_rebuilt_total").increment(1);
+            warn!(%show, epoch = next.epoch, "redis had lost the line; it begins anew");
+            next
+        }
+        None => log::find_or_open(pool, show).await?,
+    };
+    store.open(keys, mark, rebuild_ms).await
+}
+
+async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result<bool, LineError> {
+    let until = Instant::now() + patience;
+    loop {
+        if store.has(keys).await? {
+            return Ok(true);
+        }
+        if Instant::now() >= until {
+            return Ok(false);
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// Makes the visitors with a valid pass active again, after the store has lost them: they count
+/// against the cap.
+async fn restore(
+    pool: &PgPool,
+    store: &LineStore,
+    passes: &Passes,
+    keys: &Keys,
+    show: ShowId,
+    now: DateTime<Utc>,
+) -> Result<(), LineError> {
+    let mut after = (passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
+    loop {
+        let page = admissions::unspent_after(pool, show, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = (last.admitted_at, last.ticket);
+        let valid = page.into_iter().map(|admission| (admission, passes.left(&admission, now)));
+        let valid: Vec<_> = valid.filter(|(_, left)| !left.is_zero()).collect();
+        if !valid.is_empty() {
+            store.settle(keys, valid.into_iter()).await?;
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Giving out places, with a group commit: joins of one line that come while a call of the store is
+//! on its way share the next one. When nothing is on its way, a join goes at once.
+
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, FutureExt as _};
+use store::{
+    detached,
+    line::{self as log, Numbers, Rule},
+};
+
+use crate::{
+    LineError,
+    line::{
+        Line,
+        desk::{Asked, Join, WAITING_MAX},
+    },
+    room::{Room, recover},
+    scripts::answers::{Joined, Told},
+};
+
+/// Joins that share a call: so many that the store is not kept from others for more than some
+/// milliseconds.
+const BATCH: usize = 64;
+/// Numbers reserved at a time, at least.
+const BLOCK: u32 = 1_000;
+/// A join that finds the numbers used up, or a batch that finds the line lost, is tried so often.
+const TRIES_MAX: u32 = 6;
+
+/// Serves the desk of a line until this node lets go of it.
+pub(crate) async fn serve(room: Arc<Room>, line: Arc<Line>, mut asked: Asked) {
+    let mut counter = Counter {
+        lot: room.lot_of(line.show),
+        reserved: None,
+        wait_for_numbers: Vec::new(),
+        reserving: None,
+    };
+    loop {
+        let mut joins = Vec::new();
+        let has_room = counter.wait_for_numbers.len() < WAITING_MAX;
+        tokio::select! {
+            _ = asked.recv_many(&mut joins, BATCH), if has_room => {}
+            told = counter.is_reserved() => {
+                joins = std::mem::take(&mut counter.wait_for_numbers);
+                if let Err(error) = told {
+                    fail(joins.drain(..), error);
+                }
+            }
+            () = line.over.cancelled() => return,
+            () = room.shutdown.begun() => return,
+        }
+        while !joins.is_empty() {
+            let mut batch = joins.drain(..joins.len().min(BATCH)).collect();
+            if let Err(error) = counter.serve(&room, &line, &mut batch).await {
+                fail(batch.drain(..), error);
+            }
+        }
+    }
+}
+
+/// Joins that fail together share the error.
+fn fail(joins: impl Iterator<Item = Join>, error: LineError) {
+    let error = Arc::new(error);
+    for join in joins {
+        let _ = join.answer.send(Err(LineError::Shared(Arc::clone(&error))));
+    }
+}
+
+struct Counter {
+    lot: [u8; 32],
+    /// The last reservation.
+    reserved: Option<Numbers>,
+    /// They need new numbers, or a new stretch. Those who have a place already do not wait behind them.
+    wait_for_numbers: Vec<Join>,
+    reserving: Option<BoxFuture<'static, Result<Option<Numbers>, LineError>>>,
+}
+
+impl Counter {
+    /// Answers every join of a batch that needs no new numbers; those that are left when it fails
+    /// share the error.
+    async fn serve(
+        &mut self,
+        room: &Arc<Room>,
+        line: &Arc<Line>,
+        batch: &mut Vec<Join>,
+    ) -> Result<(), LineError> {
+        metrics::histogram!("usher_line_joins_at_once")
+            .record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+        for _ in 0..TRIES_MAX {
+            let joiners = batch.iter().map(|join| &join.joiner);
+            let (keys, lot) = (&line.keys, &self.lot);
+            let joined =
+                room.store.join(line.show, keys, joiners, lot, self.reserved, line.known()).await?;
+            let Told::Known(Joined { at, places }) = joined else {
+                recover::open(room, line).await?;
+                continue;
+            };
+            line.heard();
+            line.note(at);
+            for (mut join, place) in batch.drain(..).zip(places) {
+                join.tries += 1;
+                match place {
+                    // Whoever has gone away meanwhile finds the place with the next call.
+                    Some((how, spot)) => _ = join.answer.send(Ok((how, at, spot))),
+                    None if join.tries == TRIES_MAX => {
+                        let _ = join.answer.send(Err(LineError::NotReady));
+                    }
+                    None => self.wait_for_numbers.push(join),
+                }
+            }
+            if !self.wait_for_numbers.is_empty() && self.reserving.is_none() {
+                let count = u32::try_from(self.wait_for_numbers.len()).unwrap_or(BLOCK).max(BLOCK);
+                let rules = self.wait_for_numbers.iter().filter_map(|join| join.joiner.rule);
+                let rule = rules.max().unwrap_or(Rule { version: 0, drawn: false });
+                self.reserving = Some(reserve(room, line, at.epoch, count, rule).boxed());
+            }
+            return Ok(());
+        }
+        Err(LineError::NotReady)
+    }
+
+    /// Resolves once the numbers are there that somebody waits for. Can be dropped and called again.
+    async fn is_reserved(&mut self) -> Result<(), LineError> {
+        let Some(reserving) = &mut self.reserving else { return std::future::pending().await };
+        let reserved = reserving.await;
+        self.reserving = None;
+        if let Some(reserved) = reserved? {
+            self.reserved = Some(reserved);
+        }
+        Ok(())
+    }
+}
+
+/// Reserves numbers for places under this rule; `None` where the line has begun anew.
+fn reserve(
+    room: &Arc<Room>,
+    line: &Arc<Line>,
+    epoch: u32,
+    count: u32,
+    rule: Rule,
+) -> impl Future<Output = Result<Option<Numbers>, LineError>> + Send + 'static {
+    let (room, line) = (Arc::clone(room), Arc::clone(line));
+    async move {
+        let (pool, show) = (room.pool.clone(), line.show);
+        let asked = async move { log::reserve_numbers(&pool, show, epoch, count, rule).await };
+        let Some(numbers) = detached(asked).await? else {
+            recover::open(&room, &line).await?;
+            return Ok(None);
+        };
+        Ok(Some(numbers))
+    }
+}

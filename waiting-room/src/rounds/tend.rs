@@ -1,0 +1,222 @@
+//! Tending a line: letting visitors in, writing down whom, and freeing what passes took. Every node
+//! does it for every line; the scripts make the sum exact. Who is there is looked after beside it,
+//! by [`presence`](super::presence).
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use contract::api::catalogue::WaitingRoom;
+use platform::faults::failpoint;
+use store::{admissions, board::Sale};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{info, warn};
+
+use super::choosers;
+use crate::{
+    LineError,
+    line::{
+        AdmittedSeen, Line,
+        gate::Gate,
+        stock::{self, CHOOSES_FOR},
+    },
+    places::admitted,
+    room::{Room, recover},
+    scripts::{Bounds, answers::Told, spot::Spot},
+};
+
+/// How often a line is looked after.
+const TICK: Duration = Duration::from_millis(100);
+/// How often admission runs at most. A bucket that is full loses what flows in: it is emptied four
+/// times in the time it takes to fill.
+const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
+/// How often passes that were used give their slots back, and what other nodes left undone is done.
+const FREE_EVERY: Duration = Duration::from_secs(1);
+/// Most visitors let in, or dealt with, in one call of a script.
+const BATCH: u32 = 1_000;
+/// A line is tended so long after its sale is over, for those who ask once more.
+const AFTER_THE_END: Duration = Duration::from_mins(1);
+/// After a failure, admission waits so long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
+/// What is left to do, and when.
+struct Rounds {
+    free_at: Instant,
+    admit_at: Instant,
+    ended_at: Option<Instant>,
+    /// Passes that were used before this have given their slots back.
+    used_until: Option<DateTime<Utc>>,
+    /// The last run failed; said once.
+    failing: bool,
+    /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
+    unlogged: Vec<Spot>,
+}
+
+/// Tends a line until its sale has long been over, or the shutdown begins.
+pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
+    let now = Instant::now();
+    let mut rounds = Rounds {
+        free_at: now,
+        admit_at: now,
+        ended_at: None,
+        used_until: None,
+        failing: false,
+        unlogged: Vec::new(),
+    };
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = room.shutdown.begun() => return,
+            _ = ticks.tick() => {}
+        }
+        if rounds.is_last(&room, &line) {
+            break;
+        }
+        if rounds.unlogged.is_empty() && room.let_go_of_unused(&line) {
+            return;
+        }
+        match rounds.run(&room, &line).await {
+            Ok(()) => rounds.succeeded(&line),
+            Err(error) => rounds.failed(&line, error),
+        }
+    }
+    info!(show = %line.show, "the line is over");
+    room.let_go(line.show);
+}
+
+impl Rounds {
+    fn is_last(&mut self, room: &Room, line: &Line) -> bool {
+        let sale = room.sale(line.show);
+        let gate = match &sale {
+            Some((sale, _)) => room.gate(sale, line),
+            None if room.is_unreadable(line.show) => Gate::Held,
+            None => Gate::Over,
+        };
+        line.set_gate(gate);
+        if gate != Gate::Over {
+            self.ended_at = None;
+            return false;
+        }
+        self.ended_at.get_or_insert_with(Instant::now).elapsed() > AFTER_THE_END
+    }
+
+    fn succeeded(&mut self, line: &Line) {
+        if std::mem::take(&mut self.failing) {
+            info!(show = %line.show, "the line goes on");
+        }
+    }
+
+    fn failed(&mut self, line: &Line, error: LineError) {
+        metrics::counter!("usher_line_round_failed_total").increment(1);
+        if !std::mem::replace(&mut self.failing, true) {
+            warn!(show = %line.show, "the line is held: {:#}", anyhow::Error::from(error));
+        }
+        let later = Instant::now() + PAUSE_AFTER_FAILURE;
+        self.admit_at = later;
+        self.free_at = later;
+    }
+
+    async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
+        let now = Instant::now();
+        if now >= self.free_at {
+            self.free_at = now + FREE_EVERY;
+            self.look_after_admitted(room, line).await?;
+            let gate = *line.gate.borrow();
+            choosers::look_after(room, line, &sale, gate).await?;
+        }
+        if now >= self.admit_at {
+            self.record(room, line).await?;
+            if *line.gate.borrow() == Gate::Open && !line.is_empty() {
+                self.admit_until(now + TICK, room, line, &sale).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Admits now, and again as long as there is time before the next look.
+    async fn admit_until(
+        &mut self,
+        next_look: Instant,
+        room: &Room,
+        line: &Line,
+        sale: &Sale,
+    ) -> Result<(), LineError> {
+        let limits = line.pace().slowed(&sale.room);
+        let fills_in = f64::from(limits.burst) / limits.rate_per_second.max(0.01);
+        let every = Duration::from_secs_f64(fills_in / 4.0).clamp(ADMIT_EVERY_MIN, TICK);
+        let mut at = Instant::now();
+        loop {
+            self.admit(room, line, sale, &limits).await?;
+            at += every;
+            if at.max(Instant::now()) + every / 2 >= next_look || room.shutdown.has_begun() {
+                return self.record(room, line).await;
+            }
+            tokio::time::sleep_until(at).await;
+        }
+    }
+
+    async fn admit(
+        &mut self,
+        room: &Room,
+        line: &Line,
+        sale: &Sale,
+        limits: &WaitingRoom,
+    ) -> Result<(), LineError> {
+        let bounds = Bounds {
+            room: limits,
+            at_most: BATCH,
+            slot_grace: line.slot_grace(),
+            choosers_max: stock::choosers_max(sale),
+            chooses_for: CHOOSES_FOR,
+        };
+        match room.store.admit(line.show, &line.keys, bounds, line.known()).await? {
+            Told::Flushed => recover::open_again(room, line).await?,
+            Told::Known(taken) => {
+                line.heard();
+                if !taken.is_empty() {
+                    failpoint("after-admit");
+                }
+                self.unlogged.extend(taken);
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends admissions to the log; only then are they told.
+    async fn record(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        if !self.unlogged.is_empty() {
+            record(room, line, &self.unlogged).await?;
+            self.unlogged.clear();
+        }
+        Ok(())
+    }
+
+    /// Finishes what a node began that died in between, and frees what used passes took.
+    async fn look_after_admitted(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+        let AdmittedSeen { active, unsettled } = line.take_admitted();
+        if active > 0 {
+            self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
+        }
+        if unsettled.is_empty() {
+            return Ok(());
+        }
+        metrics::counter!("usher_line_admitted_again_total").increment(unsettled.len() as u64);
+        record(room, line, &unsettled).await
+    }
+}
+
+async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
+    let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
+    let logged = admissions::append(&room.pool, line.show, &places).await?;
+    if logged.is_empty() {
+        return Ok(());
+    }
+    failpoint("after-log");
+    let now = room.now();
+    let admissions =
+        logged.into_iter().map(|admission| (admission, room.passes.left(&admission, now)));
+    let news = room.store.settle(&line.keys, admissions).await?;
+    metrics::counter!("usher_line_admitted_total").increment(news);
+    Ok(())
+}

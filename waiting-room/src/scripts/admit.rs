@@ -1,0 +1,132 @@
+//! Letting visitors in, and what becomes of the slots they take.
+
+use std::time::Duration;
+
+use contract::{ShowId, TicketId};
+use store::admissions::Admission;
+
+use super::{
+    answers::{self, Told},
+    call::{ADMIT, LineStore, SETTLE, STAY, USED, ms, note_behind, with_keys},
+    keys::Keys,
+    progress::Progress,
+    spot::Spot,
+};
+use crate::LineError;
+
+/// How many a call of admission may let in.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<'a> {
+    pub room: &'a contract::api::catalogue::WaitingRoom,
+    /// In one call.
+    pub at_most: u32,
+    /// For how long a lapsed pass still takes its slot.
+    pub slot_grace: Duration,
+    /// Who may be choosing seats at once.
+    pub choosers_max: u32,
+    /// For how long a visitor is taken to be choosing.
+    pub chooses_for: Duration,
+}
+
+impl LineStore {
+    /// Takes from the head of the line whoever the bucket, the cap and the stock let in.
+    pub(crate) async fn admit(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        bounds: Bounds<'_>,
+        known: Progress,
+    ) -> Result<Told<Vec<Spot>>, LineError> {
+        let Bounds { room, at_most, slot_grace, choosers_max, chooses_for } = bounds;
+        let mut call = with_keys(&ADMIT, keys);
+        call.arg(room.rate_per_second)
+            .arg(room.burst)
+            .arg(room.max_active.unwrap_or(0))
+            .arg(at_most)
+            .arg(ms(slot_grace))
+            .arg(known.epoch)
+            .arg(known.seq)
+            .arg(choosers_max)
+            .arg(ms(chooses_for));
+        let answer: Vec<String> = self.run("admit", &call).await?;
+        note_behind(show, &answer);
+        answers::taken(show, &answer)
+    }
+
+    /// Records that admissions are in the log; their passes are valid for so long still.
+    pub(crate) async fn settle(
+        &self,
+        keys: &Keys,
+        admissions: impl Iterator<Item = (Admission, Duration)>,
+    ) -> Result<u64, LineError> {
+        let mut call = with_keys(&SETTLE, keys);
+        for (admission, left) in admissions {
+            call.arg(admission.ticket.to_string())
+                .arg(ms(left))
+                .arg(admission.admitted_at.timestamp_millis());
+        }
+        self.run("settle", &call).await
+    }
+
+    /// Frees the slots of passes that were used; how many were taken.
+    pub(crate) async fn used(&self, keys: &Keys, tickets: &[TicketId]) -> Result<u64, LineError> {
+        let mut call = with_keys(&USED, keys);
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        self.run("used", &call).await
+    }
+
+    /// Whether the store counts a visitor among the admitted.
+    pub(crate) async fn is_active(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
+        let ticket = ticket.to_string();
+        let score: Option<f64> =
+            self.query(redis::cmd("ZSCORE").arg(keys.active()).arg(ticket)).await?;
+        Ok(score.is_some())
+    }
+
+    /// Keeps an admitted visitor active, whose pass is valid for so long still.
+    pub(crate) async fn stay_active(
+        &self,
+        keys: &Keys,
+        ticket: TicketId,
+        left: Duration,
+    ) -> Result<(), LineError> {
+        let mut call = with_keys(&STAY, keys);
+        call.arg(ticket.to_string()).arg(ms(left));
+        self.run("stay", &call).await
+    }
+
+    /// How many may be choosing seats.
+    pub(crate) async fn choosers(&self, keys: &Keys) -> Result<u64, LineError> {
+        self.query(redis::cmd("ZCARD").arg(keys.choosing())).await
+    }
+
+    /// Some of those who may be choosing seats, by how long they have been, from a place on.
+    pub(crate) async fn some_choosers(
+        &self,
+        keys: &Keys,
+        from: usize,
+        count: usize,
+    ) -> Result<Vec<TicketId>, LineError> {
+        let mut range = redis::cmd("ZRANGE");
+        range.arg(keys.choosing()).arg(from).arg(from + count - 1);
+        let tickets: Vec<String> = self.query(&range).await?;
+        Ok(tickets.iter().filter_map(|ticket| ticket.parse().ok()).collect())
+    }
+
+    /// Takes nobody to be choosing seats any more.
+    pub(crate) async fn forget_choosers(&self, keys: &Keys) -> Result<(), LineError> {
+        self.query(redis::cmd("DEL").arg(keys.choosing())).await.map(|_: u64| ())
+    }
+
+    /// Notes that visitors have chosen; how many of them were taken to be choosing.
+    pub(crate) async fn have_chosen(
+        &self,
+        keys: &Keys,
+        tickets: &[TicketId],
+    ) -> Result<usize, LineError> {
+        let tickets: Vec<String> = tickets.iter().map(TicketId::to_string).collect();
+        self.query(redis::cmd("ZREM").arg(keys.choosing()).arg(tickets)).await
+    }
+}

@@ -1,0 +1,188 @@
+//! What the scripts answer, read.
+
+use contract::ShowId;
+
+use super::{progress::Progress, spot::Spot};
+use crate::LineError;
+
+/// What a script says, or that the store has lost the line.
+#[derive(Debug)]
+pub(crate) enum Told<T> {
+    Known(T),
+    Flushed,
+}
+
+/// How joins ended, in the order in which they were asked for.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The change with which they were made.
+    pub at: Progress,
+    /// `None` where numbers must be reserved first.
+    pub places: Vec<Option<(Placed, Spot)>>,
+}
+
+/// How an account came to its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placed {
+    New,
+    /// By a ticket that the store had lost.
+    Back,
+    /// It has it already.
+    Waiting,
+    Admitting,
+    Admitted,
+}
+
+/// Where a ticket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    Waiting,
+    /// Taken from the line, not in the log yet.
+    Admitting,
+    Admitted,
+    Left,
+    Expired,
+    Unknown,
+}
+
+/// What a visitor who left gave back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenBack {
+    Place,
+    /// The visitor was admitted, or was just being.
+    Pass,
+    Nothing,
+}
+
+/// Where tickets are, in the order they were asked for, with their records or accounts.
+pub(crate) struct Touched {
+    pub at: Progress,
+    pub tickets: Vec<(Whereabouts, String)>,
+}
+
+/// What a sweep found.
+pub(crate) struct Swept {
+    pub at: Progress,
+    pub active: u64,
+    pub absent: u64,
+    /// How many are in the line.
+    pub waiting: u64,
+    /// The store did not know this node: it holds nobody there.
+    pub is_new: bool,
+    /// A node is gone; its visitors must be forsaken.
+    pub node_gone: bool,
+    /// Its keys contradict each other, because some were lost.
+    pub contradicts: bool,
+    /// Taken from the line by a node that did not finish.
+    pub unsettled: Vec<Spot>,
+}
+
+impl Joined {
+    /// Reads the answer of a join.
+    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let places = rest.chunks_exact(3).map(|place| {
+            let how = match place[0].as_str() {
+                "FULL" => return Ok(None),
+                "NEW" => Placed::New,
+                "BACK" => Placed::Back,
+                "WAITING" => Placed::Waiting,
+                "ADMITTING" => Placed::Admitting,
+                "ADMITTED" => Placed::Admitted,
+                _ => return Err(unreadable(place)),
+            };
+            Ok(Some((how, Spot::parse(show, &place[1], &place[2])?)))
+        });
+        let places = places.collect::<Result<_, LineError>>()?;
+        Ok(Told::Known(Self { at, places }))
+    }
+}
+
+impl GivenBack {
+    /// Reads the answer of a leave.
+    pub(crate) fn read(answer: &str) -> Result<Told<Self>, LineError> {
+        Ok(Told::Known(match answer {
+            "FLUSHED" => return Ok(Told::Flushed),
+            "PLACE" => Self::Place,
+            "PASS" => Self::Pass,
+            "NOTHING" => Self::Nothing,
+            other => return Err(LineError::Unreadable(other.to_owned())),
+        }))
+    }
+}
+
+impl Touched {
+    /// Reads the answer of a touch.
+    pub(crate) fn read(answer: &[String]) -> Result<Told<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let tickets =
+            rest.chunks_exact(2).map(|pair| Ok((whereabouts(&pair[0])?, pair[1].clone())));
+        let tickets = tickets.collect::<Result<_, LineError>>()?;
+        Ok(Told::Known(Self { at, tickets }))
+    }
+}
+
+impl Swept {
+    /// Reads the answer of a sweep.
+    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+        let Some((counts, unsettled)) = rest.split_first_chunk::<6>() else {
+            return Err(unreadable(answer));
+        };
+        let [active, absent, waiting, is_new, node_gone, contradicts] = counts;
+        Ok(Told::Known(Self {
+            at,
+            active: number(active)?,
+            absent: number(absent)?,
+            waiting: number(waiting)?,
+            is_new: is_new == "1",
+            node_gone: node_gone == "1",
+            contradicts: contradicts == "1",
+            unsettled: spots(show, unsettled)?,
+        }))
+    }
+}
+
+/// Reads the answer of an admission: who was taken from the line.
+pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<Told<Vec<Spot>>, LineError> {
+    match answer {
+        [flushed, ..] if flushed == "FLUSHED" => Ok(Told::Flushed),
+        [ok, _epoch, rest @ ..] if ok == "OK" => Ok(Told::Known(spots(show, rest)?)),
+        _ => Err(unreadable(answer)),
+    }
+}
+
+/// Splits an answer into the change it was made at and the rest; `None` for FLUSHED.
+fn known(answer: &[String]) -> Result<Option<(Progress, &[String])>, LineError> {
+    match answer {
+        [flushed, ..] if flushed == "FLUSHED" => Ok(None),
+        [ok, epoch, seq, rest @ ..] if ok == "OK" => {
+            Ok(Some((Progress { epoch: number(epoch)?, seq: number(seq)? }, rest)))
+        }
+        _ => Err(unreadable(answer)),
+    }
+}
+
+fn spots(show: ShowId, pairs: &[String]) -> Result<Vec<Spot>, LineError> {
+    pairs.chunks_exact(2).map(|pair| Spot::parse(show, &pair[0], &pair[1])).collect()
+}
+
+fn whereabouts(word: &str) -> Result<Whereabouts, LineError> {
+    Ok(match word {
+        "WAITING" => Whereabouts::Waiting,
+        "ADMITTING" => Whereabouts::Admitting,
+        "ADMITTED" => Whereabouts::Admitted,
+        "LEFT" => Whereabouts::Left,
+        "EXPIRED" => Whereabouts::Expired,
+        "UNKNOWN" => Whereabouts::Unknown,
+        other => return Err(LineError::Unreadable(other.to_owned())),
+    })
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> Result<T, LineError> {
+    text.parse().map_err(|_| LineError::Unreadable(format!("`{text}` is no number")))
+}
+
+fn unreadable(answer: &[String]) -> LineError {
+    LineError::Unreadable(format!("{answer:?}"))
+}

@@ -1,0 +1,118 @@
+//! Taking places, and giving them back.
+
+use chrono::TimeDelta;
+use contract::{
+    AccountId, ShowId, TicketId,
+    place_ticket::{InStretch, Place},
+};
+use store::line::{Numbers, Rule};
+
+use super::{
+    answers::{GivenBack, Joined, Told},
+    call::{JOIN, LEAVE, LineStore, add_stretch, note_behind, with_keys},
+    keys::Keys,
+    progress::Progress,
+};
+use crate::LineError;
+
+/// Who asks for a place.
+pub(crate) struct Joiner {
+    pub account: AccountId,
+    /// The ticket of a new place.
+    pub ticket: TicketId,
+    /// In ms.
+    pub joined_at: i64,
+    /// How a new place is ordered; as the line stands, where there is none.
+    pub rule: Option<Rule>,
+    /// The place to come back to, and whether it was drawn if it is not in a stretch.
+    pub back: Option<(Place, bool)>,
+}
+
+impl LineStore {
+    /// Gives accounts their places.
+    pub(crate) async fn join(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        joiners: impl Iterator<Item = &Joiner>,
+        lot: &[u8],
+        reserved: Option<Numbers>,
+        known: Progress,
+    ) -> Result<Told<Joined>, LineError> {
+        let mut call = with_keys(&JOIN, keys);
+        call.arg(lot);
+        match reserved {
+            Some(numbers) => {
+                call.arg(numbers.epoch).arg(numbers.up_to);
+                add_stretch(&mut call, numbers.stretch);
+            }
+            None => _ = call.arg(["0"; 5].as_slice()),
+        }
+        call.arg(known.epoch).arg(known.seq);
+        for joiner in joiners {
+            call.arg(joiner.account.to_string())
+                .arg(joiner.ticket.to_string())
+                .arg(joiner.joined_at)
+                .arg(joiner.rule.map_or(0, |rule| rule.version))
+                .arg(u8::from(joiner.rule.is_some_and(|rule| rule.drawn)));
+            let Some((place, drawn)) = &joiner.back else {
+                call.arg(["", "0", "0", "0", "", "0"].as_slice());
+                continue;
+            };
+            call.arg(place.ticket.to_string())
+                .arg(place.number)
+                .arg(place.epoch)
+                .arg(place.joined_at.timestamp_millis());
+            match place.stretch {
+                Some(InStretch { base, past: Some(past) }) => call.arg(base).arg(past),
+                Some(InStretch { base, past: None }) => call.arg(base).arg("-"),
+                None => call.arg("").arg(u8::from(*drawn)),
+            };
+        }
+        let answer: Vec<String> = self.run("join", &call).await?;
+        note_behind(show, &answer);
+        Joined::read(show, &answer)
+    }
+
+    /// Gives a place back.
+    pub(crate) async fn leave(
+        &self,
+        keys: &Keys,
+        ticket: TicketId,
+    ) -> Result<Told<GivenBack>, LineError> {
+        let mut call = with_keys(&LEAVE, keys);
+        call.arg(ticket.to_string());
+        let answer: String = self.run("leave", &call).await?;
+        GivenBack::read(&answer)
+    }
+
+    /// Whether the account has a place.
+    pub(crate) async fn has_place(
+        &self,
+        keys: &Keys,
+        account: AccountId,
+    ) -> Result<bool, LineError> {
+        let account = account.to_string();
+        self.query(redis::cmd("HEXISTS").arg(keys.accounts()).arg(account)).await
+    }
+
+    /// Whether a place has ended, as far as that is remembered.
+    pub(crate) async fn has_ended(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
+        self.query(redis::cmd("HEXISTS").arg(keys.ended()).arg(ticket.to_string())).await
+    }
+
+    /// Notes that a challenge is used up, until it expires after this; whether it was not before.
+    pub(crate) async fn is_first_use(
+        &self,
+        keys: &Keys,
+        challenge: &str,
+        left: TimeDelta,
+    ) -> Result<bool, LineError> {
+        let mut command = redis::cmd("SET");
+        command.arg(keys.solved(challenge)).arg(1).arg("NX");
+        // For how long, and not until when: the clocks need not agree.
+        command.arg("EX").arg(left.num_seconds().max(0) + 60);
+        let was_set: Option<String> = self.query(&command).await?;
+        Ok(was_set.is_some())
+    }
+}

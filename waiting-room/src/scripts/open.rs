@@ -1,0 +1,58 @@
+//! A line as a whole: whether Redis has it, its beginning, and what follows a loss.
+
+use store::line::LineMark;
+
+use super::{
+    call::{GIVE_UP, LineStore, OPEN, RECALL, add_stretch, with_keys},
+    keys::Keys,
+};
+use crate::LineError;
+
+impl LineStore {
+    /// Opens the line under this mark, holding admission so long.
+    pub(crate) async fn open(
+        &self,
+        keys: &Keys,
+        mark: LineMark,
+        hold_ms: u64,
+    ) -> Result<(), LineError> {
+        let mut call = with_keys(&OPEN, keys);
+        call.arg(mark.epoch).arg(mark.high_water).arg(hold_ms);
+        add_stretch(&mut call, mark.stretch);
+        self.run::<Vec<String>>("open", &call).await.map(drop)
+    }
+
+    /// Whether Redis has the line.
+    pub(crate) async fn has(&self, keys: &Keys) -> Result<bool, LineError> {
+        let fields: (Option<String>, Option<String>) =
+            self.query(redis::cmd("HMGET").arg(keys.head()).arg("epoch").arg("counter")).await?;
+        Ok(matches!(fields, (Some(_), Some(_))))
+    }
+
+    /// Whether anybody is in each of these lines, or on the way out of it.
+    pub(crate) async fn are_peopled(&self, lines: &[Keys]) -> Result<Vec<bool>, LineError> {
+        let mut pipeline = redis::pipe();
+        for keys in lines {
+            pipeline.cmd("EXISTS").arg(keys.line()).arg(keys.admitting());
+        }
+        let mut connection = self.cache.connection()?;
+        let there: Vec<u8> = self.cache.observe(pipeline.query_async(&mut connection).await)?;
+        Ok(there.into_iter().map(|keys| keys > 0).collect())
+    }
+
+    /// Gives up a line of which a part was lost; whether this is news.
+    pub(crate) async fn give_up(&self, keys: &Keys, epoch: u32) -> Result<bool, LineError> {
+        self.run("give_up", with_keys(&GIVE_UP, keys).arg(epoch)).await
+    }
+
+    /// Tells the other nodes whose ranks were gone shortly before the line was lost.
+    pub(crate) async fn recall(
+        &self,
+        keys: &Keys,
+        epoch: u32,
+        ranks: &[u64],
+    ) -> Result<(), LineError> {
+        let ranks: Vec<String> = ranks.iter().map(u64::to_string).collect();
+        self.run("recall", with_keys(&RECALL, keys).arg(epoch).arg(ranks.join(" "))).await
+    }
+}

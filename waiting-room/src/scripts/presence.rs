@@ -1,0 +1,119 @@
+//! Who is there: by word of the visitors, or of the nodes that hold them.
+
+use std::time::Duration;
+
+use contract::{ShowId, TicketId};
+use uuid::Uuid;
+
+use super::{
+    answers::{Swept, Told, Touched},
+    call::{FORSAKE, LineStore, RELEASE, SWEEP, TOUCH, ms, note_behind, with_keys},
+    keys::Keys,
+    progress::Progress,
+};
+use crate::{LineError, config::Patience};
+
+/// Visitors that are looked at in one call, where those of a node that is gone are searched.
+const HELD_AT_ONCE: usize = 1_000;
+
+/// Who speaks for visitors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Presence {
+    /// They themselves: they are there for a while.
+    Heard,
+    /// A node that has a socket of each: they are there as long as it is.
+    HeldBy(NodeId),
+}
+
+/// A node of the waiting room, from its start to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct NodeId(Uuid);
+
+impl NodeId {
+    pub(crate) fn new() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(out)
+    }
+}
+
+impl LineStore {
+    /// Hears of visitors and says where each of them is.
+    pub(crate) async fn touch(
+        &self,
+        keys: &Keys,
+        tickets: &[TicketId],
+        presence: Presence,
+        with_records: bool,
+    ) -> Result<Told<Touched>, LineError> {
+        let mut call = with_keys(&TOUCH, keys);
+        call.arg(u8::from(with_records));
+        match presence {
+            Presence::Heard => call.arg(""),
+            Presence::HeldBy(node) => call.arg(node.to_string()),
+        };
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        let answer: Vec<String> = self.run("touch", &call).await?;
+        Touched::read(&answer)
+    }
+
+    /// Lets go of visitors who have no socket here any more.
+    pub(crate) async fn release(
+        &self,
+        keys: &Keys,
+        node: NodeId,
+        tickets: &[TicketId],
+    ) -> Result<u64, LineError> {
+        let mut call = with_keys(&RELEASE, keys);
+        call.arg(node.to_string());
+        for ticket in tickets {
+            call.arg(ticket.to_string());
+        }
+        self.run("release", &call).await
+    }
+
+    /// Makes the visitors absent whose node is gone; how many there were.
+    pub(crate) async fn forsake(&self, keys: &Keys, node: Duration) -> Result<u64, LineError> {
+        let (mut cursor, mut forsaken) = (0_u64, 0);
+        loop {
+            let mut scan = redis::cmd("HSCAN");
+            scan.arg(keys.held()).arg(cursor).arg("COUNT").arg(HELD_AT_ONCE);
+            let (next, held): (u64, Vec<(String, String)>) = self.query(&scan).await?;
+            let mut call = with_keys(&FORSAKE, keys);
+            call.arg(ms(node)).arg(u8::from(next == 0));
+            for (ticket, _) in &held {
+                call.arg(ticket);
+            }
+            forsaken += self.run::<u64>("forsake", &call).await?;
+            if next == 0 {
+                return Ok(forsaken);
+            }
+            cursor = next;
+        }
+    }
+
+    /// Notices who is away, and what was left undone.
+    pub(crate) async fn sweep(
+        &self,
+        show: ShowId,
+        keys: &Keys,
+        patience: Patience,
+        at_most: u32,
+        node: NodeId,
+        known: Progress,
+    ) -> Result<Told<Swept>, LineError> {
+        let mut call = with_keys(&SWEEP, keys);
+        call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
+        call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(patience.slot));
+        call.arg(known.epoch).arg(known.seq).arg(ms(patience.sale));
+        let answer: Vec<String> = self.run("sweep", &call).await?;
+        note_behind(show, &answer);
+        Swept::read(show, &answer)
+    }
+}

@@ -1,0 +1,105 @@
+//! What stands in the stores, and its loss.
+
+use std::time::Duration;
+
+use contract::{ShowId, TicketId};
+use futures_util::StreamExt as _;
+use redis::streams::StreamRangeReply;
+
+use super::Stage;
+
+/// The keys of a line, in the order of the scripts.
+pub(crate) const LINE_KEYS: [&str; 16] = [
+    "head",
+    "bucket",
+    "line",
+    "ready",
+    "seen",
+    "absent",
+    "places",
+    "accounts",
+    "ended",
+    "admitting",
+    "active",
+    "changes",
+    "held",
+    "nodes",
+    "choosing",
+    "ended_at",
+];
+
+impl Stage {
+    /// Tickets in the log of admissions.
+    pub(crate) async fn admitted(&self, show: ShowId) -> Vec<TicketId> {
+        let rows: Vec<(uuid::Uuid,)> = sqlx::query_as(
+            "select ticket_id from admissions where show_id = $1 order by admitted_at, number",
+        )
+        .bind(show.0)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap();
+        rows.into_iter().map(|(ticket,)| TicketId(ticket)).collect()
+    }
+
+    /// The ranks that were taken from the line to be admitted, in that order.
+    pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
+        // Where the nodes are led to: it may be another one by now.
+        let client = redis::Client::open(self.proxy.url.as_str()).unwrap();
+        let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+        let changes: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(Self::key(show, "changes"))
+            .arg(["-", "+"].as_slice())
+            .query_async(&mut redis)
+            .await
+            .unwrap();
+        let of_admission = changes
+            .ids
+            .into_iter()
+            .filter(|entry| !["p", "l", "x"].iter().any(|other| entry.map.contains_key(*other)));
+        let ranks = of_admission.filter_map(|entry| entry.get::<String>("g"));
+        ranks
+            .flat_map(|ranks| {
+                let ranks = ranks.split_whitespace().map(|rank| rank.parse().unwrap());
+                ranks.collect::<Vec<u64>>()
+            })
+            .collect()
+    }
+
+    /// What is asked of Redis for a show, for so long.
+    pub(crate) async fn commands_of(&self, show: ShowId, during: Duration) -> Vec<String> {
+        let client = redis::Client::open(self.slot.redis_url.as_str()).unwrap();
+        let monitor = client.get_async_monitor().await.unwrap();
+        let mut messages = monitor.into_on_message::<String>();
+        let show = show.to_string();
+        let mut commands = Vec::new();
+        let collected = async {
+            while let Some(command) = messages.next().await {
+                if command.contains(&show) {
+                    commands.push(command);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(during, collected).await;
+        commands
+    }
+
+    /// How many wait, by the store.
+    pub(crate) async fn waiting(&self, show: ShowId) -> usize {
+        let mut redis = self.redis.clone();
+        redis::cmd("ZCARD").arg(Self::key(show, "line")).query_async(&mut redis).await.unwrap()
+    }
+
+    pub(crate) fn key(show: ShowId, name: &str) -> String {
+        format!("line:{{{show}}}:{name}")
+    }
+
+    /// The keys of a show's line are gone, as after a flush.
+    pub(crate) async fn lose(&self, show: ShowId) {
+        let mut redis = self.redis.clone();
+        let mut command = redis::cmd("DEL");
+        for name in LINE_KEYS {
+            command.arg(Self::key(show, name));
+        }
+        let () = command.query_async(&mut redis).await.unwrap();
+    }
+}

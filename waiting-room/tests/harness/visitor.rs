@@ -1,0 +1,142 @@
+//! What visitors ask, and what they are answered.
+
+use std::time::Duration;
+
+use contract::{
+    AccountId, ShowId, TicketId,
+    access::{Caller, Role},
+    api::line::{PlaceState, PlaceStatus},
+};
+use platform::clock;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use store::testing::eventually;
+
+use super::{SOON, Stage};
+
+/// Somebody in a line.
+#[derive(Clone)]
+pub(crate) struct Visitor {
+    pub show: ShowId,
+    pub account: AccountId,
+    pub token: String,
+    pub ticket: TicketId,
+    pub place_ticket: String,
+}
+
+pub(crate) struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    async fn read(request: reqwest::RequestBuilder) -> Self {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+
+    pub(crate) fn place(&self) -> PlaceStatus {
+        serde_json::from_value(self.body.clone()).unwrap_or_else(|_| panic!("{}", self.body))
+    }
+}
+
+impl Stage {
+    pub(crate) fn token(&self, account: AccountId) -> String {
+        self.token_as(account, Role::User)
+    }
+
+    pub(crate) fn admin_token(&self) -> String {
+        self.token_as(AccountId::new(), Role::Admin)
+    }
+
+    fn token_as(&self, account: AccountId, role: Role) -> String {
+        let expires_at = clock::now() + Duration::from_hours(1);
+        self.access.issue(Caller { account, role }, expires_at)
+    }
+
+    pub(crate) async fn call(
+        &self,
+        node: usize,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<&str>,
+    ) -> Answer {
+        let url = format!("http://{}/api/v1{path}", self.nodes[node]);
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body.to_owned());
+        }
+        Answer::read(request).await
+    }
+
+    pub(crate) async fn post_queue(&self, node: usize, show: ShowId, token: &str) -> Answer {
+        self.call(node, Method::POST, &format!("/shows/{show}/queue"), Some(token), None).await
+    }
+
+    /// Joins with a solved challenge.
+    pub(crate) async fn join_with(
+        &self,
+        node: usize,
+        show: ShowId,
+        token: &str,
+        solution: &str,
+    ) -> Answer {
+        let url = format!("http://{}/api/v1/shows/{show}/queue", self.nodes[node]);
+        let request = self.http.post(url).bearer_auth(token);
+        Answer::read(request.header("challenge-solution", solution)).await
+    }
+
+    /// Somebody new joins.
+    pub(crate) async fn join(&self, node: usize, show: ShowId) -> Visitor {
+        self.join_new(node, show).await.0
+    }
+
+    /// The same, with what the visitor is told.
+    pub(crate) async fn join_new(&self, node: usize, show: ShowId) -> (Visitor, PlaceStatus) {
+        let account = AccountId::new();
+        let token = self.token(account);
+        let answer = self.post_queue(node, show, &token).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        let place = answer.place();
+        let (ticket, place_ticket) = (place.ticket_id, place.place_ticket.clone());
+        (Visitor { show, account, token, ticket, place_ticket }, place)
+    }
+
+    pub(crate) async fn look(&self, node: usize, visitor: &Visitor) -> PlaceStatus {
+        let answer = self.ask(node, visitor).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+        answer.place()
+    }
+
+    pub(crate) async fn ask(&self, node: usize, visitor: &Visitor) -> Answer {
+        let Visitor { show, ticket, place_ticket, .. } = visitor;
+        let path = format!("/shows/{show}/queue/{ticket}?placeTicket={place_ticket}");
+        self.call(node, Method::GET, &path, None, None).await
+    }
+
+    pub(crate) async fn leave(&self, node: usize, visitor: &Visitor) -> StatusCode {
+        let path = format!("/shows/{}/queue/{}", visitor.show, visitor.ticket);
+        self.call(node, Method::DELETE, &path, Some(&visitor.token), None).await.status
+    }
+
+    /// Waits until the place is in this state, and returns it.
+    pub(crate) async fn until(&self, node: usize, who: &Visitor, state: PlaceState) -> PlaceStatus {
+        eventually(&format!("{state:?}"), SOON, || async {
+            let place = self.look(node, who).await;
+            (place.state == state).then_some(place)
+        })
+        .await
+    }
+}
