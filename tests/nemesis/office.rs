@@ -16,6 +16,7 @@ use crate::{
     api::{Api, Call},
     arena::Arena,
     buyer::{Buyer, Visit, Wishes},
+    check::left_over,
     fleet::{Fleet, Role},
     history::Pen,
     sale::{Hall, Purpose, Ticket},
@@ -23,6 +24,9 @@ use crate::{
 
 /// Bookings that are accepted while batches wait.
 const GATHERS: Duration = Duration::from_millis(1_500);
+/// More of them than a consumer has in hand, on a slow machine.
+const FULL_WITHIN: Duration = Duration::from_secs(9);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// From the end of a sale until its queue is looked at for the last time, where a look is believed.
 const LAST_LOOKS_AFTER: Duration = Duration::from_secs(4);
 /// Two looks, and less than the broker waits for a queue that is to be deleted.
@@ -123,10 +127,18 @@ impl Office<'_> {
     /// Deletes the fullest queue while batches wait: what is in it is lost, and must be missed.
     pub async fn unqueue_full(&self, arena: &Arena) -> anyhow::Result<()> {
         let hall = self.halls.first().context("a run has a show")?;
-        let mut session = hold_up(arena, hall).await?;
-        sleep(GATHERS).await;
         let partition = hall.partitions().next().context("it has a partition")?;
+        let mut session = hold_up(arena, hall).await?;
         // Whoever consumes it has some in hand and decides them: those are not lost.
+        let until = Instant::now() + FULL_WITHIN;
+        while !left_over(arena, std::slice::from_ref(hall))
+            .await?
+            .iter()
+            .any(|left| left.starts_with(&partition.queue()))
+        {
+            ensure!(Instant::now() < until, "no more came than one consumer has in hand");
+            sleep(LOOK_EVERY).await;
+        }
         arena.unqueue(&partition.queue()).await?;
         let _ = sqlx::query("rollback").execute(&mut session).await;
         self.emptied.lock().unwrap_or_else(PoisonError::into_inner).push(partition);
