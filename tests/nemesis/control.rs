@@ -316,8 +316,9 @@ fn silent_closings() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(1), Fault::Close { slow: true })]
 }
 
+/// While seats are free: later few are let past the door.
 fn lost_queues() -> Vec<(Duration, Fault)> {
-    vec![(Duration::from_secs(4), Fault::UnqueueFull)]
+    vec![(Duration::from_secs(1), Fault::UnqueueFull)]
 }
 
 /// Longer than the tries that a booking has. While nobody can win, nothing is sold out.
