@@ -24,10 +24,10 @@ use store::{
 };
 
 use crate::{
-    Office,
     come_back::CameBack,
     decide::{Facts, Round, decide, tell_held},
     locks::Locks,
+    office::Office,
     seat_map::SeatMap,
 };
 

@@ -16,9 +16,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    Office,
-    backlog::InHand,
+    in_hand::InHand,
     locks::Locks,
+    office::Office,
     queues,
     session::{self, Over},
 };

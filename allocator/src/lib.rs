@@ -6,6 +6,8 @@
 //! their outcome. It accepts nothing from clients.
 
 mod share;
+mod roster;
+mod office;
 mod keeper;
 mod session;
 mod batch;
@@ -15,7 +17,8 @@ mod decide;
 mod locks;
 mod seat_map;
 mod come_back;
-mod poison;
+mod unreadable;
+mod made_out;
 mod waiting;
 mod newer;
 mod sweep;
@@ -24,22 +27,23 @@ mod parking;
 mod unrouted;
 mod queues;
 mod backlog;
+mod in_hand;
 
-use std::{collections::HashSet, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::Router;
 use clap::Args;
-use contract::{booking_id::BookingIds, topology::Partition};
+use contract::booking_id::BookingIds;
 use platform::{
     Service, Shutdown,
     broker::{Broker, Connections, Publisher},
     cache::Cache,
     config::{Backends, Http},
 };
-use store::PgPool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use share::Roster;
+use office::Office;
+use roster::Roster;
 
 /// Settings of the allocator.
 #[derive(Args, Clone)]
@@ -54,37 +58,6 @@ pub struct Config {
     pub backends: Backends,
     #[command(flatten)]
     pub http: Http,
-}
-
-/// What every part of the allocator works with.
-#[derive(Clone)]
-struct Office {
-    pool: PgPool,
-    cache: Cache,
-    consuming: Connections,
-    publishing: Broker,
-    publisher: Publisher,
-    ids: BookingIds,
-    batch_bookings_max: usize,
-    /// Wakes the relay when events were committed here.
-    events: Arc<Notify>,
-    /// Seats that bookings were given or lost.
-    changed: mpsc::Sender<locks::Changed>,
-    /// How often Redis was found to have lost something.
-    redis_lost: watch::Receiver<u64>,
-    /// Bounds the walks over seat locks.
-    walks: Arc<Semaphore>,
-    /// Bounds the queues that are declared at once.
-    declares: Arc<Semaphore>,
-    /// Partitions whose queues were missed by the bookings that came last.
-    missed: watch::Sender<HashSet<Partition>>,
-    /// Who shares the partitions.
-    roster: watch::Receiver<Roster>,
-    /// Partitions that wait for the installation.
-    waiting: waiting::Waiting,
-    /// What many partitions would say at the same time.
-    lines: lines::Lines,
-    shutdown: Shutdown,
 }
 
 /// Starts the allocator's work in the background; it belongs to the shutdown.

@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::Office;
+use crate::office::{Changed, Office};
 
 /// Between two walks over a partition passes at least this …
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -44,9 +44,6 @@ pub(crate) const WALKS_MAX: usize = 2;
 const WHOLE_WAIT: Duration = Duration::from_millis(500);
 /// Changes that wait to be looked at; past it they are left to the next walk.
 pub(crate) const CHANGES_MAX: usize = 1024;
-
-/// Seats of a show whose locks may have to change.
-pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
 
 /// The locks of one partition.
 pub(crate) struct Locks {

@@ -17,7 +17,7 @@ use store::{
 };
 use tracing::warn;
 
-use crate::{Office, poison};
+use crate::{made_out::refuse_made_out, office::Office};
 
 /// A rolling upgrade takes minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -83,7 +83,7 @@ async fn goes_on(
         return Ok(office.publisher.publish(REQUESTS, routing_key, body).await.is_ok());
     }
     if *is_late {
-        poison::refuse_made_out(office, routing_key, body, Reason::Expired).await?;
+        refuse_made_out(office, routing_key, body, Reason::Expired).await?;
     }
     Ok(*is_late)
 }

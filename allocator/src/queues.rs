@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::Office;
+use crate::office::Office;
 
 /// Publishes that were on their way when the queue was unbound have arrived after this.
 const SETTLED: Duration = Duration::from_secs(2 * CONFIRM_WAIT.as_secs());

@@ -10,7 +10,7 @@ use store::outbox::{self, Unpublished};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::Office;
+use crate::office::Office;
 
 /// Events taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 500;

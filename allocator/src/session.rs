@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use contract::{
-    message::{BookingRequested, Sentinel},
-    topology::Partition,
+    message::{BookingRequested, Envelope, Sentinel},
+    topology::{PARKED, Partition},
 };
 use platform::{
     broker::{Delivery, Link, Session, ack_all, times_returned},
@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
-    Office,
-    backlog::InHand,
     batch::Ledger,
     failure::{Failure, failure, lasting_failure},
+    in_hand::InHand,
     locks::Locks,
-    poison,
+    office::Office,
     queues::{self, Passed},
+    unreadable::readable,
 };
 
 /// Envelopes in hand and not acked; each carries up to 64 bookings.
@@ -203,7 +203,7 @@ impl Sitting<'_> {
                     gathered.sentinels.push(sentinel);
                     Ok(None)
                 }
-                None => poison::readable(self.office, key, body).await,
+                None => readable(self.office, key, body).await,
             };
             match read {
                 Ok(envelope) => {
@@ -243,7 +243,7 @@ impl Sitting<'_> {
             self.settle(ledger, &gathered.requests).await
         };
         let settled = match settled {
-            Settled::Poisoned => poison::isolate(self, ledger, &gathered.requests).await,
+            Settled::Poisoned => self.isolate(ledger, &gathered.requests).await,
             other => other == Settled::Done,
         };
         if !settled {
@@ -252,6 +252,27 @@ impl Sitting<'_> {
         let acked = acked || ack_all(&gathered.last).await;
         failpoint("after-ack");
         acked
+    }
+
+    /// Settles bookings one by one and parks those that fail by themselves. `false` when the session
+    /// is over.
+    async fn isolate(&self, ledger: &mut Ledger, requests: &[BookingRequested]) -> bool {
+        for request in requests {
+            match self.settle(ledger, std::slice::from_ref(request)).await {
+                Settled::Done => {}
+                Settled::Over => return false,
+                Settled::Poisoned => {
+                    warn!(booking = %request.booking_id, "a booking is parked");
+                    metrics::counter!("usher_parked_total", "why" => "poison").increment(1);
+                    let parked = park(self.office, &ledger.partition, request).await;
+                    if !parked || ledger.reload(self.office).await.is_err() {
+                        return false;
+                    }
+                    sometimes("poison parked");
+                }
+            }
+        }
+        true
     }
 
     /// Settles these bookings together, again and again while that is what helps.
@@ -301,6 +322,13 @@ impl Sitting<'_> {
     fn is_on(&self) -> bool {
         !self.stop.is_cancelled() && self.session.is_live()
     }
+}
+
+async fn park(office: &Office, partition: &Partition, request: &BookingRequested) -> bool {
+    let envelope = Envelope::new(partition, vec![request.clone()]);
+    let parked =
+        office.publisher.publish(PARKED, &partition.routing_key(), &envelope.encode()).await;
+    parked.is_ok()
 }
 
 fn note(office: &Office, partition: &Partition, error: &StoreError) -> Failure {

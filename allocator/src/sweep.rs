@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use store::lapse;
 use tracing::{info, warn};
 
-use crate::Office;
+use crate::office::Office;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// Partitions that are swept at once.

@@ -15,7 +15,7 @@ use platform::broker::{self, Consumption, Delivery, Link, Session};
 use store::partitions::{self, Standing};
 use tracing::warn;
 
-use crate::{Office, parking, poison};
+use crate::{office::Office, parking, unreadable};
 
 /// Messages taken at once, of up to 64 bookings each.
 const TAKEN_MAX: u16 = 64;
@@ -72,7 +72,7 @@ async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
     for delivery in taken {
         metrics::counter!("usher_set_aside_total", "queue" => UNROUTED).increment(1);
         let key = delivery.routing_key.as_str();
-        let envelope = poison::readable(office, key, &delivery.data).await;
+        let envelope = unreadable::readable(office, key, &delivery.data).await;
         read.push((delivery, envelope));
     }
     let envelopes = read.iter().filter_map(|(_, envelope)| envelope.as_ref().ok()?.as_ref());

@@ -32,36 +32,9 @@ const CRATES: [&str; 9] = [
     "usher",
 ];
 
-/// A circle that is known.
-struct Known {
-    name: &'static str,
-    members: &'static [&'static str],
-    why: &'static str,
-}
-
-/// The circles that remain. The list may only shrink: one that is opened, wholly or in part, is
-/// taken off it.
-const KNOWN: &[Known] = &[
-    Known {
-        name: "ingress",
-        members: &["bookings::repetition", "bookings::submit"],
-        why: "what a submission needs of a repeated key, and what a repetition needs of a \
-            submission, stand in one file each",
-    },
-    Known {
-        name: "allocator",
-        members: &[
-            "(root)", "backlog", "batch", "keeper", "locks", "newer", "parking", "poison",
-            "queues", "relay", "session", "share", "sweep", "unrouted",
-        ],
-        why: "the root has what every task works with, poison both reads what nobody understands \
-            and takes a batch apart, and a backlog keeps its partition",
-    },
-];
-
 #[test]
 fn no_crate_has_a_circle_of_files_or_rooms() {
-    let (mut found, mut report) = (BTreeSet::new(), String::new());
+    let mut report = String::new();
     for name in CRATES {
         for root in ["lib.rs", "main.rs"] {
             let file = workspace().join(name).join("src").join(root);
@@ -73,11 +46,6 @@ fn no_crate_has_a_circle_of_files_or_rooms() {
             println!("{name}/{root}: {}, {}", sizes(&files, "files"), sizes(&rooms, "rooms"));
             for (arrows, kind) in [(&files, "files"), (&rooms, "rooms")] {
                 for circle in circles(arrows) {
-                    let is_known = |known: &Known| known.name == name && known.members == circle;
-                    if let Some(known) = KNOWN.iter().position(is_known) {
-                        found.insert(known);
-                        continue;
-                    }
                     writeln!(report, "{name}, {kind}: {}", circle.join(", ")).unwrap();
                     for from in &circle {
                         for to in arrows[from].iter().filter(|to| circle.contains(to)) {
@@ -89,9 +57,6 @@ fn no_crate_has_a_circle_of_files_or_rooms() {
         }
     }
     assert!(report.is_empty(), "circles:\n{report}");
-    for (at, Known { name, members, why }) in KNOWN.iter().enumerate() {
-        assert!(found.contains(&at), "{name}: {members:?} ({why}) is open: take it off the list");
-    }
 }
 
 #[test]

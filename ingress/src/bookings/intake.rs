@@ -180,6 +180,13 @@ async fn publish(
     }
 }
 
+/// Counts a booking as accepted.
+pub(crate) fn count_accepted(partition: &Partition) {
+    metrics::counter!("usher_accepted_total",
+        "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
+    .increment(1);
+}
+
 #[cfg(test)]
 mod tests {
     use chrono::DateTime;

@@ -21,10 +21,7 @@ use store::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{
-    Desk,
-    submit::{count_accepted, not_published},
-};
+use super::{Desk, intake::count_accepted};
 use crate::idempotency::key_reused;
 
 /// A node that has not said after this what came of a publish has died over it: the broker has
@@ -255,4 +252,20 @@ pub(crate) fn unknown(booking: BookingId, why: &str) -> ApiError {
          minutes after the last try"
     );
     ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
+}
+
+/// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
+/// knows what came.
+pub(crate) fn not_published(error: &PublishError, before: bool, booking: BookingId) -> ApiError {
+    metrics::counter!("usher_not_accepted_total").increment(1);
+    match error {
+        // Not this time; but the time before it may have been.
+        PublishError::Refused(why) if before => unknown(booking, why),
+        PublishError::Refused(why) => ApiError::unavailable(
+            "QUEUE_UNAVAILABLE",
+            format!("the booking was not accepted ({why}); send it again"),
+            1,
+        ),
+        PublishError::Unknown(why) => unknown(booking, why),
+    }
 }

@@ -22,7 +22,6 @@ use contract::{
     topology::Partition,
 };
 use platform::{
-    broker::PublishError,
     faults::{Guarantee, without},
     http::{ApiError, ApiResult, Body, PathId, SignedIn},
 };
@@ -34,8 +33,9 @@ use store::{
 use super::{
     Desk,
     door::{self, Asked},
+    intake::count_accepted,
     outcomes::Waiter,
-    repetition::{self, Keyed, unknown},
+    repetition::{self, Keyed, not_published},
 };
 use crate::{
     errors::{database, not_on_board},
@@ -204,26 +204,4 @@ async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) 
         wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.seen),
     };
     Taken { booking, decided }
-}
-
-pub(crate) fn count_accepted(partition: &Partition) {
-    metrics::counter!("usher_accepted_total",
-        "show" => partition.show.to_string(), "tier" => partition.tier.to_string())
-    .increment(1);
-}
-
-/// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
-/// knows what came.
-pub(crate) fn not_published(error: &PublishError, before: bool, booking: BookingId) -> ApiError {
-    metrics::counter!("usher_not_accepted_total").increment(1);
-    match error {
-        // Not this time; but the time before it may have been.
-        PublishError::Refused(why) if before => unknown(booking, why),
-        PublishError::Refused(why) => ApiError::unavailable(
-            "QUEUE_UNAVAILABLE",
-            format!("the booking was not accepted ({why}); send it again"),
-            1,
-        ),
-        PublishError::Unknown(why) => unknown(booking, why),
-    }
 }

@@ -1,0 +1,48 @@
+//! What every part of the allocator works with.
+
+use std::{collections::HashSet, sync::Arc};
+
+use contract::{SeatLabel, ShowId, booking_id::BookingIds, topology::Partition};
+use platform::{
+    Shutdown,
+    broker::{Broker, Connections, Publisher},
+    cache::Cache,
+};
+use store::PgPool;
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+
+use crate::{lines::Lines, roster::Roster, waiting::Waiting};
+
+/// Seats of a show whose locks may have to change.
+pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
+
+/// What every part of the allocator works with.
+#[derive(Clone)]
+pub(crate) struct Office {
+    pub(crate) pool: PgPool,
+    pub(crate) cache: Cache,
+    pub(crate) consuming: Connections,
+    pub(crate) publishing: Broker,
+    pub(crate) publisher: Publisher,
+    pub(crate) ids: BookingIds,
+    pub(crate) batch_bookings_max: usize,
+    /// Wakes the relay when events were committed here.
+    pub(crate) events: Arc<Notify>,
+    /// Seats that bookings were given or lost.
+    pub(crate) changed: mpsc::Sender<Changed>,
+    /// How often Redis was found to have lost something.
+    pub(crate) redis_lost: watch::Receiver<u64>,
+    /// Bounds the walks over seat locks.
+    pub(crate) walks: Arc<Semaphore>,
+    /// Bounds the queues that are declared at once.
+    pub(crate) declares: Arc<Semaphore>,
+    /// Partitions whose queues were missed by the bookings that came last.
+    pub(crate) missed: watch::Sender<HashSet<Partition>>,
+    /// Who shares the partitions.
+    pub(crate) roster: watch::Receiver<Roster>,
+    /// Partitions that wait for the installation.
+    pub(crate) waiting: Waiting,
+    /// What many partitions would say at the same time.
+    pub(crate) lines: Lines,
+    pub(crate) shutdown: Shutdown,
+}

@@ -1,0 +1,63 @@
+//! Reads messages. What cannot be read is kept or set aside, never dropped.
+
+use contract::{
+    booking::Reason,
+    message::{BadEnvelope, BookingRequested, Envelope},
+};
+use store::{StoreResult, bookings};
+use tracing::warn;
+
+use crate::{made_out::refuse_made_out, newer, office::Office};
+
+/// Reads a message: `None` where it cannot be understood and was put aside. What is in words of a
+/// newer version waits for one that knows them, and the rest goes on. The envelope holds only
+/// bookings whose ids were made for their accounts. Nobody was ever promised one of the others,
+/// and an outcome under a stolen id would stand in its owner's way: they are kept, undecided.
+///
+/// Until this has succeeded the message must not be acked.
+pub(crate) async fn readable(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+) -> StoreResult<Option<Envelope>> {
+    let mut envelope = match Envelope::decode(body) {
+        Ok(envelope) => envelope,
+        Err(BadEnvelope::Newer(what)) => {
+            let (known, newer) = Envelope::without_newer(body);
+            newer::set_aside(office, routing_key, &newer, what).await?;
+            let Some(known) = known else { return Ok(None) };
+            // Nothing in it is newer now, so this ends.
+            return Box::pin(readable(office, routing_key, &known)).await;
+        }
+        Err(error) => {
+            park_unreadable(office, routing_key, body, &error.to_string()).await?;
+            return Ok(None);
+        }
+    };
+    let proven =
+        |booking: &BookingRequested| office.ids.belongs_to(booking.booking_id, booking.account_id);
+    if !envelope.bookings.iter().all(proven) {
+        let why = "the id of a booking was not made for its account";
+        keep(office, routing_key, body, why).await?;
+        envelope.bookings.retain(proven);
+    }
+    Ok(Some(envelope))
+}
+
+async fn keep(office: &Office, routing_key: &str, body: &[u8], why: &str) -> StoreResult<()> {
+    warn!(routing_key, bytes = body.len(), "a message is kept: {why}");
+    metrics::counter!("usher_parked_total", "why" => "unreadable").increment(1);
+    bookings::keep_parked(&office.pool, routing_key, body, why).await
+}
+
+/// Keeps a message that cannot be understood, and refuses the bookings that can be made out in
+/// it, so that whoever was promised an answer gets one.
+async fn park_unreadable(
+    office: &Office,
+    routing_key: &str,
+    body: &[u8],
+    why: &str,
+) -> StoreResult<()> {
+    keep(office, routing_key, body, why).await?;
+    refuse_made_out(office, routing_key, body, Reason::Internal).await
+}
