@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     beside::Beside,
     harness::{Answer, Plan, System, counted, fresh_key},
+    keys::{book, remembers_for_a_day, sold_out},
 };
 use proxy::Proxy;
 
@@ -166,6 +167,24 @@ async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
 
     redis.forget();
     is_whole_again(&system, &database, &accepted).await;
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_which_redis_was_not_told_is_not_new_when_redis_is_back() {
+    let (system, redis, _, _) = behind(|slot| &mut slot.redis_url).await;
+    remembers_for_a_day(&system.slot).await;
+    redis.silence();
+    let key = fresh_key();
+    let (show, winner, booking) = sold_out(&system, &key).await;
+    redis.forget();
+    eventually("redis is back", RECOVERED, async || {
+        (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
+    })
+    .await;
+    let again = book(&system, &winner, &key, show).await;
+    assert_eq!(again.status, StatusCode::ACCEPTED, "{again:?}");
+    assert_eq!(id_of(&again), booking);
     system.stop().await;
 }
 

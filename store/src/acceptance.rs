@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use contract::{
     ProducerId, ShowId,
     deadline::{BOOKING_DEADLINE, UNDECIDED_GRACE},
@@ -170,6 +171,27 @@ pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> 
     .fetch_one(pool)
     .await?;
     Ok(Open { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
+}
+
+/// Whether all that the producers of a show have accepted is decided, of those that began before this
+/// moment, and none of them will accept more. Not before that moment, by PostgreSQL's clock.
+pub async fn is_decided_of_before(
+    pool: &PgPool,
+    show: ShowId,
+    before: DateTime<Utc>,
+) -> StoreResult<bool> {
+    let is_decided = sqlx::query_scalar!(
+        r#"select statement_timestamp() > $2 and not exists (
+               select from accepted a left join decided d using (show_id, tier, producer_id)
+               where a.show_id = $1 and a.began_at < $2
+                   and (a.sealed_at is null
+                       or not a.numbers <@ coalesce(d.numbers, '{}'))) as "is_decided!""#,
+        show.0,
+        before,
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(is_decided)
 }
 
 /// How many of each partition were accepted lately and are not decided, without those that have none.

@@ -90,6 +90,14 @@ pub async fn look(
     remember_since(cache, &keys, now).await
 }
 
+/// Has Redis remember from now on: a key was used of which it was not told. Goes also where Redis
+/// is full.
+pub async fn begin_anew(cache: &Cache) -> RedisResult<()> {
+    let mut connection = cache.connection()?;
+    let forget = redis::cmd("DEL").arg("idempotency_since").to_owned();
+    cache.observe(forget.query_async(&mut connection).await)
+}
+
 /// Sees to it that Redis knows since when it remembers. Whoever calls it now and then has no key
 /// looked for in vain for longer than need be after a loss.
 pub async fn tend(cache: &Cache, now: DateTime<Utc>) -> RedisResult<()> {

@@ -1,6 +1,9 @@
 //! How far queues are behind, and how fresh that is.
 
+use chrono::{DateTime, Days, Utc};
+use contract::{ProducerId, message::Number};
 use store::{
+    acceptance::{self, Numbers, Told},
     allocators,
     backlogs::{self, Seen},
     partitions,
@@ -65,4 +68,50 @@ async fn an_allocator_that_died_before_the_clock_was_set_back_is_not_alive_until
     sqlx::query(ahead).execute(pool).await.unwrap();
     allocators::beat(pool, me, "an allocator").await.unwrap();
     assert_eq!(live().await, [me], "the other one has not said so since");
+}
+
+#[tokio::test]
+async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sealed_and_behind() {
+    let stage = Stage::build().await;
+    let (pool, hall) = (&stage.pool, stage.show().await);
+    let (partition, producer) = (hall.tiers[0].clone(), ProducerId::new());
+    let tell = async |high: Option<i64>, is_sealed| {
+        let mut confirmed = Numbers::default();
+        if let Some(high) = high {
+            confirmed.add(0, high);
+        }
+        let told = Told { partition: partition.clone(), producer, confirmed, is_sealed };
+        acceptance::tell(pool, &[told]).await.unwrap();
+    };
+    let is_decided = async |before: DateTime<Utc>| {
+        acceptance::is_decided_of_before(pool, hall.show, before).await.unwrap()
+    };
+    let now = async || -> DateTime<Utc> {
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await.unwrap()
+    };
+    let earlier = now().await;
+    tell(None, false).await;
+    tell(Some(2), false).await;
+    let later = now().await;
+    assert!(is_decided(earlier).await, "it began after that");
+    assert!(!is_decided(later + Days::new(1)).await, "who knows what comes until then");
+    let numbers = (0..3).map(|n| Number { producer, n });
+    let mut tx = pool.begin().await.unwrap();
+    acceptance::are_decided(&mut tx, &partition, numbers.clone().take(2)).await.unwrap();
+    tx.commit().await.unwrap();
+    tell(None, true).await;
+    assert!(!is_decided(later).await, "one is not decided");
+    let mut tx = pool.begin().await.unwrap();
+    acceptance::are_decided(&mut tx, &partition, numbers).await.unwrap();
+    tx.commit().await.unwrap();
+    assert!(is_decided(later).await);
+    let other = Told {
+        partition: partition.clone(),
+        producer: ProducerId::new(),
+        confirmed: Numbers::default(),
+        is_sealed: false,
+    };
+    acceptance::tell(pool, &[other]).await.unwrap();
+    assert!(is_decided(later).await);
+    assert!(!is_decided(now().await).await, "another may have accepted something");
 }

@@ -12,6 +12,7 @@ use crate::{
     bad_input::Refusal,
     beside::Beside,
     harness::{Plan, SOON, System},
+    keys::COUNTED,
 };
 
 /// Requests in one go; the limit is 20 a second, and three times as many at once.
@@ -81,7 +82,7 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     // Redis is new: for some seconds nobody knows what it has forgotten.
-    eventually("a refusal is certain", SOON, async || {
+    eventually("a refusal is certain", COUNTED, async || {
         let (other, headers) = (system.visitor().await, [("idempotency-key", "first")]);
         let path = "/api/v1/bookings";
         let body = Some(body.clone());

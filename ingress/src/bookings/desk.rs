@@ -1,6 +1,13 @@
 //! What the booking calls work with, beside the service's state.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use contract::{booking_id::BookingIds, keys::MasterKey};
 use platform::{
@@ -19,7 +26,7 @@ use super::{
 use crate::state::State;
 
 /// How often Redis is asked whether it still is the one that remembers.
-const TEND_EVERY: Duration = Duration::from_secs(5);
+const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// State of the booking calls; cheap to clone.
 #[derive(Clone)]
@@ -34,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) looker: Looker,
     pub(crate) questions: Questions,
     pub(crate) halls: Halls,
+    /// Whether a key was used of which Redis was not told: what it does not know proves nothing.
+    pub(crate) untold: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -51,7 +60,8 @@ impl Desk {
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
         let acceptances = Acceptances::start(state.following.clone(), shutdown);
         let looker = Looker::new(state.following.clone(), shutdown.clone());
-        tend_memory(&state, shutdown);
+        let untold = Arc::default();
+        tend_memory(&state, Arc::clone(&untold), shutdown);
         let desk = Self(Arc::new(Shared {
             halls: Halls::new(state.following.clone()),
             ids: BookingIds::new(master),
@@ -68,17 +78,24 @@ impl Desk {
                 questions::PER_SECOND,
             ),
             looker,
+            untold,
             state,
         }));
         Ok((desk, publisher))
     }
 }
 
-/// Has Redis notice soon that it has forgotten keys.
-fn tend_memory(state: &State, shutdown: &Shutdown) {
+/// Has Redis notice soon that it has forgotten keys, or was not told of one.
+fn tend_memory(state: &State, untold: Arc<AtomicBool>, shutdown: &Shutdown) {
     let (state, stop) = (state.clone(), shutdown.clone());
     shutdown.spawn(async move {
         loop {
+            // First, so that a key of which Redis is not told meanwhile is noted again.
+            if untold.swap(false, Ordering::Relaxed)
+                && bound_keys::begin_anew(&state.cache).await.is_err()
+            {
+                untold.store(true, Ordering::Relaxed);
+            }
             let now = state.board.borrow().now();
             // Where Redis is away, the next round or the next refusal finds out.
             let _ = bound_keys::tend(&state.cache, now).await;

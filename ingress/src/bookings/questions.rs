@@ -8,7 +8,7 @@ use contract::{BookingId, ShowId};
 use governor::{DefaultDirectRateLimiter, Quota};
 use moka::future::Cache;
 use store::{
-    PgPool,
+    PgPool, acceptance,
     backlogs::{self, Backlog},
     board::Sale,
     bookings::{Looker, is_over},
@@ -16,12 +16,11 @@ use store::{
 
 /// Questions a second; they share queries.
 pub(crate) const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
-/// How long it takes until what was accepted is counted, and an allocator has looked and said so.
-const COUNTED_AFTER: Duration = Duration::from_secs(4);
+/// How long it takes until what was tried is accepted, counted, and looked at by an allocator: a try
+/// waits up to 4 s for its turn and 5 s for the broker.
+const COUNTED_AFTER: Duration = Duration::from_secs(11);
 /// How long what is known of a show's queues is good for.
-const BACKLOG_KEPT: Duration = Duration::from_secs(1);
-/// How far the clocks by which a booking was accepted and a memory began may be apart.
-const CLOCKS_APART: Duration = Duration::from_secs(1);
+const LEFT_KEPT: Duration = Duration::from_secs(1);
 const SHOWS_MAX: u64 = 10_000;
 
 /// Asks whether bookings were accepted.
@@ -29,14 +28,15 @@ pub(crate) struct Questions {
     pool: PgPool,
     looker: Looker,
     rate: DefaultDirectRateLimiter,
-    backlogs: Cache<ShowId, Backlog>,
+    /// Whether nothing is left in a show's queues that was accepted before a moment.
+    decided: Cache<(ShowId, DateTime<Utc>), bool>,
 }
 
 impl Questions {
     pub(crate) fn new(pool: PgPool, looker: Looker, per_second: NonZeroU32) -> Self {
-        let backlogs = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(BACKLOG_KEPT).build();
+        let decided = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(LEFT_KEPT).build();
         let rate = DefaultDirectRateLimiter::direct(Quota::per_second(per_second));
-        Self { pool, looker, rate, backlogs }
+        Self { pool, looker, rate, decided }
     }
 
     /// Whether the booking was accepted before; nothing where that cannot be told just now. Redis
@@ -50,8 +50,8 @@ impl Questions {
     ) -> Option<bool> {
         self.ask()?;
         // Before the look: what is decided after it would be neither found nor left.
-        let backlog = match remembered_since {
-            Some(_) => self.backlog(sale.show).await,
+        let nothing_is_left = match remembered_since {
+            Some(since) => self.nothing_is_left(sale.show, since).await,
             None => None,
         };
         let look = self.looker.look(booking).await.ok()?;
@@ -59,10 +59,8 @@ impl Questions {
             return Some(true);
         }
         let is_decided = sale.queues_are_gone(look.now)
-            || remembered_since.is_some_and(|since| {
-                is_over(since, look.now)
-                    || backlog.is_some_and(|backlog| nothing_is_left(backlog, since))
-            });
+            || remembered_since.is_some_and(|since| is_over(since, look.now))
+            || nothing_is_left == Some(true);
         is_decided.then_some(false)
     }
 
@@ -82,21 +80,28 @@ impl Questions {
         Some(())
     }
 
-    async fn backlog(&self, show: ShowId) -> Option<Backlog> {
+    /// Whether all that was accepted before this moment is decided.
+    async fn nothing_is_left(&self, show: ShowId, accepted_before: DateTime<Utc>) -> Option<bool> {
         let read = async {
             let found = backlogs::of_lines(&self.pool, &[show]).await?;
-            store::StoreResult::Ok(found.get(&show).copied().unwrap_or_default())
+            let backlog = found.get(&show).copied().unwrap_or_default();
+            if is_drained(backlog, accepted_before) {
+                return store::StoreResult::Ok(true);
+            }
+            // A busy show's queues are never empty: then by the producers of before, which are
+            // all sealed in a minute or so.
+            let before = accepted_before + COUNTED_AFTER;
+            acceptance::is_decided_of_before(&self.pool, show, before).await
         };
-        self.backlogs.try_get_with(show, read).await.ok()
+        self.decided.try_get_with((show, accepted_before), read).await.ok()
     }
 }
 
-/// Whether all that was accepted before this moment had been decided when the backlog was read.
-fn nothing_is_left(backlog: Backlog, accepted_before: DateTime<Utc>) -> bool {
+/// Whether a show's queues were found empty when all that was accepted before this moment had been
+/// counted.
+fn is_drained(backlog: Backlog, accepted_before: DateTime<Utc>) -> bool {
     let looked_at = backlog.now - backlog.silent;
-    let oldest_at = backlog.now - backlog.oldest;
-    let is_younger = !backlog.oldest.is_zero() && oldest_at > accepted_before + CLOCKS_APART;
-    looked_at >= accepted_before + COUNTED_AFTER && (backlog.undecided == 0 || is_younger)
+    backlog.undecided == 0 && looked_at >= accepted_before + COUNTED_AFTER
 }
 
 #[cfg(test)]
@@ -127,19 +132,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_decided_was_not_accepted_only_where_the_queues_have_nothing_so_old() {
+    fn queues_are_drained_only_where_they_were_looked_at_after_all_was_counted() {
         let now = DateTime::from_timestamp(1_000, 0).unwrap();
-        let seconds = Duration::from_secs;
-        let left = |undecided, oldest, silent, lost_s_ago: u64| {
-            let (oldest, silent) = (seconds(oldest), seconds(silent));
+        let drained = |undecided, silent, lost_s_ago| {
+            let (oldest, silent) = (Duration::ZERO, Duration::from_secs(silent));
             let backlog = Backlog { undecided, oldest, silent, now };
-            nothing_is_left(backlog, now - seconds(lost_s_ago))
+            is_drained(backlog, now - Duration::from_secs(lost_s_ago))
         };
-        assert!(left(0, 0, 0, 10));
-        assert!(left(5, 2, 0, 10), "all of these were accepted after the loss");
-        assert!(!left(5, 12, 0, 10), "one of them may be it");
-        assert!(!left(5, 0, 0, 10), "their age is not known");
-        assert!(!left(0, 0, 0, 2), "it may not have been counted yet");
-        assert!(!left(0, 0, 9, 10), "nobody has looked since");
+        assert!(drained(0, 0, 20));
+        assert!(!drained(1, 0, 20), "it may be this one, however young the others are");
+        assert!(!drained(0, 0, 9), "it may not have been counted yet");
+        assert!(!drained(0, 19, 20), "nobody has looked since");
+        assert!(!is_drained(Backlog::default(), now), "nothing is known");
     }
 }

@@ -4,7 +4,7 @@
 //! it has lost its memory, or is away, PostgreSQL is asked, so many times a second; what neither can
 //! tell is answered as unknown, never as no.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use contract::{
     AccountId, BookingId, deadline::CONFIRM_WAIT, message::BookingRequested, topology::Partition,
@@ -14,6 +14,7 @@ use platform::{
     faults::sometimes,
     http::{ApiError, ApiResult},
 };
+use redis::RedisResult;
 use store::{
     board::Sale,
     bookings::{self, LastTry, Seen},
@@ -160,16 +161,23 @@ async fn publish(
     Ok(turn)
 }
 
-/// Remembers what came of a try. Redis only makes answers quick: what it does not learn is found
-/// by the allocator.
+/// Remembers what came of a try. What Redis does not learn is found by the allocator; and Redis is
+/// not believed any more that a key is new.
 async fn remember(desk: &Desk, keyed: &Keyed, state: BindingState) {
+    if try_to_remember(desk, keyed, state).await.is_err() {
+        desk.untold.store(true, Ordering::Relaxed);
+        metrics::counter!("usher_keys_untold_total").increment(1);
+    }
+}
+
+async fn try_to_remember(desk: &Desk, keyed: &Keyed, state: BindingState) -> RedisResult<()> {
     let cache = &desk.state.cache;
-    let Ok(mut connection) = cache.connection() else { return };
+    let mut connection = cache.connection()?;
     let mut both = redis::pipe();
     let key = &keyed.last.key;
     bound_keys::rebind(&mut both, keyed.account, key, &keyed.binding(state));
     bookings::remember(&mut both, keyed.booking, &keyed.last);
-    let _ = cache.observe(both.query_async::<()>(&mut connection).await);
+    cache.observe(both.query_async::<()>(&mut connection).await)
 }
 
 /// What to say to a request that is to be refused: that it was accepted before, where it was; that
@@ -206,7 +214,10 @@ pub(crate) async fn refused(
             }
         }
         // Nobody can have used it for this show before its sale was to open.
-        Some(memory) => (memory.binding.is_some(), memory.is_whole_for(sale.sale_opens_at, now)),
+        Some(memory) => {
+            let is_whole = memory.is_whole_for(sale.sale_opens_at, now);
+            (memory.binding.is_some(), is_whole && !desk.untold.load(Ordering::Relaxed))
+        }
         None => (false, false),
     };
     let refusal = if is_anothers { key_reused() } else { refusal };

@@ -104,7 +104,7 @@ mod tests {
             tracing::debug!(target: "hyper", "a secret");
             tracing::debug!(target: "storefront", "a secret");
             tracing::info!(target: "lapin", "a library");
-            tracing::trace!(target: "waiting_room::desk", "one of ours");
+            tracing::trace!(target: "waiting_room::line::desk", "one of ours");
         });
         let text = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
         assert!(!text.contains("a secret"), "{text}");
