@@ -79,10 +79,10 @@ pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> 
         partitions.iter().map(|partition| partition.tier.to_string()).collect();
     sqlx::query!(
         "update backlogs b
-         set served_by = null, seen_at = greatest(b.seen_at, a.recorded_at)
-         from unnest($1::uuid[], $2::text[]) as left_alone (show_id, tier),
-             allocators a
-         where a.allocator_id = $3 and b.show_id = left_alone.show_id and b.tier = left_alone.tier and served_by = $3",
+         set served_by = null, seen_at = greatest(b.seen_at,
+             (select recorded_at from allocators where allocator_id = $3))
+         from unnest($1::uuid[], $2::text[]) as left_alone (show_id, tier)
+         where b.show_id = left_alone.show_id and b.tier = left_alone.tier and served_by = $3",
         &shows,
         &tiers,
         allocator,

@@ -115,3 +115,28 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     assert!(is_decided(later).await);
     assert!(!is_decided(now().await).await, "another may have accepted something");
 }
+
+#[tokio::test]
+async fn a_queue_that_is_left_is_no_fresher_for_it_and_is_let_go_of_also_by_one_that_was_forgotten()
+{
+    let stage = Stage::build().await;
+    let (pool, hall) = (&stage.pool, stage.show().await);
+    let (me, partition) = (Uuid::now_v7(), hall.tiers[0].clone());
+    partitions::queue_is_ready(pool, &partition).await.unwrap();
+    let one = Seen { partition: partition.clone(), undecided: 0, oldest_at: None, idle_for: None };
+    let run = async |sql: &'static str| sqlx::query(sql).execute(pool).await.unwrap();
+    for is_forgotten in [false, true] {
+        allocators::beat(pool, me, "an allocator").await.unwrap();
+        backlogs::record(pool, me, std::slice::from_ref(&one)).await.unwrap();
+        run("update backlogs set seen_at = seen_at - interval '5 minutes'").await;
+        run("update allocators set recorded_at = recorded_at - interval '5 minutes'").await;
+        if is_forgotten {
+            run("delete from allocators").await;
+        }
+        backlogs::leave(pool, me, std::slice::from_ref(&partition)).await.unwrap();
+        // It comes again, and serves this queue no more.
+        allocators::beat(pool, me, "an allocator").await.unwrap();
+        let silent = backlogs::of_lines(pool, &[hall.show]).await.unwrap()[&hall.show].silent;
+        assert!(silent.as_secs() >= 290, "{silent:?}, forgotten: {is_forgotten}");
+    }
+}

@@ -4,7 +4,7 @@ use std::{
     ops::Deref,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -41,8 +41,9 @@ pub(crate) struct Shared {
     pub(crate) looker: Looker,
     pub(crate) questions: Questions,
     pub(crate) halls: Halls,
-    /// Whether a key was used of which Redis was not told: what it does not know proves nothing.
-    pub(crate) untold: Arc<AtomicBool>,
+    /// Keys that were used and of which Redis was not told: what it does not know proves nothing
+    /// before it has begun anew.
+    pub(crate) untold: Arc<AtomicU64>,
 }
 
 impl Desk {
@@ -86,15 +87,14 @@ impl Desk {
 }
 
 /// Has Redis notice soon that it has forgotten keys, or was not told of one.
-fn tend_memory(state: &State, untold: Arc<AtomicBool>, shutdown: &Shutdown) {
+fn tend_memory(state: &State, untold: Arc<AtomicU64>, shutdown: &Shutdown) {
     let (state, stop) = (state.clone(), shutdown.clone());
     shutdown.spawn(async move {
         loop {
-            // First, so that a key of which Redis is not told meanwhile is noted again.
-            if untold.swap(false, Ordering::Relaxed)
-                && bound_keys::begin_anew(&state.cache).await.is_err()
-            {
-                untold.store(true, Ordering::Relaxed);
+            // Those that come meanwhile are left for the next round.
+            let n_untold = untold.load(Ordering::SeqCst);
+            if n_untold > 0 && bound_keys::begin_anew(&state.cache).await.is_ok() {
+                untold.fetch_sub(n_untold, Ordering::SeqCst);
             }
             let now = state.board.borrow().now();
             // Where Redis is away, the next round or the next refusal finds out.

@@ -165,7 +165,7 @@ async fn publish(
 /// not believed any more that a key is new.
 async fn remember(desk: &Desk, keyed: &Keyed, state: BindingState) {
     if try_to_remember(desk, keyed, state).await.is_err() {
-        desk.untold.store(true, Ordering::Relaxed);
+        desk.untold.fetch_add(1, Ordering::SeqCst);
         metrics::counter!("usher_keys_untold_total").increment(1);
     }
 }
@@ -191,6 +191,8 @@ pub(crate) async fn refused(
     let now = desk.state.board.borrow().now();
     let (account, key) = (keyed.account, &keyed.last.key);
     let show = Some(keyed.last.show);
+    // Before the look: what begins anew in between was not whole when it was looked at.
+    let is_told = desk.untold.load(Ordering::SeqCst) == 0;
     let memory = bound_keys::look(&desk.state.cache, account, show, key, now).await.ok();
     let (is_anothers, is_proof) = match &memory {
         Some(Memory { binding: Some(before), .. }) if keyed.is_mine(before) => {
@@ -216,7 +218,7 @@ pub(crate) async fn refused(
         // Nobody can have used it for this show before its sale was to open.
         Some(memory) => {
             let is_whole = memory.is_whole_for(sale.sale_opens_at, now);
-            (memory.binding.is_some(), is_whole && !desk.untold.load(Ordering::Relaxed))
+            (memory.binding.is_some(), is_whole && is_told)
         }
         None => (false, false),
     };
