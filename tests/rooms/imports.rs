@@ -106,8 +106,7 @@ impl Crate {
             self.read_tokens(body.stream(), &folder_of_child, child);
             return;
         }
-        let beside = PathBuf::from(format!("{}.rs", folder_of_child.display()));
-        let file = if beside.exists() { beside } else { folder_of_child.join("mod.rs") };
+        let file = PathBuf::from(format!("{}.rs", folder_of_child.display()));
         self.read_file(&file, &folder_of_child, child);
     }
 
