@@ -23,6 +23,7 @@ mod abuse;
 mod limits;
 mod fuzzed;
 mod compose;
+mod metrics;
 mod load;
 mod alone;
 mod outages;

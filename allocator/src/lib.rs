@@ -5,6 +5,7 @@
 //! what has lapsed, relays events to the broker, keeps seat locks true, and gives parked bookings
 //! their outcome. It accepts nothing from clients.
 
+pub mod metrics;
 mod share;
 mod roster;
 mod office;
@@ -63,6 +64,7 @@ pub struct Config {
 /// Starts the allocator's work in the background; it belongs to the shutdown.
 #[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;
     let pool =
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;

@@ -2,6 +2,7 @@
 //! tells how they ended; deciding them is the allocator's.
 
 mod config;
+pub mod metrics;
 mod state;
 mod accounts;
 mod sessions;
@@ -48,6 +49,7 @@ pub async fn start_with(
     shutdown: &Shutdown,
     document: OpenApi,
 ) -> anyhow::Result<Service> {
+    platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let state = State::start(config, shutdown).await.context("ingress cannot start")?;
     let backends = &config.backends;
     let (desk, publisher) =

@@ -3,6 +3,7 @@
 //! It hears every event of every booking on a queue of its own, finds out who is listening, and
 //! sends the booking as it stands in the database. It decides nothing and remembers nothing.
 
+pub mod metrics;
 mod limits;
 mod live;
 mod socket;
@@ -42,6 +43,7 @@ pub struct Config {
 
 /// Starts the notifier; its ear for events belongs to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;
     let pool =
         store::connect(&backends.database_url, "notifier", backends.database_connections_max)?;

@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod telemetry;
+pub mod metrics;
 pub mod shutdown;
 mod run;
 pub mod service;

@@ -1,12 +1,14 @@
 //! Logs to standard error, metrics for Prometheus.
 
 mod logs;
+mod metric;
 mod series;
 
 use std::sync::OnceLock;
 
 use crate::config::Process;
 use logs::Logs;
+pub use metric::{Kind, Metric, describe};
 use series::Series;
 
 struct Telemetry {
@@ -19,6 +21,7 @@ static STARTED: OnceLock<Telemetry> = OnceLock::new();
 /// Starts logging and metrics for this process. A second call changes nothing.
 pub fn init(process: &Process) {
     STARTED.get_or_init(|| Telemetry { logs: Logs::start(process), series: Series::start() });
+    describe([crate::metrics::METRICS]);
 }
 
 /// Everything measured so far, in Prometheus's text format.

@@ -7,6 +7,7 @@
 //! What is old is found by an index on its time where that is compared with `statement_timestamp()`:
 //! `clock_timestamp()` may say something else for each row, so that each row is looked at.
 
+pub mod metrics;
 pub mod pool;
 mod connection;
 mod server;

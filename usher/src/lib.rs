@@ -2,6 +2,7 @@
 
 pub mod settings;
 pub mod example;
+pub mod metrics;
 pub mod up;
 pub mod openapi;
 pub mod migrate;

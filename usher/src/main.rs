@@ -33,6 +33,8 @@ enum Command {
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
     Settings,
+    /// Print every metric with its meaning, as in docs/metrics.md.
+    Metrics,
     /// Ask a URL; exit 0 when it answers 200.
     Healthcheck(healthcheck::Healthcheck),
 }
@@ -50,6 +52,10 @@ async fn main() -> ExitCode {
         Command::Audit(audit) => Ok(audit.run().await),
         Command::Settings => {
             print!("{}", usher::example::text());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Metrics => {
+            print!("{}", usher::metrics::text());
             Ok(ExitCode::SUCCESS)
         }
         Command::Healthcheck(healthcheck) => Ok(healthcheck.run().await),

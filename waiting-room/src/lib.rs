@@ -14,6 +14,7 @@ mod line;
 mod scripts;
 mod error;
 mod config;
+pub mod metrics;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
 
@@ -34,6 +35,7 @@ use room::{Room, challenge, limits::Limits, passes::Passes, sockets::Sockets};
 
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;
     let pool = store::connect(
         &backends.database_url,

@@ -78,19 +78,29 @@ impl ByShow {
     fn of<'a>(&'a self, key: &Key, of_show: &'a PrometheusRecorder) -> &'a PrometheusRecorder {
         if key.labels().any(|label| label.key() == SHOW) { of_show } else { &self.lasting }
     }
+
+    fn all(&self) -> [&PrometheusRecorder; 3] {
+        [&self.lasting, &self.gauges_of_shows, &self.counts_of_shows]
+    }
 }
 
 impl Recorder for ByShow {
     fn describe_counter(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lasting.describe_counter(key, unit, description);
+        for recorder in self.all() {
+            recorder.describe_counter(key.clone(), unit, description.clone());
+        }
     }
 
     fn describe_gauge(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lasting.describe_gauge(key, unit, description);
+        for recorder in self.all() {
+            recorder.describe_gauge(key.clone(), unit, description.clone());
+        }
     }
 
     fn describe_histogram(&self, key: KeyName, unit: Option<Unit>, description: SharedString) {
-        self.lasting.describe_histogram(key, unit, description);
+        for recorder in self.all() {
+            recorder.describe_histogram(key.clone(), unit, description.clone());
+        }
     }
 
     fn register_counter(&self, key: &Key, metadata: &Metadata<'_>) -> Counter {
@@ -155,5 +165,19 @@ mod tests {
         });
         eventually(&series, |text| !text.contains("one"));
         assert!(series.render().contains("accounts_total 1"));
+    }
+
+    #[test]
+    fn a_series_says_what_it_means_also_where_it_belongs_to_a_show() {
+        let (recorder, series) = recorder(GAUGE_IDLE, COUNT_IDLE);
+        metrics::with_local_recorder(&recorder, || {
+            metrics::describe_gauge!("waiting", "Visitors in the line.");
+            metrics::describe_counter!("accepted_total", "Bookings accepted.");
+            metrics::gauge!("waiting", "show" => "one").set(7.0);
+            metrics::counter!("accepted_total", "show" => "one").increment(1);
+        });
+        let text = series.render();
+        assert!(text.contains("# HELP waiting Visitors in the line."), "{text}");
+        assert!(text.contains("# HELP accepted_total Bookings accepted."), "{text}");
     }
 }

@@ -1,0 +1,30 @@
+//! What ingress measures.
+
+platform::metrics! {
+    Counter "usher_accepted_total" [show, tier] "Bookings accepted.";
+    Counter "usher_accepted_unnumbered_total" []
+        "Bookings accepted without a number; the proof that a queue may go cannot count them.";
+    Counter "usher_accounts_created_total" [] "Accounts created.";
+    Histogram "usher_envelope_bookings" [] "Bookings published in one message.";
+    Counter "usher_intake_full_total" []
+        "Bookings refused because too many of their partition waited to be published.";
+    Counter "usher_key_questions_refused_total" []
+        "Questions about a key that were not asked because there were too many.";
+    Counter "usher_key_questions_total" []
+        "Questions to PostgreSQL about a key that Redis could not answer, refused ones included.";
+    Counter "usher_key_waits_total" []
+        "Requests that waited for another request with the same Idempotency-Key.";
+    Counter "usher_keys_untold_total" [] "Keys that Redis could not be told of.";
+    Counter "usher_logins_refused_total" [] "Sign-ins refused because the password was wrong.";
+    Counter "usher_not_accepted_total" [] "Bookings that the broker refused or did not confirm.";
+    Counter "usher_pass_refused_total" [why] "Passes refused.";
+    Counter "usher_password_turns_refused_total" [why]
+        "Sign-ins refused with SIGN_IN_BUSY: full (too many waited) or late (waited too long).";
+    Gauge "usher_password_turns_waiting" [] "Sign-ins waiting until a password can be hashed.";
+    Gauge "usher_producers" [] "Producers of this node that are not sealed.";
+    Counter "usher_seat_map_reads_total" [] "Seat maps read from the database.";
+    Counter "usher_sessions_reused_total" []
+        "Sign-in sessions ended because a used refresh token came back.";
+    Counter "usher_waits_unheard_total" []
+        "Requests that wait for an outcome but are not woken by it because too many wait.";
+}
