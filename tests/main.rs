@@ -24,6 +24,7 @@ mod limits;
 mod fuzzed;
 mod compose;
 mod metrics;
+mod links;
 mod load;
 mod alone;
 mod outages;
