@@ -1,6 +1,7 @@
 //! JSON as clients see it, over HTTP and WebSocket. camelCase; unknown fields are refused.
 
 pub mod problem;
+pub mod socket;
 pub mod accounts;
 pub mod catalogue;
 pub mod line;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{
     api::{
         bookings::{Accepted, Booking, BookingFrame},
-        line::BEARER_PROTOCOL,
+        socket::BEARER_PROTOCOL,
     },
     booking::Status,
 };

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use contract::api::line::{SUBPROTOCOL, close};
+use contract::api::socket::{SUBPROTOCOL, close};
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{

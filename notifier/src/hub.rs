@@ -9,21 +9,20 @@ use contract::{AccountId, BookingId, message::BookingEvent};
 use platform::{
     Shutdown,
     broker::{self, Broker},
+    http::socket::{Slot, Sockets},
 };
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// Events a socket may lag behind before it is closed as too slow.
 const LAG_MAX: usize = 64;
 /// Sockets one account may have open on a node; the next closes the oldest.
-const SOCKETS_PER_ACCOUNT_MAX: usize = 10;
+const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 
 struct Listener {
     id: u64,
     changed: mpsc::Sender<BookingId>,
     /// The booking it is for, where it is for one.
     only: Option<BookingId>,
-    replaced: CancellationToken,
 }
 
 impl Listener {
@@ -33,37 +32,35 @@ impl Listener {
 }
 
 /// The open sockets, by account. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Hub {
     listeners: Arc<Mutex<HashMap<AccountId, Vec<Listener>>>>,
-    next: Arc<std::sync::atomic::AtomicU64>,
+    sockets: Arc<Sockets>,
 }
 
 /// A socket's ear; deaf once dropped.
 pub(crate) struct Ear {
     account: AccountId,
-    id: u64,
     hub: Hub,
+    pub(crate) socket: Slot,
     /// Closes when the socket is too slow.
     pub(crate) changed: mpsc::Receiver<BookingId>,
-    /// Cancelled when a newer socket of the account takes its place.
-    pub(crate) replaced: CancellationToken,
 }
 
 impl Hub {
+    pub(crate) fn new() -> Self {
+        Self { listeners: Arc::default(), sockets: Sockets::new(SOCKETS_PER_ACCOUNT_MAX) }
+    }
+
     /// Listens for what happens to one of the account's bookings, or to all.
     pub(crate) fn join(&self, account: AccountId, only: Option<BookingId>) -> Ear {
-        let id = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let socket = self.sockets.enter(account);
         let (sender, changed) = mpsc::channel(LAG_MAX);
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let mine = listeners.entry(account).or_default();
-        if mine.len() >= SOCKETS_PER_ACCOUNT_MAX {
-            mine.remove(0).replaced.cancel();
-        }
-        let replaced = CancellationToken::new();
-        mine.push(Listener { id, changed: sender, only, replaced: replaced.clone() });
+        let listener = Listener { id: socket.id, changed: sender, only };
+        listeners.entry(account).or_default().push(listener);
         metrics::gauge!("usher_live_sockets").increment(1.0);
-        Ear { account, id, hub: self.clone(), changed, replaced }
+        Ear { account, hub: self.clone(), socket, changed }
     }
 
     /// Hears events until the shutdown begins.
@@ -98,7 +95,7 @@ impl Drop for Ear {
     fn drop(&mut self) {
         let mut listeners = self.hub.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mine) = listeners.get_mut(&self.account) {
-            mine.retain(|listener| listener.id != self.id);
+            mine.retain(|listener| listener.id != self.socket.id);
             if mine.is_empty() {
                 listeners.remove(&self.account);
             }
@@ -113,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_listener_that_does_not_read_is_dropped_and_the_others_hear_on() {
-        let hub = Hub::default();
+        let hub = Hub::new();
         let account = AccountId::new();
         let (mut slow, mut quick) = (hub.join(account, None), hub.join(account, None));
         let booking = BookingId::new();
@@ -125,10 +122,10 @@ mod tests {
             assert_eq!(slow.changed.recv().await, Some(booking));
         }
         assert_eq!(slow.changed.recv().await, None);
-        assert!(!slow.replaced.is_cancelled());
+        assert!(!slow.socket.replaced.is_cancelled());
         let newer: Vec<Ear> =
             (0..SOCKETS_PER_ACCOUNT_MAX).map(|_| hub.join(account, None)).collect();
-        assert!(quick.replaced.is_cancelled(), "the oldest makes room");
+        assert!(quick.socket.replaced.is_cancelled(), "the oldest makes room");
         drop((slow, quick, newer));
         assert!(hub.listeners.lock().unwrap().is_empty());
     }

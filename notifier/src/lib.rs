@@ -48,7 +48,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let pool =
         store::connect(&backends.database_url, "notifier", backends.database_connections_max)?;
     let broker = Broker::connect(&backends.amqp_url, "notifier", shutdown)?;
-    let hub = Hub::default();
+    let hub = Hub::new();
     shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
     let ears = Ears {
         pool: pool.clone(),

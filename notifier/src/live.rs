@@ -4,15 +4,15 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use contract::{
     BookingId,
     access::Token,
-    api::{bookings::BookingFrame, line::BEARER_PROTOCOL},
+    api::{bookings::BookingFrame, socket::BEARER_PROTOCOL},
 };
 use platform::http::{
     ApiError, ApiResult, Door, PathId, SignedIn,
     limits::offered,
-    socket::{Asked, accept},
+    socket::{Asked, accept, talk},
 };
 
-use crate::{ears::Ears, socket};
+use crate::{ears::Ears, socket::Teller};
 
 /// What the sockets look like, as far as OpenAPI can say.
 #[derive(utoipa::OpenApi)]
@@ -81,6 +81,6 @@ fn open(
     let (upgrade, connection) = asked.allowed(headers, door, instead)?;
     let shutdown = ears.shutdown.clone();
     let standing = door.access.stand(caller);
-    let serve = move |socket| socket::tell(socket, ears, standing, caller.account, only);
+    let serve = move |socket| talk(socket, Teller::new(ears, standing, caller.account, only));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

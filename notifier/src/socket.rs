@@ -1,138 +1,122 @@
-//! One listener's socket, from its first frame to its close.
+//! What one listener's socket tells, from its first frame to its close.
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::Message;
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId,
     api::{
         bookings::{Booking, BookingFrame},
-        line::close,
+        socket::close,
     },
 };
 use platform::{
     access::Standing,
-    http::socket::{self, PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX},
+    http::socket::{End, Frames, Next},
 };
-use serde_json::to_string;
 use store::bookings::{self, Fate};
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use crate::ears::Ears;
+use crate::{ears::Ears, hub::Ear};
 
-/// How often a socket of one booking looks at it without having been told.
+/// How often a socket of one booking looks at it without having been told: an event may be lost,
+/// and what ends unseen has none.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// Why a socket ends: a code and a reason, or nothing where the client is gone already.
-type End = Option<(u16, &'static str)>;
-
-/// Tells the account of one booking, or of all, until either side has enough.
-pub(crate) async fn tell(
-    mut socket: WebSocket,
+/// Tells the account of one booking, or of all.
+pub(crate) struct Teller {
     ears: Ears,
     standing: Standing,
     account: AccountId,
     only: Option<BookingId>,
-) {
-    if let Some((code, reason)) = converse(&mut socket, &ears, &standing, account, only).await {
-        debug!(code, reason, "a live socket is closed");
-        metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
-        socket::end(socket, code, reason).await;
-    }
+    ear: Ear,
+    /// The booking that is to be shown next.
+    due: Option<BookingId>,
+    look_at: Instant,
+    /// The last booking that was shown: the same is not sent twice.
+    last: Option<Booking>,
 }
 
-async fn converse(
-    socket: &mut WebSocket,
-    ears: &Ears,
-    standing: &Standing,
-    account: AccountId,
-    only: Option<BookingId>,
-) -> End {
-    // Joined before the first look: a change between the two is heard.
-    let mut ear = ears.hub.join(account, only);
-    let mut teller = Teller { socket, ears, account, last: None };
-    if let Some(booking) = only
-        && let Err(end) = teller.show(booking).await
-    {
-        return end;
+impl Teller {
+    pub(crate) fn new(
+        ears: Ears,
+        standing: Standing,
+        account: AccountId,
+        only: Option<BookingId>,
+    ) -> Self {
+        // Joined before the first look: a change between the two is heard.
+        let ear = ears.hub.join(account, only);
+        let look_at = Instant::now() + LOOK_EVERY;
+        Self { ears, standing, account, only, ear, due: only, look_at, last: None }
     }
-    let mut ping = interval(PING_EVERY);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    // An event may be lost, and what ends unseen has none.
-    let mut look = interval_at(Instant::now() + LOOK_EVERY, LOOK_EVERY);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut heard = Instant::now();
-    let mut pace = Pace::new(heard);
-    loop {
-        let told = tokio::select! {
-            () = ears.shutdown.begun() => return Some((close::DRAIN, "this node is stopping; connect again")),
-            why = standing.ended() => return Some((close::POLICY, why)),
-            () = ear.replaced.cancelled() => return Some((close::REPLACED, "a newer socket took its place")),
-            changed = ear.changed.recv() => match changed {
-                None => return Some((close::TOO_SLOW, "frames were not read in time; connect again")),
-                Some(booking) => teller.show(booking).await,
-            },
-            _ = ping.tick() => {
-                if heard.elapsed() > SILENCE_MAX {
-                    return None;
-                }
-                teller.ping().await
-            }
-            _ = look.tick() => match only {
-                Some(booking) => teller.show(booking).await,
-                None => Ok(()),
-            },
-            frame = teller.socket.recv() => match frame {
-                Some(Ok(message @ (Message::Pong(_) | Message::Ping(_)))) => {
-                    heard = Instant::now();
-                    if pace.is_exceeded(&message, heard) {
-                        return Some((close::POLICY, "at most 5 frames a second"));
-                    }
-                    Ok(())
-                }
-                Some(Ok(Message::Text(_) | Message::Binary(_))) => {
-                    return Some((close::POLICY, "this socket takes no frames"));
-                }
-                Some(Err(error)) => return socket::refusal(error),
-                Some(Ok(Message::Close(_))) | None => return None,
-            },
-        };
-        if let Err(end) = told {
-            return end;
-        }
-    }
-}
 
-struct Teller<'a> {
-    socket: &'a mut WebSocket,
-    ears: &'a Ears,
-    account: AccountId,
-    /// The last frame: the same is not sent twice.
-    last: Option<String>,
-}
-
-impl Teller<'_> {
-    /// Sends the booking as it stands.
-    async fn show(&mut self, booking: BookingId) -> Result<(), End> {
+    /// The booking as it stands, where that is news to its owner.
+    async fn look(&mut self, booking: BookingId) -> Result<Option<BookingFrame>, End> {
         let look = self.ears.looker.look(booking).await.map_err(|_| AWAY)?;
         let booking = match look.seen {
             Some(seen) if seen.owner == self.account => seen.booking,
-            Some(_) => return Ok(()),
-            None => undecided(self.ears, self.account, booking, look.now).await?,
+            Some(_) => return Ok(None),
+            None => undecided(&self.ears, self.account, booking, look.now).await?,
         };
-        let text = to_string(&BookingFrame::Booking(booking)).expect("a booking is plain JSON");
-        if self.last.as_ref() == Some(&text) {
-            return Ok(());
+        let is_news = self.last.as_ref() != Some(&booking);
+        self.last = Some(booking.clone());
+        Ok(is_news.then_some(BookingFrame::Booking(booking)))
+    }
+}
+
+impl Frames for Teller {
+    type Frame = BookingFrame;
+
+    async fn next(&mut self, until: Instant) -> Option<Next<BookingFrame>> {
+        loop {
+            if let Some(booking) = self.due {
+                let looked = self.look(booking).await;
+                self.due = None;
+                match looked {
+                    Ok(Some(frame)) => return Some(Next::Frame(frame)),
+                    Ok(None) => {}
+                    Err(end) => return Some(Next::End(end)),
+                }
+            }
+            let now = Instant::now();
+            if now >= until {
+                return None;
+            }
+            if now >= self.look_at {
+                self.look_at = now + LOOK_EVERY;
+                self.due = self.only;
+                continue;
+            }
+            let end = tokio::select! {
+                () = self.ears.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
+                why = self.standing.ended() => (close::POLICY, why),
+                () = self.ear.socket.replaced.cancelled() => {
+                    (close::REPLACED, "a newer socket took its place")
+                }
+                changed = self.ear.changed.recv() => {
+                    self.due = changed;
+                    if self.due.is_some() {
+                        continue;
+                    }
+                    (close::TOO_SLOW, "frames were not read in time; connect again")
+                }
+                () = sleep_until(self.look_at.min(until)) => continue,
+            };
+            return Some(Next::End(end));
         }
-        self.last = Some(text.clone());
-        send(self.socket, Message::text(text)).await
     }
 
-    /// Asks for a sign of life.
-    async fn ping(&mut self) -> Result<(), End> {
-        send(self.socket, Message::Ping(axum::body::Bytes::new())).await
+    async fn take(&mut self, _: Message) -> End {
+        (close::POLICY, "this socket takes no frames")
+    }
+
+    fn ended(end: Option<End>) {
+        if let Some((code, reason)) = end {
+            debug!(code, reason, "a live socket is closed");
+            metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
+        }
     }
 }
 
@@ -156,12 +140,4 @@ async fn undecided(
 }
 
 /// How a socket ends when its booking cannot be read.
-const AWAY: End = Some((close::TRY_LATER, "the database does not answer; connect again"));
-
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
-    match timeout(SEND_WAIT, socket.send(message)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(None),
-        Err(_) => Err(Some((close::TOO_SLOW, "frames were not read in time; connect again"))),
-    }
-}
+const AWAY: End = (close::TRY_LATER, "the database does not answer; connect again");

@@ -1,6 +1,6 @@
 //! Sockets that send what is no frame, or frames without measure.
 
-use contract::api::line::close;
+use contract::api::socket::close;
 use futures_util::future::join_all;
 use serde_json::json;
 

@@ -16,14 +16,14 @@ mod error;
 mod config;
 pub mod metrics;
 
-use std::{collections::HashMap, sync::Arc, sync::Mutex, time::Duration};
+use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
 use contract::place_ticket::PlaceKeys;
 use platform::{
     Service, Shutdown,
     access::Access,
     cache::Cache,
-    http::{Door, limits::describe, with_door},
+    http::{Door, limits::describe, socket::Sockets, with_door},
 };
 use utoipa::OpenApi as _;
 
@@ -31,7 +31,7 @@ pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
 pub(crate) use error::LineError;
 pub use routes::limits::ROUTES;
 
-use room::{Room, challenge, limits::Limits, passes::Passes, sockets::Sockets};
+use room::{Room, challenge, limits::Limits, passes::Passes};
 
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
@@ -72,7 +72,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move {
-                let fresh = age < Duration::from_secs(5);
+                let fresh = age < line::gate::BOARD_AGE_MAX;
                 fresh.then_some(()).ok_or_else(|| format!("no answer for {} s", age.as_secs()))
             }
         })

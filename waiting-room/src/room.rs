@@ -3,7 +3,6 @@
 pub(crate) mod limits;
 pub(crate) mod challenge;
 pub(crate) mod passes;
-pub(crate) mod sockets;
 pub(crate) mod recover;
 
 use std::{
@@ -14,7 +13,10 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use contract::{ShowId, api::catalogue::RoomMode, keys::Secret, place_ticket::PlaceKeys};
-use platform::{Shutdown, http::ApiError};
+use platform::{
+    Shutdown,
+    http::{ApiError, socket::Sockets},
+};
 use store::{
     PgPool,
     board::{Board, Sale},
@@ -30,7 +32,6 @@ use crate::{
 use challenge::Challenge;
 use limits::Limits;
 use passes::Passes;
-use sockets::Sockets;
 
 /// Lines that are looked at in one call.
 const LOOKED_AT_ONCE: usize = 500;

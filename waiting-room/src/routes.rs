@@ -5,7 +5,6 @@ mod request;
 mod guard;
 mod place;
 mod live;
-mod socket;
 mod events;
 
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use contract::api::line::close;
+use contract::api::socket::close;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 

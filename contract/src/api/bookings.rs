@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Asks for chosen seats, or for the best available. Either `seats` or `quantity`.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewBooking {
     pub show_id: ShowId,
@@ -24,7 +24,7 @@ pub struct NewBooking {
 }
 
 /// The answer 202.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accepted {
     pub booking_id: BookingId,
@@ -32,7 +32,7 @@ pub struct Accepted {
     pub links: Links,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Links {
     #[serde(rename = "self")]
     pub this: String,
@@ -40,7 +40,7 @@ pub struct Links {
 }
 
 /// A booking as its owner sees it.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Booking {
     pub booking_id: BookingId,
@@ -85,7 +85,7 @@ impl Booking {
     }
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Hold {
     pub hold_id: BookingId,
@@ -98,7 +98,7 @@ pub struct Hold {
     pub expires_at: DateTime<Utc>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NewOrder {
     pub hold_id: BookingId,
@@ -117,7 +117,7 @@ pub struct Customer {
     pub phone: Option<String>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Order {
     pub order_id: OrderId,
@@ -139,7 +139,7 @@ pub struct Order {
     pub customer: Customer,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct OrderLine {
     pub kind: LineKind,
@@ -148,7 +148,7 @@ pub struct OrderLine {
     pub amount: i64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LineKind {
     Seat,
@@ -157,7 +157,7 @@ pub enum LineKind {
     Tax,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConfirmPayment {
     #[schema(example = "mock")]
@@ -165,7 +165,7 @@ pub struct ConfirmPayment {
 }
 
 /// A ticket as JSON.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Ticket {
     pub ticket_code: String,
@@ -181,7 +181,7 @@ pub struct Ticket {
 }
 
 /// What a booking's socket tells: the present state at once, then each change.
-#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BookingFrame {
     Booking(Booking),

@@ -22,7 +22,7 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use contract::{AccountId, api::line::BEARER_PROTOCOL};
+use contract::{AccountId, api::socket::BEARER_PROTOCOL};
 pub use limiter::Limiter;
 pub use network::Network;
 pub use quota::Quota;

@@ -1,6 +1,9 @@
 //! What every WebSocket does the same way: what it costs at most, how fast a client may send, what
 //! it is told when a frame cannot be read, and closing so that it gets to see why.
 
+mod register;
+mod talk;
+
 use std::{future::Future, time::Duration};
 
 use axum::{
@@ -14,13 +17,15 @@ use axum::{
     http::{HeaderMap, StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use contract::api::line::{SUBPROTOCOL, close};
+use contract::api::socket::{SUBPROTOCOL, close};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
 use super::{ApiError, ApiResult, Connection, Door, origin_is_allowed, reconnect_after};
 use crate::Shutdown;
+pub use register::{Slot, Sockets};
+pub use talk::{End, Frames, Next, talk};
 
 /// Longest frame a client may send.
 const FRAME_BYTES_MAX: usize = 4 * 1024;
@@ -30,9 +35,9 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// A client may send so many frames a second.
 const FRAMES_PER_SECOND_MAX: u32 = 5;
 /// How often a client is asked for a sign of life.
-pub const PING_EVERY: Duration = Duration::from_secs(20);
+const PING_EVERY: Duration = Duration::from_secs(20);
 /// Without one for so long, the client is gone.
-pub const SILENCE_MAX: Duration = Duration::from_mins(1);
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 /// A client that takes no frame for so long is too slow.
 pub const SEND_WAIT: Duration = Duration::from_secs(5);
 /// A client that was too slow has so long to read on and find out why it was dropped.
@@ -41,8 +46,6 @@ const SLOW_LINGER: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(1);
 /// A client that finds the node full should come back after so many seconds.
 const RETRY_AFTER_S: u64 = 2;
-/// Both sides agree that it is over: nobody looks for a reason.
-const NORMAL: u16 = 1000;
 /// Frames that are still read, and thrown away, after a close frame: a flood is not worth more.
 const DRAINED_MAX: usize = 100;
 
@@ -117,20 +120,19 @@ pub fn accept<F: Future<Output = ()> + Send + 'static>(
 }
 
 /// How fast a client sends.
-pub struct Pace {
+struct Pace {
     since: Instant,
     frames: u32,
 }
 
 impl Pace {
     /// A pace that is kept from now on.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
+    fn new(now: Instant) -> Self {
         Self { since: now, frames: 0 }
     }
 
     /// Counts a frame; whether it is one too many. Answers to our own pings are welcome.
-    pub fn is_exceeded(&mut self, message: &Message, now: Instant) -> bool {
+    fn is_exceeded(&mut self, message: &Message, now: Instant) -> bool {
         if matches!(message, Message::Pong(_)) {
             return false;
         }
@@ -143,8 +145,7 @@ impl Pace {
 }
 
 /// What to close with after a frame that could not be read; `None` where the client is gone.
-#[must_use]
-pub fn refusal(error: axum::Error) -> Option<(u16, &'static str)> {
+fn refusal(error: axum::Error) -> Option<End> {
     match *error.into_inner().downcast::<Error>().ok()? {
         Error::Capacity(_) => Some((close::TOO_BIG, "a frame has at most 4 KiB")),
         Error::Utf8(_) => Some((close::NOT_TEXT, "text is UTF-8")),
@@ -156,7 +157,7 @@ pub fn refusal(error: axum::Error) -> Option<(u16, &'static str)> {
 
 /// Says why, and when to come back where that is wanted; then waits a moment: closing while
 /// something is unread would reset the connection, and the client might never see the reason.
-pub async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
+async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
     let reason = match code {
         close::DRAIN | close::TRY_LATER => close::with_retry(reconnect_after(), reason),
         _ => reason.to_owned(),
@@ -173,7 +174,7 @@ pub async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
             }
         }
     };
-    if timeout(LINGER, drained).await.is_ok() && code != NORMAL {
+    if timeout(LINGER, drained).await.is_ok() && code != close::NORMAL {
         sleep(LINGER / 4).await;
     }
 }

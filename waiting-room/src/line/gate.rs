@@ -7,7 +7,7 @@ use contract::api::catalogue::RoomMode;
 use store::{board::Sale, line::Rule};
 
 /// With a board older than this, Postgres must be taken for unreachable.
-const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
+pub(crate) const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
 /// With the store silent this long, it is away.
 const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Without a pre-queue, the line may be joined this long before the sale opens.

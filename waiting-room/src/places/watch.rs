@@ -3,8 +3,15 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use contract::api::line::{LineFrame, PlaceState, close};
-use platform::access::Standing;
+use axum::extract::ws::Message;
+use contract::api::{
+    line::{LineFrame, PlaceState, VisitorFrame},
+    socket::close,
+};
+use platform::{
+    access::Standing,
+    http::socket::{End, Frames, Next, Slot},
+};
 use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
@@ -14,26 +21,14 @@ use super::{
     leave::leave,
 };
 use crate::{
-    LineError,
     line::{
         Line, cadence,
         gate::{Gate, Opening},
         signal::Signal,
     },
-    room::{Room, sockets::Slot},
+    room::Room,
     scripts::spot::Spot,
 };
-
-/// After the end of the sale, and of a pass.
-const NORMAL: u16 = 1000;
-
-/// What a watcher is to be told next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    Frame(LineFrame),
-    /// Nothing follows: a close code and its reason.
-    End(u16, &'static str),
-}
 
 /// One watcher of one place.
 pub(crate) struct Watch {
@@ -48,7 +43,7 @@ pub(crate) struct Watch {
     /// The token that it was opened with, where it was one.
     standing: Option<Standing>,
     /// What is to be said before anything else; at most a handful.
-    pending: VecDeque<Next>,
+    pending: VecDeque<Next<LineFrame>>,
     next_at: Instant,
 }
 
@@ -61,6 +56,7 @@ impl Watch {
         standing: Option<Standing>,
     ) -> Self {
         let open_socket = room.sockets.enter(found.place.account);
+        metrics::gauge!("usher_line_sockets").increment(1.0);
         let (spot, signal) = match found.life {
             Life::Waiting(spot) => (spot, Signal::Waiting),
             Life::Admitted(admission) => (nowhere(&found.place), Signal::Admitted(admission)),
@@ -84,58 +80,6 @@ impl Watch {
         };
         watch.begin();
         watch
-    }
-
-    /// Gives the place back.
-    pub(crate) async fn leave(&self) -> Result<(), LineError> {
-        let is_admitted = self.admitted.is_some();
-        leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await
-    }
-
-    /// What to tell next; `None` where that is nothing until then. Can be dropped and called again
-    /// at any time.
-    pub(crate) async fn next(&mut self, until: Instant) -> Option<Next> {
-        loop {
-            if let Some(next) = self.pending.pop_front() {
-                if self.pending.is_empty() {
-                    // Thousands of sockets have nothing to say at any moment.
-                    self.pending = VecDeque::new();
-                }
-                return Some(next);
-            }
-            if Instant::now() >= until {
-                return None;
-            }
-            tokio::select! {
-                () = self.room.shutdown.begun() => {
-                    return Some(Next::End(close::DRAIN, "this node stops; connect again"));
-                }
-                () = self.open_socket.replaced.cancelled() => {
-                    return Some(Next::End(close::REPLACED, "the account opened a newer socket"));
-                }
-                why = ended(self.standing.as_ref()) => {
-                    return Some(Next::End(close::POLICY, why));
-                }
-                changed = self.signal.changed() => {
-                    if changed.is_err() {
-                        return Some(Next::End(close::TRY_LATER, "connect again"));
-                    }
-                    self.on_signal();
-                }
-                changed = self.gate.changed() => {
-                    if changed.is_err() {
-                        return Some(Next::End(close::TRY_LATER, "connect again"));
-                    }
-                    let gate = *self.gate.borrow_and_update();
-                    self.on_gate(gate);
-                }
-                () = tokio::time::sleep_until(self.next_at.min(until)) => {
-                    if Instant::now() >= self.next_at {
-                        self.on_time().await;
-                    }
-                }
-            }
-        }
     }
 
     fn begin(&mut self) {
@@ -247,12 +191,86 @@ impl Watch {
     }
 
     fn end(&mut self, reason: &'static str) {
-        self.pending.push_back(Next::End(NORMAL, reason));
+        self.pending.push_back(Next::End((close::NORMAL, reason)));
+    }
+}
+
+impl Frames for Watch {
+    type Frame = LineFrame;
+
+    async fn next(&mut self, until: Instant) -> Option<Next<LineFrame>> {
+        loop {
+            if let Some(next) = self.pending.pop_front() {
+                if self.pending.is_empty() {
+                    // Thousands of sockets have nothing to say at any moment.
+                    self.pending = VecDeque::new();
+                }
+                return Some(next);
+            }
+            if Instant::now() >= until {
+                return None;
+            }
+            tokio::select! {
+                () = self.room.shutdown.begun() => {
+                    return Some(Next::End((close::DRAIN, "this node stops; connect again")));
+                }
+                () = self.open_socket.replaced.cancelled() => {
+                    metrics::counter!("usher_line_sockets_replaced_total").increment(1);
+                    return Some(Next::End((close::REPLACED, "the account opened a newer socket")));
+                }
+                why = ended(self.standing.as_ref()) => {
+                    return Some(Next::End((close::POLICY, why)));
+                }
+                changed = self.signal.changed() => {
+                    if changed.is_err() {
+                        return Some(Next::End((close::TRY_LATER, "connect again")));
+                    }
+                    self.on_signal();
+                }
+                changed = self.gate.changed() => {
+                    if changed.is_err() {
+                        return Some(Next::End((close::TRY_LATER, "connect again")));
+                    }
+                    let gate = *self.gate.borrow_and_update();
+                    self.on_gate(gate);
+                }
+                () = tokio::time::sleep_until(self.next_at.min(until)) => {
+                    if Instant::now() >= self.next_at {
+                        self.on_time().await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, frame: Message) -> End {
+        let Message::Text(text) = frame else {
+            return (close::POLICY, "binary frames are not understood");
+        };
+        let Ok(VisitorFrame::Leave) = serde_json::from_str(text.as_str()) else {
+            return (close::POLICY, "a frame is {\"type\":\"leave\"}");
+        };
+        let is_admitted = self.admitted.is_some();
+        match leave(&self.room, &self.line, self.spot.place.ticket, is_admitted).await {
+            Ok(()) => (close::NORMAL, "you left the line"),
+            Err(_) => (close::TRY_LATER, "leaving failed; try again"),
+        }
+    }
+
+    fn ended(end: Option<End>) {
+        match end {
+            None => metrics::counter!("usher_line_sockets_gone_total").increment(1),
+            Some((close::TOO_SLOW, _)) => {
+                metrics::counter!("usher_line_slow_clients_total").increment(1);
+            }
+            Some(_) => {}
+        }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        metrics::gauge!("usher_line_sockets").decrement(1.0);
         self.line.unwatch(self.spot.place.ticket);
     }
 }

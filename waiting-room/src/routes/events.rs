@@ -8,16 +8,20 @@ use axum::response::{
 };
 use contract::api::line::LineFrame;
 use futures_util::{StreamExt as _, stream};
-use platform::{Shutdown, http::reconnect_after};
+use platform::{
+    Shutdown,
+    http::{
+        reconnect_after,
+        socket::{Frames as _, Next, SEND_WAIT},
+    },
+};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout},
 };
 
-use crate::places::watch::{Next, Watch};
+use crate::places::watch::Watch;
 
-/// A client that takes no frame for so long is too slow.
-const SEND_WAIT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// Streams the frames of a place until it ends, or the client goes or stops reading.
@@ -43,7 +47,7 @@ pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
 }
 
 /// The next frame; `None` once nobody listens.
-async fn next(watch: &mut Watch, send: &mpsc::Sender<LineFrame>) -> Option<Next> {
+async fn next(watch: &mut Watch, send: &mpsc::Sender<LineFrame>) -> Option<Next<LineFrame>> {
     loop {
         tokio::select! {
             next = watch.next(Instant::now() + KEEP_ALIVE) => if next.is_some() {

@@ -5,20 +5,17 @@ use std::sync::Arc;
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use contract::{
     ShowId, TicketId,
-    api::{
-        line::{BEARER_PROTOCOL, PLACE_TICKET_PROTOCOL},
-        problem::Problem,
-    },
+    api::{line::PLACE_TICKET_PROTOCOL, problem::Problem, socket::BEARER_PROTOCOL},
 };
 use platform::http::{
     ApiError, ApiResult, Door, OptionalCaller, Params,
-    socket::{Asked, accept},
+    limits::offered,
+    socket::{Asked, accept, talk},
 };
 
 use super::{
     place::find,
     request::{PlaceParams, PlacePath, header_ticket, proof, sale_and_line},
-    socket,
 };
 use crate::{places::watch::Watch, room::Room};
 
@@ -52,16 +49,13 @@ pub(crate) async fn live(
 ) -> ApiResult<Response> {
     let instead = "this is a WebSocket; for a stream over HTTP ask the place for text/event-stream";
     let (upgrade, connection) = asked.allowed(&headers, &door, instead)?;
-    let offered = |prefix: &str| {
-        let mut protocols = upgrade.requested_protocols().filter_map(|value| value.to_str().ok());
-        protocols.find_map(|protocol| protocol.strip_prefix(prefix)).map(str::to_owned)
-    };
-    let ticket = match offered(PLACE_TICKET_PROTOCOL).or(params.place_ticket) {
+    let shown = offered(&headers, PLACE_TICKET_PROTOCOL).map(str::to_owned);
+    let ticket = match shown.or(params.place_ticket) {
         Some(ticket) => Some(ticket),
         None => header_ticket(&headers)?,
     };
-    let token = match offered(BEARER_PROTOCOL) {
-        Some(token) => Some(door.access.verify(&token)?),
+    let token = match offered(&headers, BEARER_PROTOCOL) {
+        Some(token) => Some(door.access.verify(token)?),
         None if ticket.is_some() => None,
         None => caller?.0,
     };
@@ -72,6 +66,6 @@ pub(crate) async fn live(
     let shutdown = room.shutdown.clone();
     // Whoever proves the place by its ticket needs no account, and none ends it.
     let standing = token.filter(|_| ticket.is_none()).map(|token| door.access.stand(token));
-    let serve = move |socket| socket::serve(socket, Watch::start(room, line, found, standing));
+    let serve = move |socket| talk(socket, Watch::start(room, line, found, standing));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

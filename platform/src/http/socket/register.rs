@@ -8,8 +8,8 @@ use std::{
 use contract::AccountId;
 use tokio_util::sync::CancellationToken;
 
-/// All sockets and event streams of this node. Bounded by the listener's connections.
-pub(crate) struct Sockets {
+/// All sockets and event streams of a service on this node. Bounded by the listener's connections.
+pub struct Sockets {
     per_account_max: usize,
     open: Mutex<Open>,
 }
@@ -21,22 +21,25 @@ struct Open {
 }
 
 /// One open socket. Dropping it takes it off the register.
-pub(crate) struct Slot {
+pub struct Slot {
     sockets: Arc<Sockets>,
     account: AccountId,
-    id: u64,
+    /// Its number on this node.
+    pub id: u64,
     /// Cancelled when a newer socket takes the place of this one.
     pub replaced: CancellationToken,
 }
 
 impl Sockets {
-    pub(crate) fn new(per_account_max: u32) -> Arc<Self> {
+    #[must_use]
+    pub fn new(per_account_max: u32) -> Arc<Self> {
         let per_account_max = usize::try_from(per_account_max).unwrap_or(usize::MAX);
         Arc::new(Self { per_account_max, open: Mutex::default() })
     }
 
     /// Registers a socket; the account's oldest is told to go where there are too many.
-    pub(crate) fn enter(self: &Arc<Self>, account: AccountId) -> Slot {
+    #[must_use]
+    pub fn enter(self: &Arc<Self>, account: AccountId) -> Slot {
         let replaced = CancellationToken::new();
         let mut open = self.open();
         open.next += 1;
@@ -46,11 +49,9 @@ impl Sockets {
         while mine.len() > self.per_account_max {
             if let Some((_, oldest)) = mine.pop_front() {
                 oldest.cancel();
-                metrics::counter!("usher_line_sockets_replaced_total").increment(1);
             }
         }
         drop(open);
-        metrics::gauge!("usher_line_sockets").increment(1.0);
         Slot { sockets: Arc::clone(self), account, id, replaced }
     }
 
@@ -61,7 +62,6 @@ impl Sockets {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        metrics::gauge!("usher_line_sockets").decrement(1.0);
         let mut open = self.sockets.open();
         if let Some(mine) = open.accounts.get_mut(&self.account) {
             mine.retain(|(id, _)| *id != self.id);

@@ -1,0 +1,106 @@
+//! The conversation over a socket: frames out, at most one on its way; very little in.
+
+use std::future::Future;
+
+use axum::{
+    body::Bytes,
+    extract::ws::{Message, WebSocket},
+};
+use contract::api::socket::close;
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+
+use super::{PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX, end, refusal};
+
+/// Why a socket is closed: a code and a reason.
+pub type End = (u16, &'static str);
+
+/// What a client is told next.
+#[derive(Debug)]
+pub enum Next<F> {
+    Frame(F),
+    /// Nothing follows.
+    End(End),
+}
+
+/// What a socket tells, and how it answers.
+pub trait Frames: Send {
+    type Frame: Serialize + Send;
+
+    /// What to tell next; `None` where that is nothing until then. Can be dropped and called again
+    /// at any time.
+    fn next(&mut self, until: Instant) -> impl Future<Output = Option<Next<Self::Frame>>> + Send;
+
+    /// Takes a client's frame. Whether it is refused or carried out, the socket ends with it.
+    fn take(&mut self, frame: Message) -> impl Future<Output = End> + Send;
+
+    /// How the socket ends; `None` where the client is gone already.
+    fn ended(end: Option<End>);
+}
+
+/// Serves a socket until one side ends it. What it needs is kept once, in a box.
+pub fn talk<F: Frames + 'static>(socket: WebSocket, frames: F) -> impl Future<Output = ()> + Send {
+    let now = Instant::now();
+    let talk =
+        Talk { socket, frames, heard_at: now, ping_at: now + PING_EVERY, pace: Pace::new(now) };
+    Box::new(talk).run()
+}
+
+struct Talk<F> {
+    socket: WebSocket,
+    frames: F,
+    heard_at: Instant,
+    ping_at: Instant,
+    pace: Pace,
+}
+
+impl<F: Frames> Talk<F> {
+    async fn run(mut self: Box<Self>) {
+        let why = self.talk().await;
+        F::ended(why);
+        let Self { socket, frames, .. } = *self;
+        // Nobody watches any longer; the rest is courtesy.
+        drop(frames);
+        if let Some((code, reason)) = why {
+            Box::pin(end(socket, code, reason)).await;
+        }
+    }
+
+    async fn talk(&mut self) -> Option<End> {
+        loop {
+            let message = tokio::select! {
+                next = self.frames.next(self.ping_at.min(self.heard_at + SILENCE_MAX)) => match next {
+                    Some(Next::Frame(frame)) => text(&frame),
+                    Some(Next::End(end)) => return Some(end),
+                    None if self.heard_at.elapsed() >= SILENCE_MAX => return None,
+                    None => {
+                        self.ping_at = Instant::now() + PING_EVERY;
+                        Message::Ping(Bytes::new())
+                    }
+                },
+                received = self.socket.recv() => {
+                    self.heard_at = Instant::now();
+                    match received? {
+                        Ok(Message::Close(_)) => return Some((close::NORMAL, "")),
+                        Ok(message) if self.pace.is_exceeded(&message, self.heard_at) => {
+                            return Some((close::POLICY, "at most 5 frames a second"));
+                        }
+                        Ok(Message::Ping(_) | Message::Pong(_)) => continue,
+                        Ok(message) => return Some(Box::pin(self.frames.take(message)).await),
+                        Err(error) => return refusal(error),
+                    }
+                }
+            };
+            match timeout(SEND_WAIT, self.socket.send(message)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return None,
+                Err(_) => return Some((close::TOO_SLOW, "frames were not read; connect again")),
+            }
+        }
+    }
+}
+
+fn text(frame: &impl Serialize) -> Message {
+    let text = serde_json::to_string(frame).expect("a frame is plain JSON");
+    Message::Text(text.into())
+}
