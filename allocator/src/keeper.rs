@@ -25,7 +25,7 @@ use crate::{
 
 /// Queues that are declared at once: after a takeover every partition wants its own.
 pub(crate) const DECLARES_MAX: usize = 16;
-/// The broker has this long to declare a queue; it is tried again.
+/// The broker has this long to declare a queue, or to delete it; it is tried again.
 const DECLARE_WAIT: Duration = Duration::from_secs(5);
 /// Between two sessions …
 const PAUSE: Duration = Duration::from_millis(200);
@@ -68,6 +68,12 @@ impl Keeper {
         self.stop();
         let _ = self.task.await;
     }
+
+    #[cfg(test)]
+    pub(crate) fn of(task: JoinHandle<()>) -> Self {
+        let (closed, in_hand) = (watch::Sender::new(false), InHand::default());
+        Self { closed, in_hand, stop: CancellationToken::new(), task }
+    }
 }
 
 async fn keep(
@@ -98,25 +104,35 @@ async fn serve(
         let began = Instant::now();
         let session = async {
             let is_closed = *closed.borrow();
-            declare(office, &link, partition, is_closed, stop).await?;
-            if is_suspect {
-                // Trials wait for each other: whoever is let go of waits no longer.
-                let tried = stop.run_until_cancelled(try_out(office, partition)).await;
-                tried.context("it is let go of")??;
-            }
-            if !are_locks_awaited {
-                locks.ready().await;
-                are_locks_awaited = true;
-            }
+            let ready = async {
+                declare(office, &link, partition, is_closed).await?;
+                if is_suspect {
+                    try_out(office, partition).await?;
+                }
+                if !are_locks_awaited {
+                    locks.ready().await;
+                    are_locks_awaited = true;
+                }
+                anyhow::Ok(())
+            };
+            // Hundreds may stand before it after a takeover, trials wait for each other, and its queue
+            // may be silent: whoever is let go of waits no longer.
+            stop.run_until_cancelled(ready).await.context("it is let go of")??;
             let link = Arc::clone(&link);
             session::run(office, partition, locks, in_hand, link, closed.clone(), stop).await
         };
         match session.await {
             Ok(Over::Lost | Over::Reopened) => is_suspect = false,
-            Ok(Over::Drained) => match queues::delete(office, &link, partition).await {
-                Ok(()) => return,
-                Err(error) => warn!(%partition, "its queue is not deleted yet: {error:#}"),
-            },
+            Ok(Over::Drained) => {
+                let deleting = timeout(DECLARE_WAIT, queues::delete(office, &link, partition));
+                match stop.run_until_cancelled(deleting).await {
+                    None | Some(Ok(Ok(()))) => return,
+                    Some(Ok(Err(error))) => {
+                        warn!(%partition, "its queue is not deleted yet: {error:#}");
+                    }
+                    Some(Err(_)) => warn!(%partition, "its queue is not deleted yet: no answer"),
+                }
+            }
             Err(_) if stop.is_cancelled() => return,
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
@@ -170,11 +186,8 @@ async fn declare(
     link: &Link,
     partition: &Partition,
     is_closed: bool,
-    stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    // After a takeover hundreds may stand before it: whoever is let go of waits no longer.
-    let turn = stop.run_until_cancelled(office.declares.acquire()).await;
-    let _turn = turn.context("it is let go of")??;
+    let _turn = office.declares.acquire().await?;
     timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
 }
 

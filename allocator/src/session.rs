@@ -57,7 +57,8 @@ pub(crate) async fn run(
     closed: watch::Receiver<bool>,
     stop: &CancellationToken,
 ) -> anyhow::Result<Over> {
-    let session = Session::open(Arc::clone(&link), &partition.queue(), PREFETCH).await?;
+    let (queue, link_of_session) = (partition.queue(), Arc::clone(&link));
+    let session = Session::open_unless(link_of_session, &queue, PREFETCH, stop).await?;
     in_hand.is_served(true);
     let (stop, passed) = (stop.child_token(), Passed::default());
     let mut sitting = Sitting { office, stop: &stop, session, passed: &passed };

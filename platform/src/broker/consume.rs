@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
     Acker, Channel, Consumer,
@@ -12,6 +13,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::{Broker, Link};
@@ -21,6 +23,8 @@ const ACK_WAIT: Duration = Duration::from_secs(5);
 /// The broker has this long to declare what a consumer needs.
 const PREPARE_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
+/// What is said of a session that was to end before it had begun.
+const GIVEN_UP: &str = "the session was given up before it was opened";
 
 /// The broker gave no consumer of a queue. Where the queue's process has not come back, RabbitMQ ends
 /// the connection for such a question, at once or when it has waited for an answer itself.
@@ -45,8 +49,18 @@ impl Session {
     /// Starts consuming with a bounded number of unacked deliveries. The error is [`NoConsumer`] where
     /// the broker did not give it.
     pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
+        Self::open_unless(link, queue, prefetch, &CancellationToken::new()).await
+    }
+
+    /// The same, given up when this is cancelled: then nothing of it is left.
+    pub async fn open_unless(
+        link: Arc<Link>,
+        queue: &str,
+        prefetch: u16,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<Self> {
         assert!(prefetch > 0, "0 would mean without limit");
-        let channel = link.channel().await?;
+        let channel = stop.run_until_cancelled(link.channel()).await.context(GIVEN_UP)??;
         let opening = async {
             channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
             let options = BasicConsumeOptions {
@@ -57,15 +71,18 @@ impl Session {
             };
             channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await
         };
-        let why = match tokio::time::timeout(ACK_WAIT, opening).await {
-            Ok(Ok(consumer)) => return Ok(Self { link, channel, consumer, is_over: false }),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {ACK_WAIT:?}"),
+        let opened = stop.run_until_cancelled(tokio::time::timeout(ACK_WAIT, opening)).await;
+        let why = match opened {
+            Some(Ok(Ok(consumer))) => return Ok(Self { link, channel, consumer, is_over: false }),
+            Some(Ok(Err(error))) => Some(error.to_string()),
+            Some(Err(_)) => Some(format!("no answer within {ACK_WAIT:?}")),
+            None => None,
         };
         // A consume-ok that came later would make a consumer that nobody reads, and that might be
         // the active one.
         let closing = channel.close(200, "not opened in time".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
+        let why = why.context(GIVEN_UP)?;
         Err(NoConsumer { queue: queue.to_owned(), why }.into())
     }
 
