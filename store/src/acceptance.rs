@@ -4,7 +4,10 @@
 //! Ingress tells within a second which numbers the broker has confirmed; a batch writes those it
 //! decides in its own transaction. A set, not a count: telling a number twice changes nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use contract::{
@@ -16,6 +19,11 @@ use contract::{
 use uuid::Uuid;
 
 use crate::{PgConnection, PgPool, StoreResult, error::readable};
+
+/// All that a producer has accepted is over so long after it began: it lives for a minute, and may have
+/// accepted its last in the end of it.
+const OVER_AFTER: Duration =
+    BOOKING_DEADLINE.saturating_add(UNDECIDED_GRACE).saturating_add(UNDECIDED_GRACE);
 
 /// A set of numbers, as spans that do not touch each other, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -165,8 +173,7 @@ pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> 
            group by s.closed_at"#,
         partition.show.0,
         partition.tier.as_str(),
-        // A producer lives for a minute, and may have accepted its last in the end of it.
-        (BOOKING_DEADLINE + 2 * UNDECIDED_GRACE).as_secs_f64(),
+        OVER_AFTER.as_secs_f64(),
     )
     .fetch_one(pool)
     .await?;
@@ -184,14 +191,38 @@ pub async fn is_decided_of_before(
         r#"select statement_timestamp() > $2 and not exists (
                select from accepted a left join decided d using (show_id, tier, producer_id)
                where a.show_id = $1 and a.began_at < $2
-                   and (a.sealed_at is null
+                   and (a.sealed_at is null and a.began_at
+                           > statement_timestamp() - make_interval(secs => $3)
                        or not a.numbers <@ coalesce(d.numbers, '{}'))) as "is_decided!""#,
         show.0,
         before,
+        OVER_AFTER.as_secs_f64(),
     )
     .fetch_one(pool)
     .await?;
     Ok(is_decided)
+}
+
+/// Whether all that may not be over yet of what a show's producers have accepted, of those that began
+/// before this moment, has a number: one that has told of none may stand for those without.
+pub async fn is_numbered_of_before(
+    pool: &PgPool,
+    show: ShowId,
+    before: DateTime<Utc>,
+) -> StoreResult<bool> {
+    let is_numbered = sqlx::query_scalar!(
+        r#"select not exists (
+               select from accepted
+               where show_id = $1 and began_at < $2 and sealed_at is null and isempty(numbers)
+                   and began_at > statement_timestamp() - make_interval(secs => $3))
+               as "is_numbered!""#,
+        show.0,
+        before,
+        OVER_AFTER.as_secs_f64(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(is_numbered)
 }
 
 /// How many of each partition were accepted lately and are not decided, without those that have none.
@@ -215,26 +246,28 @@ pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
         .collect()
 }
 
-/// Forgets what was decided a week ago and more, some thousands at a time; what was accepted and is
-/// not decided stays. Returns how many.
-pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
+/// Forgets what was decided a week ago and more, and producers of which nothing is known, some
+/// thousands at a time; what was accepted and is not decided stays. Returns how many.
+pub async fn forget_old(pool: &PgPool) -> StoreResult<i64> {
     let mut forgotten = 0;
     loop {
-        let deleted = sqlx::query!(
-            "with old as (
+        let deleted = sqlx::query_scalar!(
+            r#"with old as (
                  delete from accepted where (show_id, tier, producer_id) in
                      (select show_id, tier, producer_id
-                      from accepted a join decided d using (show_id, tier, producer_id)
+                      from accepted a left join decided d using (show_id, tier, producer_id)
                       where a.told_at < statement_timestamp() - interval '7 days'
-                        and a.numbers <@ d.numbers
+                        and a.numbers <@ coalesce(d.numbers, '{}')
                       limit 10000)
-                 returning show_id, tier, producer_id)
-             delete from decided d using old
-             where (d.show_id, d.tier, d.producer_id) = (old.show_id, old.tier, old.producer_id)"
+                 returning show_id, tier, producer_id),
+             decided_by_old as (
+                 delete from decided d using old
+                 where (d.show_id, d.tier, d.producer_id)
+                     = (old.show_id, old.tier, old.producer_id))
+             select count(*) as "deleted!" from old"#
         )
-        .execute(pool)
-        .await?
-        .rows_affected();
+        .fetch_one(pool)
+        .await?;
         forgotten += deleted;
         if deleted == 0 {
             return Ok(forgotten);

@@ -111,9 +111,16 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
         confirmed: Numbers::default(),
         is_sealed: false,
     };
+    let is_numbered = async |before: DateTime<Utc>| {
+        acceptance::is_numbered_of_before(pool, hall.show, before).await.unwrap()
+    };
     acceptance::tell(pool, &[other]).await.unwrap();
-    assert!(is_decided(later).await);
-    assert!(!is_decided(now().await).await, "another may have accepted something");
+    assert!(is_decided(later).await && is_numbered(later).await);
+    let last = now().await;
+    assert!(!is_decided(last).await && !is_numbered(last).await, "it may have accepted something");
+    let ages = "update accepted set began_at = began_at - interval '18 minutes'";
+    sqlx::query(ages).execute(pool).await.unwrap();
+    assert!(is_decided(last).await && is_numbered(last).await, "whatever it was, it is over");
 }
 
 #[tokio::test]

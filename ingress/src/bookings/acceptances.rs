@@ -3,7 +3,8 @@
 //! accepted and is in no queue any more is missed there (`store::acceptance`).
 //!
 //! Nobody waits for it. A node that dies takes at most the last half second's numbers with it; its
-//! producers are then never sealed, and their queues are kept until every deadline is over.
+//! producers are then never sealed, and their queues are kept until every deadline is over. So it is
+//! with a producer of which something is not told: nobody may take what was told of it for all.
 
 use std::{
     collections::HashMap,
@@ -30,8 +31,9 @@ const TELL_EVERY: Duration = Duration::from_millis(500);
 const TOLD_AT_ONCE: usize = 500;
 /// How long a producer is numbered from; `contract::deadline::UNDECIDED_GRACE` allows for it.
 const PRODUCER_LIFE: Duration = Duration::from_mins(1);
-/// Producers remembered while the database is away; past it requests go without a number, and a
-/// loss of them would not be noticed (`usher_accepted_unnumbered_total`).
+/// Producers remembered while the database is away; past it requests go without a number, one
+/// producer of them for each partition, and a loss of them would not be noticed
+/// (`usher_accepted_unnumbered_total`).
 const PRODUCERS_MAX: usize = 50_000;
 /// Gaps among the confirmed numbers of a producer; past it the newest are not told.
 const SPANS_MAX: usize = 4_096;
@@ -56,20 +58,27 @@ struct Entry {
     /// Whether the database knows of it.
     is_known: bool,
     confirmed: Numbers,
-    is_sealed: bool,
+    /// Whether all that was confirmed is or will be told: else it is never sealed.
+    is_whole: bool,
+    has_ended: bool,
 }
 
 impl Entry {
     fn has_news(&self) -> bool {
-        !self.is_known || self.is_sealed || !self.confirmed.is_empty()
+        !self.is_known || self.has_ended || !self.confirmed.is_empty()
+    }
+
+    fn is_sealed(&self) -> bool {
+        self.has_ended && self.is_whole
     }
 }
 
-/// Numbers the requests to one partition. Sealed when it is dropped.
+/// Stands for the requests to one partition, and numbers them. It ends when it is dropped.
 pub(crate) struct Producer {
     id: ProducerId,
     born: Instant,
-    next: AtomicI64,
+    /// The next number; where there are none, the requests are accepted and not counted.
+    next: Option<AtomicI64>,
     book: Arc<Book>,
 }
 
@@ -81,39 +90,45 @@ impl Acceptances {
         acceptances
     }
 
-    /// A new producer of a partition; `None` where there are too many, or nobody would write down
-    /// what is decided.
-    pub(crate) fn producer(&self, partition: &Partition) -> Option<Arc<Producer>> {
-        if self.0.is_mixed.load(Ordering::Relaxed) {
-            return None;
-        }
-        let id = ProducerId::new();
+    /// A new producer of a partition. It gives no numbers where there are too many, or nobody would
+    /// write down what is decided.
+    pub(crate) fn producer(&self, partition: &Partition) -> Arc<Producer> {
         let mut producers = self.0.producers();
-        if producers.len() >= PRODUCERS_MAX {
-            return None;
-        }
-        let entry = Entry {
-            partition: partition.clone(),
-            is_known: false,
-            confirmed: Numbers::default(),
-            is_sealed: false,
+        let is_whole = !self.0.is_mixed.load(Ordering::Relaxed) && producers.len() < PRODUCERS_MAX;
+        let untold = |(_, entry): &(&ProducerId, &Entry)| {
+            !entry.is_whole && !entry.is_known && entry.partition == *partition
         };
-        producers.insert(id, entry);
+        // One of them says all that there is to say.
+        let before = if is_whole { None } else { producers.iter().find(untold).map(|(id, _)| *id) };
+        let id = before.unwrap_or_else(|| {
+            let entry = Entry {
+                partition: partition.clone(),
+                is_known: false,
+                confirmed: Numbers::default(),
+                is_whole,
+                has_ended: false,
+            };
+            let id = ProducerId::new();
+            producers.insert(id, entry);
+            id
+        });
         self.0.news.notify_one();
-        let (born, next, book) = (Instant::now(), AtomicI64::new(0), Arc::clone(&self.0));
-        Some(Arc::new(Producer { id, born, next, book }))
+        let (born, book) = (Instant::now(), Arc::clone(&self.0));
+        Arc::new(Producer { id, born, next: is_whole.then(AtomicI64::default), book })
     }
 }
 
 impl Producer {
     /// Whether another is to take its place.
     pub(crate) fn is_old(&self) -> bool {
-        self.born.elapsed() > PRODUCER_LIFE || self.book.is_mixed.load(Ordering::Relaxed)
+        let is_mixed = self.book.is_mixed.load(Ordering::Relaxed);
+        self.born.elapsed() > PRODUCER_LIFE || (self.next.is_some() && is_mixed)
     }
 
-    /// The number of the next request.
-    pub(crate) fn number(&self) -> Number {
-        Number { producer: self.id, n: self.next.fetch_add(1, Ordering::Relaxed) }
+    /// The number of the next request, if it gets one.
+    pub(crate) fn number(&self) -> Option<Number> {
+        let n = self.next.as_ref()?.fetch_add(1, Ordering::Relaxed);
+        Some(Number { producer: self.id, n })
     }
 
     /// Notes that the broker has confirmed these.
@@ -124,6 +139,7 @@ impl Producer {
             if entry.confirmed.n_spans() < SPANS_MAX {
                 entry.confirmed.add(n, n);
             } else {
+                entry.is_whole = false;
                 metrics::counter!("usher_accepted_unnumbered_total").increment(1);
             }
         }
@@ -133,7 +149,7 @@ impl Producer {
 impl Drop for Producer {
     fn drop(&mut self) {
         if let Some(entry) = self.book.producers().get_mut(&self.id) {
-            entry.is_sealed = true;
+            entry.has_ended = true;
         }
     }
 }
@@ -151,7 +167,7 @@ impl Book {
             partition: entry.partition.clone(),
             producer: *producer,
             confirmed: std::mem::take(&mut entry.confirmed),
-            is_sealed: entry.is_sealed,
+            is_sealed: entry.is_sealed(),
         })
         .collect()
     }
@@ -169,10 +185,11 @@ impl Book {
     fn are_told(&self, news: &[Told]) {
         let mut producers = self.producers();
         for told in news {
-            if told.is_sealed {
+            let Some(entry) = producers.get_mut(&told.producer) else { continue };
+            entry.is_known = true;
+            let is_never_sealed = entry.has_ended && !entry.is_whole;
+            if told.is_sealed || (is_never_sealed && entry.confirmed.is_empty()) {
                 producers.remove(&told.producer);
-            } else if let Some(entry) = producers.get_mut(&told.producer) {
-                entry.is_known = true;
             }
         }
         let n_producers = u32::try_from(producers.len()).unwrap_or(u32::MAX);
@@ -221,6 +238,7 @@ async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
 #[cfg(test)]
 mod tests {
     use contract::ShowId;
+    use store::testing::{Slot, eventually};
 
     use super::*;
 
@@ -229,8 +247,8 @@ mod tests {
         let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
         let acceptances = Acceptances::default();
         let book = &acceptances.0;
-        let producer = acceptances.producer(&partition).unwrap();
-        let numbers: Vec<Number> = (0..4).map(|_| producer.number()).collect();
+        let producer = acceptances.producer(&partition);
+        let numbers: Vec<Number> = (0..4).filter_map(|_| producer.number()).collect();
         assert_eq!(numbers.iter().map(|number| number.n).collect::<Vec<_>>(), [0, 1, 2, 3]);
 
         producer.confirmed(numbers[..2].iter().copied());
@@ -248,5 +266,31 @@ mod tests {
         assert!(news[0].is_sealed && news[0].confirmed.is_empty());
         book.are_told(&news);
         assert!(book.producers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_what_was_accepted_without_a_number_nobody_says_that_it_is_decided() {
+        let (slot, shutdown) = (Slot::take().await, Shutdown::default());
+        let pool = slot.pool();
+        let old = "insert into allocators (allocator_id, name) values (gen_random_uuid(), 'old')";
+        sqlx::query(old).execute(&pool).await.unwrap();
+        let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
+        let acceptances = Acceptances::start(pool.clone(), &shutdown);
+        let soon = Duration::from_secs(10);
+        eventually("an old allocator is heard of", soon, async || {
+            acceptances.0.is_mixed.load(Ordering::Relaxed).then_some(())
+        })
+        .await;
+        let producer = acceptances.producer(&partition);
+        let later = eventually("it is written down", soon, async || {
+            let later = "select clock_timestamp() from accepted where show_id = $1";
+            let later = sqlx::query_scalar(later).bind(partition.show.0);
+            later.fetch_optional(&pool).await.unwrap()
+        })
+        .await;
+        drop(producer);
+        assert!(shutdown.finish(Duration::from_secs(2)).await, "nothing is left to tell");
+        let is_decided = acceptance::is_decided_of_before(&pool, partition.show, later);
+        assert!(!is_decided.await.unwrap());
     }
 }

@@ -125,16 +125,17 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
         asked_at = Instant::now();
         metrics::histogram!("usher_envelope_bookings")
             .record(f64::from(u32::try_from(batch.len()).unwrap_or(0)));
-        if producer.as_ref().is_none_or(|producer| producer.is_old()) {
-            producer = intake.acceptances.producer(&partition);
-        }
+        let numbering = match producer.take().filter(|producer| !producer.is_old()) {
+            Some(producer) => producer,
+            None => intake.acceptances.producer(&partition),
+        };
         for waiting in &mut batch {
-            waiting.request.number = producer.as_ref().map(|producer| producer.number());
+            waiting.request.number = numbering.number();
         }
+        producer = Some(Arc::clone(&numbering));
         let (publisher, partition) = (intake.publisher.clone(), partition.clone());
-        let producer = producer.clone();
         intake.shutdown.spawn(async move {
-            publish(&publisher, producer.as_deref(), &partition, batch).await;
+            publish(&publisher, &numbering, &partition, batch).await;
             drop(permit);
         });
     }
@@ -142,7 +143,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
 
 async fn publish(
     publisher: &Publisher,
-    producer: Option<&Producer>,
+    producer: &Producer,
     partition: &Partition,
     batch: Vec<Waiting>,
 ) {
@@ -166,13 +167,12 @@ async fn publish(
     let told = publisher.publish(REQUESTS, &partition.routing_key(), &body).await;
     if told.is_ok() {
         failpoint("after-confirm");
-        let numbers = envelope.bookings.iter().filter_map(|booking| booking.number);
+        let numbers: Vec<_> =
+            envelope.bookings.iter().filter_map(|booking| booking.number).collect();
+        let unnumbered = answers.len().saturating_sub(numbers.len());
+        metrics::counter!("usher_accepted_unnumbered_total").increment(unnumbered as u64);
         // Before anybody is told 202: a node that stops in good order has counted all of them.
-        if let Some(producer) = producer {
-            producer.confirmed(numbers);
-        } else {
-            metrics::counter!("usher_accepted_unnumbered_total").increment(answers.len() as u64);
-        }
+        producer.confirmed(numbers);
     }
     for answer in answers {
         // A client that went away is not told; its booking is decided all the same.

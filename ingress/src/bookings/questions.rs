@@ -85,12 +85,15 @@ impl Questions {
         let read = async {
             let found = backlogs::of_lines(&self.pool, &[show]).await?;
             let backlog = found.get(&show).copied().unwrap_or_default();
-            if is_drained(backlog, accepted_before) {
+            let before = accepted_before + COUNTED_AFTER;
+            // What has no number is in no count.
+            if is_drained(backlog, accepted_before)
+                && acceptance::is_numbered_of_before(&self.pool, show, before).await?
+            {
                 return store::StoreResult::Ok(true);
             }
             // A busy show's queues are never empty: then by the producers of before, which are
             // all sealed in a minute or so.
-            let before = accepted_before + COUNTED_AFTER;
             acceptance::is_decided_of_before(&self.pool, show, before).await
         };
         self.decided.try_get_with((show, accepted_before), read).await.ok()
