@@ -1,12 +1,15 @@
 //! How far queues are behind, and how fresh that is.
 
 use chrono::{DateTime, Days, Utc};
-use contract::{ProducerId, message::Number};
+use contract::{AccountId, BookingId, ProducerId, message::Number};
+use platform::cache::Cache;
 use store::{
     acceptance::{self, Numbers, Told},
     allocators,
     backlogs::{self, Seen},
+    bookings::{self, Fate},
     partitions,
+    testing::Slot,
 };
 use uuid::Uuid;
 
@@ -121,6 +124,28 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     let ages = "update accepted set began_at = began_at - interval '18 minutes'";
     sqlx::query(ages).execute(pool).await.unwrap();
     assert!(is_decided(last).await && is_numbered(last).await, "whatever it was, it is over");
+}
+
+#[tokio::test]
+async fn what_has_expired_of_which_redis_knows_nothing_else_does_not_begin_again() {
+    let (slot, booking) = (Slot::take().await, BookingId::new());
+    let (pool, cache) = (slot.pool(), Cache::new(&slot.redis_url).unwrap());
+    let redis = redis::Client::open(slot.redis_url.as_str()).unwrap();
+    let mut redis = redis.get_multiplexed_async_connection().await.unwrap();
+    let mut kept_hours = async || -> i64 {
+        let ttl = redis::cmd("TTL").arg(format!("booking_looked_for:{booking}")).to_owned();
+        ttl.query_async::<i64>(&mut redis).await.unwrap() / 3_600
+    };
+    let account = AccountId::new();
+    let fate =
+        async |now| bookings::fate(&pool, &cache, booking, account, None, now).await.unwrap();
+    let first = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    assert_eq!(fate(first).await, Fate::Queued);
+    assert!((20..=24).contains(&kept_hours().await), "as long as a key");
+    for _ in 0..2 {
+        assert_eq!(fate(first + Days::new(1)).await, Fate::Expired);
+        assert!(kept_hours().await > 24 * 364, "who was told so is told so again");
+    }
 }
 
 #[tokio::test]

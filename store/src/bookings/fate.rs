@@ -3,6 +3,8 @@
 //! Redis remembers each keyed request with the moment of its last try, and the first look at one
 //! that it has forgotten. All moments are Postgres's.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId, TierCode,
@@ -16,6 +18,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Refusal, refuse};
 use crate::{PgPool, StoreResult, bound_keys::REMEMBERED};
+
+/// How long it is remembered that somebody was told of a booking that it has expired, where nothing else
+/// is known of it.
+const END_REMEMBERED: Duration = Duration::from_hours(365 * 24);
 
 /// A keyed request that was put on its queue, or may have been.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +74,9 @@ pub async fn fate(
     let Ok(last) = last_try(cache, booking).await else { return Ok(Fate::Queued) };
     let Some(last) = last else {
         let Ok(first) = first_look(cache, booking, now).await else { return Ok(Fate::Queued) };
-        return Ok(told(is_over(first, now)));
+        // Before it is told: what has ended does not begin again.
+        let has_ended = is_over(first, now) && keep_end(cache, booking).await.is_ok();
+        return Ok(told(has_ended));
     };
     if !is_over(last.at, now) {
         return Ok(Fate::Queued);
@@ -120,8 +128,20 @@ async fn first_look(
 ) -> RedisResult<DateTime<Utc>> {
     let mut connection = cache.connection()?;
     let mut set = redis::cmd("SET");
-    set.arg(format!("booking_looked_for:{booking}")).arg(now.timestamp());
+    set.arg(first_look_key(booking)).arg(now.timestamp());
     set.arg("EX").arg(REMEMBERED.as_secs()).arg("NX").arg("GET");
     let first: Option<i64> = cache.observe(set.query_async(&mut connection).await)?;
     Ok(first.and_then(|second| DateTime::from_timestamp(second, 0)).unwrap_or(now))
+}
+
+/// Keeps the first look of a booking that has expired by it.
+async fn keep_end(cache: &Cache, booking: BookingId) -> RedisResult<()> {
+    let mut connection = cache.connection()?;
+    let mut expire = redis::cmd("EXPIRE");
+    expire.arg(first_look_key(booking)).arg(END_REMEMBERED.as_secs());
+    cache.observe(expire.query_async(&mut connection).await)
+}
+
+fn first_look_key(booking: BookingId) -> String {
+    format!("booking_looked_for:{booking}")
 }
