@@ -55,8 +55,7 @@ async fn log_in(
     Body(login): Body<Login>,
 ) -> ApiResult<Json<SignedIn>> {
     let tried = state.sign_ins.try_password(&login.email, address).await?;
-    let known = proven(&state, login).await.inspect_err(|_| tried.give_back())?;
-    let Some(known) = known else {
+    let Some(known) = tried.ended(proven(&state, login).await).await? else {
         metrics::counter!("usher_logins_refused_total").increment(1);
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
@@ -64,7 +63,6 @@ async fn log_in(
             "address and password do not belong together",
         ));
     };
-    tried.succeeded().await;
     let session = sessions::begin(&state.pool, known, state.session).await.map_err(database)?;
     Ok(Json(signed_in(&state, session)))
 }
@@ -90,14 +88,12 @@ pub(crate) async fn proves(
     address: IpAddr,
 ) -> ApiResult<bool> {
     let tried = state.sign_ins.try_password(&known.user.email, address).await?;
-    let place = state.passwords.place().inspect_err(|_| tried.give_back())?;
-    let hash = Some(known.password_hash.clone());
-    let matches = state.passwords.matches(place, password, hash).await;
-    let matches = matches.inspect_err(|_| tried.give_back())?;
-    if matches {
-        tried.succeeded().await;
-    }
-    Ok(matches)
+    let proven = async {
+        let (place, hash) = (state.passwords.place()?, Some(known.password_hash.clone()));
+        let matches = state.passwords.matches(place, password, hash).await?;
+        Ok(matches.then_some(()))
+    };
+    Ok(tried.ended(proven.await).await?.is_some())
 }
 
 /// The caller's account

@@ -20,7 +20,7 @@ const PASSES: u32 = 2;
 const LANES: u32 = 1;
 /// How long a request waits for its turn before it is sent away, and how many wait for each hash
 /// that runs: as many as have their turn in that time, with some to spare.
-const TURN_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
 const WAITING_EACH: usize = 100;
 
 /// A place in the queue of [`Passwords`].
@@ -110,17 +110,18 @@ impl Passwords {
     }
 }
 
-fn busy(why: &'static str) -> ApiError {
+/// 503 for somebody who would wait too long, or with too many.
+pub(crate) fn busy(why: &'static str) -> ApiError {
     metrics::counter!("usher_password_turns_refused_total", "why" => why).increment(1);
     let detail = "too many people sign in just now; try again";
     ApiError::unavailable("SIGN_IN_BUSY", detail, TURN_WAIT.as_secs())
 }
 
 /// Somebody waits for a turn, whether or not it comes.
-struct Waiting;
+pub(crate) struct Waiting;
 
 impl Waiting {
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         metrics::gauge!("usher_password_turns_waiting").increment(1.0);
         Self
     }

@@ -5,6 +5,7 @@
 //! Counted for the e-mail address as it was sent, so that it makes no difference whether there is
 //! an account. Each node counts for itself.
 
+mod failures;
 mod usual;
 
 use std::{net::IpAddr, sync::Arc};
@@ -19,7 +20,13 @@ use platform::{
     },
 };
 
-use crate::limits::LimitSettings;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    limits::LimitSettings,
+    passwords::{self, TURN_WAIT},
+};
+use failures::{Failures, Full};
 use usual::{Person, UsualNetworks};
 
 /// Wrong passwords for one account, from anywhere; and again as many from each network in which
@@ -32,10 +39,10 @@ const TRIES_PER_MINUTE: u32 = 60;
 /// Who may try a password.
 pub(crate) struct SignIns {
     usual: UsualNetworks,
-    of_account: Arc<Limiter<Person>>,
-    of_account_at_home: Arc<Limiter<(Person, Network)>>,
-    of_address: Arc<Limiter<Network>>,
-    of_address_at_home: Arc<Limiter<Network>>,
+    of_account: Arc<Failures<Person>>,
+    of_account_at_home: Arc<Failures<(Person, Network)>>,
+    of_address: Arc<Failures<Network>>,
+    of_address_at_home: Arc<Failures<Network>>,
     tries: Arc<Limiter<Person>>,
 }
 
@@ -54,15 +61,15 @@ impl SignIns {
         let tries = Quota::per_minute(TRIES_PER_MINUTE);
         Self {
             usual: UsualNetworks::new(master, cache),
-            of_account: Limiter::start("failed-sign-ins", "account", failures, shutdown),
-            of_account_at_home: Limiter::start(
+            of_account: Failures::start("failed-sign-ins", "account", failures, shutdown),
+            of_account_at_home: Failures::start(
                 "failed-sign-ins-at-home",
                 "account",
                 failures,
                 shutdown,
             ),
-            of_address: Limiter::start("failed-sign-ins", "address", of_address, shutdown),
-            of_address_at_home: Limiter::start(
+            of_address: Failures::start("failed-sign-ins", "address", of_address, shutdown),
+            of_address_at_home: Failures::start(
                 "failed-sign-ins-at-home",
                 "address",
                 at_home,
@@ -77,14 +84,8 @@ impl SignIns {
     pub(crate) async fn try_password(&self, email: &str, address: IpAddr) -> ApiResult<Try<'_>> {
         let person = self.usual.person(email);
         let (network, around) = (Network::of(address), Network::around(address));
-        let counted = match self.away(person, network) {
-            Ok(counted) => counted,
-            Err(_) if self.usual.knows(person, around).await => {
-                self.at_home(person, network, around)?
-            }
-            Err(refusal) => return Err(refusal),
-        };
-        let tried = Try { sign_ins: self, person, around, counted };
+        let counted = self.room(person, network, around).await?;
+        let tried = Try { sign_ins: self, person, around, counted, has_failed: true };
         match self.tries.take(&person) {
             Ok(()) => Ok(tried),
             Err(refusal) => {
@@ -94,19 +95,51 @@ impl SignIns {
         }
     }
 
-    fn away(&self, person: Person, network: Network) -> ApiResult<Counted> {
-        self.of_account.take(&person)?;
+    /// Room for a try, as soon as tries that are on their way leave some.
+    async fn room(&self, person: Person, network: Network, around: Network) -> ApiResult<Counted> {
+        let (until, mut is_known) = (Instant::now() + TURN_WAIT, None);
+        loop {
+            let away = match self.away(person, network) {
+                Ok(counted) => return Ok(counted),
+                Err(full) => full,
+            };
+            if is_known.is_none() {
+                is_known = Some(self.usual.knows(person, around).await);
+            }
+            let full = match is_known {
+                Some(true) => match (self.at_home(person, network, around), away) {
+                    (Ok(counted), _) => return Ok(counted),
+                    (Err(Full::Failed(_)), Full::Waits(ended)) => Full::Waits(ended),
+                    (Err(full), _) => full,
+                },
+                _ => away,
+            };
+            let mut ended = match full {
+                Full::Failed(refusal) => return Err(refusal),
+                Full::Crowded => return Err(passwords::busy("full")),
+                Full::Waits(ended) => ended,
+            };
+            let _waiting = passwords::Waiting::begin();
+            // It ends in an error where the last of them has ended: there is room, or there is none.
+            if timeout_at(until, ended.changed()).await.is_err() {
+                return Err(passwords::busy("late"));
+            }
+        }
+    }
+
+    fn away(&self, person: Person, network: Network) -> Result<Counted, Full> {
+        self.of_account.begin(&person)?;
         self.of_address
-            .take(&network)
-            .inspect_err(|_| self.of_account.give_back(&person))
+            .begin(&network)
+            .inspect_err(|_| self.of_account.end(&person, false))
             .map(|()| Counted::Away(network))
     }
 
-    fn at_home(&self, person: Person, network: Network, around: Network) -> ApiResult<Counted> {
-        self.of_account_at_home.take(&(person, around))?;
+    fn at_home(&self, person: Person, network: Network, around: Network) -> Result<Counted, Full> {
+        self.of_account_at_home.begin(&(person, around))?;
         self.of_address_at_home
-            .take(&network)
-            .inspect_err(|_| self.of_account_at_home.give_back(&(person, around)))
+            .begin(&network)
+            .inspect_err(|_| self.of_account_at_home.end(&(person, around), false))
             .map(|()| Counted::AtHome(network))
     }
 
@@ -128,26 +161,41 @@ pub(crate) struct Try<'s> {
     person: Person,
     around: Network,
     counted: Counted,
+    has_failed: bool,
 }
 
 impl Try<'_> {
-    /// The password was right: nothing was used up.
-    pub(crate) async fn succeeded(self) {
-        self.give_back();
-        self.sign_ins.usual.add(self.person, self.around).await;
+    /// Ends a try with what was found out: whose password it is, if it is anybody's. Where it could
+    /// not be found out, nothing was used up either.
+    pub(crate) async fn ended<T>(self, proven: ApiResult<Option<T>>) -> ApiResult<Option<T>> {
+        match &proven {
+            Ok(Some(_)) => {
+                let (usual, person, around) = (&self.sign_ins.usual, self.person, self.around);
+                self.give_back();
+                usual.add(person, around).await;
+            }
+            Ok(None) => {}
+            Err(_) => self.give_back(),
+        }
+        proven
     }
 
-    /// It could not be found out: nothing was used up either.
-    pub(crate) fn give_back(&self) {
-        let Self { sign_ins, person, around, counted } = self;
+    fn give_back(mut self) {
+        self.has_failed = false;
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        let Self { sign_ins, person, around, counted, has_failed } = self;
         match counted {
             Counted::Away(network) => {
-                sign_ins.of_account.give_back(person);
-                sign_ins.of_address.give_back(network);
+                sign_ins.of_account.end(person, *has_failed);
+                sign_ins.of_address.end(network, *has_failed);
             }
             Counted::AtHome(network) => {
-                sign_ins.of_account_at_home.give_back(&(*person, *around));
-                sign_ins.of_address_at_home.give_back(network);
+                sign_ins.of_account_at_home.end(&(*person, *around), *has_failed);
+                sign_ins.of_address_at_home.end(network, *has_failed);
             }
         }
     }

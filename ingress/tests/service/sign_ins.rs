@@ -69,6 +69,40 @@ async fn three_hundred_customers_of_a_carrier_sign_in_from_one_address() {
     ingress.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn customers_who_sign_in_at_once_from_one_address_do_not_count_as_each_others_failures() {
+    let ingress = ingress(&["--password-hashes-max", "8"]).await;
+    sign_up(&ingress, "ann@example.org", "198.51.100.1").await;
+    let mut outside = accounts_like(&ingress, "ann@example.org", 300).await;
+    for _ in 0..10 {
+        let tries = outside.iter().map(|email| sign_in(&ingress, email, PASSWORD, "192.0.2.1"));
+        let answers = join_all(tries).await;
+        for refused in answers.iter().filter(|answer| answer.status != 200) {
+            assert_eq!(refused.problem().0, 503, "nobody has failed: {refused:?}");
+            assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+        }
+        let mut is_in = answers.iter().map(|answer| answer.status == 200);
+        outside.retain(|_| !is_in.next().unwrap());
+    }
+    assert!(outside.is_empty(), "{} came back nine times for nothing", outside.len());
+    ingress.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_on_their_way_at_once_are_no_more_than_may_fail() {
+    let ingress = ingress(&["--auth-per-minute", "2", "--password-hashes-max", "8"]).await;
+    let guesses: Vec<String> = (0..100).map(|n| format!("nobody{n}@example.org")).collect();
+    let guesses = guesses.iter().map(|email| sign_in(&ingress, email, "password1", "192.0.2.1"));
+    let guesses = join_all(guesses).await;
+    let answered = guesses.iter().filter(|guess| guess.status == 401).count();
+    // Four minutes' worth at once, and two a minute: this took less than one.
+    assert!((8..=10).contains(&answered), "{answered} guesses were answered");
+    for refused in guesses.iter().filter(|guess| guess.status != 401) {
+        assert_eq!(limited_by(refused), (429, "failed-sign-ins"));
+    }
+    ingress.stop().await;
+}
+
 #[tokio::test]
 async fn guesses_from_many_addresses_are_stopped_and_the_owner_gets_in_from_the_usual_network() {
     let ingress = ingress(&[]).await;

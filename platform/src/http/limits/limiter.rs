@@ -82,12 +82,15 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
     }
 
     /// Counts a call, or says how long there is none.
-    fn wait(&self, key: &K) -> Option<Duration> {
+    #[must_use]
+    pub fn wait(&self, key: &K) -> Option<Duration> {
         let not_until = self.calls.check_key(key).err()?;
         Some(not_until.wait_time_from(self.clock.now()))
     }
 
-    fn refusal(&self, wait: Duration) -> ApiError {
+    /// The 429 of a call that is one too many for so long.
+    #[must_use]
+    pub fn refusal(&self, wait: Duration) -> ApiError {
         metrics::counter!("usher_rate_limited_total", "limit" => self.name, "by" => self.by)
             .increment(1);
         let (name, by) = (self.name, self.by);
