@@ -1,11 +1,18 @@
 //! What a session has in hand: how much there is to decide, and since when nothing was.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::Partition};
 use store::backlogs::Seen;
 use tokio::time::Instant;
+
+/// Where something waits and nothing was decided for this long, it may wait somewhere else than in
+/// the queue: put aside, on its way back, or lost.
+const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// What a session is deciding. Cheap to clone.
 #[derive(Clone, Default)]
@@ -15,6 +22,12 @@ pub(crate) struct InHand(Arc<Mutex<Hand>>);
 struct Hand {
     /// How many, and when the oldest was accepted.
     batch: Option<(usize, DateTime<Utc>)>,
+    /// When the oldest of the last batch was accepted: what is behind it in the queue came later.
+    before: Option<DateTime<Utc>>,
+    /// Accepted and not decided, when it was last looked at.
+    waiting: u32,
+    /// How many of these are known not to be in the queue.
+    elsewhere: u32,
     /// The last time it was known that nothing waits, or that something was decided.
     moved_at: Option<Instant>,
     /// Whether a session consumes the queue.
@@ -39,6 +52,7 @@ impl InHand {
         let fresh = requests.iter().filter(|request| request.attempt == 0);
         let oldest = fresh.map(|request| request.deadline - BOOKING_DEADLINE).min();
         hand.batch = oldest.map(|oldest| (requests.len(), oldest));
+        hand.before = oldest.or(hand.before);
     }
 
     /// Notes that they are decided.
@@ -51,17 +65,37 @@ impl InHand {
     /// What there is to decide, of which `waiting` are accepted and not decided as the database has it.
     pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Seen {
         let mut hand = self.hand();
-        if waiting == 0 && hand.batch.is_none() {
+        hand.waiting = waiting;
+        hand.elsewhere = hand.elsewhere.min(waiting);
+        let is_behind = waiting > hand.elsewhere;
+        if !is_behind && hand.batch.is_none() {
             hand.moved_at = Some(now);
+            hand.before = None;
         }
-        let (n_batch, oldest_at) = hand.batch.map_or((0, None), |(n, at)| (n, Some(at)));
+        let (n_batch, oldest_at) =
+            hand.batch.map_or((0, hand.before), |(n, oldest_at)| (n, Some(oldest_at)));
         let moved_at = *hand.moved_at.get_or_insert(now);
         Seen {
             partition: partition.clone(),
             undecided: waiting.max(u32::try_from(n_batch).unwrap_or(u32::MAX)),
             oldest_at,
-            idle_for: (waiting > 0).then(|| now - moved_at),
+            idle_for: is_behind.then(|| now - moved_at),
         }
+    }
+
+    /// How many wait though nothing was decided for seconds; `None` where that is not so.
+    pub(crate) fn idle(&self, now: Instant) -> Option<u32> {
+        let hand = self.hand();
+        let is_idle = hand.moved_at.is_some_and(|moved_at| now - moved_at > IDLE_MAX);
+        let is_behind = hand.batch.is_none() && hand.waiting > hand.elsewhere;
+        (is_idle && is_behind).then_some(hand.waiting)
+    }
+
+    /// Notes that so many of those that waited are not in the queue. They count as undecided, and hold
+    /// nobody up.
+    pub(crate) fn are_elsewhere(&self, n: u32) {
+        let mut hand = self.hand();
+        hand.elsewhere = n.min(hand.waiting);
     }
 
     fn hand(&self) -> MutexGuard<'_, Hand> {
@@ -73,7 +107,10 @@ impl InHand {
 mod tests {
     use std::time::Duration;
 
-    use contract::ShowId;
+    use contract::{
+        AccountId, BookingId, ShowId,
+        booking::{Kind, Wish},
+    };
 
     use super::*;
 
@@ -88,5 +125,47 @@ mod tests {
         assert_eq!((seen.undecided, seen.oldest_at), (7, None));
         in_hand.is_empty_again(later);
         assert_eq!(in_hand.seen(&partition, 7, later).idle_for, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_waits_elsewhere_holds_nobody_up_and_what_comes_after_it_ages() {
+        let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
+        let (in_hand, start) = (InHand::default(), Instant::now());
+        let at = |s| start + Duration::from_secs(s);
+        in_hand.seen(&partition, 5, start);
+        assert_eq!(in_hand.idle(at(3)), None);
+        assert_eq!(in_hand.idle(at(5)), Some(5));
+        in_hand.are_elsewhere(5);
+        let seen = in_hand.seen(&partition, 5, at(6));
+        assert_eq!((seen.undecided, seen.idle_for), (5, None));
+        assert_eq!(in_hand.idle(at(20)), None);
+        in_hand.seen(&partition, 6, at(20));
+        assert_eq!(in_hand.seen(&partition, 6, at(23)).idle_for, Some(Duration::from_secs(17)));
+        in_hand.seen(&partition, 2, at(24));
+        assert_eq!(in_hand.seen(&partition, 3, at(25)).idle_for, Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn between_two_batches_the_lag_is_that_of_the_last_one() {
+        let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
+        let (in_hand, now) = (InHand::default(), Instant::now());
+        let accepted_at = DateTime::UNIX_EPOCH;
+        in_hand.takes(&[BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: AccountId::new(),
+            kind: Kind::Hold,
+            wish: Wish::BestAvailable(1),
+            idempotency_key: None,
+            ticket_id: None,
+            deadline: accepted_at + BOOKING_DEADLINE,
+            traceparent: None,
+            attempt: 0,
+            number: None,
+        }]);
+        assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));
+        in_hand.is_empty_again(now);
+        assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));
+        assert_eq!(in_hand.seen(&partition, 0, now).oldest_at, None);
+        assert_eq!(in_hand.seen(&partition, 1, now).oldest_at, None);
     }
 }

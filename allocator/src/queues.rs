@@ -5,7 +5,7 @@
 //! goes when the numbers of what was accepted are those of what was decided (`store::acceptance`)
 //! and a sentinel has gone through it; see docs/decisions/0024-queues-end-by-proof.md.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
 use contract::{deadline::CONFIRM_WAIT, message::Sentinel, topology::Partition};
 use platform::{
@@ -18,12 +18,12 @@ use store::{
 };
 use tokio::{
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::office::Office;
+use crate::{in_hand::InHand, office::Office};
 
 /// Publishes that were on their way when the queue was unbound have arrived after this.
 const SETTLED: Duration = Duration::from_secs(2 * CONFIRM_WAIT.as_secs());
@@ -105,8 +105,12 @@ pub(crate) async fn drain(
     partition: &Partition,
     mut closed: watch::Receiver<bool>,
     passed: &Passed,
+    in_hand: &InHand,
 ) -> bool {
-    until_closed(office, link, partition, &mut closed).await;
+    tokio::select! {
+        () = until_closed(office, link, partition, &mut closed) => {}
+        never = look_for_what_waits(office, partition, passed, in_hand) => match never {},
+    }
     while let Err(error) = unbind(link, partition).await {
         warn!(%partition, "its queue is not unbound yet: {error:#}");
         sleep(LOOK_EVERY).await;
@@ -159,6 +163,29 @@ async fn until_closed(
     }
 }
 
+/// Notes of what waits, and is not decided, whether it is in the queue at all: a sentinel comes out
+/// behind everything that is in it. What is not was put aside, or is on its way back, or was lost
+/// with a queue; it holds nobody up.
+async fn look_for_what_waits(
+    office: &Office,
+    partition: &Partition,
+    passed: &Passed,
+    in_hand: &InHand,
+) -> Infallible {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let Some(n) = in_hand.idle(Instant::now()) else { continue };
+        match goes_through(office, partition, passed).await {
+            Ok(true) => {
+                info!(%partition, n, "accepted, not decided, and not in its queue");
+                in_hand.are_elsewhere(n);
+            }
+            Ok(false) => {}
+            Err(error) => warn!(%partition, "whether its queue is empty cannot be told: {error:#}"),
+        }
+    }
+}
+
 async fn bind(link: &Link, partition: &Partition) -> anyhow::Result<()> {
     let channel = link.channel().await?;
     broker::bind_requests(&channel, partition).await?;
@@ -183,9 +210,21 @@ async fn is_decided(
     partition: &Partition,
     passed: &Passed,
 ) -> anyhow::Result<bool> {
-    if !may_go(partition, acceptance::open_in(&office.pool, partition).await?) {
+    if !may_go(partition, acceptance::open_in(&office.pool, partition).await?)
+        || !goes_through(office, partition, passed).await?
+    {
         return Ok(false);
     }
+    Ok(may_go(partition, acceptance::open_in(&office.pool, partition).await?))
+}
+
+/// Whether a sentinel has gone through the queue within one session: everything that was in it
+/// before is decided.
+async fn goes_through(
+    office: &Office,
+    partition: &Partition,
+    passed: &Passed,
+) -> anyhow::Result<bool> {
     let epoch = *passed.epoch.borrow();
     let sentinel = Sentinel { sentinel: Uuid::new_v4(), epoch };
     office.publisher.publish("", &partition.queue(), &sentinel.encode()).await?;
@@ -195,10 +234,8 @@ async fn is_decided(
         sometimes("sentinel not seen in time");
         return Ok(false);
     }
-    if epoch.is_none() || *passed.epoch.borrow() != epoch {
-        return Ok(false); // it began the session: the next one counts
-    }
-    Ok(may_go(partition, acceptance::open_in(&office.pool, partition).await?))
+    // Without an epoch before, it began the session: the next one counts.
+    Ok(epoch.is_some() && *passed.epoch.borrow() == epoch)
 }
 
 fn may_go(partition: &Partition, open: Open) -> bool {

@@ -69,7 +69,7 @@ pub(crate) async fn run(
     let draining = async {
         let over = tokio::select! {
             () = stop.cancelled() => Over::Lost,
-            drained = queues::drain(office, &link, partition, closed, &passed) => {
+            drained = queues::drain(office, &link, partition, closed, &passed, in_hand) => {
                 if drained { Over::Drained } else { Over::Reopened }
             }
         };

@@ -71,8 +71,8 @@ pub struct BookingRequested {
     pub number: Option<Number>,
 }
 
-/// Goes through the queue of a closed sale behind everything that was accepted for it. Whoever
-/// consumes it in the session that sent it has seen all that was before it.
+/// Goes through a queue behind everything that was accepted for it. The session that sent it and
+/// consumes it has seen all that was before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sentinel {
