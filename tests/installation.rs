@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
-use contract::{access::Role, message::BookingRequested};
+use contract::{
+    ProducerId,
+    access::Role,
+    message::{BookingRequested, Number},
+    topology::Partition,
+};
 use lapin::types::FieldTable;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::testing::eventually;
+use store::{
+    acceptance::{self, Numbers, Told},
+    testing::eventually,
+};
 
 use crate::{
     forge::{Forge, outcome},
@@ -174,10 +182,76 @@ async fn words_of_a_newer_version_wait_for_it_and_their_neighbours_are_sold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bookings_keep_their_numbers_beside_words_of_a_newer_version() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let (account, _) = system.account(Role::User).await;
+    let (witness, forge) = (Witness::of(&system, show).await, Forge::new(&system, show, account));
+    let partition = Partition { show, tier: "STANDARD".parse().unwrap() };
+    let producer = ProducerId::new();
+    let numbered = |n| BookingRequested { number: Some(Number { producer, n }), ..forge.any() };
+    let mut bookings = [0, 1, 2, 3].map(numbered);
+    bookings[2].deadline = platform::clock::now() - Duration::from_mins(1);
+    let mut confirmed = Numbers::default();
+    confirmed.add(0, 3);
+    let told = Told { partition: partition.clone(), producer, confirmed, is_sealed: true };
+    acceptance::tell(&system.pool, &[told]).await.unwrap();
+    let mut body: Value = serde_json::from_slice(&forge.envelope(bookings.to_vec())).unwrap();
+    body["bookings"][0]["kind"] = json!("LOAN");
+    body["bookings"][2]["kind"] = json!("LOAN");
+    witness.publish(body.to_string().as_bytes(), FieldTable::default()).await;
+
+    for known in [1, 3] {
+        assert_eq!(outcome(&system, bookings[known].booking_id).await.0, "ALLOCATED");
+    }
+    assert_eq!(outcome(&system, bookings[2].booking_id).await.1.as_deref(), Some("EXPIRED"));
+    let decided: String = sqlx::query_scalar("select numbers::text from decided")
+        .fetch_one(&system.pool)
+        .await
+        .unwrap();
+    assert_eq!(decided, "{[1,4)}");
+    run(
+        &system,
+        "update waiting_messages
+         set body = convert_to(replace(convert_from(body, 'UTF8'), 'LOAN', 'ORDER'), 'UTF8')",
+    )
+    .await;
+    assert_eq!(outcome(&system, bookings[0].booking_id).await.0, "ALLOCATED");
+    let undecided = acceptance::undecided(&system.pool).await.unwrap();
+    assert_eq!(undecided.get(&partition), None);
+    let (_, admin) = system.account(Role::Admin).await;
+    let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
+    assert!(closed.status.is_success(), "{closed:?}");
+    eventually("nothing is missed, and the queue is gone", MENDED, async || {
+        let ready = "select count(*) from partitions where queue_ready_at is not null";
+        let ready: i64 = sqlx::query_scalar(ready).fetch_one(&system.pool).await.unwrap();
+        (ready == 0).then_some(())
+    })
+    .await;
+    let audit = system.audit(&bookings.map(|booking| booking.booking_id)).await;
+    assert!(audit.is_clean(), "{audit:?}");
+    system.stop().await;
+}
+
+/// The shows of all pages of a list.
+async fn pages(system: &System, list: &str) -> Vec<String> {
+    let (mut shows, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = system.get(&format!("{list}{cursor}"), None).await.body;
+        let items = page["items"].as_array().expect("a page").iter();
+        shows.extend(items.map(|show| show["showId"].as_str().expect("an id").to_owned()));
+        let Some(next) = page["nextCursor"].as_str() else { return shows };
+        cursor = format!("&cursor={next}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_word_of_a_newer_version_in_one_show_leaves_all_others_as_they_are() {
     let system = System::start().await;
     let known = system.show(Plan::default()).await;
     let strange = system.show(Plan::default()).await;
+    let later = system.show(Plan::default()).await;
+    run(&system, "update shows set movie_id = (select movie_id from shows limit 1)").await;
     run(&system, "alter type room_mode add value 'TOMBOLA'").await;
     sqlx::query("update shows set room_mode = 'TOMBOLA' where show_id = $1")
         .bind(strange.0)
@@ -198,8 +272,14 @@ async fn a_word_of_a_newer_version_in_one_show_leaves_all_others_as_they_are() {
         (refused.status == 503 && refused.code() == "SHOW_NOT_READABLE").then_some(())
     })
     .await;
-    let listed = system.get("/api/v1/shows/upcoming", None).await;
-    assert!(listed.body.to_string().contains(&known.to_string()), "{listed:?}");
+    let movie = system.get(&format!("/api/v1/shows/{known}"), None).await;
+    let movie = movie.body["movieId"].as_str().expect("of a movie").to_owned();
+    for list in ["/api/v1/shows/upcoming".to_owned(), format!("/api/v1/movies/{movie}/shows")] {
+        for limit in 1..=3 {
+            let listed = pages(&system, &format!("{list}?limit={limit}")).await;
+            assert_eq!(listed, [known, later].map(|show| show.to_string()), "{list}: {limit}");
+        }
+    }
     eventually("the board is fresh", SOON, async || {
         system.get("/readyz", None).await.status.is_success().then_some(())
     })

@@ -74,9 +74,10 @@ fn made_out(body: &[u8]) -> Vec<MadeOut> {
         booking.get(name).and_then(Value::as_str).map(ToOwned::to_owned)
     };
     let first = message.get("first").and_then(|first| Number::deserialize(first).ok());
-    (0..)
-        .zip(bookings)
-        .filter_map(|(i, booking)| {
+    bookings
+        .iter()
+        .enumerate()
+        .filter_map(|(at, booking)| {
             let is_hold = text(booking, "kind").as_deref() == Some("HOLD");
             Some(MadeOut {
                 booking: text(booking, "bookingId")?.parse().ok()?,
@@ -84,8 +85,7 @@ fn made_out(body: &[u8]) -> Vec<MadeOut> {
                 kind: if is_hold { Kind::Hold } else { Kind::Order },
                 idempotency_key: text(booking, "idempotencyKey")
                     .filter(|key| is_key(key.as_bytes())),
-                number: first
-                    .and_then(|first| Some(Number { n: first.n.checked_add(i)?, ..first })),
+                number: first.and_then(|first| first.plus(at)),
             })
         })
         .collect()

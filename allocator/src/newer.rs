@@ -24,20 +24,26 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looked at in one transaction; each may be published in it.
 const AT_ONCE: i64 = 16;
 
-/// Sets a message aside until somebody knows its words. An error where as many wait as may: the
-/// message stays where it is, and its partition with it.
+/// Sets parts of a message aside until somebody knows their words. An error where as many wait as
+/// may: the message stays where it is, and its partition with it.
 pub(crate) async fn set_aside(
     office: &Office,
     routing_key: &str,
-    body: &[u8],
+    parts: &[Vec<u8>],
     what: &str,
 ) -> StoreResult<()> {
     let latest = clock::now() + BOOKING_DEADLINE;
-    let deadline = Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
-    if !waiting::set_aside(&office.pool, routing_key, body, what, deadline).await? {
-        let why = format!("{WAITING_MAX} messages of a newer version wait already");
-        return Err(StoreError::Unreadable(why));
+    // All or none: the message comes again, and would leave some of them behind each time.
+    let mut tx = office.pool.begin().await?;
+    for body in parts {
+        let deadline =
+            Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
+        if !waiting::set_aside(&mut tx, routing_key, body, what, deadline).await? {
+            let why = format!("{WAITING_MAX} messages of a newer version wait already");
+            return Err(StoreError::Unreadable(why));
+        }
     }
+    tx.commit().await?;
     warn!(routing_key, "a message waits for a newer version: the {what} is not known");
     metrics::counter!("usher_set_aside_for_newer_total").increment(1);
     Ok(())

@@ -25,9 +25,16 @@ pub(crate) async fn readable(
         Err(BadEnvelope::Newer(what)) => {
             let (known, newer) = Envelope::without_newer(body);
             newer::set_aside(office, routing_key, &newer, what).await?;
-            let Some(known) = known else { return Ok(None) };
-            // Nothing in it is newer now, so this ends.
-            return Box::pin(readable(office, routing_key, &known)).await;
+            let mut read: Option<Envelope> = None;
+            for part in known {
+                // Nothing in it is newer now, so this ends.
+                let part = Box::pin(readable(office, routing_key, &part)).await?;
+                match &mut read {
+                    Some(read) => read.bookings.extend(part.into_iter().flat_map(|p| p.bookings)),
+                    None => read = part,
+                }
+            }
+            return Ok(read);
         }
         Err(error) => {
             park_unreadable(office, routing_key, body, &error.to_string()).await?;

@@ -115,8 +115,8 @@ async fn deal_with(
     envelope: Envelope,
     standing: &Standing,
 ) -> (Consumption, bool) {
-    let (partition, n) = (partition(&envelope), envelope.bookings.len());
-    let mut sent = Vec::with_capacity(n);
+    let partition = partition(&envelope);
+    let mut sent = Vec::with_capacity(envelope.bookings.len());
     for request in envelope.bookings {
         let Some(why) = refused(standing, &request) else {
             sent.push(request);
@@ -128,10 +128,9 @@ async fn deal_with(
             return (refused, false);
         }
     }
-    // The numbers of what is left of a message need not follow each other.
-    let together = if sent.len() == n { n.max(1) } else { 1 };
     let mut may_come_back = false;
-    for requests in sent.chunks(together) {
+    // The numbers of what is left of a message need not follow each other.
+    for requests in sent.chunk_by(BookingRequested::precedes) {
         // A closed sale's queue is off the exchange, and is there for what was accepted in time.
         let is_put = !standing.is_open
             && standing.is_ready

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -45,6 +45,15 @@ pub struct Number {
     pub n: i64,
 }
 
+impl Number {
+    /// The number so many behind it; `None` behind the last that there is.
+    #[must_use]
+    pub fn plus(self, behind: usize) -> Option<Self> {
+        let n = self.n.checked_add(i64::try_from(behind).ok()?)?;
+        Some(Self { n, ..self })
+    }
+}
+
 /// One accepted request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -69,6 +78,15 @@ pub struct BookingRequested {
     /// Its number, as its envelope says; see [`Envelope::first`].
     #[serde(skip)]
     pub number: Option<Number>,
+}
+
+impl BookingRequested {
+    /// Whether the other one may stand behind this one in an envelope: its number is the next, or
+    /// neither has one.
+    #[must_use]
+    pub fn precedes(&self, other: &Self) -> bool {
+        other.number == self.number.and_then(|number| number.plus(1))
+    }
 }
 
 /// Goes through a queue behind everything that was accepted for it. The session that sent it and
@@ -149,35 +167,38 @@ impl Envelope {
                 return Err(BadEnvelope::Order);
             }
         }
-        for (n, booking) in (0..).zip(&mut envelope.bookings) {
-            booking.number = envelope
-                .first
-                .and_then(|first| Some(Number { n: first.n.checked_add(n)?, ..first }));
+        for (at, booking) in envelope.bookings.iter_mut().enumerate() {
+            booking.number = envelope.first.and_then(|first| first.plus(at));
         }
         Ok(envelope)
     }
 
-    /// Takes what this version does not know out of a message: what is left, and what waits. An
-    /// envelope of a newer version waits as a whole; `None` where nothing is left.
+    /// Parts a message into what this version knows and what waits for a newer one. Each part has
+    /// bookings that stood side by side, so that all keep their numbers. An envelope of a newer
+    /// version waits as a whole.
     #[must_use]
-    pub fn without_newer(bytes: &[u8]) -> (Option<Vec<u8>>, Vec<u8>) {
-        let whole = || (None, bytes.to_vec());
+    pub fn without_newer(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let whole = || (Vec::new(), vec![bytes.to_vec()]);
         let Ok(mut message) = serde_json::from_slice::<Value>(bytes) else { return whole() };
         if message["v"].as_u64() != Some(u64::from(VERSION)) {
             return whole();
         }
         let Some(bookings) = message["bookings"].as_array_mut() else { return whole() };
-        let (waiting, known): (Vec<Value>, Vec<Value>) =
-            std::mem::take(bookings).into_iter().partition(|booking| newer_word(booking).is_some());
-        if known.is_empty() || waiting.is_empty() {
-            return whole();
+        let bookings = std::mem::take(bookings);
+        let first = Number::deserialize(&message["first"]).ok();
+        let (mut known, mut waiting, mut at) = (Vec::new(), Vec::new(), 0);
+        let is_newer = |booking: &Value| newer_word(booking).is_some();
+        for side_by_side in bookings.chunk_by(|a, b| is_newer(a) == is_newer(b)) {
+            let mut part = message.clone();
+            if let Some(first) = first {
+                part["first"] = json!(first.plus(at));
+            }
+            part["bookings"] = side_by_side.into();
+            at += side_by_side.len();
+            let parts = if is_newer(&side_by_side[0]) { &mut waiting } else { &mut known };
+            parts.push(part.to_string().into_bytes());
         }
-        let with = |bookings| {
-            let mut envelope = message.clone();
-            envelope["bookings"] = Value::Array(bookings);
-            envelope.to_string().into_bytes()
-        };
-        (Some(with(known)), with(waiting))
+        if waiting.is_empty() { whole() } else { (known, waiting) }
     }
 
     /// The latest deadline in a message of any version: after it none of its bookings may be

@@ -33,7 +33,7 @@ impl<Id: Serialize + DeserializeOwned> SortKey for (DateTime<Utc>, Id) {
 /// Where a page begins and how long it is at most.
 pub(crate) struct Window<K> {
     pub(crate) after: Option<K>,
-    limit: usize,
+    pub(crate) limit: u16,
 }
 
 impl<K: SortKey> Window<K> {
@@ -46,21 +46,27 @@ impl<K: SortKey> Window<K> {
         let after = cursor.map(|cursor| {
             decode(cursor).ok_or_else(|| ApiError::invalid("cursor", "is no cursor of this list"))
         });
-        Ok(Self { after: after.transpose()?, limit: limit.into() })
+        Ok(Self { after: after.transpose()?, limit })
     }
 
     /// How many items to read: one more than the page has, to know whether another follows.
     pub(crate) fn read(&self) -> i64 {
-        i64::try_from(self.limit).unwrap_or(i64::MAX).saturating_add(1)
+        i64::from(self.limit) + 1
     }
 
     /// The page of what was read.
     pub(crate) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> K) -> Page<T> {
-        let more = items.len() > self.limit;
-        items.truncate(self.limit);
-        let next_cursor = if more { items.last().map(|last| encode(&key(last))) } else { None };
-        Page { items, next_cursor }
+        let limit = usize::from(self.limit);
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| more).map(key);
+        page_to(items, last.as_ref())
     }
+}
+
+/// A page, with the key of the last item it looked at where another page follows.
+pub(crate) fn page_to<T>(items: Vec<T>, last: Option<&impl SortKey>) -> Page<T> {
+    Page { items, next_cursor: last.map(encode) }
 }
 
 fn encode(key: &impl SortKey) -> String {

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
     arena::{Arena, Backend},
-    deadlock,
+    deadlock, detour,
     fleet::{Build, Fleet, Role, Seat},
     office::Office,
     poison::Poison,
@@ -100,6 +100,11 @@ pub enum Fault {
     Unqueue,
     /// A queue that has bookings in it, deleted by hand: an operator's act that loses them.
     UnqueueFull,
+    /// What is accepted for a queue within a second comes to it so much later: nothing of ours does
+    /// that, and the check must see it.
+    HoldBack {
+        by: Duration,
+    },
     /// The sale that ends early; where `slow`, while its batches wait and its queue is silent.
     Close {
         slow: bool,
@@ -172,6 +177,7 @@ impl Fault {
             Self::Suspend { .. } => "suspend a queue".into(),
             Self::Unqueue => "delete an empty queue".into(),
             Self::UnqueueFull => "delete a full queue".into(),
+            Self::HoldBack { .. } => "hold back what was accepted".into(),
             Self::Close { slow: false } => "close a sale".into(),
             Self::Close { slow: true } => "close a sale with its queue suspended".into(),
             Self::Alter { change, .. } => change.kind().into(),
@@ -323,6 +329,7 @@ impl Nemesis<'_> {
             }
             Fault::Unqueue => self.office.unqueue(self.arena).await?,
             Fault::UnqueueFull => self.office.unqueue_full(self.arena).await?,
+            Fault::HoldBack { by } => detour::hold_back(self.arena, self.office.halls, by).await?,
             Fault::Close { slow } => self.office.close(self.arena, slow).await?,
             Fault::Alter { change, lasts } => schema::alter(self.arena, change, lasts).await?,
             Fault::CountAgain { by } => count_again(self.arena, self.poison.halls, by).await?,

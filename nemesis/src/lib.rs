@@ -18,6 +18,7 @@ pub mod fault;
 pub mod schedule;
 pub mod poison;
 pub mod deadlock;
+pub mod detour;
 pub mod schema;
 pub mod office;
 pub mod sale;

@@ -19,7 +19,7 @@ pub struct Waiting {
 
 /// Sets a message aside. `false` where as many wait as may.
 pub async fn set_aside(
-    pool: &PgPool,
+    tx: &mut PgConnection,
     routing_key: &str,
     body: &[u8],
     why: &str,
@@ -35,7 +35,7 @@ pub async fn set_aside(
         deadline,
         WAITING_MAX - 1,
     )
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(inserted.rows_affected() == 1)
 }

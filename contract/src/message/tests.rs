@@ -198,17 +198,66 @@ fn words_of_a_newer_version_are_told_from_what_no_version_would_write() {
         assert!(matches!(read, Err(BadEnvelope::Json(_))), "{body}: {read:?}");
     }
 
-    let mixed = envelope(json!(1), &[loan.clone(), known.clone(), together]);
-    let (left, waits) = Envelope::without_newer(mixed.as_bytes());
-    let left = Envelope::decode(&left.expect("one is known")).expect("the rest is readable");
-    assert_eq!(json!(left.bookings[0].booking_id), known["bookingId"]);
-    assert_eq!(left.bookings.len(), 1);
-    assert!(matches!(Envelope::decode(&waits), Err(BadEnvelope::Newer(_))));
-    let waits: Value = serde_json::from_slice(&waits).unwrap();
-    assert_eq!(waits["bookings"].as_array().map(Vec::len), Some(2));
     let newer = envelope(json!(2), &[known]);
-    assert_eq!(Envelope::without_newer(newer.as_bytes()), (None, newer.clone().into_bytes()));
+    let waits = vec![newer.clone().into_bytes()];
+    assert_eq!(Envelope::without_newer(newer.as_bytes()), (vec![], waits));
     let deadline = "2030-01-01T00:00:00Z".parse().ok();
     assert_eq!(Envelope::latest_deadline(newer.as_bytes()), deadline);
     assert_eq!(Envelope::latest_deadline(b"{\"bookings\":[{}]}"), None);
+}
+
+proptest! {
+    #[test]
+    fn what_is_left_of_an_envelope_goes_on_in_parts_whose_numbers_follow(
+        envelope in envelope(), left in vec(any::<bool>(), 6),
+    ) {
+        let partition = Partition { show: envelope.show_id, tier: envelope.tier.clone() };
+        let left = envelope.bookings.iter().zip(&left).filter(|(_, is_left)| **is_left);
+        let left: Vec<BookingRequested> = left.map(|(booking, _)| booking.clone()).collect();
+        let parts = left.chunk_by(BookingRequested::precedes).flat_map(|part| {
+            let part = Envelope::new(&partition, part.to_vec()).encode();
+            Envelope::decode(&part).expect("a part is an envelope").bookings
+        });
+        let parts: Vec<BookingRequested> = parts.collect();
+        prop_assert_eq!(parts, left);
+    }
+}
+
+/// A version after this one, that knows the word: here it becomes one that is known.
+fn with_word_known(bytes: &[u8]) -> Envelope {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    Envelope::decode(text.replace("LOAN", "HOLD").as_bytes()).expect("it is read")
+}
+
+proptest! {
+    #[test]
+    fn bookings_keep_their_numbers_when_those_of_a_newer_version_are_taken_out(
+        envelope in envelope(), newer in vec(any::<bool>(), 6),
+    ) {
+        let newer = &newer[..envelope.bookings.len()];
+        prop_assume!(newer.contains(&true));
+        let mut message: Value = serde_json::from_slice(&envelope.encode()).unwrap();
+        for (at, _) in newer.iter().enumerate().filter(|(_, is_newer)| **is_newer) {
+            message["bookings"][at]["kind"] = json!("LOAN");
+        }
+        let (known, waiting) = Envelope::without_newer(message.to_string().as_bytes());
+        prop_assert!(known.iter().all(|part| Envelope::decode(part).is_ok()));
+        let is_newer = |part: &Vec<u8>| matches!(Envelope::decode(part), Err(BadEnvelope::Newer(_)));
+        prop_assert!(waiting.iter().all(is_newer));
+        for (parts, wanted) in [(known, false), (waiting, true)] {
+            let found: Vec<(BookingId, Option<Number>)> = parts
+                .iter()
+                .flat_map(|part| with_word_known(part).bookings)
+                .map(|booking| (booking.booking_id, booking.number))
+                .collect();
+            let wanted: Vec<(BookingId, Option<Number>)> = envelope
+                .bookings
+                .iter()
+                .zip(newer)
+                .filter(|(_, is_newer)| **is_newer == wanted)
+                .map(|(booking, _)| (booking.booking_id, booking.number))
+                .collect();
+            prop_assert_eq!(found, wanted);
+        }
+    }
 }

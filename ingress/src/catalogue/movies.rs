@@ -18,12 +18,12 @@ use utoipa::IntoParams;
 use crate::{
     check,
     errors::{database, no_movie},
-    page::Window,
+    page::{Window, page_to},
     state::State,
 };
 
 /// Shows listed with a movie, and days of its availability.
-const LISTED_MAX: i64 = 100;
+const LISTED_MAX: u16 = 100;
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -76,8 +76,8 @@ pub(super) async fn one(
 ) -> ApiResult<Json<MovieWithShows>> {
     let found = movie_of(&state, movie).await?;
     let filter = shows::Filter { movie: Some(movie), limit: LISTED_MAX, ..Default::default() };
-    let sales = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = sales.iter().map(|sale| state.as_seen(sale)).collect();
+    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
     Ok(Json(MovieWithShows { movie: found, shows }))
 }
 
@@ -93,7 +93,8 @@ pub(super) async fn availability(
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<Json<Availability>> {
     movie_of(&state, movie).await?;
-    let dates = movies::dates(&state.read_pool, movie, LISTED_MAX).await.map_err(database)?;
+    let dates =
+        movies::dates(&state.read_pool, movie, LISTED_MAX.into()).await.map_err(database)?;
     Ok(Json(Availability { dates }))
 }
 
@@ -135,11 +136,11 @@ pub(super) async fn shows(
         theatre: wanted.theatre_id,
         date: wanted.date,
         after: window.after,
-        limit: window.read(),
+        limit: window.limit,
     };
-    let sales = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = sales.iter().map(|sale| state.as_seen(sale)).collect();
-    Ok(Json(window.page(shows, |show: &Show| (show.details.starts_at, show.show_id))))
+    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
+    Ok(Json(page_to(shows, listed.last.as_ref())))
 }
 
 async fn movie_of(state: &State, movie: MovieId) -> Result<Movie, ApiError> {

@@ -11,7 +11,11 @@ use serde::Deserialize;
 use store::catalogue::shows;
 use utoipa::IntoParams;
 
-use crate::{errors::database, page::Window, state::State};
+use crate::{
+    errors::database,
+    page::{Window, page_to},
+    state::State,
+};
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -34,10 +38,10 @@ pub(super) async fn upcoming(
     Params(wanted): Params<UpcomingWanted>,
 ) -> ApiResult<Json<Page<Show>>> {
     let window = Window::<(DateTime<Utc>, ShowId)>::new(wanted.limit, wanted.cursor.as_deref())?;
-    let filter = shows::Filter { after: window.after, limit: window.read(), ..Default::default() };
-    let sales = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = sales.iter().map(|sale| state.as_seen(sale)).collect();
-    Ok(Json(window.page(shows, |show: &Show| (show.details.starts_at, show.show_id))))
+    let filter = shows::Filter { after: window.after, limit: window.limit, ..Default::default() };
+    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
+    Ok(Json(page_to(shows, listed.last.as_ref())))
 }
 
 /// A show

@@ -30,14 +30,23 @@ pub struct Filter {
     /// Those after this one, in the order of the list.
     pub after: Option<(DateTime<Utc>, ShowId)>,
     /// At most so many.
-    pub limit: i64,
+    pub limit: u16,
+}
+
+/// Shows that were found, without those that cannot be read.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub sales: Vec<Sale>,
+    /// Where more follow: the last that was found, whether it can be read or not.
+    pub last: Option<(DateTime<Utc>, ShowId)>,
 }
 
 /// Shows by start.
-pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Vec<Sale>> {
+pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Listed> {
     let (after_start, after_id) = filter.after.unzip();
-    let ids = sqlx::query_scalar!(
-        "select show_id from shows
+    let limit = usize::from(filter.limit);
+    let mut found = sqlx::query!(
+        "select show_id, starts_at from shows
          where retired_at is null and starts_at > clock_timestamp()
              and sale_state <> 'CANCELLED'
              and ($1::uuid is null or movie_id = $1)
@@ -53,11 +62,16 @@ pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Vec<Sale>> {
         filter.date,
         after_start,
         after_id.map(|show| show.0),
-        filter.limit,
+        i64::from(filter.limit) + 1,
     )
     .fetch_all(pool)
     .await?;
-    Ok(read(pool, &ids).await?.sales)
+    let more_follow = found.len() > limit;
+    found.truncate(limit);
+    let last = found.last().filter(|_| more_follow);
+    let last = last.map(|show| (show.starts_at, ShowId(show.show_id)));
+    let ids: Vec<Uuid> = found.iter().map(|show| show.show_id).collect();
+    Ok(Listed { sales: read(pool, &ids).await?.sales, last })
 }
 
 /// Finds a show.
