@@ -61,7 +61,7 @@ async fn log_in(
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "BAD_CREDENTIALS",
-            "address and password do not belong together",
+            "the e-mail address or the password is wrong",
         ));
     };
     tried.succeeded().await;
