@@ -49,7 +49,7 @@ use roster::Roster;
 /// Settings of the allocator.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Where health and readiness are answered.
+    /// Address on which the allocator answers health and readiness.
     #[arg(long, env = "USHER_ALLOCATOR_LISTEN", default_value = "127.0.0.1:8083")]
     pub listen: SocketAddr,
     /// Most bookings decided in one transaction.

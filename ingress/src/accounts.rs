@@ -60,7 +60,7 @@ async fn log_in(
         return Err(ApiError::new(
             StatusCode::UNAUTHORIZED,
             "BAD_CREDENTIALS",
-            "address and password do not belong together",
+            "the e-mail address or the password is wrong",
         ));
     };
     let session = sessions::begin(&state.pool, known, state.session).await.map_err(database)?;

@@ -10,7 +10,7 @@ use crate::limits::LimitSettings;
 /// Settings of this service.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Where this service listens, on its own.
+    /// Address ingress listens on.
     #[arg(long, env = "USHER_INGRESS_LISTEN", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct SignIn {
     #[arg(long, env = "USHER_ACCESS_TOKEN_SECONDS", default_value_t = 900,
           value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub access_token_seconds: u32,
-    /// Days after which somebody signs in again, however often the session was refreshed.
+    /// Days after which a user must sign in again, however often the session was refreshed.
     #[arg(long, env = "USHER_SESSION_DAYS", default_value_t = 30,
           value_parser = clap::value_parser!(u32).range(1..=365))]
     pub session_days: u32,

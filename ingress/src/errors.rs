@@ -8,14 +8,14 @@ pub(crate) fn database(error: StoreError) -> ApiError {
     match error {
         StoreError::Unavailable(_) | StoreError::Contended(_) => ApiError::unavailable(
             "DATABASE_UNAVAILABLE",
-            "the database does not answer just now; try again",
+            "the database does not answer; try again",
             1,
         )
         .caused_by(error),
         // Another node may know the word; or it is mended soon.
         StoreError::Unreadable(_) | StoreError::Installation { .. } => ApiError::unavailable(
             "DATABASE_UNAVAILABLE",
-            "the installation must be mended first; try again later",
+            "this installation has a fault that its operator must mend; try again later",
             5,
         )
         .caused_by(error),

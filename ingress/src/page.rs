@@ -44,7 +44,8 @@ impl<K: SortKey> Window<K> {
             return Err(ApiError::invalid("limit", "is not within 1 and 100"));
         }
         let after = cursor.map(|cursor| {
-            decode(cursor).ok_or_else(|| ApiError::invalid("cursor", "is no cursor of this list"))
+            decode(cursor)
+                .ok_or_else(|| ApiError::invalid("cursor", "is not a cursor of this list"))
         });
         Ok(Self { after: after.transpose()?, limit })
     }

@@ -113,7 +113,7 @@ impl Passwords {
 /// 503 for somebody who would wait too long, or with too many.
 pub(crate) fn busy(why: &'static str) -> ApiError {
     metrics::counter!("usher_password_turns_refused_total", "why" => why).increment(1);
-    let detail = "too many people sign in just now; try again";
+    let detail = "too many people are signing in; try again";
     ApiError::unavailable("SIGN_IN_BUSY", detail, TURN_WAIT.as_secs())
 }
 

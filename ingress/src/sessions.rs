@@ -148,11 +148,11 @@ fn ended() -> ApiError {
 }
 
 fn wrong_password() -> ApiError {
-    let detail = "this is not the account's present password";
+    let detail = "this is not the account's current password";
     ApiError::new(StatusCode::UNAUTHORIZED, "BAD_CREDENTIALS", detail)
 }
 
 fn bad_link() -> ApiError {
-    let detail = "this link was used, is over, or never was; ask for another";
+    let detail = "this link was used, has expired or does not exist; ask for another";
     ApiError::new(StatusCode::UNAUTHORIZED, "RESET_TOKEN_INVALID", detail)
 }

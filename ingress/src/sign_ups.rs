@@ -94,5 +94,5 @@ async fn again(
 }
 
 fn email_taken() -> ApiError {
-    ApiError::conflict("EMAIL_TAKEN", "there is an account with this address")
+    ApiError::conflict("EMAIL_TAKEN", "an account with this address exists")
 }

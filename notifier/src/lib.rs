@@ -32,7 +32,7 @@ pub use limits::ROUTES;
 /// Settings of the notifier.
 #[derive(Args, Clone)]
 pub struct Config {
-    /// Where sockets are answered.
+    /// Address the notifier listens on.
     #[arg(long, env = "USHER_NOTIFIER_LISTEN", default_value = "127.0.0.1:8084")]
     pub listen: SocketAddr,
     #[command(flatten)]

@@ -16,7 +16,7 @@ pub struct Backends {
     /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// A read replica for the catalogue; the primary where it is absent.
+    /// A read replica for the catalogue; without it the primary is read.
     #[arg(long, env = "DATABASE_REPLICA_URL", hide_env_values = true)]
     pub database_replica_url: Option<String>,
     /// Redis, such as `redis://127.0.0.1:6379/0`.
@@ -96,7 +96,7 @@ impl FromStr for MetricsListen {
     fn from_str(text: &str) -> Result<Self, String> {
         let near = text.parse().map(Self::Near);
         near.or_else(|_| text.parse().map(Self::At))
-            .map_err(|_| format!("`{text}` is no address, with or without a port"))
+            .map_err(|_| format!("`{text}` is not an address, with or without a port"))
     }
 }
 

@@ -30,29 +30,29 @@ pub struct Admins {
 
 #[derive(Subcommand)]
 enum What {
-    /// Make an admin's account, and print a one-time token with which its password is set.
+    /// Make an administrator's account, and print a one-time token that sets its password.
     Create {
         #[arg(long)]
         email: String,
         #[arg(long, default_value = "Administrator")]
         name: String,
     },
-    /// Make an account that is there an admin. Its password and sessions end; a one-time token is printed.
+    /// Make an existing account an administrator, end its password and sessions, print a token.
     Grant {
         #[arg(long)]
         email: String,
     },
-    /// Print another one-time token for an admin; the one before is good no more.
+    /// Print another one-time token for an administrator; the one before ends.
     Link {
         #[arg(long)]
         email: String,
     },
-    /// Make an admin an ordinary user; all tokens of the account end within two seconds.
+    /// Make an administrator an ordinary user; all tokens of the account end within two seconds.
     Revoke {
         #[arg(long)]
         email: String,
     },
-    /// Print every admin.
+    /// Print every administrator.
     List,
 }
 
@@ -76,7 +76,9 @@ impl Admins {
             What::Link { email } => tell(&email, &link(&pool, &email).await?),
             What::Revoke { email } => {
                 revoke(&pool, &email).await?;
-                println!("{email} is an ordinary user now; all of its tokens have ended");
+                println!(
+                    "{email} is no longer an administrator; all tokens of the account have ended"
+                );
             }
             What::List => list(&pool).await?,
         }
@@ -117,9 +119,9 @@ pub async fn grant(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
 /// Another link for an admin.
 pub async fn link(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
     let email = address(email)?;
-    let found = accounts::by_email(pool, &email).await?.context("nobody has this address")?;
+    let found = accounts::by_email(pool, &email).await?.context("no account has this address")?;
     if found.user.role != Role::Admin {
-        bail!("{email} is no administrator; `usher admin grant` makes it one");
+        bail!("{email} is not an administrator; `usher admin grant` makes it one");
     }
     new_link(pool, found.user.user_id).await
 }
@@ -148,10 +150,7 @@ async fn list(pool: &PgPool) -> anyhow::Result<()> {
 
 async fn find(pool: &PgPool, email: &str) -> anyhow::Result<AccountId> {
     let found = accounts::by_email(pool, &address(email)?).await?;
-    Ok(found
-        .context("nobody has this address: `usher admin create` makes an account")?
-        .user
-        .user_id)
+    Ok(found.context("no account has this address: `usher admin create` makes one")?.user.user_id)
 }
 
 async fn new_link(pool: &PgPool, account: AccountId) -> anyhow::Result<Link> {
@@ -163,7 +162,7 @@ async fn new_link(pool: &PgPool, account: AccountId) -> anyhow::Result<Link> {
 /// As addresses are kept.
 fn address(email: &str) -> anyhow::Result<String> {
     let email = email.trim().to_lowercase();
-    let (local, domain) = email.split_once('@').context("this is no e-mail address")?;
+    let (local, domain) = email.split_once('@').context("this is not an e-mail address")?;
     if local.is_empty()
         || domain.is_empty()
         || domain.contains('@')

@@ -18,7 +18,7 @@ pub struct Audit {
     /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
-    /// One show; all of them where it is absent.
+    /// One show; without it all shows.
     #[arg(long)]
     show: Option<ShowId>,
     /// Ids of bookings that clients were promised, one a line, as `loadtest --accepted` writes.
@@ -35,7 +35,9 @@ impl Audit {
                 if audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(error) => {
-                eprintln!("error: nothing is known, the audit did not end: {error:#}");
+                eprintln!(
+                    "error: the audit could not be finished, and nothing is known: {error:#}"
+                );
                 ExitCode::from(2)
             }
         }
@@ -78,6 +80,6 @@ fn read_ids(path: &std::path::Path) -> anyhow::Result<Vec<BookingId>> {
     let text =
         std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     text.split_whitespace()
-        .map(|id| id.parse().with_context(|| format!("`{id}` is no booking id")))
+        .map(|id| id.parse().with_context(|| format!("`{id}` is not a booking id")))
         .collect()
 }

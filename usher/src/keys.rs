@@ -16,7 +16,7 @@ pub struct Keys {
 
 #[derive(Subcommand)]
 enum What {
-    /// Make a new key, which signs from a minute on; passes of the key before stay valid.
+    /// Make a new key, which signs after one minute; passes of the key before stay valid.
     Rotate(Rotate),
 }
 
@@ -31,7 +31,7 @@ struct Rotate {
     /// Seconds an admission pass is valid, as the waiting room has it.
     #[arg(long, env = "USHER_PASS_SECONDS", default_value_t = 300)]
     pass_seconds: u32,
-    /// Even if passes of the key that is retired are still valid. Twice, after a leak.
+    /// Even if passes of the key that is retired are still valid. After a leak, do it twice.
     #[arg(long)]
     at_once: bool,
 }
@@ -46,12 +46,12 @@ impl Keys {
         let live = if rotate.at_once { Duration::ZERO } else { lifetime * PASS_LIFETIMES_MAX };
         Ok(match store::keys::rotate(&pool, &master, live).await? {
             Rotation::Rotated { kid } => {
-                println!("the key {kid} signs from a minute on");
+                println!("the key {kid} signs after one minute");
                 ExitCode::SUCCESS
             }
             Rotation::TooSoon { wait } => {
                 eprintln!(
-                    "passes of the key before the last may be valid for {} s still; wait, or use --at-once",
+                    "passes of the key to retire are valid for {} s more; wait, or use --at-once",
                     wait.as_secs() + 1
                 );
                 ExitCode::FAILURE

@@ -25,11 +25,11 @@ enum Command {
     Demo(Box<demo::Demo>),
     /// Put the system under load, as processes of its own on this machine, and report.
     Load(load::Load),
-    /// Look after the keys that sign passes.
+    /// Change the keys that sign passes.
     Keys(keys::Keys),
-    /// Say who may administrate.
+    /// Make, show and remove administrators.
     Admin(admins::Admins),
-    /// Count what must never be; exit 1 unless all of it is zero, 2 where it cannot be counted.
+    /// Count what must never be; exit 1 unless every count is zero, 2 if it could not be counted.
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
     Settings,

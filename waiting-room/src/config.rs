@@ -50,7 +50,7 @@ pub struct LineSettings {
     #[arg(long, env = "USHER_REBUILD_SECONDS", default_value_t = 10,
           value_parser = clap::value_parser!(u32).range(0..=60))]
     pub rebuild_seconds: u32,
-    /// Most sockets and streams one account has open; the oldest gives way.
+    /// Most sockets and streams that one account has open; beyond that the oldest is closed.
     #[arg(long, env = "USHER_SOCKETS_PER_ACCOUNT_MAX", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub sockets_per_account_max: u32,

@@ -99,7 +99,7 @@ pub(super) async fn close(
                 Some(SaleState::OnSale) => shows::close(tx, show).await.map_err(database)?,
                 Some(SaleState::Closed) => {}
                 Some(SaleState::Scheduled | SaleState::Cancelled) => {
-                    return Err(ApiError::conflict("SHOW_NOT_ON_SALE", "there is no sale to end"));
+                    return Err(ApiError::conflict("SHOW_NOT_ON_SALE", "this show is not on sale"));
                 }
             }
             read_back(&node, tx, show).await

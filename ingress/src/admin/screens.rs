@@ -91,7 +91,7 @@ pub(super) async fn change(
             Change::InUse => {
                 return Err(ApiError::conflict(
                     "SCREEN_IN_USE",
-                    "shows to come are sold by this layout: only the name can change",
+                    "shows to come use this layout: only the name can be changed",
                 ));
             }
             Change::Done => {}
@@ -124,7 +124,7 @@ async fn stands_in_a_theatre(tx: &mut PgConnection, screen: &ScreenDetails) -> A
     if theatres::exists(tx, screen.theatre_id).await.map_err(database)? {
         return Ok(());
     }
-    Err(ApiError::invalid("/theatreId", "is no theatre"))
+    Err(ApiError::invalid("/theatreId", "is not a theatre"))
 }
 
 /// The screen, once its tiers and layout agree; capacities of tiers with seats are counted here.
@@ -137,7 +137,7 @@ fn checked(mut screen: ScreenDetails) -> ApiResult<ScreenDetails> {
         let at = |field: &str| format!("/tiers/{n}/{field}");
         check::line(&at("name"), &tier.name, 100)?;
         if !known.insert(tier.tier.clone()) {
-            return Err(ApiError::invalid(at("tier"), "stands there twice"));
+            return Err(ApiError::invalid(at("tier"), "is listed twice"));
         }
         if tier.general_admission {
             check::within(&at("capacity"), tier.capacity, 1..=GENERAL_ADMISSION_MAX)?;
@@ -165,10 +165,10 @@ fn checked_layout(screen: &ScreenDetails) -> ApiResult<()> {
         for (s, seat) in row.seats.iter().enumerate() {
             if !with_seats.contains(&seat.tier) {
                 let pointer = format!("{at}/{s}/tier");
-                return Err(ApiError::invalid(pointer, "is no tier with seats of this screen"));
+                return Err(ApiError::invalid(pointer, "is not a tier of this screen with seats"));
             }
             if !labels.insert(&seat.seat_id) {
-                return Err(ApiError::invalid(format!("{at}/{s}/seatId"), "stands there twice"));
+                return Err(ApiError::invalid(format!("{at}/{s}/seatId"), "is listed twice"));
             }
         }
     }

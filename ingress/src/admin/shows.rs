@@ -90,7 +90,7 @@ pub(super) async fn change(
             Some(_) => {
                 return Err(ApiError::conflict(
                     "SHOW_NOT_SCHEDULED",
-                    "the sale has begun or is over: the show can no longer change",
+                    "the sale has begun or is over: the show cannot be changed",
                 ));
             }
         }
@@ -150,20 +150,20 @@ pub(super) async fn read_back(
 /// The show's screen, once everything the show refers to is there.
 async fn screen_of(tx: &mut PgConnection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
     if movies::by_id(&mut *tx, show.movie_id).await.map_err(database)?.is_none() {
-        return Err(ApiError::invalid("/movieId", "is no movie"));
+        return Err(ApiError::invalid("/movieId", "is not a movie"));
     }
     if !theatres::exists(tx, show.theatre_id).await.map_err(database)? {
-        return Err(ApiError::invalid("/theatreId", "is no theatre"));
+        return Err(ApiError::invalid("/theatreId", "is not a theatre"));
     }
     let screen = screens::locked(tx, show.screen_id).await.map_err(database)?;
     let screen = screen.filter(|screen| screen.details.theatre_id == show.theatre_id);
     let screen = screen
-        .ok_or_else(|| ApiError::invalid("/screenId", "is no screen of this theatre"))?
+        .ok_or_else(|| ApiError::invalid("/screenId", "is not a screen of this theatre"))?
         .details;
     for (n, price) in show.prices.iter().enumerate() {
         if !screen.tiers.iter().any(|tier| tier.tier == price.tier) {
             let pointer = format!("/prices/{n}/tier");
-            return Err(ApiError::invalid(pointer, "is no tier of the screen"));
+            return Err(ApiError::invalid(pointer, "is not a tier of the screen"));
         }
     }
     Ok(screen)
@@ -212,7 +212,7 @@ fn checked_prices(show: &ShowDetails) -> ApiResult<()> {
         }
         check::within(&at("amount"), price.amount, 0..=PRICE_MAX)?;
         if !known.insert(&price.tier) {
-            return Err(ApiError::invalid(at("tier"), "stands there twice"));
+            return Err(ApiError::invalid(at("tier"), "is listed twice"));
         }
     }
     Ok(())

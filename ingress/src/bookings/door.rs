@@ -157,7 +157,7 @@ fn within_limit(sale: &Sale, wish: &Wish) -> ApiResult<()> {
     if wish.n_seats() <= most {
         return Ok(());
     }
-    let detail = format!("one account may have at most {most} seats of this show");
+    let detail = format!("an account may have at most {most} seats of this show");
     let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", detail);
     Err(error.with("limit", Limit::Seats.as_str()))
 }
@@ -171,7 +171,7 @@ async fn seats_exist(
     let unknown =
         |detail: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEAT_UNKNOWN", detail);
     let Some(tier) = tier else {
-        return Err(unknown(format!("this show sells no tier {}", asked.tier)));
+        return Err(unknown(format!("this show has no tier {}", asked.tier)));
     };
     let Wish::Seats(seats) = &asked.wish else { return Ok(()) };
     if tier.general_admission {

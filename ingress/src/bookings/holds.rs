@@ -65,7 +65,7 @@ fn decided(seen: Seen) -> ApiResult<Response> {
     let reason = seen.booking.reason.unwrap_or(Reason::Internal);
     let (status, detail) = match reason {
         Reason::SeatTaken => (StatusCode::CONFLICT, "at least one of these seats is taken"),
-        Reason::SoldOut => (StatusCode::CONFLICT, "there are not so many seats left"),
+        Reason::SoldOut => (StatusCode::CONFLICT, "not enough seats are left"),
         Reason::AllHeld => {
             (StatusCode::CONFLICT, "too few seats are free; some are only held and may come back")
         }
@@ -152,7 +152,7 @@ async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResul
     let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
     let (seen, _) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
     if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
-        let detail = "an order was made of it: cancel the order";
+        let detail = "an order was made of this hold: cancel the order";
         return Err(ApiError::conflict("HOLD_ORDERED", detail));
     }
     Ok(seen)

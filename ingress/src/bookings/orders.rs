@@ -268,7 +268,7 @@ pub(crate) async fn ticket(
     let PathId(id) = id?;
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     if !["*/*", "application/*", "application/json"].iter().any(|kind| accept.contains(kind)) {
-        let detail = "tickets are given as application/json";
+        let detail = "tickets are available as application/json only";
         return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", detail));
     }
     let SignedIn(caller) = caller?;

@@ -236,7 +236,7 @@ pub(crate) async fn refused(
     match asked {
         Some(true) => Ok(None),
         Some(false) => Err(refusal),
-        None => Err(unknown(keyed.booking, "it cannot be looked up just now")),
+        None => Err(unknown(keyed.booking, "it cannot be looked up now")),
     }
 }
 

@@ -75,7 +75,7 @@ impl Access {
         }
         if self.revocations.age() > BLIND_MAX {
             metrics::counter!("usher_tokens_refused_total", "why" => "blind").increment(1);
-            let detail = "whether this account still administrates cannot be known; try again";
+            let detail = "whether this account is an administrator is not known now; try again";
             return Err(ApiError::unavailable("DATABASE_UNAVAILABLE", detail, 2));
         }
         Ok(true)

@@ -82,14 +82,14 @@ fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
     let mut causes = successors(Some(first), |&error| error.source());
     let why = causes.find_map(|cause| {
         if cause.is::<TooSlow>() {
-            let detail = "the body came too slowly; send it again";
+            let detail = "the body arrived too slowly; send it again";
             return Some(ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail));
         }
         cause.is::<LengthLimitError>().then(|| {
-            let detail = format!("a body here has at most {bytes_max} bytes");
+            let detail = format!("the body must have at most {bytes_max} bytes");
             ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
         })
     });
-    let broken = "the body broke off before its end";
+    let broken = "the body ended too early";
     why.unwrap_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", broken))
 }

@@ -78,7 +78,7 @@ impl ApiError {
     /// 404 with the code of the thing.
     #[must_use]
     pub fn not_found(code: &'static str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, "there is no such thing, or it is not yours")
+        Self::new(StatusCode::NOT_FOUND, code, "there is nothing with this id, or it is not yours")
     }
 
     /// 409.
@@ -210,9 +210,9 @@ fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u
 fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => ("NOT_FOUND", "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "see Allow for what works here"),
+        StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "see Allow for its methods"),
         StatusCode::PAYLOAD_TOO_LARGE => ("BODY_TOO_LARGE", "a body has at most 16 KiB"),
-        StatusCode::REQUEST_TIMEOUT => ("TIMEOUT", "the request came too slowly; send it again"),
+        StatusCode::REQUEST_TIMEOUT => ("TIMEOUT", "the request arrived too slowly; send it again"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => ("UNSUPPORTED_MEDIA_TYPE", "send JSON"),
         StatusCode::UPGRADE_REQUIRED => ("UPGRADE_REQUIRED", "this is a WebSocket"),
         status if status.is_server_error() => ("INTERNAL", "something failed on our side"),

@@ -79,7 +79,7 @@ impl Asked {
             ApiError::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", instead.to_owned())
         })?;
         if !origin_is_allowed(headers, door) {
-            let detail = "pages of this origin may not open sockets here";
+            let detail = "pages of this origin may not open sockets";
             return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
         }
         may_stay(&self.connection)?;
@@ -93,7 +93,7 @@ pub fn may_stay(connection: &Connection) -> ApiResult<()> {
         return Ok(());
     }
     metrics::counter!("usher_http_sockets_refused_total").increment(1);
-    let detail = "this node has as many sockets open as it can; connect again";
+    let detail = "this node has no room for another socket; connect again";
     Err(ApiError::unavailable("NODE_FULL", detail, RETRY_AFTER_S))
 }
 

@@ -49,7 +49,7 @@ impl Logs {
             registry.with(fmt::layer().with_ansi(colours).with_writer(lines)).try_init()
         };
         if let Err(error) = started {
-            eprintln!("logging was already started by somebody else: {error}");
+            eprintln!("logging was already started: {error}");
         }
         Self { dropped, writer: Mutex::new(Some(guard)) }
     }

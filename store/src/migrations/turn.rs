@@ -38,12 +38,12 @@ pub(super) async fn take(
         .bind(TURN)
         .fetch_optional(&mut *connection)
         .await?;
-        let holder = holder.as_deref().unwrap_or("nobody any more");
+        let holder = holder.as_deref().unwrap_or("it has just ended");
         if began.elapsed() > PATIENCE {
-            bail!("another one has been migrating for {PATIENCE:?}: {holder}");
+            bail!("another process has been migrating for {PATIENCE:?}: {holder}");
         }
         if told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
-            tell(&format!("another one is migrating, and this one waits for it: {holder}"));
+            tell(&format!("waiting for another process that is migrating: {holder}"));
             told = Some(Instant::now());
         }
         tokio::time::sleep(LOOK_EVERY).await;

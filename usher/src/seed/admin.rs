@@ -46,19 +46,17 @@ impl Admin {
                 password: password.clone(),
                 phone: None,
             };
-            client.sign_up(&signup).await.context("the admin cannot sign up")?;
+            client.sign_up(&signup).await.context("the administrator cannot sign up")?;
         }
         let login = Login { email: email.clone(), password: password.clone() };
         let proved = client.log_in(&login).await;
         let mut signed_in = proved.with_context(|| {
-            format!(
-                "{email} cannot sign in: the account is somebody else's, or of another master key"
-            )
+            format!("{email} cannot sign in: the account has another owner or another master key")
         })?;
         if signed_in.user.role != Role::Admin {
             store::accounts::set_role(pool, signed_in.user.user_id, Role::Admin).await?;
             // The role is in the token, and those of before have just ended.
-            signed_in = client.log_in(&login).await.context("the admin cannot sign in")?;
+            signed_in = client.log_in(&login).await.context("the administrator cannot sign in")?;
         }
         Ok(Self { client: client.signed_in(&signed_in.access_token), email, password })
     }

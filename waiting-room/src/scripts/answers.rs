@@ -180,7 +180,7 @@ fn whereabouts(word: &str) -> Result<Whereabouts, LineError> {
 }
 
 fn number<T: std::str::FromStr>(text: &str) -> Result<T, LineError> {
-    text.parse().map_err(|_| LineError::Unreadable(format!("`{text}` is no number")))
+    text.parse().map_err(|_| LineError::Unreadable(format!("`{text}` is not a number")))
 }
 
 fn unreadable(answer: &[String]) -> LineError {
