@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use contract::{
     AccountId, ShowId, TicketId,
     access::Role,
+    api::problem::Code,
     place_ticket::{Place, PlaceKeys},
 };
 use futures_util::{StreamExt as _, future::join_all, stream};
@@ -32,6 +33,25 @@ const AT_ONCE: usize = 20;
 fn routes() -> impl Iterator<Item = Route> {
     let services = [ingress::ROUTES, waiting_room::ROUTES, notifier::ROUTES];
     services.into_iter().flatten().copied()
+}
+
+#[test]
+fn every_error_that_is_described_has_a_code_of_this_status() {
+    let document = serde_json::to_value(usher::openapi::whole()).unwrap();
+    let items = document["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap());
+    for (status, response) in responses.filter(|(status, _)| status.as_str() >= "400") {
+        let text = response["description"].as_str().unwrap();
+        let of_code = |c: char| c.is_ascii_uppercase() || c == '_';
+        let words = text.split(|c| !of_code(c)).filter(|word| word.len() > 1);
+        for word in words.clone() {
+            let code = Code::ALL.iter().find(|code| code.as_str() == word);
+            let code = code.unwrap_or_else(|| panic!("{word} in {text:?} is no code"));
+            assert_eq!(code.status().as_str(), status, "{word}");
+        }
+        assert!(words.count() > 0, "{status} without a code: {text:?}");
+    }
 }
 
 #[test]

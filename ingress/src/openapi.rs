@@ -1,6 +1,9 @@
 //! The description of the API, from the code.
 
-use contract::api::{BASE, problem::Problem};
+use contract::api::{
+    BASE,
+    problem::{Code, FieldError, Problem},
+};
 use platform::http::limits::describe;
 use utoipa::{
     Modify, OpenApi as _, PartialSchema as _,
@@ -60,15 +63,19 @@ pub fn openapi() -> OpenApi {
 pub(crate) fn completed(mut document: OpenApi) -> OpenApi {
     let schemas = &mut document.components.get_or_insert_default().schemas;
     schemas.insert("Problem".into(), Problem::schema());
+    schemas.insert("FieldError".into(), FieldError::schema());
+    schemas.insert("Code".into(), Code::schema());
     let links = links(&document);
     for (path, item) in &mut document.paths.paths {
         let Some(path) = path.strip_prefix(BASE) else { continue };
         for (method, operation) in operations(item) {
             operation.operation_id = Some(name(method, path));
             describe_key(operation);
-            for (status, codes) in common_refusals(operation) {
-                let refusal = || RefOr::T(Response::new(codes));
-                operation.responses.responses.entry(status.into()).or_insert_with(refusal);
+            for codes in common_refusals(operation) {
+                let status = codes[0].status().as_str().to_owned();
+                let words: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
+                let refusal = || RefOr::T(Response::new(words.join(", ")));
+                operation.responses.responses.entry(status).or_insert_with(refusal);
             }
             for (status, response) in &mut operation.responses.responses {
                 let RefOr::T(response) = response else { continue };
@@ -130,26 +137,25 @@ fn links(document: &OpenApi) -> Vec<(&'static str, String, RefOr<Link>)> {
     links
 }
 
-fn common_refusals(
-    operation: &Operation,
-) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+/// What calls of this kind are refused with, by status.
+fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code]> + use<> {
     let has_body = operation.request_body.is_some();
     let parameters = operation.parameters.iter().flatten();
     let has_key = parameters.clone().any(is_key);
     let is_read = has_body || parameters.count() > 0;
     let is_secured = operation.security.as_ref().is_some_and(|some| !some.is_empty());
     [
-        (is_read, "400", "VALIDATION_FAILED, MALFORMED_JSON, BAD_REQUEST"),
-        (is_secured, "401", "UNAUTHENTICATED"),
-        (has_body, "408", "TIMEOUT"),
-        (has_body, "413", "BODY_TOO_LARGE"),
-        (has_body, "415", "UNSUPPORTED_MEDIA_TYPE"),
-        (has_key, "422", "IDEMPOTENCY_KEY_REUSED"),
-        (true, "429", "RATE_LIMITED"),
-        (true, "503", "DATABASE_UNAVAILABLE"),
+        (is_read, &[Code::ValidationFailed, Code::MalformedJson, Code::BadRequest] as &[_]),
+        (is_secured, &[Code::Unauthenticated]),
+        (has_body, &[Code::Timeout]),
+        (has_body, &[Code::BodyTooLarge]),
+        (has_body, &[Code::UnsupportedMediaType]),
+        (has_key, &[Code::IdempotencyKeyReused]),
+        (true, &[Code::RateLimited]),
+        (true, &[Code::DatabaseUnavailable]),
     ]
     .into_iter()
-    .filter_map(|(applies, status, codes)| applies.then_some((status, codes)))
+    .filter_map(|(applies, codes)| applies.then_some(codes))
 }
 
 /// Every error is a problem; those that pass say when.

@@ -4,9 +4,18 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use contract::{
-    ShowId, api::catalogue::Show, keys::MasterKey, pass::PassKeys, refresh::RefreshKeys,
+    ShowId,
+    api::{catalogue::Show, problem::Code},
+    keys::MasterKey,
+    pass::PassKeys,
+    refresh::RefreshKeys,
 };
-use platform::{Shutdown, access::Access, cache::Cache, http::ApiResult};
+use platform::{
+    Shutdown,
+    access::Access,
+    cache::Cache,
+    http::{ApiError, ApiResult},
+};
 use store::{
     PgPool,
     board::{self, Board, Sale},
@@ -18,12 +27,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds,
-    config::Config,
-    errors::{self, database},
-    passwords::Passwords,
-    seat_maps::SeatMaps,
-    sign_ins::SignIns,
+    account_ids::AccountIds, config::Config, errors::database, passwords::Passwords,
+    seat_maps::SeatMaps, sign_ins::SignIns,
 };
 
 /// Connections by which the node follows what it needs for every answer: the board's, two that look
@@ -110,7 +115,7 @@ impl State {
             return Ok(sale);
         }
         let found = shows::by_id(&self.pool, show).await.map_err(database)?;
-        found.map(Arc::new).ok_or_else(errors::no_show)
+        found.map(Arc::new).ok_or_else(|| ApiError::not_found(Code::ShowNotFound))
     }
 
     /// A show as clients see it now.

@@ -12,7 +12,12 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{ShowId, api::catalogue::RoomMode, keys::Secret, place_ticket::PlaceKeys};
+use contract::{
+    ShowId,
+    api::{catalogue::RoomMode, problem::Code},
+    keys::Secret,
+    place_ticket::PlaceKeys,
+};
 use platform::{
     Shutdown,
     http::{ApiError, socket::Sockets},
@@ -75,9 +80,9 @@ impl Room {
     pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
         if self.is_unreadable(show) {
             let why = "another node may know this show; try again";
-            return ApiError::unavailable("SHOW_NOT_READABLE", why, 1);
+            return ApiError::unavailable(Code::ShowNotReadable, why, 1);
         }
-        ApiError::not_found("SHOW_NOT_FOUND")
+        ApiError::not_found(Code::ShowNotFound)
     }
 
     /// Postgres's clock.

@@ -11,6 +11,7 @@ use contract::{
     api::{
         BASE,
         bookings::{Accepted, Hold, NewBooking},
+        problem::Code,
     },
     booking::{Kind, Limit, Reason, State as BookingState},
     deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
@@ -63,36 +64,34 @@ fn decided(seen: Seen) -> ApiResult<Response> {
         );
     }
     let reason = seen.booking.reason.unwrap_or(Reason::Internal);
-    let (status, detail) = match reason {
-        Reason::SeatTaken => (StatusCode::CONFLICT, "at least one of these seats is taken"),
-        Reason::SoldOut => (StatusCode::CONFLICT, "not enough seats are left"),
-        Reason::AllHeld => {
-            (StatusCode::CONFLICT, "too few seats are free; some are only held and may come back")
-        }
-        Reason::LimitExceeded => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            match seen.booking.limit {
-                Some(Limit::UnpaidSeatTime) => {
-                    "the account has kept seats of this show unpaid for as long as it may: others \
+    let detail = match reason {
+        Reason::SeatTaken => "at least one of these seats is taken",
+        Reason::SoldOut => "not enough seats are left",
+        Reason::AllHeld => "too few seats are free; some are only held and may come back",
+        Reason::LimitExceeded => match seen.booking.limit {
+            Some(Limit::UnpaidSeatTime) => {
+                "the account has kept seats of this show unpaid for as long as it may: others \
                      are to have them"
-                }
-                Some(Limit::JustCameBack) => {
-                    "these seats have just come back, and are first for those who gave none back \
+            }
+            Some(Limit::JustCameBack) => {
+                "these seats have just come back, and are first for those who gave none back \
                      unpaid: ask again in some seconds"
-                }
-                Some(Limit::Seats) | None => "the account would have too many seats of this show",
-            },
-        ),
-        Reason::SaleClosed => (StatusCode::CONFLICT, "the sale of this show has ended"),
-        Reason::PassUsed => (StatusCode::CONFLICT, "this pass has bought something already"),
-        Reason::Expired => (StatusCode::CONFLICT, "the request waited too long; send it again"),
-        Reason::IdempotencyKeyReused => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "this Idempotency-Key came with another body before: use a fresh one",
-        ),
-        Reason::Internal => (StatusCode::CONFLICT, "it could not be decided; nothing was held"),
+            }
+            Some(Limit::Seats) | None => "the account would have too many seats of this show",
+        },
+        Reason::SaleClosed => "the sale of this show has ended",
+        Reason::PassUsed => "this pass has bought something already",
+        Reason::Expired => "the request waited too long; send it again",
+        Reason::IdempotencyKeyReused => {
+            "this Idempotency-Key came with another body before: use a fresh one"
+        }
+        Reason::Internal => "it could not be decided; nothing was held",
     };
-    let mut error = ApiError::new(status, reason.as_str(), detail);
+    let mut error = ApiError::new(reason.into(), detail);
+    if reason == Reason::Internal {
+        // The client's own request may be why, and no client gets a 5xx for what it sends.
+        error = error.with_status(StatusCode::CONFLICT);
+    }
     if reason == Reason::SeatTaken {
         let labels = |seats| serde_json::to_value(seats).unwrap_or_default();
         error = error
@@ -120,7 +119,7 @@ pub(crate) async fn read(
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
     let found =
         bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
-    let (_, hold) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
+    let (_, hold) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     Ok(Json(hold))
 }
 
@@ -150,10 +149,10 @@ pub(crate) async fn release(
 /// A hold of the caller of which no order was made that stands.
 async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<Seen> {
     let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
-    let (seen, _) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
+    let (seen, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
         let detail = "an order was made of this hold: cancel the order";
-        return Err(ApiError::conflict("HOLD_ORDERED", detail));
+        return Err(ApiError::new(Code::HoldOrdered, detail));
     }
     Ok(seen)
 }

@@ -7,7 +7,8 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use contract::{
-    AccountId, BookingId, deadline::CONFIRM_WAIT, message::BookingRequested, topology::Partition,
+    AccountId, BookingId, api::problem::Code, deadline::CONFIRM_WAIT, message::BookingRequested,
+    topology::Partition,
 };
 use platform::{
     broker::PublishError,
@@ -264,7 +265,7 @@ pub(crate) fn unknown(booking: BookingId, why: &str) -> ApiError {
          Idempotency-Key, or look at the bookingId: where it was not, that ends as EXPIRED some 17 \
          minutes after the last try"
     );
-    ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
+    ApiError::unavailable(Code::OutcomeUnknown, detail, 1).with("bookingId", booking.to_string())
 }
 
 /// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
@@ -275,7 +276,7 @@ pub(crate) fn not_published(error: &PublishError, before: bool, booking: Booking
         // Not this time; but the time before it may have been.
         PublishError::Refused(why) if before => unknown(booking, why),
         PublishError::Refused(why) => ApiError::unavailable(
-            "QUEUE_UNAVAILABLE",
+            Code::QueueUnavailable,
             format!("the booking was not accepted ({why}); send it again"),
             1,
         ),

@@ -14,6 +14,7 @@ use contract::{
     api::{
         BASE,
         bookings::{Accepted, Booking, Links, NewBooking},
+        problem::Code,
     },
     booking::{Kind, Status},
     booking_id::Asked as Identity,
@@ -89,13 +90,13 @@ pub(crate) async fn read(
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
     let SignedIn(caller) = caller?;
     if !desk.ids.belongs_to(id, caller.account) {
-        return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
+        return Err(ApiError::not_found(Code::BookingNotFound));
     }
     let waiter = desk.outcomes.register(id);
     let look = waiter.outcome(&desk.looker, wait).await.map_err(database)?;
     match look.seen {
         Some(seen) if seen.owner == caller.account => Ok(Json(seen.booking)),
-        Some(_) => Err(ApiError::not_found("BOOKING_NOT_FOUND")),
+        Some(_) => Err(ApiError::not_found(Code::BookingNotFound)),
         None => undecided(&desk, id, caller.account, look.now).await.map(Json).map_err(database),
     }
 }

@@ -7,7 +7,7 @@ use contract::{
     api::{
         Page,
         catalogue::{Availability, Movie, MovieWithShows, Show},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Params, PathId};
@@ -15,12 +15,7 @@ use serde::Deserialize;
 use store::catalogue::{movies, shows};
 use utoipa::IntoParams;
 
-use crate::{
-    check,
-    errors::{database, no_movie},
-    page::Window,
-    state::State,
-};
+use crate::{check, errors::database, page::Window, state::State};
 
 /// Shows listed with a movie, and days of its availability.
 const LISTED_MAX: i64 = 100;
@@ -144,5 +139,5 @@ pub(super) async fn shows(
 
 async fn movie_of(state: &State, movie: MovieId) -> Result<Movie, ApiError> {
     let found = movies::by_id(&state.read_pool, movie).await.map_err(database)?;
-    found.ok_or_else(no_movie)
+    found.ok_or_else(|| ApiError::not_found(Code::MovieNotFound))
 }

@@ -1,4 +1,4 @@
-use contract::access::Role;
+use contract::{access::Role, api::problem::Code};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -215,6 +215,8 @@ async fn every_call_that_is_described_is_there() {
             assert!(answer.status.as_u16() < 500, "{method} {path}: {answer:?}");
         }
     }
+    let words: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(document["components"]["schemas"]["Code"]["enum"], json!(words));
     let text = document.to_string();
     for part in text.split("\"$ref\":").skip(1) {
         let pointer = part.split('"').nth(1).unwrap().trim_start_matches('#');

@@ -5,10 +5,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Json,
-    http::{StatusCode, header},
-};
+use axum::{Json, http::header};
+use contract::api::problem::Code;
 use futures_util::future::join_all;
 use moka::future::Cache;
 use serde_json::{Value, json};
@@ -59,7 +57,7 @@ async fn look(dependencies: &[Dependency]) -> ApiResult<Value> {
     if is_ready {
         return Ok(json!({"status": "ready", "missing": missing}));
     }
-    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", missing.join("; "));
+    let error = ApiError::new(Code::NotReady, missing.join("; "));
     // Who asks is a balancer, at a rhythm of its own.
     Err(error.header(header::RETRY_AFTER, "1").with("missing", missing))
 }

@@ -14,10 +14,13 @@ use axum::{
             CloseFrame, Message, WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection,
         },
     },
-    http::{HeaderMap, StatusCode, request::Parts},
+    http::{HeaderMap, request::Parts},
     response::{IntoResponse, Response},
 };
-use contract::api::socket::{SUBPROTOCOL, close};
+use contract::api::{
+    problem::Code,
+    socket::{SUBPROTOCOL, close},
+};
 use futures_util::FutureExt as _;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
@@ -75,12 +78,11 @@ impl Asked {
         door: &Door,
         instead: &str,
     ) -> ApiResult<(WebSocketUpgrade, Connection)> {
-        let upgrade = self.upgrade.map_err(|_| {
-            ApiError::new(StatusCode::UPGRADE_REQUIRED, "UPGRADE_REQUIRED", instead.to_owned())
-        })?;
+        let upgrade =
+            self.upgrade.map_err(|_| ApiError::new(Code::UpgradeRequired, instead.to_owned()))?;
         if !origin_is_allowed(headers, door) {
             let detail = "pages of this origin may not open sockets";
-            return Err(ApiError::new(StatusCode::FORBIDDEN, "ORIGIN_REFUSED", detail));
+            return Err(ApiError::new(Code::OriginRefused, detail));
         }
         may_stay(&self.connection)?;
         Ok((upgrade, self.connection))
@@ -94,7 +96,7 @@ pub fn may_stay(connection: &Connection) -> ApiResult<()> {
     }
     metrics::counter!("usher_http_sockets_refused_total").increment(1);
     let detail = "this node has no room for another socket; connect again";
-    Err(ApiError::unavailable("NODE_FULL", detail, RETRY_AFTER_S))
+    Err(ApiError::unavailable(Code::NodeFull, detail, RETRY_AFTER_S))
 }
 
 /// Takes a socket over. It counts as one of the listener's connections, and stopping waits for it,
