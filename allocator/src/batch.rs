@@ -12,14 +12,14 @@ use std::{
 use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Limit, Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Ending, Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
 use store::{
     PgConnection, StoreResult, acceptance,
-    bookings::{self, Decided, Ending, Outcome},
+    bookings::{self, Decided, Outcome},
     partitions::{self, Locked, Terms},
 };
 

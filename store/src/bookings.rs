@@ -8,7 +8,7 @@ mod view;
 mod looker;
 mod fate;
 
-pub use end::{Ended, Ending, due, end, end_one};
+pub use end::{Ended, due, end, end_one};
 pub use facts::{Quota, decided, keys_used, lock_quotas, passes_used, seats_held};
 pub use fate::{Fate, LastTry, expire, fate, is_over, remember};
 pub use looker::{Look, Looker};

@@ -1,11 +1,11 @@
 //! The sweep: bookings whose time is over end in the tables, too.
 
-use contract::{ShowId, topology::Partition};
+use contract::{ShowId, booking::Ending, topology::Partition};
 use platform::faults::failpoint;
 
 use crate::{
     PgConnection, PgPool, StoreResult,
-    bookings::{self, Ended, Ending},
+    bookings::{self, Ended},
     error::readable,
     partitions,
 };

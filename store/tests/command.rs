@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashSet};
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel,
     api::bookings::Customer,
-    booking::{Kind, OrderStatus, Reason},
+    booking::{Ending, Kind, OrderStatus, Reason},
 };
 use store::{
     PgConnection, PgPool, StoreError, StoreResult,
-    bookings::{self, Decided, Ended, Ending, Outcome, Refusal},
+    bookings::{self, Decided, Ended, Outcome, Refusal},
     lapse,
     orders::{self, Payment, Placement},
     partitions::{self, Terms},

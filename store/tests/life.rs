@@ -3,7 +3,7 @@
 
 use contract::{
     BookingId, TicketId,
-    booking::{Kind, Wish},
+    booking::{Ending, Kind, Wish},
 };
 use proptest::{
     collection::vec,
@@ -12,7 +12,7 @@ use proptest::{
 };
 use store::{
     PgPool,
-    bookings::{self, Decided, Ending, Outcome},
+    bookings::{self, Decided, Outcome},
 };
 
 use crate::{

@@ -13,11 +13,11 @@ use contract::{
         bookings::{Accepted, Hold, NewBooking},
         problem::Code,
     },
-    booking::{Kind, Limit, Reason, State as BookingState},
+    booking::{Ending, Kind, Limit, Reason, Transition},
     deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
 };
 use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
-use store::bookings::{self, Ending, Seen};
+use store::bookings::{self, Seen};
 
 use super::{
     Desk,
@@ -150,7 +150,8 @@ pub(crate) async fn release(
 async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<Seen> {
     let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
     let (seen, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
-    if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
+    let release = Transition::End(Ending::Released);
+    if seen.state.is_some_and(|state| state.is_live() && state.after(release).is_err()) {
         let detail = "an order was made of this hold: cancel the order";
         return Err(ApiError::new(Code::HoldOrdered, detail));
     }

@@ -14,7 +14,7 @@ use contract::{
         bookings::{ConfirmPayment, Customer, NewOrder, Order, Ticket},
         problem::Code,
     },
-    booking::OrderStatus,
+    booking::{Ending, OrderStatus},
     topology::Partition,
 };
 use platform::{
@@ -23,8 +23,7 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 use store::{
-    PgConnection, PgExecutor,
-    bookings::{self, Ending},
+    PgConnection, PgExecutor, bookings,
     orders::{self, Payment, Placement},
     partitions,
 };

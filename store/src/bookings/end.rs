@@ -2,47 +2,15 @@
 //! bookings always: state, claims, quota, order, event, and the tier's version.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, booking::State,
-    message::BookingEvent, topology::Partition,
+    AccountId, BookingId, OrderId, SeatLabel, ShowId,
+    booking::{Ending, State, Transition},
+    message::BookingEvent,
+    topology::Partition,
 };
 use uuid::Uuid;
 
 use super::facts::lock_quotas;
 use crate::{PgConnection, PgPool, StoreResult, outbox, partitions};
-
-/// Why a live booking ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Its time is over. Ends only what is past `expires_at` on the database's clock.
-    Lapsed,
-    /// Its owner gave the hold back.
-    Released,
-    /// Its owner cancelled the order, before the show began.
-    Cancelled,
-    /// The payment was refused.
-    PaymentFailed,
-}
-
-impl Ending {
-    fn state(self) -> State {
-        match self {
-            Self::Lapsed => State::Expired,
-            Self::Released => State::Released,
-            Self::Cancelled => State::Cancelled,
-            Self::PaymentFailed => State::Failed,
-        }
-    }
-
-    /// The states it can end.
-    fn from(self) -> &'static [&'static str] {
-        match self {
-            Self::Lapsed => &["HELD", "PAYMENT_PENDING"],
-            Self::Released => &["HELD"],
-            Self::Cancelled => &["PAYMENT_PENDING", "CONFIRMED"],
-            Self::PaymentFailed => &["PAYMENT_PENDING"],
-        }
-    }
-}
 
 /// A booking that ended, and the seats that came free with it.
 #[derive(Clone, Debug)]
@@ -94,7 +62,8 @@ pub async fn end(
     )
     .fetch_all(&mut *tx)
     .await?;
-    let from: Vec<String> = ending.from().iter().map(|&state| state.to_owned()).collect();
+    let end = Transition::End(ending);
+    let from: Vec<String> = end.from().map(|state| state.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"update bookings b set state = $3::text::booking_state, seq = seq + 1
            where b.show_id = $1 and b.booking_id = any($2)
@@ -110,7 +79,7 @@ pub async fn end(
                 where o.show_id = b.show_id and o.booking_id = b.booking_id) as order_id"#,
         partition.show.0,
         &ids,
-        ending.state().as_str(),
+        end.to().as_str(),
         &from,
         ending == Ending::Lapsed,
     )
@@ -121,23 +90,12 @@ pub async fn end(
     for row in rows {
         let seats = partitions::labels(&row.seat_ids)?;
         let (booking, account) = (BookingId(row.booking_id), AccountId(row.account_id));
-        events.push(BookingEvent {
-            event_id: EventId::new(),
-            booking_id: booking,
-            seq: row.seq,
-            show_id: partition.show,
-            tier: partition.tier.clone(),
-            account_id: account,
-            at: row.now,
-            state: Some(ending.state()),
-            reason: None,
-            order_id: row.order_id.map(OrderId),
-            seat_ids: seats.clone(),
-        });
+        let event = BookingEvent::new(partition, booking, account, row.seq, row.now);
+        events.push(event.now(end.to(), seats.clone(), row.order_id.map(OrderId)));
         ended.push(Ended { booking, account, seats });
     }
     if !ended.is_empty() {
-        free(tx, partition, &ended, ending).await?;
+        free(tx, partition, &ended, end.to()).await?;
         outbox::append(tx, &events).await?;
     }
     Ok(ended)
@@ -147,7 +105,7 @@ async fn free(
     tx: &mut PgConnection,
     partition: &Partition,
     ended: &[Ended],
-    ending: Ending,
+    state: State,
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
     sqlx::query!(
@@ -159,13 +117,13 @@ async fn free(
     .execute(&mut *tx)
     .await?;
     settle_quotas(tx, partition.show, ended).await?;
-    if ending != Ending::Released {
+    if let Some(status) = state.order_status() {
         sqlx::query!(
             "update orders set status = $3::text::order_status
              where show_id = $1 and booking_id = any($2)",
             partition.show.0,
             &ids,
-            ending.state().as_str(),
+            status.as_str(),
         )
         .execute(&mut *tx)
         .await?;

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
+    AccountId, BookingId, OrderId, SeatLabel, ShowId, TicketId,
     booking::{Kind, Limit, Reason, State},
     message::BookingEvent,
     topology::Partition,
@@ -116,29 +116,13 @@ fn event(
     now: DateTime<Utc>,
     orders: &std::collections::HashMap<BookingId, OrderId>,
 ) -> BookingEvent {
-    let (state, reason, seat_ids) = match &decided.outcome {
-        Outcome::Allocated { seats } => (Some(first_state(decided.kind)), None, seats.clone()),
-        Outcome::Rejected { reason, .. } => (None, Some(*reason), Vec::new()),
-    };
-    BookingEvent {
-        event_id: EventId::new(),
-        booking_id: decided.booking,
-        seq: 1,
-        show_id: partition.show,
-        tier: partition.tier.clone(),
-        account_id: decided.account,
-        at: now,
-        state,
-        reason,
-        order_id: orders.get(&decided.booking).copied(),
-        seat_ids,
-    }
-}
-
-fn first_state(kind: Kind) -> State {
-    match kind {
-        Kind::Hold => State::Held,
-        Kind::Order => State::PaymentPending,
+    let event = BookingEvent::new(partition, decided.booking, decided.account, 1, now);
+    match &decided.outcome {
+        Outcome::Allocated { seats } => {
+            let order = orders.get(&decided.booking).copied();
+            event.now(State::first(decided.kind), seats.clone(), order)
+        }
+        Outcome::Rejected { reason, .. } => event.rejected(*reason),
     }
 }
 
@@ -167,6 +151,7 @@ async fn insert_outcomes(
     let mut seats: Vec<Option<String>> = Vec::with_capacity(n);
     let mut tickets: Vec<Option<Uuid>> = Vec::with_capacity(n);
     let mut keys: Vec<Option<String>> = Vec::with_capacity(n);
+    let mut seconds: Vec<Option<f64>> = Vec::with_capacity(n);
     for d in decided {
         ids.push(d.booking.0);
         accounts.push(d.account.0);
@@ -175,7 +160,8 @@ async fn insert_outcomes(
         keys.push(d.idempotency_key.clone());
         match &d.outcome {
             Outcome::Allocated { seats: won } => {
-                states.push(Some(first_state(d.kind).as_str().to_owned()));
+                states.push(Some(State::first(d.kind).as_str().to_owned()));
+                seconds.push(Some(terms.seconds(d.kind)));
                 reasons.push(None);
                 limits.push(None);
                 taken.push(None);
@@ -184,6 +170,7 @@ async fn insert_outcomes(
             }
             Outcome::Rejected { reason, limit, taken: lost, alternatives: offered } => {
                 states.push(None);
+                seconds.push(None);
                 reasons.push(Some(reason.as_str().to_owned()));
                 limits.push(limit.map(|limit| limit.as_str().to_owned()));
                 taken.push(joined(lost));
@@ -200,19 +187,15 @@ async fn insert_outcomes(
              case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
              reason::rejection, limit_hit, string_to_array(taken, ' '),
              string_to_array(alternatives, ' '), string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
-             state::booking_state,
-             case state when 'HELD' then clock_timestamp() + make_interval(secs => $4)
-                        when 'PAYMENT_PENDING' then clock_timestamp() + make_interval(secs => $5)
-             end
-         from unnest($6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[],
-                     $12::text[], $13::text[], $14::uuid[], $15::text[], $16::text[])
+             state::booking_state, clock_timestamp() + make_interval(secs => seconds)
+         from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::text[], $11::text[], $12::uuid[], $13::text[], $14::text[],
+                     $15::float8[])
              as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
-                   ticket_id, idempotency_key, limit_hit)",
+                   ticket_id, idempotency_key, limit_hit, seconds)",
         partition.show.0,
         partition.tier.as_str(),
         epoch,
-        f64::from(terms.hold_seconds),
-        f64::from(terms.order_seconds),
         &ids,
         &accounts,
         &kinds,
@@ -224,6 +207,7 @@ async fn insert_outcomes(
         &tickets as &[Option<Uuid>],
         &keys as &[Option<String>],
         &limits as &[Option<String>],
+        &seconds as &[Option<f64>],
     )
     .execute(tx)
     .await?;

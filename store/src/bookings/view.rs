@@ -7,12 +7,12 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId,
     api::bookings::{Booking, Hold, Order},
-    booking::{HoldStatus, Kind, Limit, Reason, State, Status},
+    booking::{HoldStatus, Kind, State},
     topology::Partition,
 };
 use uuid::Uuid;
 
-use crate::{PgPool, StoreError, StoreResult, error::readable, orders, partitions::labels};
+use crate::{PgPool, StoreResult, error::readable, orders, partitions::labels};
 
 /// A decided booking, and whose it is.
 #[derive(Clone, Debug)]
@@ -101,11 +101,8 @@ pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sig
 fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
     let (booking, owner) = (BookingId(row.id), AccountId(row.account_id));
     let partition = Partition { show, tier: readable(&row.tier)? };
-    let kind = if row.kind == "HOLD" { Kind::Hold } else { Kind::Order };
-    let state = row.state.as_deref().map(read_state).transpose()?;
-    let reason = row.reason.as_deref().map(|word| {
-        Reason::from_word(word).ok_or_else(|| StoreError::Unreadable(format!("reason {word}")))
-    });
+    let kind = readable(&row.kind)?;
+    let state = row.state.as_deref().map(readable).transpose()?;
     let hold = match (kind, state, row.seat_ids, row.expires_at) {
         (Kind::Hold, Some(state), Some(seats), Some(expires_at)) => Some(Hold {
             hold_id: booking,
@@ -122,10 +119,10 @@ fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
     let non_empty = |seats: Option<Vec<String>>| seats.as_deref().map(labels).transpose();
     let booking = Booking {
         booking_id: booking,
-        status: if row.status == "ALLOCATED" { Status::Allocated } else { Status::Rejected },
-        reason: reason.transpose()?,
+        status: readable(&row.status)?,
+        reason: row.reason.as_deref().map(readable).transpose()?,
         // One that this version does not know is left out: the reason says enough.
-        limit: row.limit_hit.as_deref().and_then(Limit::from_word),
+        limit: row.limit_hit.and_then(|word| word.parse().ok()),
         taken_seats: non_empty(row.taken_seats)?,
         alternatives: non_empty(row.alternatives)?,
         hold,
@@ -151,8 +148,4 @@ fn hold_status(state: State, ordered: bool) -> HoldStatus {
         State::Expired if !ordered => HoldStatus::Expired,
         State::Expired | State::Failed | State::Cancelled | State::Released => HoldStatus::Released,
     }
-}
-
-fn read_state(word: &str) -> StoreResult<State> {
-    State::from_word(word).ok_or_else(|| StoreError::Unreadable(format!("state {word}")))
 }

@@ -2,8 +2,8 @@
 //! sweep learns so.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, ShowId, api::bookings::Order, booking::State,
-    message::BookingEvent,
+    AccountId, BookingId, OrderId, ShowId, api::bookings::Order, booking::Transition,
+    message::BookingEvent, topology::Partition,
 };
 use platform::faults::failpoint;
 
@@ -64,16 +64,21 @@ async fn confirm_with(
     owner: AccountId,
     code: &str,
 ) -> StoreResult<Option<Order>> {
+    let confirmed = Transition::Confirm.to();
+    let from: Vec<String> =
+        Transition::Confirm.from().map(|state| state.as_str().to_owned()).collect();
     let row = sqlx::query!(
-        r#"update bookings b set state = 'CONFIRMED', seq = seq + 1, expires_at = null
+        r#"update bookings b set state = $3::text::booking_state, seq = seq + 1, expires_at = null
            from orders o
            where o.order_id = $1 and o.account_id = $2
              and b.show_id = o.show_id and b.booking_id = o.booking_id
-             and b.state = 'PAYMENT_PENDING' and b.expires_at > clock_timestamp()
+             and b.state::text = any($4) and b.expires_at > clock_timestamp()
            returning b.show_id, b.booking_id, b.tier, b.seat_ids as "seat_ids!", b.seq,
                clock_timestamp() as "now!""#,
         order.0,
         owner.0,
+        confirmed.as_str(),
+        &from,
     )
     .fetch_optional(&mut *tx)
     .await?;
@@ -96,21 +101,12 @@ async fn confirm_with(
     )
     .execute(&mut *tx)
     .await?;
-    let event = BookingEvent {
-        event_id: EventId::new(),
-        booking_id: BookingId(row.booking_id),
-        seq: row.seq,
-        show_id: ShowId(row.show_id),
-        tier: readable(&row.tier)?,
-        account_id: owner,
-        at: row.now,
-        state: Some(State::Confirmed),
-        reason: None,
-        order_id: Some(order),
-        seat_ids: labels(&row.seat_ids)?,
-    };
+    let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+    let booking = BookingId(row.booking_id);
+    let event = BookingEvent::new(&partition, booking, owner, row.seq, row.now);
+    let event = event.now(confirmed, labels(&row.seat_ids)?, Some(order));
     outbox::append(tx, &[event]).await?;
-    let paid = of_booking(&mut *tx, ShowId(row.show_id), BookingId(row.booking_id)).await?;
+    let paid = of_booking(&mut *tx, partition.show, booking).await?;
     failpoint("mid-payment");
     Ok(paid)
 }

@@ -1,9 +1,9 @@
 //! Making an order from a hold.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId,
+    AccountId, BookingId, OrderId, SeatLabel, ShowId,
     api::bookings::Customer,
-    booking::{OrderStatus, State},
+    booking::{Kind, State, Transition},
     message::BookingEvent,
     topology::Partition,
 };
@@ -54,15 +54,14 @@ pub async fn place(
     .await?;
     let Some(row) = row else { return Ok(Placement::NoSuchHold) };
     let show = ShowId(row.show_id);
-    if row.state != State::Held.as_str() {
+    let Ok(pending) = readable::<State>(&row.state)?.after(Transition::Order) else {
         let placed = of_booking(&mut *tx, show, hold).await?;
-        let placed = placed.filter(|order| {
-            matches!(order.status, OrderStatus::PaymentPending | OrderStatus::Confirmed)
-        });
+        let live = |order| State::LIVE.iter().any(|state| state.order_status() == Some(order));
+        let placed = placed.filter(|order| live(order.status));
         return Ok(
             placed.map_or(Placement::HoldExpired, |order| Placement::Placed(Box::new(order)))
         );
-    }
+    };
     if !row.in_time {
         return Ok(Placement::HoldExpired);
     }
@@ -81,7 +80,7 @@ pub async fn place(
     let moved = sqlx::query!(
         r#"with pending as (
                update bookings
-               set state = 'PAYMENT_PENDING', seq = seq + 1,
+               set state = $10::text::booking_state, seq = seq + 1,
                    expires_at = clock_timestamp() + make_interval(secs => $3)
                where show_id = $1 and booking_id = $2
                returning show_id, booking_id, account_id, tier, seat_ids, seq, expires_at)
@@ -93,30 +92,20 @@ pub async fn place(
            returning created_at, (select seq from pending) as "seq!""#,
         show.0,
         hold.0,
-        f64::from(terms.order_seconds),
+        terms.seconds(Kind::Order),
         order.0,
         new_reference(),
         lines_json(&terms, &seats),
         amount(&terms, &seats),
         terms.currency,
         customer,
+        pending.as_str(),
     )
     .fetch_one(&mut *tx)
     .await?;
     let partition = Partition { show, tier: readable(&row.tier)? };
-    let event = BookingEvent {
-        event_id: EventId::new(),
-        booking_id: hold,
-        seq: moved.seq,
-        show_id: partition.show,
-        tier: partition.tier,
-        account_id: owner,
-        at: moved.created_at,
-        state: Some(State::PaymentPending),
-        reason: None,
-        order_id: Some(order),
-        seat_ids: seats,
-    };
+    let event = BookingEvent::new(&partition, hold, owner, moved.seq, moved.created_at);
+    let event = event.now(pending, seats, Some(order));
     outbox::append(tx, &[event]).await?;
     let placed = of_booking(&mut *tx, show, hold).await?;
     Ok(placed.map_or(Placement::NoSuchHold, |order| Placement::Placed(Box::new(order))))

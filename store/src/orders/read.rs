@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, Money, OrderId, ShowId,
     api::bookings::{Order, Ticket},
-    booking::OrderStatus,
 };
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -42,8 +41,7 @@ fn read(row: Row) -> StoreResult<Order> {
         seat_ids: labels(&row.seat_ids)?,
         lines: serde_json::from_value(row.lines).map_err(unreadable)?,
         amount: Money { amount: row.amount, currency: row.currency },
-        status: OrderStatus::from_word(&row.status)
-            .ok_or_else(|| StoreError::Unreadable(format!("order status {}", row.status)))?,
+        status: readable(&row.status)?,
         created_at: row.created_at,
         expires_at: row.expires_at,
         confirmed_at: row.confirmed_at,
