@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use store::{
-    orders::{self, Placement},
+    bookings::{self, Placement},
     testing::eventually,
 };
 
@@ -256,7 +256,7 @@ async fn a_hold_that_is_ordered_meanwhile_is_not_called_free() {
     let hold: BookingId = held.body["holdId"].as_str().unwrap().parse().unwrap();
     let customer = Customer { name: "Asha Rao".into(), email: "a@b.example".into(), phone: None };
     let mut tx = system.pool.begin().await.unwrap();
-    let placed = orders::place(&mut tx, hold, account, &customer).await.unwrap();
+    let placed = bookings::place(&mut tx, hold, account, &customer).await.unwrap();
     let Placement::Placed(order) = placed else { panic!("{placed:?}") };
 
     let path = format!("/api/v1/holds/{hold}");

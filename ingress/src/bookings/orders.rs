@@ -23,9 +23,9 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 use store::{
-    PgConnection, PgExecutor, bookings,
-    orders::{self, Payment, Placement},
-    partitions,
+    PgConnection, PgExecutor,
+    bookings::{self, Payment, Placement},
+    orders, partitions,
 };
 
 use super::Desk;
@@ -55,7 +55,7 @@ pub(crate) async fn place(
     let order = write
         .once(&desk.state, caller.account, &body, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
-                let placed = orders::place(tx, hold, caller.account, &customer).await;
+                let placed = bookings::place(tx, hold, caller.account, &customer).await;
                 match placed.map_err(database)? {
                     Placement::Placed(order) => Ok(*order),
                     Placement::HoldExpired => {
@@ -179,7 +179,7 @@ enum Paid {
 }
 
 async fn accept(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
-    match orders::confirm(tx, id, owner).await.map_err(database)? {
+    match bookings::confirm(tx, id, owner).await.map_err(database)? {
         Payment::Confirmed(order) => Ok(Paid::Confirmed(order)),
         Payment::TooLate(order) => Err(over(order.status)),
         Payment::NoSuchOrder => Err(ApiError::not_found(Code::OrderNotFound)),

@@ -2,14 +2,14 @@
 //! bookings always: state, claims, quota, order, event, and the tier's version.
 
 use contract::{
-    AccountId, BookingId, OrderId, SeatLabel, ShowId,
+    AccountId, BookingId, OrderId, SeatLabel,
     booking::{Ending, State, Transition},
     message::BookingEvent,
     topology::Partition,
 };
 use uuid::Uuid;
 
-use super::facts::lock_quotas;
+use super::{claims, quotas};
 use crate::{PgConnection, PgPool, StoreResult, outbox, partitions};
 
 /// A booking that ended, and the seats that came free with it.
@@ -18,24 +18,6 @@ pub struct Ended {
     pub booking: BookingId,
     pub account: AccountId,
     pub seats: Vec<SeatLabel>,
-}
-
-/// Live bookings of a partition whose time is over.
-pub async fn due(
-    tx: &mut PgConnection,
-    partition: &Partition,
-) -> StoreResult<Vec<(BookingId, AccountId)>> {
-    let rows = sqlx::query!(
-        "select booking_id, account_id from bookings
-         where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
-           and expires_at <= clock_timestamp()
-         limit 1000",
-        partition.show.0,
-        partition.tier.as_str(),
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
 }
 
 /// Ends these bookings as far as they can be ended this way. The partition is locked.
@@ -49,7 +31,7 @@ pub async fn end(
         return Ok(Vec::new());
     }
     let accounts: Vec<AccountId> = candidates.iter().map(|(_, account)| *account).collect();
-    lock_quotas(tx, partition.show, &accounts).await?;
+    quotas::lock_quotas(tx, partition.show, &accounts).await?;
     let ids: Vec<Uuid> = candidates.iter().map(|(booking, _)| booking.0).collect();
     // A statement of its own: what it waits for may change a booking, and a statement that began
     // before that would still judge by what the booking was.
@@ -108,15 +90,9 @@ async fn free(
     state: State,
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    sqlx::query!(
-        "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
-         where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
-        partition.show.0,
-        &ids,
-    )
-    .execute(&mut *tx)
-    .await?;
-    settle_quotas(tx, partition.show, ended).await?;
+    claims::free(tx, partition.show, &ids).await?;
+    let kept: Vec<_> = ended.iter().map(|e| (e.booking, e.account, e.seats.len())).collect();
+    quotas::settle(tx, partition.show, &kept).await?;
     if let Some(status) = state.order_status() {
         sqlx::query!(
             "update orders set status = $3::text::order_status
@@ -130,44 +106,6 @@ async fn free(
     }
     let freed: Vec<SeatLabel> = ended.iter().flat_map(|e| e.seats.iter().cloned()).collect();
     partitions::record_change(tx, partition, &[], &freed).await?;
-    Ok(())
-}
-
-/// Takes the seats off the quotas of their accounts, and adds the time for which those that were
-/// not paid for were kept from others. A lapsed booking kept them until its time was over, however
-/// late it is ended.
-async fn settle_quotas(tx: &mut PgConnection, show: ShowId, ended: &[Ended]) -> StoreResult<()> {
-    let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    let accounts: Vec<Uuid> = ended.iter().map(|e| e.account.0).collect();
-    let n_seats: Vec<i32> =
-        ended.iter().map(|e| i32::try_from(e.seats.len()).unwrap_or(i32::MAX)).collect();
-    sqlx::query!(
-        "update account_quotas q
-         set live = q.live - e.n, unpaid_seat_seconds = q.unpaid_seat_seconds + e.unpaid,
-             unpaid_times = q.unpaid_times + e.times
-         from (select e.account_id, sum(e.n)::integer as n,
-                   coalesce(sum(kept.seconds), 0)::bigint as unpaid,
-                   count(kept.seconds)::integer as times
-               from unnest($2::uuid[], $3::uuid[], $4::integer[]) as e (booking_id, account_id, n)
-               left join (
-                   select c.booking_id, sum(greatest(1, ceil(extract(
-                       epoch from least(c.ended_at, b.expires_at) - c.claimed_at)))) as seconds
-                   from seat_claims c join bookings b using (show_id, booking_id)
-                   where c.show_id = $1 and c.booking_id = any($2)
-                     and not exists (
-                         select from orders o
-                         where o.show_id = $1 and o.booking_id = c.booking_id
-                           and o.confirmed_at is not null)
-                   group by c.booking_id) as kept using (booking_id)
-               group by e.account_id) as e
-         where q.show_id = $1 and q.account_id = e.account_id",
-        show.0,
-        &ids,
-        &accounts,
-        &n_seats,
-    )
-    .execute(tx)
-    .await?;
     Ok(())
 }
 

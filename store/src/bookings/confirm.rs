@@ -7,11 +7,14 @@ use contract::{
 };
 use platform::faults::failpoint;
 
-use super::{
-    codes::new_ticket_code,
-    read::{by_id, of_booking},
+use super::{claims, codes::new_ticket_code};
+use crate::{
+    PgConnection, StoreResult,
+    error::readable,
+    orders::{by_id, of_booking},
+    outbox,
+    partitions::labels,
 };
-use crate::{PgConnection, StoreResult, error::readable, outbox, partitions::labels};
 
 /// What came of a payment.
 #[derive(Debug)]
@@ -83,14 +86,9 @@ async fn confirm_with(
     .fetch_optional(&mut *tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    sqlx::query!(
-        "update seat_claims set state = 'SOLD'
-         where show_id = $1 and booking_id = $2 and state = 'HELD'",
-        row.show_id,
-        row.booking_id,
-    )
-    .execute(&mut *tx)
-    .await?;
+    let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
+    let booking = BookingId(row.booking_id);
+    claims::sell(&mut *tx, partition.show, booking).await?;
     sqlx::query!(
         "update orders set status = 'CONFIRMED', confirmed_at = $3, ticket_code = $4
          where show_id = $1 and order_id = $2",
@@ -101,8 +99,6 @@ async fn confirm_with(
     )
     .execute(&mut *tx)
     .await?;
-    let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
-    let booking = BookingId(row.booking_id);
     let event = BookingEvent::new(&partition, booking, owner, row.seq, row.now);
     let event = event.now(confirmed, labels(&row.seat_ids)?, Some(order));
     outbox::append(tx, &[event]).await?;

@@ -6,12 +6,12 @@ use contract::keys;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
 /// A fresh booking reference: ten characters, 50 random bits.
-pub(crate) fn new_reference() -> String {
+pub(super) fn new_reference() -> String {
     format!("US{}", random_text::<10>())
 }
 
 /// A fresh ticket code: `BMS-` and six characters. Unique per show by the database.
-pub(crate) fn new_ticket_code() -> String {
+pub(super) fn new_ticket_code() -> String {
     format!("BMS-{}", random_text::<6>())
 }
 

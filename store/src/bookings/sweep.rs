@@ -1,14 +1,10 @@
 //! The sweep: bookings whose time is over end in the tables, too.
 
-use contract::{ShowId, booking::Ending, topology::Partition};
+use contract::{AccountId, BookingId, ShowId, booking::Ending, topology::Partition};
 use platform::faults::failpoint;
 
-use crate::{
-    PgConnection, PgPool, StoreResult,
-    bookings::{self, Ended},
-    error::readable,
-    partitions,
-};
+use super::end::{Ended, end};
+use crate::{PgConnection, PgPool, StoreResult, error::readable, partitions};
 
 /// Partitions that have bookings whose time is over. All of them: one that cannot be swept keeps
 /// what it has, and must not hide the others. The clock is read once, so that an index leads there.
@@ -25,17 +21,30 @@ pub async fn partitions_with_due(pool: &PgPool) -> StoreResult<Vec<Partition>> {
         .collect()
 }
 
-/// Ends what is due in a partition that the caller has locked.
-pub async fn lapse_due(tx: &mut PgConnection, partition: &Partition) -> StoreResult<Vec<Ended>> {
-    let due = bookings::due(tx, partition).await?;
-    bookings::end(tx, partition, &due, Ending::Lapsed).await
+/// Live bookings of a partition whose time is over.
+pub async fn due(
+    tx: &mut PgConnection,
+    partition: &Partition,
+) -> StoreResult<Vec<(BookingId, AccountId)>> {
+    let rows = sqlx::query!(
+        "select booking_id, account_id from bookings
+         where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
+           and expires_at <= clock_timestamp()
+         limit 1000",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
 }
 
 /// Ends what is due in a partition, in a transaction of its own.
 pub async fn sweep(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<Ended>> {
     let mut tx = pool.begin().await?;
     partitions::lock(&mut tx, partition, None).await?;
-    let ended = lapse_due(&mut tx, partition).await?;
+    let due = due(&mut tx, partition).await?;
+    let ended = end(&mut tx, partition, &due, Ending::Lapsed).await?;
     failpoint("mid-lapse");
     tx.commit().await?;
     Ok(ended)

@@ -8,7 +8,7 @@ use contract::{
 use crate::partitions::Terms;
 
 /// The lines of an order for these seats, as they are stored.
-pub(crate) fn lines_json(terms: &Terms, seats: &[SeatLabel]) -> serde_json::Value {
+pub(super) fn lines_json(terms: &Terms, seats: &[SeatLabel]) -> serde_json::Value {
     let lines: Vec<OrderLine> = seats
         .iter()
         .map(|seat| OrderLine {
@@ -25,6 +25,6 @@ pub(crate) fn lines_json(terms: &Terms, seats: &[SeatLabel]) -> serde_json::Valu
 }
 
 /// What these seats cost, in minor units.
-pub(crate) fn amount(terms: &Terms, seats: &[SeatLabel]) -> i64 {
+pub(super) fn amount(terms: &Terms, seats: &[SeatLabel]) -> i64 {
     terms.price * i64::try_from(seats.len()).expect("a request has at most 20 seats")
 }
