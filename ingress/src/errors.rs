@@ -30,7 +30,7 @@ pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
 }
 
 /// Why the board has no such show: it is in words of a newer version, or there is none.
-pub(crate) fn not_on_board(board: &store::board::Board, show: contract::ShowId) -> ApiError {
+pub(crate) fn not_on_board(board: &store::live::board::Board, show: contract::ShowId) -> ApiError {
     if board.is_unreadable(show) {
         ApiError::unavailable(
             Code::ShowNotReadable,

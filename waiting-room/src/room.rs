@@ -22,10 +22,7 @@ use platform::{
     Shutdown,
     http::{ApiError, socket::Sockets},
 };
-use store::{
-    PgPool,
-    board::{Board, Sale},
-};
+use store::{PgPool, live::board::Board, sale::Sale};
 use tokio::sync::watch;
 
 use crate::{

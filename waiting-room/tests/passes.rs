@@ -6,7 +6,7 @@ use contract::{AccountId, TicketId, api::line::PlaceState};
 use reqwest::Method;
 use store::{
     keys::{self, Rotation},
-    revoked::Revoked,
+    live::revoked::Revoked,
     testing::eventually,
 };
 use uuid::Uuid;

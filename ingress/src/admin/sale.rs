@@ -12,8 +12,8 @@ use contract::{
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
-    board::{Sale, SaleState},
     catalogue::shows,
+    sale::{Sale, SaleState},
 };
 
 use super::{

@@ -14,8 +14,8 @@ use contract::{
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
     PgConnection,
-    board::SaleState,
     catalogue::{movies, screens, shows, theatres},
+    sale::SaleState,
 };
 
 use super::write::{Admin, AdminBody, Created, created};

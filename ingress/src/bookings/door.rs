@@ -3,6 +3,8 @@
 //! at before any of them. What is refused here may have been accepted before: whoever calls looks
 //! ([`super::repetition`]) before saying so.
 
+use std::{sync::Arc, time::Duration};
+
 use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use contract::{
@@ -13,8 +15,7 @@ use contract::{
     pass::InvalidPass,
 };
 use platform::http::{ApiError, ApiResult};
-use std::time::Duration;
-use store::board::{Sale, TierOnSale};
+use store::sale::{Sale, TierOnSale};
 
 use super::Desk;
 
@@ -134,8 +135,8 @@ fn pass(
         let room = format!("/api/v1/shows/{}/queue", sale.show);
         return Err(ApiError::new(Code::PassRequired, detail).with("waitingRoom", room));
     };
-    let keys = desk.state.pass_keys.borrow().clone();
-    let verified = keys.verify(token.to_str().unwrap_or_default(), sale.show, account, now);
+    let keys = Arc::clone(&desk.state.pass_keys.borrow());
+    let verified = keys.verify.verify(token.to_str().unwrap_or_default(), sale.show, account, now);
     let verified = verified.and_then(|pass| {
         let revoked = desk.state.revoked.contains(pass.ticket);
         if revoked { Err(InvalidPass::Revoked) } else { Ok(pass) }

@@ -10,8 +10,8 @@ use moka::future::Cache;
 use store::{
     PgPool, acceptance,
     backlogs::{self, Backlog},
-    board::Sale,
     bookings::{Looker, is_over},
+    sale::Sale,
 };
 
 /// Questions a second; they share queries.

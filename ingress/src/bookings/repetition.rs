@@ -17,9 +17,9 @@ use platform::{
 };
 use redis::RedisResult;
 use store::{
-    board::Sale,
     bookings::{self, LastTry, Seen},
     bound_keys::{self, Binding, BindingState, Memory},
+    sale::Sale,
 };
 use tokio::time::{Instant, sleep};
 

@@ -22,7 +22,7 @@ use platform::http::{
     ApiError, ApiResult, Connection, Door, OptionalBody, OptionalCaller, Params, PathId, SignedIn,
     retry_after, socket::may_stay,
 };
-use store::board::Sale;
+use store::sale::Sale;
 
 use super::{
     events, guard,

@@ -9,7 +9,7 @@ use axum::{
 use contract::{ShowId, TicketId, api::problem::Code, place_ticket::Place};
 use platform::http::ApiError;
 use serde::Deserialize;
-use store::board::Sale;
+use store::sale::Sale;
 use utoipa::ToSchema;
 
 use crate::{line::Line, places::Proof, room::Room};

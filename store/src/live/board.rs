@@ -16,9 +16,8 @@ use tracing::warn;
 use crate::{
     PgPool, StoreResult,
     catalogue::shows::{self, Found},
+    sale::Sale,
 };
-
-pub use crate::sale::{Sale, SaleState, TierOnSale};
 
 /// How often a node reads the board, as far as it has changed.
 pub const REFRESH: Duration = Duration::from_millis(250);
