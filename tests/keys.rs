@@ -8,7 +8,7 @@ use contract::{
     AccountId, BookingId, ShowId,
     access::Role,
     booking::{Kind, Reason, Wish},
-    booking_id::{Asked, BookingIds},
+    booking_id::{BookingIds, RequestIdentity},
     deadline::{BOOKING_DEADLINE, BOOKING_GRACE},
     topology::Partition,
 };
@@ -130,7 +130,14 @@ async fn what_a_node_of_the_version_before_took_is_not_refused() {
     let mut redis = redis_of(&system.slot).await;
     for (mark, status) in [("", 202), ("?", 503)] {
         let key = fresh_key();
-        let asked = Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key: &key };
+        let asked = RequestIdentity {
+            account,
+            show,
+            tier: &tier,
+            kind: Kind::Order,
+            wish: &wish,
+            key: &key,
+        };
         let booking = BookingIds::new(&system.slot.master_key()).derive(&asked);
         let mut set = redis::cmd("SET");
         set.arg(format!("idempotency:{{{show}}}:{account}:{key}")).arg(format!("{booking}{mark}"));
@@ -238,7 +245,7 @@ async fn tried_long_ago(
     state: BindingState,
 ) -> BookingId {
     let (tier, wish) = ("STANDARD".parse().unwrap(), Wish::BestAvailable(1));
-    let asked = Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key };
+    let asked = RequestIdentity { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key };
     let booking = BookingIds::new(&system.slot.master_key()).derive(&asked);
     let at = now(system).await - OVER;
     let binding = Binding { request: booking.to_string(), state, at };

@@ -17,7 +17,7 @@ use contract::{
         problem::Code,
     },
     booking::{Kind, Status},
-    booking_id::Asked as Identity,
+    booking_id::RequestIdentity,
     deadline::BOOKING_DEADLINE,
     message::BookingRequested,
     topology::Partition,
@@ -150,7 +150,7 @@ pub(crate) async fn take_in(
     let now = board.now();
     let booking = match &key {
         None => desk.ids.fresh(account, now),
-        Some(key) => desk.ids.derive(&Identity {
+        Some(key) => desk.ids.derive(&RequestIdentity {
             account,
             show: asked.show,
             tier: &asked.tier,
