@@ -119,7 +119,7 @@ impl Ledger {
             decided: HashSet::new(),
             keys_used: HashSet::new(),
             quotas: HashMap::new(),
-            passes_used: HashSet::new(),
+            passes_spent: HashSet::new(),
         };
         let round = decide(requests, &mut self.map.clone(), &guess);
         let wanted = won(&round.decided);
@@ -241,7 +241,7 @@ impl Ledger {
             decided,
             keys_used,
             quotas: HashMap::new(),
-            passes_used: HashSet::new(),
+            passes_spent: HashSet::new(),
         })
     }
 
@@ -264,7 +264,7 @@ impl Ledger {
             .filter(|r| asked.contains(&r.account_id))
             .filter_map(|r| r.ticket_id)
             .collect();
-        facts.passes_used.extend(bookings::passes_used(tx, show, &tickets).await?);
+        facts.passes_spent.extend(bookings::passes_spent(tx, show, &tickets).await?);
         Ok(())
     }
 

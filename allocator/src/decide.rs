@@ -38,7 +38,7 @@ pub(crate) struct Facts {
     /// What each account has, as far as asked. `None` for an account that does not exist.
     pub(crate) quotas: HashMap<AccountId, Option<Quota>>,
     /// Places whose pass has bought something, as far as asked.
-    pub(crate) passes_used: HashSet<TicketId>,
+    pub(crate) passes_spent: HashSet<TicketId>,
 }
 
 /// What came of a round.
@@ -54,7 +54,7 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     let mut desk = Desk {
         quotas: facts.quotas.clone(),
         keys: facts.keys_used.clone(),
-        passes: facts.passes_used.clone(),
+        passes: facts.passes_spent.clone(),
         seen: facts.decided.clone(),
         unknown: Vec::new(),
         facts,
@@ -252,7 +252,7 @@ mod tests {
             decided: HashSet::new(),
             keys_used: HashSet::new(),
             quotas: requests.iter().map(|r| (r.account_id, Some(Quota::default()))).collect(),
-            passes_used: HashSet::new(),
+            passes_spent: HashSet::new(),
         }
     }
 

@@ -210,7 +210,7 @@ impl Clerk {
             quotas: bookings::lock_quotas(tx, show, &accounts).await?,
             decided: bookings::decided(tx, show, &ids).await?,
             keys: bookings::keys_used(tx, show, &keys).await?,
-            passes: bookings::passes_used(tx, show, &tickets).await?,
+            passes: bookings::passes_spent(tx, show, &tickets).await?,
         })
     }
 

@@ -72,7 +72,7 @@ pub async fn seats_held(
 /// Which of these places have bought a live booking or paid for one since cancelled, or had their
 /// pass taken back. Call it after [`lock_quotas`](super::lock_quotas) of their
 /// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
-pub async fn passes_used(
+pub async fn passes_spent(
     tx: &mut PgConnection,
     show: ShowId,
     tickets: &[TicketId],
