@@ -29,7 +29,7 @@ pub mod outbox;
 pub mod seat_locks;
 pub mod allocators;
 pub mod backlogs;
-pub mod line;
+pub mod line_marks;
 pub mod admissions;
 pub mod live;
 pub mod audit;

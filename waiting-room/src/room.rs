@@ -140,7 +140,7 @@ impl Room {
         }
         self.limits.question()?;
         let is_there = self.store.has(&Keys::of(sale.show)).await?
-            || store::line::find(&self.pool, sale.show).await?.is_some();
+            || store::line_marks::find(&self.pool, sale.show).await?.is_some();
         Ok(is_there.then(|| self.line(sale)))
     }
 

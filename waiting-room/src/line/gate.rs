@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contract::api::catalogue::RoomMode;
-use store::{line::Rule, sale::Sale};
+use store::{line_marks::Rule, sale::Sale};
 
 /// With a board older than this, Postgres must be taken for unreachable.
 pub(crate) const BOARD_AGE_MAX: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@ use contract::{
     AccountId, ShowId, TicketId,
     place_ticket::{InStretch, Place},
 };
-use store::line::{Numbers, Rule};
+use store::line_marks::{Numbers, Rule};
 
 use super::{
     answers::{GivenBack, Joined, Told},
