@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::Partition};
-use store::backlogs::Seen;
+use store::backlogs::Sighting;
 use tokio::time::Instant;
 
 /// What a session is deciding. Cheap to clone.
@@ -49,14 +49,14 @@ impl InHand {
     }
 
     /// What there is to decide, of which `waiting` are accepted and not decided as the database has it.
-    pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Seen {
+    pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Sighting {
         let mut hand = self.hand();
         if waiting == 0 && hand.batch.is_none() {
             hand.moved_at = Some(now);
         }
         let (n_batch, oldest_at) = hand.batch.map_or((0, None), |(n, at)| (n, Some(at)));
         let moved_at = *hand.moved_at.get_or_insert(now);
-        Seen {
+        Sighting {
             partition: partition.clone(),
             undecided: waiting.max(u32::try_from(n_batch).unwrap_or(u32::MAX)),
             oldest_at,

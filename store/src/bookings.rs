@@ -28,4 +28,4 @@ pub use quotas::{Quota, lock_quotas};
 pub use record::commit_outcomes;
 pub use refusal::{Refusal, keep_parked, refuse};
 pub use sweep::{due, partitions_with_due, sweep};
-pub use view::{Seen, Sight, seen, seen_hold, seen_many};
+pub use view::{View, Views, view, view_hold, view_many};

@@ -17,7 +17,7 @@ use contract::{
     deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
 };
 use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
-use store::bookings::{self, Seen};
+use store::bookings::{self, View};
 
 use super::{
     Desk,
@@ -52,23 +52,23 @@ pub(crate) async fn hold(
     let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
     match submit::take_in(&desk, caller, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),
-        Taken { decided: Some(seen), .. } => decided(seen),
+        Taken { decided: Some(view), .. } => decided(view),
     }
 }
 
-fn decided(seen: Seen) -> ApiResult<Response> {
-    if let Some(hold) = seen.booking.hold {
+fn decided(view: View) -> ApiResult<Response> {
+    if let Some(hold) = view.booking.hold {
         let location = format!("{BASE}/holds/{}", hold.hold_id);
         return Ok(
             (StatusCode::CREATED, [(header::LOCATION, location)], Json(hold)).into_response()
         );
     }
-    let reason = seen.booking.reason.unwrap_or(Reason::Internal);
+    let reason = view.booking.reason.unwrap_or(Reason::Internal);
     let detail = match reason {
         Reason::SeatTaken => "at least one of these seats is taken",
         Reason::SoldOut => "not enough seats are left",
         Reason::AllHeld => "too few seats are free; some are only held and may come back",
-        Reason::LimitExceeded => match seen.booking.limit {
+        Reason::LimitExceeded => match view.booking.limit {
             Some(Limit::UnpaidSeatTime) => {
                 "the account has kept seats of this show unpaid for as long as it may: others \
                      are to have them"
@@ -95,10 +95,10 @@ fn decided(seen: Seen) -> ApiResult<Response> {
     if reason == Reason::SeatTaken {
         let labels = |seats| serde_json::to_value(seats).unwrap_or_default();
         error = error
-            .with("takenSeats", labels(seen.booking.taken_seats.unwrap_or_default()))
-            .with("alternatives", labels(seen.booking.alternatives.unwrap_or_default()));
+            .with("takenSeats", labels(view.booking.taken_seats.unwrap_or_default()))
+            .with("alternatives", labels(view.booking.alternatives.unwrap_or_default()));
     }
-    if let Some(limit) = seen.booking.limit {
+    if let Some(limit) = view.booking.limit {
         error = error.with("limit", limit.as_str());
         if limit == Limit::JustCameBack {
             error = error.retry_after(CAME_BACK_FOR_OTHERS);
@@ -118,7 +118,7 @@ pub(crate) async fn read(
 ) -> ApiResult<Json<Hold>> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
     let found =
-        bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+        bookings::view_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
     let (_, hold) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     Ok(Json(hold))
 }
@@ -134,10 +134,10 @@ pub(crate) async fn release(
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<StatusCode> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    let seen = not_ordered(&desk, id, caller.account).await?;
+    let view = not_ordered(&desk, id, caller.account).await?;
     let pool = desk.state.pool.clone();
     let ended = store::detached(async move {
-        bookings::end_one(&pool, &seen.partition, id, caller.account, Ending::Released).await
+        bookings::end_one(&pool, &view.partition, id, caller.account, Ending::Released).await
     });
     if ended.await.map_err(database)?.is_none() {
         // It was over already, or an order was made of it since it was looked at.
@@ -147,13 +147,13 @@ pub(crate) async fn release(
 }
 
 /// A hold of the caller of which no order was made that stands.
-async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<Seen> {
-    let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
-    let (seen, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
+async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<View> {
+    let found = bookings::view_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
+    let (view, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     let release = Transition::End(Ending::Released);
-    if seen.state.is_some_and(|state| state.is_live() && state.after(release).is_err()) {
+    if view.state.is_some_and(|state| state.is_live() && state.after(release).is_err()) {
         let detail = "an order was made of this hold: cancel the order";
         return Err(ApiError::new(Code::HoldOrdered, detail));
     }
-    Ok(seen)
+    Ok(view)
 }

@@ -17,7 +17,7 @@ use platform::{
 };
 use redis::RedisResult;
 use store::{
-    bookings::{self, LastTry, Seen},
+    bookings::{self, LastTry, View},
     bound_keys::{self, Binding, BindingState, Memory},
     sale::Sale,
 };
@@ -42,7 +42,7 @@ pub(crate) struct Keyed {
 }
 
 /// What became of a key's booking before: accepted, and perhaps over.
-pub(crate) type Before = Option<Seen>;
+pub(crate) type Before = Option<View>;
 
 /// Whose turn it is to publish.
 enum Turn {
@@ -204,7 +204,7 @@ pub(crate) async fn refused(
                     Err(unknown(keyed.booking, "asked before"))
                 }
                 _ => match over(desk, keyed, before).await {
-                    Some(seen) => Ok(Some(seen)),
+                    Some(view) => Ok(Some(view)),
                     None => Err(unknown(keyed.booking, "the database does not answer")),
                 },
             };
@@ -250,12 +250,12 @@ async fn accepted(desk: &Desk, keyed: &Keyed, before: &Binding) -> ApiResult<Bef
 /// How a booking ended whose time is over: refused now, where nothing came of it. Nothing, where
 /// the database cannot tell.
 async fn over(desk: &Desk, keyed: &Keyed, before: &Binding) -> Before {
-    if let Some(seen) = desk.looker.look(keyed.booking).await.ok()?.seen {
-        return Some(seen);
+    if let Some(view) = desk.looker.look(keyed.booking).await.ok()?.view {
+        return Some(view);
     }
     let last = LastTry { at: before.at, ..keyed.last.clone() };
     bookings::expire(&desk.state.pool, keyed.booking, keyed.account, last).await.ok()?;
-    desk.looker.look(keyed.booking).await.ok()?.seen
+    desk.looker.look(keyed.booking).await.ok()?.view
 }
 
 /// 503 where it is not known whether a booking was accepted.

@@ -16,7 +16,7 @@ use crate::{PgPool, StoreResult, error::readable, orders, partitions::labels};
 
 /// A decided booking, and whose it is.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct View {
     pub owner: AccountId,
     pub partition: Partition,
     pub kind: Kind,
@@ -25,17 +25,17 @@ pub struct Seen {
 }
 
 /// The booking, if it has been decided.
-pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>> {
-    seen_many(pool, &[booking]).await?.seen.remove(&booking).transpose()
+pub async fn view(pool: &PgPool, booking: BookingId) -> StoreResult<Option<View>> {
+    view_many(pool, &[booking]).await?.by_id.remove(&booking).transpose()
 }
 
 /// What is known of some bookings at one moment.
 #[derive(Debug)]
-pub struct Sight {
+pub struct Views {
     /// PostgreSQL's clock at that moment.
     pub now: DateTime<Utc>,
     /// Those that are decided; an error where this version cannot read one.
-    pub seen: HashMap<BookingId, StoreResult<Seen>>,
+    pub by_id: HashMap<BookingId, StoreResult<View>>,
 }
 
 struct Row {
@@ -58,7 +58,7 @@ struct Row {
 
 /// These bookings, as far as they have been decided, in one query; and one for the orders of those
 /// that were allocated.
-pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sight> {
+pub async fn view_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Views> {
     let ids: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
     // What an undecided booking has not is never looked at: its show is absent.
     let rows = sqlx::query_as!(
@@ -79,7 +79,7 @@ pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sig
     .fetch_all(pool)
     .await?;
     let now = rows.first().map(|row| row.now).unwrap_or_default();
-    let mut sight = Sight { now, seen: HashMap::new() };
+    let mut views = Views { now, by_id: HashMap::new() };
     let decided: Vec<(Row, ShowId)> = rows
         .into_iter()
         .filter_map(|row| row.show_id.map(ShowId).map(|show| (row, show)))
@@ -93,12 +93,12 @@ pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sig
     for (row, show) in decided {
         let booking = BookingId(row.id);
         let order = orders.remove(&booking).transpose();
-        sight.seen.insert(booking, order.and_then(|order| read(row, show, order)));
+        views.by_id.insert(booking, order.and_then(|order| read(row, show, order)));
     }
-    Ok(sight)
+    Ok(views)
 }
 
-fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
+fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<View> {
     let (booking, owner) = (BookingId(row.id), AccountId(row.account_id));
     let partition = Partition { show, tier: readable(&row.tier)? };
     let kind = readable(&row.kind)?;
@@ -128,17 +128,17 @@ fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
         hold,
         order,
     };
-    Ok(Seen { owner, partition, kind, state, booking })
+    Ok(View { owner, partition, kind, state, booking })
 }
 
 /// The hold of this account, if there is one.
-pub async fn seen_hold(
+pub async fn view_hold(
     pool: &PgPool,
     hold: BookingId,
     owner: AccountId,
-) -> StoreResult<Option<(Seen, Hold)>> {
-    let seen = seen(pool, hold).await?.filter(|seen| seen.owner == owner);
-    Ok(seen.and_then(|seen| seen.booking.hold.clone().map(|hold| (seen, hold))))
+) -> StoreResult<Option<(View, Hold)>> {
+    let view = view(pool, hold).await?.filter(|view| view.owner == owner);
+    Ok(view.and_then(|view| view.booking.hold.clone().map(|hold| (view, hold))))
 }
 
 /// A hold that became an order is no longer held as a hold; the order tells the rest.
