@@ -10,6 +10,5 @@ pub mod keys;
 pub mod admins;
 pub mod seed;
 pub mod demo;
-pub mod load;
 pub mod audit;
 pub mod healthcheck;

@@ -57,7 +57,7 @@ pub async fn start(
 }
 
 /// Raises the limit of open files as far as the system lets us: every socket is one.
-pub(crate) fn allow_many_files() {
+pub fn allow_many_files() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         eprintln!("the open-file limit could not be raised: {error}");
     }

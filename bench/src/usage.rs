@@ -9,14 +9,14 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// Memory now, and processor time since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub(super) struct Usage {
-    pub(super) rss_bytes: u64,
-    pub(super) cpu: Duration,
+pub(crate) struct Usage {
+    pub(crate) rss_bytes: u64,
+    pub(crate) cpu: Duration,
 }
 
 impl Usage {
     /// Of these processes together; `None` where one of them cannot be read.
-    pub(super) fn of(pids: impl IntoIterator<Item = u32>) -> Option<Self> {
+    pub(crate) fn of(pids: impl IntoIterator<Item = u32>) -> Option<Self> {
         let mut sum = Self::default();
         for pid in pids {
             let file = |name| std::fs::read_to_string(format!("/proc/{pid}/{name}")).ok();

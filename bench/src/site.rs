@@ -7,45 +7,45 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
+use usher::migrate;
 
-use super::fleet::Fleet;
-use crate::migrate;
+use crate::fleet::Fleet;
 
 /// Connections to PostgreSQL of each service.
 const CONNECTIONS_MAX: u32 = 8;
 
 /// What every load is told.
 #[derive(Args)]
-pub(super) struct Site {
+pub(crate) struct Site {
     /// Folder for the report and the logs of all processes.
     #[arg(long, default_value = "target/load")]
-    pub(super) out: PathBuf,
+    pub(crate) out: PathBuf,
     /// PostgreSQL; a database of its own is made beside the one that is named.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub(super) database_url: String,
+    pub(crate) database_url: String,
     /// Redis, used by nobody else meanwhile: what it did is read from its own account.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
-    pub(super) redis_url: String,
+    pub(crate) redis_url: String,
     /// RabbitMQ.
     #[arg(long, env = "AMQP_URL", hide_env_values = true)]
-    pub(super) amqp_url: String,
+    pub(crate) amqp_url: String,
     /// The installation's master key.
     #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
-    pub(super) master_key: String,
+    pub(crate) master_key: String,
 }
 
 /// What came of a load.
-pub(super) struct Report {
-    pub(super) text: String,
-    pub(super) json: Value,
+pub(crate) struct Report {
+    pub(crate) text: String,
+    pub(crate) json: Value,
     /// Whether it did what it must; what it need not, but should, is in the report.
-    pub(super) is_kept: bool,
+    pub(crate) is_kept: bool,
 }
 
 impl Site {
     /// Measures, unless it is told to stop, and leaves the report as `NAME.json`. Exits 0 when what
     /// must be was.
-    pub(super) async fn report(
+    pub(crate) async fn report(
         &self,
         name: &str,
         measure: impl Future<Output = anyhow::Result<Report>>,
@@ -65,14 +65,14 @@ impl Site {
     }
 
     /// A database of its own, whose name ends so, with today's schema.
-    pub(super) async fn database(&self, suffix: &str) -> anyhow::Result<String> {
+    pub(crate) async fn database(&self, suffix: &str) -> anyhow::Result<String> {
         let url = store::pool::beside(&self.database_url, suffix).await?;
         migrate::run(&url).await?;
         Ok(url)
     }
 
     /// Services on this database, which believe what these proxies say of a client's address.
-    pub(super) fn fleet(&self, database_url: &str, proxies: &[Ipv4Addr]) -> anyhow::Result<Fleet> {
+    pub(crate) fn fleet(&self, database_url: &str, proxies: &[Ipv4Addr]) -> anyhow::Result<Fleet> {
         let proxies: Vec<String> = proxies.iter().map(Ipv4Addr::to_string).collect();
         let environment = vec![
             ("DATABASE_URL", database_url.to_owned()),

@@ -21,6 +21,7 @@ use platform::{
 use reqwest::Method;
 use store::{PgPool, many, partitions};
 use tokio::time::{Instant, sleep};
+use usher::seed::{self, hall, shows};
 
 use super::{
     figures::Cores,
@@ -28,14 +29,11 @@ use super::{
     settings::Shows,
 };
 use crate::{
-    load::{
-        fleet::{Fleet, Running, origin},
-        ports,
-        screen::Screen,
-        stage,
-        usage::Usage,
-    },
-    seed::{self, hall, shows},
+    fleet::{Fleet, Running, origin},
+    ports,
+    screen::Screen,
+    stage,
+    usage::Usage,
 };
 
 /// Seats of the busy show, and of each other.

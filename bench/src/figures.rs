@@ -6,72 +6,72 @@ use loadtest::{
 };
 use serde::Serialize;
 
-use super::{admission::Pace, freshness::Summary, line_store::Load};
+use crate::{admission::Pace, freshness::Summary, line_store::Load};
 
 /// Everything that was measured.
 #[derive(Serialize)]
-pub(super) struct Figures {
-    pub(super) watchers: usize,
-    pub(super) nodes: usize,
-    pub(super) stampedes: usize,
-    pub(super) steps: Vec<Step>,
+pub(crate) struct Figures {
+    pub(crate) watchers: usize,
+    pub(crate) nodes: usize,
+    pub(crate) stampedes: usize,
+    pub(crate) steps: Vec<Step>,
     /// Resident memory of the nodes that came with the sockets, by socket.
-    pub(super) bytes_per_socket: Option<f64>,
-    pub(super) stirred: Stirred,
-    pub(super) counts: Counts,
+    pub(crate) bytes_per_socket: Option<f64>,
+    pub(crate) stirred: Stirred,
+    pub(crate) counts: Counts,
 }
 
 /// So many watchers, and nobody coming or going but those who are let in.
 #[derive(Serialize)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Sockets open at once before anybody is let in.
-    pub(super) watching: u64,
-    pub(super) joins: Joins,
-    pub(super) quiet: Stretch,
+    pub(crate) watching: u64,
+    pub(crate) joins: Joins,
+    pub(crate) quiet: Stretch,
 }
 
 /// Joins as fast as they were answered.
 #[derive(Serialize)]
-pub(super) struct Joins {
-    pub(super) joined: usize,
-    pub(super) per_second: f64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
+pub(crate) struct Joins {
+    pub(crate) joined: usize,
+    pub(crate) per_second: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
     /// Calls of the join's script that Redis answers one after the other, measured just before.
-    pub(super) redis_alone_per_second: f64,
-    pub(super) meanwhile: Stretch,
+    pub(crate) redis_alone_per_second: f64,
+    pub(crate) meanwhile: Stretch,
 }
 
 /// While visitors came, left, lost their connections, and were let in at the full rate.
 #[derive(Serialize)]
-pub(super) struct Stirred {
-    pub(super) arrived: u64,
-    pub(super) rate: f64,
-    pub(super) burst: i32,
-    pub(super) stretch: Stretch,
-    pub(super) admission: Pace,
-    pub(super) freshness: Summary,
+pub(crate) struct Stirred {
+    pub(crate) arrived: u64,
+    pub(crate) rate: f64,
+    pub(crate) burst: i32,
+    pub(crate) stretch: Stretch,
+    pub(crate) admission: Pace,
+    pub(crate) freshness: Summary,
 }
 
 /// What happened over a stretch of time.
 #[derive(Default, Serialize)]
-pub(super) struct Stretch {
-    pub(super) seconds: f64,
-    pub(super) watching_at_first: u64,
-    pub(super) watching_at_last: u64,
-    pub(super) left: u64,
-    pub(super) reconnected: u64,
-    pub(super) frames_per_second: f64,
-    pub(super) redis: Load,
+pub(crate) struct Stretch {
+    pub(crate) seconds: f64,
+    pub(crate) watching_at_first: u64,
+    pub(crate) watching_at_last: u64,
+    pub(crate) left: u64,
+    pub(crate) reconnected: u64,
+    pub(crate) frames_per_second: f64,
+    pub(crate) redis: Load,
     /// Cores that the nodes kept busy; `None` where the system does not tell.
-    pub(super) node_cores: Option<f64>,
+    pub(crate) node_cores: Option<f64>,
     /// And the visitors.
-    pub(super) stampede_cores: Option<f64>,
+    pub(crate) stampede_cores: Option<f64>,
 }
 
 impl Joins {
     /// Of what the stampedes told, in one go.
-    pub(super) fn of(told: Vec<Joined>, redis_alone_per_second: f64, meanwhile: Stretch) -> Self {
+    pub(crate) fn of(told: Vec<Joined>, redis_alone_per_second: f64, meanwhile: Stretch) -> Self {
         let from = told.iter().map(|joined| joined.from_ms).min().unwrap_or(0);
         let until = told.iter().map(|joined| joined.until_ms).max().unwrap_or(0);
         let took: Vec<u32> = told.into_iter().flat_map(|joined| joined.took_micros).collect();
@@ -92,21 +92,21 @@ impl Joins {
     }
 
     /// Joins for each call that Redis answers by itself.
-    pub(super) fn ratio(&self) -> f64 {
+    pub(crate) fn ratio(&self) -> f64 {
         self.per_second / self.redis_alone_per_second
     }
 }
 
 impl Stretch {
     /// Microseconds of the nodes' processors for each frame.
-    pub(super) fn micros_per_frame(&self) -> Option<f64> {
+    pub(crate) fn micros_per_frame(&self) -> Option<f64> {
         let cores = self.node_cores?;
         (self.frames_per_second > 0.0 && cores > 0.0).then(|| cores * 1e6 / self.frames_per_second)
     }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of people and milliseconds of a run")]
-pub(super) fn float(n: u64) -> f64 {
+pub(crate) fn float(n: u64) -> f64 {
     n as f64
 }
 

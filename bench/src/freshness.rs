@@ -17,7 +17,7 @@ const LOOK_EVERY_MS: u64 = 100;
 const AGE_MS_MAX: usize = 60_000;
 
 /// The line at a moment, and who left it from then on.
-pub(super) struct Truth {
+pub(crate) struct Truth {
     /// When it was so.
     at_ms: u64,
     /// How many were ahead of each, and the rank.
@@ -28,7 +28,7 @@ pub(super) struct Truth {
 
 impl Truth {
     /// Of the line in its order, each ticket with its rank.
-    pub(super) fn new(at_ms: u64, line: Vec<(TicketId, u64)>, gone: Vec<(u64, u64)>) -> Self {
+    pub(crate) fn new(at_ms: u64, line: Vec<(TicketId, u64)>, gone: Vec<(u64, u64)>) -> Self {
         let places = (0..).zip(line).map(|(ahead, (ticket, rank))| (ticket, (ahead, rank)));
         Self { at_ms, places: places.collect(), gone }
     }
@@ -85,7 +85,7 @@ impl Descent {
 
 /// Ages of many numbers on many screens.
 #[derive(Debug, Default)]
-pub(super) struct Freshness {
+pub(crate) struct Freshness {
     /// Of those who were among the first hundredth at that moment.
     front: Ages,
     /// Of those whom chance chose among all.
@@ -96,24 +96,24 @@ pub(super) struct Freshness {
 
 /// The figures of the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Summary {
-    pub(super) front: Option<AgeSummary>,
-    pub(super) everyone: Option<AgeSummary>,
-    pub(super) frames_with_too_few_ahead: u64,
+pub(crate) struct Summary {
+    pub(crate) front: Option<AgeSummary>,
+    pub(crate) everyone: Option<AgeSummary>,
+    pub(crate) frames_with_too_few_ahead: u64,
 }
 
 /// Ages in milliseconds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct AgeSummary {
-    pub(super) looks: u64,
-    pub(super) p50_ms: usize,
-    pub(super) p99_ms: usize,
-    pub(super) max_ms: usize,
+pub(crate) struct AgeSummary {
+    pub(crate) looks: u64,
+    pub(crate) p50_ms: usize,
+    pub(crate) p99_ms: usize,
+    pub(crate) max_ms: usize,
 }
 
 impl Freshness {
     /// Looks at every screen of a trail.
-    pub(super) fn add(&mut self, trail: &Trail, truth: &Truth) {
+    pub(crate) fn add(&mut self, trail: &Trail, truth: &Truth) {
         let Some(descent) = truth.of(trail.ticket) else { return };
         let front = (truth.places.len() as u64).div_ceil(100);
         for sitting in &trail.sittings {
@@ -144,7 +144,7 @@ impl Freshness {
     }
 
     /// Sums up.
-    pub(super) fn summary(&self) -> Summary {
+    pub(crate) fn summary(&self) -> Summary {
         Summary {
             front: self.front.summary(),
             everyone: self.everyone.summary(),

@@ -8,7 +8,7 @@ mod settings;
 
 use std::{process::ExitCode, time::Duration};
 
-use super::{
+use crate::{
     figures::{Figures, Step, float},
     goals::broken,
     report,
@@ -16,7 +16,7 @@ use super::{
 };
 use run::Run;
 use settings::CHANGE_TIME;
-pub(super) use settings::Line;
+pub(crate) use settings::Line;
 use window::Window;
 
 /// Fewer watchers than this are no step on the way.
@@ -24,7 +24,7 @@ const STEP_MIN: usize = 100;
 
 impl Line {
     /// Runs it, unless it is told to stop. Exits 0 when every promise was kept.
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         self.site.report("line", self.measure()).await
     }
 

@@ -4,19 +4,19 @@ use std::fmt::{self, Display, Write as _};
 
 use serde_json::json;
 
-use super::{
+use crate::{
     figures::{Figures, Step, Stirred},
     freshness::AgeSummary,
     goals::{Goal, broken, goals},
 };
 
 /// The report as JSON: every figure, and the goals beside them.
-pub(super) fn json(figures: &Figures) -> serde_json::Value {
+pub(crate) fn json(figures: &Figures) -> serde_json::Value {
     json!({ "goals": goals(figures), "broken": broken(figures), "figures": figures })
 }
 
 /// The report as text.
-pub(super) fn text(figures: &Figures) -> String {
+pub(crate) fn text(figures: &Figures) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
     let _ = write(&mut text, figures);

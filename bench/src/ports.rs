@@ -12,7 +12,7 @@ const UNTIL: u16 = 30_000;
 const ADMIN: u16 = 1_000;
 
 /// So many neighbouring ports that are free, as are those of their metrics.
-pub(super) fn free(count: u16) -> anyhow::Result<Vec<u16>> {
+pub(crate) fn free(count: u16) -> anyhow::Result<Vec<u16>> {
     let mut blocks = (FROM..UNTIL).step_by(usize::from(count.max(1)));
     let first = blocks.find(|first| (*first..first + count).all(is_free)).with_context(|| {
         format!("no {count} free ports between {FROM} and {UNTIL}: stop what uses them")

@@ -2,11 +2,11 @@
 
 use clap::Args;
 
-use super::super::site::Site;
+use crate::site::Site;
 
 /// Many open shows of three tiers on one allocator and two waiting rooms.
 #[derive(Args)]
-pub(in crate::load) struct Shows {
+pub(crate) struct Shows {
     /// How many are open at once.
     #[arg(long = "shows", default_value_t = 1_000, value_parser = clap::value_parser!(u16).range(2..=5_000))]
     pub(super) open: u16,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::super::site::Site;
+use crate::site::Site;
 
 /// A change of the line is in effect everywhere after this.
 pub(super) const CHANGE_TIME: Duration = Duration::from_secs(2);
@@ -14,7 +14,7 @@ pub(super) const TRUTH_LEAD: Duration = Duration::from_secs(7);
 
 /// Waiting visitors over several nodes of the waiting room.
 #[derive(Args)]
-pub(in crate::load) struct Line {
+pub(crate) struct Line {
     /// How many visitors watch at once.
     #[arg(long, default_value_t = 100_000)]
     pub(super) watchers: usize,

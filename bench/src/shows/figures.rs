@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::paced::Pace;
-use crate::load::goals::Goal;
+use crate::goals::Goal;
 
 const CORES_MAX: f64 = 0.3;
 const TAKEOVER_S_MAX: f64 = 15.0;

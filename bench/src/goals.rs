@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{
+use crate::{
     figures::{Figures, Stretch},
     freshness::AgeSummary,
 };
@@ -16,17 +16,17 @@ const OFF_PERCENT_MAX: f64 = 1.0;
 
 /// A goal and what was measured.
 #[derive(Debug, Serialize)]
-pub(super) struct Goal {
-    pub(super) id: &'static str,
-    pub(super) what: &'static str,
-    pub(super) wanted: String,
-    pub(super) measured: String,
+pub(crate) struct Goal {
+    pub(crate) id: &'static str,
+    pub(crate) what: &'static str,
+    pub(crate) wanted: String,
+    pub(crate) measured: String,
     /// `None` where this run could not tell.
-    pub(super) met: Option<bool>,
+    pub(crate) met: Option<bool>,
 }
 
 impl Goal {
-    pub(super) fn new(
+    pub(crate) fn new(
         id: &'static str,
         what: &'static str,
         wanted: impl Into<String>,
@@ -41,7 +41,7 @@ impl Goal {
 }
 
 /// Promises that were not kept, in words. A goal that was missed is no broken promise.
-pub(super) fn broken(figures: &Figures) -> Vec<String> {
+pub(crate) fn broken(figures: &Figures) -> Vec<String> {
     let mut broken = Vec::new();
     if figures.counts.rose > 0 {
         broken.push(format!("{} numbers rose on a visitor's screen", figures.counts.rose));
@@ -57,7 +57,7 @@ pub(super) fn broken(figures: &Figures) -> Vec<String> {
 }
 
 /// The goals that are about the line, with the figures of a run.
-pub(super) fn goals(figures: &Figures) -> Vec<Goal> {
+pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
     let freshness = &figures.stirred.freshness;
     let pace = &figures.stirred.admission;
     let rose = figures.counts.rose;
@@ -145,14 +145,12 @@ fn age(ages: &AgeSummary, ms_max: usize) -> (String, bool) {
 mod tests {
     use loadtest::stampede::Counts;
 
-    use super::{
-        super::{
-            admission::Pace,
-            figures::{Joins, Step, Stirred},
-            freshness::Freshness,
-            line_store::Load,
-        },
-        *,
+    use super::*;
+    use crate::{
+        admission::Pace,
+        figures::{Joins, Step, Stirred},
+        freshness::Freshness,
+        line_store::Load,
     };
 
     fn step(watching: u64, operations: f64, frames_per_second: f64, node_cores: f64) -> Step {

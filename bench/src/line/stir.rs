@@ -4,15 +4,15 @@
 use loadtest::stampede::{Order, Sample, Stir};
 
 use super::{
-    super::{
-        admission::Pace,
-        figures::Stirred,
-        freshness::{Freshness, Truth},
-        line_store::Snapshot,
-    },
     run::Run,
     settings::{CHANGE_TIME, Line, TRUTH_LEAD},
     window::Window,
+};
+use crate::{
+    admission::Pace,
+    figures::Stirred,
+    freshness::{Freshness, Truth},
+    line_store::Snapshot,
 };
 
 /// Of so many visitors, chance chooses one to keep a trail.

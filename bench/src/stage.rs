@@ -11,21 +11,20 @@ use contract::{
 };
 use loadtest::Client;
 use reqwest::Method;
-
-use crate::seed::{hall, shows, upcoming};
+use usher::seed::{hall, shows, upcoming};
 
 /// Nobody books: the line must not stop for want of seats.
 const PLACES: i32 = 100_000;
 
 /// A show on sale, whose line can be steered.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     admin: Client,
-    pub(super) show: ShowId,
+    pub(crate) show: ShowId,
 }
 
 impl Stage {
     /// Opens a fresh show with its line paused, and closes what earlier runs left open.
-    pub(super) async fn open(admin: Client) -> anyhow::Result<Self> {
+    pub(crate) async fn open(admin: Client) -> anyhow::Result<Self> {
         for show in upcoming(&admin).await? {
             if show.status != ShowStatus::Closed {
                 close(&admin, show.show_id).await?;
@@ -53,7 +52,7 @@ impl Stage {
     }
 
     /// Lets visitors in, so many a second.
-    pub(super) async fn resume(&self, rate: f64, burst: i32) -> anyhow::Result<()> {
+    pub(crate) async fn resume(&self, rate: f64, burst: i32) -> anyhow::Result<()> {
         self.change(WaitingRoomChange {
             rate_per_second: Some(rate),
             burst: Some(burst),
@@ -64,12 +63,12 @@ impl Stage {
     }
 
     /// Lets nobody in.
-    pub(super) async fn pause(&self) -> anyhow::Result<()> {
+    pub(crate) async fn pause(&self) -> anyhow::Result<()> {
         self.change(WaitingRoomChange { paused: Some(true), ..WaitingRoomChange::default() }).await
     }
 
     /// Ends the sale.
-    pub(super) async fn close(&self) -> anyhow::Result<()> {
+    pub(crate) async fn close(&self) -> anyhow::Result<()> {
         close(&self.admin, self.show).await
     }
 
@@ -86,7 +85,7 @@ async fn close(admin: &Client, show: ShowId) -> anyhow::Result<()> {
     closed.map(drop).context("a sale cannot be closed")
 }
 
-pub(super) fn movie() -> MovieDetails {
+pub(crate) fn movie() -> MovieDetails {
     MovieDetails {
         title: "The Long Wait".into(),
         description: "Everybody is there, and nobody is in a hurry.".into(),
@@ -99,7 +98,7 @@ pub(super) fn movie() -> MovieDetails {
     }
 }
 
-pub(super) fn theatre() -> TheatreDetails {
+pub(crate) fn theatre() -> TheatreDetails {
     TheatreDetails {
         name: "Load Test Grounds".into(),
         address: "1 Queue Lane".into(),

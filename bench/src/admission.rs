@@ -9,20 +9,20 @@ const STEP_MS: u64 = 100;
 
 /// The pace of admission over a stretch in which people waited all the time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct Pace {
-    pub(super) admitted: u64,
-    pub(super) per_second: f64,
+pub(crate) struct Pace {
+    pub(crate) admitted: u64,
+    pub(crate) per_second: f64,
     /// The largest deviation from the rate over any window of ten seconds, in per cent of it;
     /// `None` where the stretch is shorter.
-    pub(super) worst_percent: Option<f64>,
+    pub(crate) worst_percent: Option<f64>,
     /// Most visitors above burst + rate × w over windows of any length w; the bound is kept where
     /// it is not above zero.
-    pub(super) most_above_bound: f64,
+    pub(crate) most_above_bound: f64,
 }
 
 impl Pace {
     /// Of admissions in their order, each with its millisecond and the number of visitors.
-    pub(super) fn of(
+    pub(crate) fn of(
         taken: &[(u64, u64)],
         from_ms: u64,
         until_ms: u64,

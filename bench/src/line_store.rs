@@ -40,12 +40,12 @@ const KEYS: [&str; 15] = [
 ];
 /// The script of a join as the waiting room runs it: Redis's own rate is measured with the same.
 const JOIN: &str = concat!(
-    include_str!("../../../waiting-room/src/scripts/prelude.lua"),
-    include_str!("../../../waiting-room/src/scripts/join.lua"),
+    include_str!("../../waiting-room/src/scripts/prelude.lua"),
+    include_str!("../../waiting-room/src/scripts/join.lua"),
 );
 
 /// A connection of our own.
-pub(super) struct LineStore {
+pub(crate) struct LineStore {
     client: Client,
     connection: MultiplexedConnection,
     show: ShowId,
@@ -53,46 +53,46 @@ pub(super) struct LineStore {
 
 /// What Redis has done since it started.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Work {
+pub(crate) struct Work {
     calls: BTreeMap<String, u64>,
     cpu_seconds: f64,
 }
 
 /// What Redis did over a stretch of time, per second.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Load {
+pub(crate) struct Load {
     /// Commands, those inside scripts included.
-    pub(super) operations: f64,
+    pub(crate) operations: f64,
     /// Calls of scripts.
-    pub(super) scripts: f64,
+    pub(crate) scripts: f64,
     /// Share of one core.
-    pub(super) cpu: f64,
+    pub(crate) cpu: f64,
     /// The commands that make up most of it.
-    pub(super) most: Vec<(String, f64)>,
+    pub(crate) most: Vec<(String, f64)>,
 }
 
 /// The line at a moment.
-pub(super) struct Snapshot {
-    pub(super) at_ms: u64,
+pub(crate) struct Snapshot {
+    pub(crate) at_ms: u64,
     /// The last entry of the record before it.
-    pub(super) last_id: String,
+    pub(crate) last_id: String,
     /// In the line's order, each ticket with its rank.
-    pub(super) line: Vec<(TicketId, u64)>,
+    pub(crate) line: Vec<(TicketId, u64)>,
 }
 
 /// What happened to a line after a moment.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Record {
+pub(crate) struct Record {
     /// Up to when.
-    pub(super) until_ms: u64,
+    pub(crate) until_ms: u64,
     /// Who left the line in whatever way: milliseconds and ranks.
-    pub(super) gone: Vec<(u64, u64)>,
+    pub(crate) gone: Vec<(u64, u64)>,
     /// Who was let in: milliseconds and how many.
-    pub(super) taken: Vec<(u64, u64)>,
+    pub(crate) taken: Vec<(u64, u64)>,
 }
 
 impl LineStore {
-    pub(super) async fn open(url: &str, show: ShowId) -> anyhow::Result<Self> {
+    pub(crate) async fn open(url: &str, show: ShowId) -> anyhow::Result<Self> {
         let client = Client::open(url).context("REDIS_URL cannot be read")?;
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WAIT));
         let connection = client.get_multiplexed_async_connection_with_config(&patient).await;
@@ -101,7 +101,7 @@ impl LineStore {
     }
 
     /// Everything Redis has done, our own questions after it left out.
-    pub(super) async fn work(&mut self) -> anyhow::Result<Work> {
+    pub(crate) async fn work(&mut self) -> anyhow::Result<Work> {
         let ask = |section| redis::cmd("INFO").arg(section).to_owned();
         let commands: String = ask("commandstats").query_async(&mut self.connection).await?;
         let cpu: String = ask("cpu").query_async(&mut self.connection).await?;
@@ -109,7 +109,7 @@ impl LineStore {
     }
 
     /// Redis's own rate for the script of a join: one after the other over one connection.
-    pub(super) async fn own_rate(&self, time: Duration) -> anyhow::Result<f64> {
+    pub(crate) async fn own_rate(&self, time: Duration) -> anyhow::Result<f64> {
         let client = self.client.clone();
         let scratch = ShowId::new();
         let measured =
@@ -119,7 +119,7 @@ impl LineStore {
     }
 
     /// The line as it stands.
-    pub(super) async fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
+    pub(crate) async fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
         let (last, line, (seconds, micros)): (StreamRangeReply, Vec<(String, f64)>, (u64, u64)) =
             redis::pipe()
                 .atomic()
@@ -140,7 +140,7 @@ impl LineStore {
     }
 
     /// What happened since the snapshot.
-    pub(super) async fn record(&mut self, since: &Snapshot) -> anyhow::Result<Record> {
+    pub(crate) async fn record(&mut self, since: &Snapshot) -> anyhow::Result<Record> {
         let (seconds, micros): (u64, u64) =
             redis::cmd("TIME").query_async(&mut self.connection).await?;
         let mut record = Record { until_ms: seconds * 1000 + micros / 1000, ..Record::default() };
@@ -162,7 +162,7 @@ impl LineStore {
     }
 
     /// Lets go of a show's keys.
-    pub(super) async fn forget(&self, show: ShowId) -> anyhow::Result<()> {
+    pub(crate) async fn forget(&self, show: ShowId) -> anyhow::Result<()> {
         let mut command = redis::cmd("UNLINK");
         for name in KEYS {
             command.arg(key(show, name));
@@ -174,7 +174,7 @@ impl LineStore {
 
 impl Work {
     /// What was done since then, per second.
-    pub(super) fn since(&self, before: &Self, time: Duration) -> Load {
+    pub(crate) fn since(&self, before: &Self, time: Duration) -> Load {
         let seconds = time.as_secs_f64();
         let per_second = |name: &str| {
             let of = |work: &Self| work.calls.get(name).copied().unwrap_or(0);

@@ -5,21 +5,19 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, bail};
 use contract::keys::MasterKey;
 use loadtest::Client;
+use usher::{seed, up::allow_many_files};
 
-use super::{
-    super::{
-        figures::float,
-        fleet::{Running, origin},
-        line_store::LineStore,
-        ports,
-        screen::Screen,
-        stage::Stage,
-        stampedes::{self, Stampedes},
-        usage::Usage,
-    },
-    settings::Line,
+use super::settings::Line;
+use crate::{
+    figures::float,
+    fleet::{Running, origin},
+    line_store::LineStore,
+    ports,
+    screen::Screen,
+    stage::Stage,
+    stampedes::{self, Stampedes},
+    usage::Usage,
 };
-use crate::{seed, up};
 
 /// Sockets of one process, where the system allows so many. Linux finds 14,000 free ports of an
 /// address at once, and the next 14,000 only by trying those again each time.
@@ -45,7 +43,7 @@ impl Run {
     /// Makes and starts what is needed.
     pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
         let mut screen = Screen::new();
-        up::allow_many_files();
+        allow_many_files();
         let master = MasterKey::parse(&line.site.master_key)?;
         screen.say("schema: bringing a database of its own up to date");
         let database_url = line.site.database("_load").await?;

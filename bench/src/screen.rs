@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Standard output.
-pub(super) struct Screen {
+pub(crate) struct Screen {
     started: Instant,
     printed: Instant,
     on_terminal: bool,
@@ -20,21 +20,21 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = Instant::now();
         let on_terminal = std::io::stdout().is_terminal();
         Self { started: now, printed: now, on_terminal, dirty: false }
     }
 
     /// A line that stays.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         self.clear();
         println!("{:>4} s  {text}", self.started.elapsed().as_secs());
         self.printed = Instant::now();
     }
 
     /// A line that the next one replaces.
-    pub(super) fn show(&mut self, text: &str) {
+    pub(crate) fn show(&mut self, text: &str) {
         if self.on_terminal {
             self.clear();
             print!("{:>4} s  {text}", self.started.elapsed().as_secs());

@@ -5,7 +5,8 @@ use std::time::Duration;
 use anyhow::bail;
 use loadtest::stampede::Order;
 
-use super::{super::figures::Joins, run::Run, window::Window};
+use super::{run::Run, window::Window};
+use crate::figures::Joins;
 
 /// Joins, and handshakes, that all stampedes together have on the way at once.
 const AT_ONCE: usize = 256;

@@ -11,10 +11,10 @@ use std::{process::ExitCode, time::Duration};
 use anyhow::bail;
 use tokio::time::{Instant, sleep};
 
-use super::site::Report;
+use crate::site::Report;
 use figures::{Figures, Takeover, Trouble};
 use run::Run;
-pub(super) use settings::Shows;
+pub(crate) use settings::Shows;
 
 /// Bookings sent while no allocator runs.
 const SENT_MEANWHILE: usize = 30;
@@ -26,7 +26,7 @@ const TAKEOVER_MAX: Duration = Duration::from_mins(2);
 
 impl Shows {
     /// Runs it, unless it is told to stop. Exits 0 when every goal was met.
-    pub(super) async fn run(self) -> anyhow::Result<ExitCode> {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         self.site.report("shows", self.measure()).await
     }
 

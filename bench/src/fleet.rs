@@ -18,23 +18,23 @@ use tokio::{
 const READY_WAIT: Duration = Duration::from_mins(1);
 
 /// How processes are started.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     programs: PathBuf,
     logs: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
 
 /// A process of ours; killed when it is dropped.
-pub(super) struct Running {
-    pub(super) name: String,
-    pub(super) pid: u32,
-    pub(super) child: Child,
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) child: Child,
     log: PathBuf,
 }
 
 impl Fleet {
     /// Processes with this environment beside ours, and their logs in this folder.
-    pub(super) fn new(
+    pub(crate) fn new(
         logs: &Path,
         environment: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
@@ -46,7 +46,7 @@ impl Fleet {
     }
 
     /// Starts a program under a name of its own.
-    pub(super) fn start(
+    pub(crate) fn start(
         &self,
         program: &str,
         name: &str,
@@ -74,7 +74,7 @@ impl Fleet {
     }
 
     /// Starts a service on this port and waits until it can serve.
-    pub(super) async fn serve(
+    pub(crate) async fn serve(
         &self,
         program: &str,
         name: &str,
@@ -91,7 +91,7 @@ impl Fleet {
 }
 
 /// Where a service on this port is spoken to.
-pub(super) fn origin(port: u16) -> String {
+pub(crate) fn origin(port: u16) -> String {
     format!("http://{}:{port}", Ipv4Addr::LOCALHOST)
 }
 
@@ -114,7 +114,7 @@ impl Running {
     }
 
     /// Whether it still runs; the error says where to look.
-    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("{} ended ({status}): see {}", self.name, self.log.display()),

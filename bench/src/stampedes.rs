@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
+use crate::{
     fleet::{Fleet, Running},
     screen::Screen,
 };
@@ -24,7 +24,7 @@ const NEWS_MAX: usize = 10_000;
 const ORDER_WAIT: Duration = Duration::from_mins(20);
 
 /// The processes that hold the visitors.
-pub(super) struct Stampedes {
+pub(crate) struct Stampedes {
     all: Vec<Stampede>,
     news: mpsc::Receiver<(usize, Option<News>)>,
     /// Ends with this.
@@ -39,14 +39,14 @@ struct Stampede {
 
 /// What the stampedes told while they carried out an order.
 #[derive(Default)]
-pub(super) struct Heard {
-    pub(super) joined: Vec<Joined>,
-    pub(super) trails: Vec<Trail>,
+pub(crate) struct Heard {
+    pub(crate) joined: Vec<Joined>,
+    pub(crate) trails: Vec<Trail>,
 }
 
 impl Stampedes {
     /// Starts so many, for visitors of a show at these nodes.
-    pub(super) fn start(
+    pub(crate) fn start(
         fleet: &Fleet,
         count: usize,
         show: ShowId,
@@ -72,16 +72,16 @@ impl Stampedes {
         Ok(Self { all, news, _readers: readers })
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn pids(&self) -> impl Iterator<Item = u32> {
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
         self.all.iter().map(|stampede| stampede.running.pid)
     }
 
     /// The counts of all, as of their last word.
-    pub(super) fn counts(&self) -> Counts {
+    pub(crate) fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for stampede in &self.all {
             sum += &stampede.counts;
@@ -90,7 +90,7 @@ impl Stampedes {
     }
 
     /// Gives everybody an order and waits until all have carried it out.
-    pub(super) async fn order(
+    pub(crate) async fn order(
         &mut self,
         orders: Vec<Order>,
         screen: &mut Screen,
@@ -117,14 +117,14 @@ impl Stampedes {
     }
 
     /// The counts of all, as of now.
-    pub(super) async fn count(&mut self, screen: &mut Screen) -> anyhow::Result<Counts> {
+    pub(crate) async fn count(&mut self, screen: &mut Screen) -> anyhow::Result<Counts> {
         let orders = self.all.iter().map(|_| Order::Count).collect();
         self.order(orders, screen).await?;
         Ok(self.counts())
     }
 
     /// Lets them be for a while.
-    pub(super) async fn wait(&mut self, time: Duration, screen: &mut Screen) -> anyhow::Result<()> {
+    pub(crate) async fn wait(&mut self, time: Duration, screen: &mut Screen) -> anyhow::Result<()> {
         let until = Instant::now() + time;
         while self.next(until).await?.is_some() {
             screen.show(&line(&self.counts()));
@@ -152,7 +152,7 @@ impl Stampedes {
 
 /// The address of this machine that a stampede connects from: each has its own, as only so many
 /// connections can be made from one.
-pub(super) fn address(n: usize) -> Ipv4Addr {
+pub(crate) fn address(n: usize) -> Ipv4Addr {
     let [.., high, low] = u32::try_from(n + 1).unwrap_or_default().to_be_bytes();
     Ipv4Addr::new(127, 1, high, low)
 }
