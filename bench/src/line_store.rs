@@ -9,40 +9,17 @@ use std::{
 use anyhow::Context as _;
 use contract::{ShowId, TicketId};
 use redis::{
-    AsyncConnectionConfig, Client, Script,
+    AsyncConnectionConfig, Client,
     aio::MultiplexedConnection,
     streams::{StreamId, StreamRangeReply},
 };
 use serde::Serialize;
-use uuid::Uuid;
+use waiting_room::testing::{Gone, KEYS, join, key};
 
 /// On a busy machine an answer of 100,000 places takes its time.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
 /// Entries of the record read at a time.
 const PAGE: usize = 5_000;
-/// The keys of a line, as its scripts expect them.
-const KEYS: [&str; 15] = [
-    "head",
-    "bucket",
-    "line",
-    "ready",
-    "seen",
-    "absent",
-    "places",
-    "accounts",
-    "ended",
-    "admitting",
-    "active",
-    "changes",
-    "held",
-    "nodes",
-    "choosing",
-];
-/// The script of a join as the waiting room runs it: Redis's own rate is measured with the same.
-const JOIN: &str = concat!(
-    include_str!("../../waiting-room/src/scripts/prelude.lua"),
-    include_str!("../../waiting-room/src/scripts/join.lua"),
-);
 
 /// A connection of our own.
 pub(crate) struct LineStore {
@@ -192,17 +169,13 @@ impl Work {
 }
 
 impl Record {
-    /// An entry names the ranks that are gone; those let in are the ones that neither left (`l`)
-    /// nor lapsed (`x`) nor are told of as admitted already (`p`).
     fn add(&mut self, entry: &StreamId) -> anyhow::Result<()> {
-        let at_ms = entry.id.split_once('-').context("an id has two parts")?.0.parse()?;
-        let gone: String = entry.get("g").unwrap_or_default();
-        let gone: Vec<u64> = gone.split_whitespace().map(str::parse).collect::<Result<_, _>>()?;
-        let otherwise = ["l", "x", "p"].iter().any(|field| entry.map.contains_key(*field));
-        if !otherwise && !gone.is_empty() {
-            self.taken.push((at_ms, gone.len() as u64));
+        let Gone { at_ms, ranks, to_be_admitted } =
+            Gone::read(entry).context("this version of the record is not known")?;
+        if to_be_admitted && !ranks.is_empty() {
+            self.taken.push((at_ms, ranks.len() as u64));
         }
-        self.gone.extend(gone.into_iter().map(|rank| (at_ms, rank)));
+        self.gone.extend(ranks.into_iter().map(|rank| (at_ms, rank)));
         Ok(())
     }
 }
@@ -211,19 +184,9 @@ fn own_rate(client: &Client, scratch: ShowId, time: Duration) -> redis::RedisRes
     let mut connection = client.get_connection()?;
     let head = [("epoch", "1"), ("counter", "0"), ("reserved", "1000000000")];
     let () = redis::cmd("HSET").arg(key(scratch, "head")).arg(&head).query(&mut connection)?;
-    let script = Script::new(JOIN);
     let (started, mut n) = (Instant::now(), 0_u64);
     while started.elapsed() < time {
-        let mut call = script.prepare_invoke();
-        for name in KEYS {
-            call.key(key(scratch, name));
-        }
-        // An account that is new, with a ticket that is new, without a lot or a place before.
-        call.arg("secret").arg(1).arg([0; 6].as_slice());
-        call.arg(Uuid::now_v7().to_string()).arg(Uuid::now_v7().to_string());
-        call.arg(1_800_000_000_000_u64).arg(0).arg(0);
-        call.arg(["", "0", "0", "0", "", "0"].as_slice());
-        let answer: Vec<String> = call.invoke(&mut connection)?;
+        let answer: Vec<String> = join(scratch).invoke(&mut connection)?;
         if answer.get(3).is_none_or(|word| word != "NEW") {
             let said = answer.join(" ");
             return Err((redis::ErrorKind::UnexpectedReturnType, "no new place", said).into());
@@ -231,10 +194,6 @@ fn own_rate(client: &Client, scratch: ShowId, time: Duration) -> redis::RedisRes
         n += 1;
     }
     Ok(float(n) / started.elapsed().as_secs_f64())
-}
-
-fn key(show: ShowId, name: &str) -> String {
-    format!("line:{{{show}}}:{name}")
 }
 
 /// Calls by command, INFO itself left out: nobody else asks for it.
@@ -286,11 +245,17 @@ mod tests {
     #[test]
     fn the_record_tells_those_let_in_from_those_who_left() {
         let mut record = Record::default();
-        record.add(&entry("1000-0", &[("e", "1"), ("s", "1"), ("j", "9")])).unwrap();
-        record.add(&entry("2000-0", &[("e", "1"), ("s", "2"), ("g", "1 2 3")])).unwrap();
-        record.add(&entry("2000-1", &[("g", "7"), ("l", "ticket")])).unwrap();
-        record.add(&entry("2500-0", &[("g", ""), ("p", "ticket 2400")])).unwrap();
-        record.add(&entry("3000-0", &[("g", "8"), ("x", "ticket")])).unwrap();
+        let (ticket, again) = (TicketId::new().to_string(), TicketId::new().to_string());
+        let again = format!("{again} 2400");
+        let mut add = |id, seq, fields: &[(&str, &str)]| {
+            let fields = [&[("e", "1"), ("s", seq)], fields].concat();
+            record.add(&entry(id, &fields)).unwrap();
+        };
+        add("1000-0", "1", &[("j", "9")]);
+        add("2000-0", "2", &[("g", "1 2 3")]);
+        add("2000-1", "3", &[("g", "7"), ("l", &ticket)]);
+        add("2500-0", "4", &[("g", ""), ("p", &again)]);
+        add("3000-0", "5", &[("g", "8"), ("x", &ticket)]);
         assert_eq!(record.gone, [(2000, 1), (2000, 2), (2000, 3), (2000, 7), (3000, 8)]);
         assert_eq!(record.taken, [(2000, 3)]);
     }

@@ -15,6 +15,8 @@ mod scripts;
 mod error;
 mod config;
 pub mod metrics;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 

@@ -4,8 +4,7 @@ use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
 use store::testing::Slot;
 use tokio::runtime::Runtime;
-
-use crate::harness::LINE_KEYS;
+use waiting_room::testing::KEYS;
 
 /// What a script reads as the time comes from a key, so that it can jump.
 fn script() -> Script {
@@ -119,7 +118,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
         let () = change.query_async(&mut redis).await.unwrap();
         model.waiting += step.joins;
         let mut call = script.prepare_invoke();
-        for key in LINE_KEYS {
+        for key in KEYS {
             call.key(key);
         }
         call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000).arg(["0"; 3].as_slice());

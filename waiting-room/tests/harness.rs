@@ -20,7 +20,6 @@ use waiting_room::{ChallengeKind, Config, LineSettings};
 use crate::proxy::Proxy;
 
 pub(crate) use show::Plan;
-pub(crate) use stores::LINE_KEYS;
 pub(crate) use visitor::Visitor;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);

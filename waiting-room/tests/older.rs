@@ -6,9 +6,10 @@ use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::join_all;
 use reqwest::Method;
 use store::testing::eventually;
+use waiting_room::testing::KEYS;
 
 use crate::{
-    harness::{LINE_KEYS, Plan, SOON, Stage, Visitor},
+    harness::{Plan, SOON, Stage, Visitor},
     own_redis::OwnRedis,
     proxy::Proxy,
 };
@@ -149,7 +150,7 @@ async fn a_store_that_goes_back_within_one_redis_gives_no_number_twice_either() 
     let show = stage.show(Plan::default()).await;
     let mut visitors = many_join(&stage, show, 10).await;
     let mut redis = stage.redis.clone();
-    for name in LINE_KEYS {
+    for name in KEYS {
         let key = Stage::key(show, name);
         let () = redis::cmd("COPY")
             .arg(&key)
@@ -161,7 +162,7 @@ async fn a_store_that_goes_back_within_one_redis_gives_no_number_twice_either() 
     visitors.extend(many_join(&stage, show, 20).await);
     let mut back = redis::pipe();
     back.atomic();
-    for name in LINE_KEYS {
+    for name in KEYS {
         let key = Stage::key(show, name);
         back.cmd("DEL").arg(&key).cmd("COPY").arg(format!("{key}:before")).arg(&key);
     }

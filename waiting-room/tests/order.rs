@@ -11,8 +11,9 @@ use store::{
     line_marks::{self, LineMark, Numbers, Rule, Stretch},
 };
 use tokio::runtime::Runtime;
+use waiting_room::testing::KEYS;
 
-use crate::harness::{LINE_KEYS, Plan, Stage};
+use crate::harness::{Plan, Stage};
 
 pub(crate) fn script(of: &str) -> Script {
     Script::new(&(include_str!("../src/scripts/prelude.lua").to_owned() + of))
@@ -102,7 +103,7 @@ impl World {
     async fn opened(&mut self, mark: LineMark) {
         let Stretch { rule, base } = mark.stretch;
         let mut call = self.open.prepare_invoke();
-        for key in LINE_KEYS {
+        for key in KEYS {
             call.key(key);
         }
         call.arg(mark.epoch).arg(mark.high_water).arg(0);
@@ -114,7 +115,7 @@ impl World {
     async fn ask(&mut self, account: &str, rule: Rule, back: Option<&Member>) -> Vec<String> {
         for _ in 0..4 {
             let mut call = self.join.prepare_invoke();
-            for key in LINE_KEYS {
+            for key in KEYS {
                 call.key(key);
             }
             call.arg("secret");
