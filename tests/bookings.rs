@@ -9,10 +9,8 @@ use contract::{BookingId, access::Role, api::bookings::Customer};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    bookings::{self, Placement},
-    testing::eventually,
-};
+use store::bookings::{self, Placement};
+use testing::eventually;
 
 use crate::harness::{Answer, Plan, SOON, System, fresh_key};
 

@@ -9,7 +9,7 @@ use contract::{
     message::{BookingRequested, Envelope},
     topology::Partition,
 };
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{SOON, System, fresh_key};
 

@@ -11,7 +11,8 @@ use contract::{
 use platform::{Shutdown, clock};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
-use store::{PgPool, testing::Slot};
+use store::PgPool;
+use testing::Slot;
 use usher::{
     settings::Settings,
     up::{self, Allocation},
@@ -102,7 +103,7 @@ impl System {
     }
 
     async fn ready(self) -> Self {
-        store::testing::eventually("the system is ready", SOON, async || {
+        testing::eventually("the system is ready", SOON, async || {
             (self.get("/readyz", None).await.status == StatusCode::OK).then_some(())
         })
         .await;
@@ -207,7 +208,7 @@ impl System {
         let (_, admin) = self.account(Role::Admin).await;
         let opened = self.post(&format!("/api/v1/shows/{show}/open"), &admin, json!({})).await;
         assert!(opened.status.is_success(), "{opened:?}");
-        store::testing::eventually("the sale opens", SOON, async || {
+        testing::eventually("the sale opens", SOON, async || {
             let show = self.get(&format!("/api/v1/shows/{show}"), None).await;
             (show.body["status"] == "ON_SALE").then_some(())
         })

@@ -6,7 +6,7 @@ use contract::{access::Role, message::BookingRequested};
 use lapin::types::FieldTable;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::{
     forge::{Forge, outcome},

@@ -114,7 +114,7 @@ async fn a_pass_buys_one_live_booking_and_only_for_its_account_and_show() {
     let joined = system.post(&format!("/api/v1/shows/{show}/queue"), &token, json!({})).await;
     let place = joined.body["ticketId"].as_str().unwrap();
     let place = format!("/api/v1/shows/{show}/queue/{place}");
-    let pass = store::testing::eventually("the visitor is admitted", SOON, async || {
+    let pass = testing::eventually("the visitor is admitted", SOON, async || {
         let place = system.get(&place, Some(&token)).await;
         place.body["pass"].as_str().map(ToOwned::to_owned)
     })

@@ -20,8 +20,8 @@ use sqlx::Connection as _;
 use store::{
     bookings::{self, LastTry, Refusal},
     bound_keys::{self, Binding, BindingState},
-    testing::{Slot, eventually},
 };
+use testing::{Slot, eventually};
 
 use crate::harness::{Answer, Plan, SOON, System, counted, fresh_key};
 

@@ -11,10 +11,8 @@ use nemesis::{
 use platform::Shutdown;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    PgPool, Transaction,
-    testing::{Slot, eventually},
-};
+use store::{PgPool, Transaction};
+use testing::{Slot, eventually};
 use tokio::time::Instant;
 use usher::up::Allocation;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use serde_json::Value;
-use store::testing::Slot;
+use testing::Slot;
 
 use crate::harness::program;
 

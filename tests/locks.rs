@@ -6,7 +6,7 @@ use contract::ShowId;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, System};
 

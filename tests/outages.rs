@@ -11,10 +11,8 @@ use contract::BookingId;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::{
-    PgPool, allocators, many,
-    testing::{Slot, eventually},
-};
+use store::{PgPool, allocators, many};
+use testing::{Slot, eventually};
 use tokio::time::Instant;
 use usher::up::Allocation;
 use uuid::Uuid;

@@ -15,7 +15,7 @@ use platform::{
 };
 use reqwest::Method;
 use serde_json::json;
-use store::testing::Slot;
+use testing::Slot;
 
 use crate::{
     forge::{Forge, outcome},

@@ -6,7 +6,7 @@ use contract::access::Role;
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 use usher::{admins, seed::Admin, up::Allocation};

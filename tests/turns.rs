@@ -6,7 +6,7 @@ use contract::{ShowId, access::Role};
 use platform::clock;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::{
     harness::{Answer, Plan, SOON, System},

@@ -13,10 +13,8 @@ use contract::{
 use platform::cache::Cache;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    bookings::{self, LastTry},
-    testing::eventually,
-};
+use store::bookings::{self, LastTry};
+use testing::eventually;
 
 use crate::{
     harness::{Answer, Plan, SOON, System, fresh_key},

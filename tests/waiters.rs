@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgConnection;
-use store::testing::{Slot, eventually};
+use testing::{Slot, eventually};
 use tokio::time::Instant;
 use usher::up::Allocation;
 

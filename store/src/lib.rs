@@ -36,8 +36,6 @@ pub mod audit;
 pub mod waiting;
 pub mod migrations;
 pub mod many;
-#[cfg(feature = "testing")]
-pub mod testing;
 
 pub use connection::{PgConnection, Transaction};
 pub use error::{StoreError, StoreResult};

@@ -1,7 +1,8 @@
 //! Shows to try things on: two tiers of six seats that share their accounts' limits.
 
 use contract::{AccountId, MovieId, ScreenId, SeatLabel, ShowId, TheatreId, topology::Partition};
-use store::{PgPool, testing::Slot};
+use store::PgPool;
+use testing::Slot;
 
 pub(crate) const TIERS: usize = 2;
 pub(crate) const SEATS_PER_TIER: usize = 6;

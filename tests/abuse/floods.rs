@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
-use store::testing::eventually;
+use testing::eventually;
 
 use super::counted;
 use crate::{

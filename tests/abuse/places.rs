@@ -134,7 +134,7 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let ticket = |answer: &Answer| json!({"placeTicket": answer.body["placeTicket"]});
     let back = async |token: &str, ticket: Value| {
-        store::testing::eventually("the line is open again", SOON, async || {
+        testing::eventually("the line is open again", SOON, async || {
             let answer = join(&system, show, token, "192.0.2.3", ticket.clone()).await;
             (answer.status.as_u16() != 503).then_some(answer)
         })
@@ -145,7 +145,7 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
     let returned = back(&second, ticket(&old_second)).await;
     assert_eq!(returned.body["ticketId"], old_second.body["ticketId"], "{returned:?}");
     // While places come back no number is told.
-    let returned = store::testing::eventually("numbers are told again", 2 * SOON, async || {
+    let returned = testing::eventually("numbers are told again", 2 * SOON, async || {
         let returned = back(&first, ticket(&old_first)).await;
         returned.body["position"].is_u64().then_some(returned)
     })

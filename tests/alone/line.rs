@@ -6,7 +6,8 @@ use contract::{ShowId, access::Role};
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{backlogs, testing::eventually};
+use store::backlogs;
+use testing::eventually;
 use tokio::time::timeout;
 use usher::up::Allocation;
 

@@ -8,10 +8,8 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use store::{
-    PgPool,
-    testing::{Slot, eventually},
-};
+use store::PgPool;
+use testing::{Slot, eventually};
 use uuid::Uuid;
 
 use super::{POSTGRES_NOTICED, Proxy};

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // It can do only what a client can.
     ("loadtest", &["contract"]),
     ("usher", BELOW_USHER),
+    ("testing", BELOW_SERVICES),
     ("nemesis", ABOVE_USHER),
     ("bench", ABOVE_USHER),
     ("tests", ABOVE_USHER),
@@ -42,6 +43,7 @@ const ABOVE_USHER: &[&str] = &[
     "notifier",
     "loadtest",
     "usher",
+    "testing",
     "nemesis",
 ];
 /// What is given out; the rest proves or measures it.

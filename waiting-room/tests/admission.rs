@@ -3,7 +3,7 @@
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::testing::Gone;
 
 use crate::harness::{Plan, SOON, Stage};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::{AccountId, ShowId};
 use redis::Script;
-use store::testing::eventually;
+use testing::eventually;
 use tokio::time::Instant;
 
 use crate::harness::{Plan, SOON, Stage, measure, measured};

@@ -2,7 +2,7 @@
 
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
-use store::testing::Slot;
+use testing::Slot;
 use tokio::runtime::Runtime;
 use waiting_room::testing::KEYS;
 

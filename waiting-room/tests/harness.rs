@@ -13,7 +13,8 @@ use platform::{
     config::{Backends, Http, Process},
 };
 use redis::aio::MultiplexedConnection;
-use store::{PgPool, testing::Slot};
+use store::PgPool;
+use testing::Slot;
 use tokio::net::{TcpListener, TcpSocket};
 use waiting_room::{ChallengeKind, Config, LineSettings};
 

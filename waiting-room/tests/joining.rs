@@ -7,7 +7,7 @@ use contract::{AccountId, ShowId, TicketId, api::line::PlaceState};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::ChallengeKind;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use contract::ShowId;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::testing::KEYS;
 
 use crate::harness::{Plan, SOON, Stage};

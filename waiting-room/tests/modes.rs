@@ -1,7 +1,7 @@
 //! What early visitors were told, through changes of the room.
 
 use contract::{ShowId, api::line::PlaceState};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::join_all;
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::testing::KEYS;
 
 use crate::{

@@ -7,8 +7,8 @@ use reqwest::Method;
 use store::{
     keys::{self, Rotation},
     live::revoked::Revoked,
-    testing::eventually,
 };
+use testing::eventually;
 use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};

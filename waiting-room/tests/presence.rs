@@ -2,7 +2,7 @@
 
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::testing::KEYS;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};

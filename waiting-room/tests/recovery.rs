@@ -2,7 +2,7 @@
 
 use contract::{api::line::PlaceState, place_ticket::Place};
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage, measure, measured};
 

@@ -109,7 +109,7 @@ mod tests {
     use contract::{AccountId, booking_id::BookingIds};
     use futures_util::future::join_all;
     use platform::{Shutdown, clock};
-    use store::testing::Slot;
+    use testing::Slot;
 
     use super::*;
 

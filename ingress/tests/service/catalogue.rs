@@ -64,7 +64,7 @@ async fn a_seat_map_tells_layout_prices_and_what_is_not_for_sale() {
 
     hold_and_sell(&ingress, &show, "A1", "A2", "B1").await;
     let path = format!("/shows/{show}/seatmap");
-    let changed = store::testing::eventually(
+    let changed = testing::eventually(
         "the kept map is read again",
         std::time::Duration::from_secs(2),
         || async {

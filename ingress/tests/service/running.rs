@@ -11,7 +11,8 @@ use ingress::Config;
 use platform::{Shutdown, bind, clock, http};
 use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
 use serde_json::{Value, json};
-use store::{PgPool, accounts::NewAccount, testing::Slot};
+use store::{PgPool, accounts::NewAccount};
+use testing::Slot;
 
 /// Nobody listens there.
 pub(crate) const NO_REDIS: &str = "redis://127.0.0.1:1/0";

@@ -20,14 +20,10 @@ async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
     let queues_get_ready = async {
         let ready = "update partitions set queue_ready_at = clock_timestamp()
             where exists (select from shows where sale_state = 'ON_SALE')";
-        store::testing::eventually(
-            "the show is on sale",
-            std::time::Duration::from_secs(3),
-            || async {
-                let done = sqlx::query(ready).execute(&ingress.pool).await.unwrap();
-                (done.rows_affected() > 0).then_some(())
-            },
-        )
+        testing::eventually("the show is on sale", std::time::Duration::from_secs(3), || async {
+            let done = sqlx::query(ready).execute(&ingress.pool).await.unwrap();
+            (done.rows_affected() > 0).then_some(())
+        })
         .await;
     };
     let (opened, ()) = tokio::join!(open(), queues_get_ready);

@@ -159,7 +159,7 @@ async fn a_demoted_admin_and_a_deleted_account_are_refused_whoever_changed_the_r
     ] {
         let token = ingress.token(Role::Admin).await;
         sqlx_execute(&ingress, sql).await;
-        store::testing::eventually("its token is refused", second, async || {
+        testing::eventually("its token is refused", second, async || {
             let answer = ingress.post("/movies", &token, &movie).await;
             (answer.status == 401).then_some(())
         })

@@ -2,7 +2,7 @@
 
 use contract::{AccountId, ShowId, TicketId};
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 
 use super::{SOON, Stage};
 

@@ -10,7 +10,7 @@ use contract::{
 use platform::clock;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use store::testing::eventually;
+use testing::eventually;
 
 use super::{SOON, Stage};
 

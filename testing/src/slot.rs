@@ -1,16 +1,16 @@
-//! What tests share: backends of their own, and waiting for something to come true.
+//! Backends that no other test uses.
 //!
 //! Tests that run at the same time, in one run or in several, take different slots, by an advisory
 //! lock that ends with the test's process. A slot's database is made anew for each test; its
 //! virtual host is shared with the tests before it, so queues are kept apart by fresh shows.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use contract::keys::MasterKey;
+use redis::aio::MultiplexedConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use store::PgPool;
 use tokio::time::Instant;
-
-use crate::PgPool;
 
 /// Virtual hosts that `./dev` makes; a test waits until one is free.
 const SLOTS: i32 = 4;
@@ -55,13 +55,11 @@ impl Slot {
             master_key_text: setting("USHER_MASTER_KEY"),
             _lock: Arc::new(lock),
         };
-        crate::migrate(&slot.database_url, &|_| ())
+        store::migrate(&slot.database_url, &|_| ())
             .await
             .expect("the migrations fit an empty database");
-        let client = redis::Client::open(slot.redis_url.as_str()).expect("REDIS_URL is readable");
-        let mut connection =
-            client.get_multiplexed_async_connection().await.expect("redis answers");
-        let () = redis::cmd("FLUSHDB").query_async(&mut connection).await.expect("redis answers");
+        let mut redis = slot.redis().await;
+        let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.expect("redis answers");
         slot
     }
 
@@ -71,7 +69,16 @@ impl Slot {
     /// Where the URL cannot be read.
     #[must_use]
     pub fn pool(&self) -> PgPool {
-        crate::connect(&self.database_url, "test", 8).expect("DATABASE_URL is readable")
+        store::connect(&self.database_url, "test", 8).expect("DATABASE_URL is readable")
+    }
+
+    /// A connection to the slot's Redis.
+    ///
+    /// # Panics
+    /// Where it does not answer.
+    pub async fn redis(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.redis_url.as_str()).expect("REDIS_URL is readable");
+        client.get_multiplexed_async_connection().await.expect("redis answers")
     }
 
     /// The installation's key.
@@ -92,25 +99,6 @@ impl Slot {
             ("AMQP_URL", self.amqp_url.clone()),
             ("USHER_MASTER_KEY", self.master_key_text.clone()),
         ]
-    }
-}
-
-/// Looks again and again until there is something, at most so long.
-///
-/// # Panics
-/// When the time is over.
-pub async fn eventually<T, F, Fut>(what: &str, at_most: Duration, look: F) -> T
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Option<T>>,
-{
-    let end = Instant::now() + at_most;
-    loop {
-        if let Some(found) = look().await {
-            return found;
-        }
-        assert!(Instant::now() < end, "not within {at_most:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

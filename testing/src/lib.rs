@@ -1,0 +1,7 @@
+//! The test kit: what the tests of several crates need. No part of the product.
+
+mod slot;
+mod eventually;
+
+pub use eventually::eventually;
+pub use slot::Slot;
