@@ -111,8 +111,7 @@ async fn a_booking_that_redis_forgot_ends_expired_some_time_after_the_first_look
         RequestIdentity { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: "k" };
     let id = BookingIds::new(&system.slot.master_key()).derive(&asked);
     assert!(says(&look(&system, id, &token).await, "QUEUED", ""));
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = system.slot.redis().await;
     let first = (now(&system).await - OVER).timestamp();
     let key = format!("booking_looked_for:{id}");
     let mut set = redis::cmd("SET");

@@ -2,6 +2,8 @@
 
 mod slot;
 mod eventually;
+pub mod address;
+pub mod proxy;
 
 pub use eventually::eventually;
 pub use slot::Slot;

@@ -129,8 +129,7 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
         join(&system, show, &first, "192.0.2.1", json!({})).await,
         join(&system, show, &second, "192.0.2.2", json!({})).await,
     ];
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let ticket = |answer: &Answer| json!({"placeTicket": answer.body["placeTicket"]});
     let back = async |token: &str, ticket: Value| {

@@ -141,8 +141,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
 fn the_bucket_admits_what_a_plain_model_admits_however_the_clock_jumps() {
     let runtime = Runtime::new().unwrap();
     let slot = runtime.block_on(Slot::take());
-    let client = redis::Client::open(slot.redis_url.as_str()).unwrap();
-    let redis = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
+    let redis = runtime.block_on(slot.redis());
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 64,
         failure_persistence: None,

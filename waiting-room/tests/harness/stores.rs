@@ -25,7 +25,7 @@ impl Stage {
     /// The ranks that were taken from the line to be admitted, in that order.
     pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
         // Where the nodes are led to: it may be another one by now.
-        let client = redis::Client::open(self.proxy.url.as_str()).unwrap();
+        let client = redis::Client::open(self.config.backends.redis_url.as_str()).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let changes: StreamRangeReply = redis::cmd("XRANGE")
             .arg(Self::key(show, "changes"))

@@ -1,6 +1,7 @@
-//! A TCP proxy that misbehaves on demand: one stands between each service and each backend.
+//! A TCP proxy that misbehaves on demand, between a service and a backend.
 
 use std::{
+    future::pending,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -20,8 +21,10 @@ use tokio::{
     time::sleep,
 };
 
+use crate::address::{address_in, at_address};
+
 /// Bytes read at once; the only buffer there is per direction.
-const CHUNK: usize = 16 * 1024;
+const CHUNK: usize = 64 * 1024;
 /// What PostgreSQL's simple query protocol sends to commit.
 const COMMIT: &[u8] = b"COMMIT\0";
 /// Time for a server to carry out a commit whose answer will not arrive.
@@ -62,10 +65,12 @@ pub struct Proxy {
 }
 
 struct Wire {
-    target: SocketAddr,
+    target: watch::Sender<SocketAddr>,
     mode: watch::Sender<Mode>,
     /// Counts resets; a connection ends when it changes.
     resets: watch::Sender<u64>,
+    /// Connections that are older carry nothing any more.
+    generation: watch::Sender<u64>,
     /// What happens to commits, and to how many more.
     commit_cut: Mutex<Option<(CommitCut, u8)>>,
 }
@@ -85,14 +90,27 @@ impl Wire {
 }
 
 impl Proxy {
+    /// A proxy before the backend of this URL, which is changed to lead through it; until the
+    /// test's runtime ends.
+    ///
+    /// # Panics
+    /// Where the URL has no address, or no port is free.
+    pub async fn before(url: &mut String) -> Self {
+        let target = address_in(url).expect("the URL has an address");
+        let proxy = Self::start(target, &Shutdown::default()).await.expect("a port is free");
+        *url = at_address(url, proxy.address).expect("the URL has an address");
+        proxy
+    }
+
     /// Listens on a port of its own and passes everything on to `target`.
     pub async fn start(target: SocketAddr, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
         let wire = Arc::new(Wire {
-            target,
+            target: watch::Sender::new(target),
             mode: watch::Sender::new(Mode::Pass),
             resets: watch::Sender::new(0),
+            generation: watch::Sender::new(0),
             commit_cut: Mutex::default(),
         });
         let (accepting, stop) = (Arc::clone(&wire), shutdown.clone());
@@ -119,6 +137,24 @@ impl Proxy {
         self.wire.resets.send_modify(|n| *n += 1);
     }
 
+    /// Carries nothing for the connections that are open, as after the death of a peer that had no
+    /// time to say so; new ones pass.
+    pub fn forget(&self) {
+        self.wire.generation.send_modify(|n| *n += 1);
+        self.set(Mode::Pass);
+    }
+
+    /// Refuses every connection, and ends those that are open.
+    pub fn cut(&self) {
+        self.set(Mode::Refuse);
+        self.reset();
+    }
+
+    /// Leads new connections to another backend.
+    pub fn lead_to(&self, target: SocketAddr) {
+        self.wire.target.send_replace(target);
+    }
+
     /// Arms the cut of the next `n` commits.
     pub fn cut_commits(&self, cut: CommitCut, n: u8) {
         *self.wire.armed() = (n > 0).then_some((cut, n));
@@ -138,7 +174,8 @@ impl Proxy {
 
 async fn serve(wire: Arc<Wire>, client: TcpStream, stop: Shutdown) {
     let refused = *wire.mode.borrow() == Mode::Refuse;
-    let connecting = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(wire.target));
+    let target = *wire.target.borrow();
+    let connecting = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(target));
     let server = if refused { None } else { connecting.await.ok().and_then(Result::ok) };
     let Some(server) = server else {
         let _ = client.set_zero_linger();
@@ -178,6 +215,7 @@ async fn pump(
     silenced: &AtomicBool,
 ) {
     let mut modes = wire.mode.subscribe();
+    let born = *wire.generation.borrow();
     let mut chunk = vec![0; CHUNK];
     let mut has_lost = false;
     loop {
@@ -197,6 +235,9 @@ async fn pump(
         }
         if modes.wait_for(|mode| *mode != Mode::Stall).await.is_err() {
             return;
+        }
+        if *wire.generation.borrow() != born {
+            return pending().await;
         }
         if direction == Direction::Up && bytes.windows(COMMIT.len()).any(|part| part == COMMIT) {
             match wire.cut() {
@@ -309,6 +350,35 @@ mod tests {
                 assert_eq!(proxy.is_armed(), is_armed);
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_stays_silent_and_new_connections_pass() {
+        let (proxy, _shutdown) = echo().await;
+        let mut socket = TcpStream::connect(proxy.address).await.unwrap();
+        assert!(ask(&mut socket, b"a").await.is_some());
+        proxy.set(Mode::Stall);
+        assert_eq!(ask(&mut socket, b"b").await, None);
+        proxy.forget();
+        assert_eq!(ask(&mut socket, b"c").await, None);
+        let mut fresh = TcpStream::connect(proxy.address).await.unwrap();
+        assert!(ask(&mut fresh, b"d").await.is_some());
+        proxy.reset();
+        assert_eq!(socket.read(&mut [0]).await.ok().filter(|n| *n > 0), None, "it has ended");
+    }
+
+    #[tokio::test]
+    async fn a_url_leads_through_the_proxy_to_one_backend_after_the_other() {
+        let ((one, _ends), (other, _also)) = (echo().await, echo().await);
+        let mut url = format!("redis://login:secret@{}/3", one.address);
+        let proxy = Proxy::before(&mut url).await;
+        assert_eq!(url, format!("redis://login:secret@{}/3", proxy.address));
+        one.cut();
+        let mut socket = TcpStream::connect(proxy.address).await.unwrap();
+        assert_eq!(ask(&mut socket, b"a").await, None);
+        proxy.lead_to(other.address);
+        let mut socket = TcpStream::connect(proxy.address).await.unwrap();
+        assert!(ask(&mut socket, b"a").await.is_some());
     }
 
     #[tokio::test]
