@@ -4,6 +4,7 @@ mod slot;
 mod eventually;
 pub mod address;
 pub mod proxy;
+pub mod show;
 
 pub use eventually::eventually;
 pub use slot::Slot;

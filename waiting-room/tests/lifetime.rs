@@ -36,7 +36,7 @@ async fn are_kept_for(stage: &Stage, show: ShowId, hours: i64) {
 #[tokio::test]
 async fn the_keys_of_a_line_go_a_day_after_its_sale_whether_anybody_tends_it_or_not() {
     let stage = Stage::new(1).await;
-    let show = stage.show(Plan { closes_in: 7200.0, paused: false, ..Plan::default() }).await;
+    let show = stage.show(Plan { closes_in: 7200, paused: false, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     stage.join(0, show).await;
     stage.leave(0, &visitor).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::AccountId;
+use contract::{AccountId, api::catalogue::RoomMode};
 use reqwest::Method;
 use testing::{eventually, proxy::Mode};
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ const SLOW: Duration = Duration::from_secs(2);
 async fn when_redis_is_slow_nothing_else_is() {
     let stage = Stage::new(1).await;
     let show = stage.show(Plan::default()).await;
-    let off = stage.show(Plan { mode: "OFF", ..Plan::default() }).await;
+    let off = stage.show(Plan { mode: RoomMode::Off, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     let mut socket = stage.watch(0, &visitor).await;
     socket.frame_of("position").await;
