@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use contract::{
     AccountId, ShowId, TicketId,
     access::Role,
-    api::problem::Code,
+    api::{catalogue::RoomMode, problem::Code},
     place_ticket::{Place, PlaceKeys},
 };
 use futures_util::{StreamExt as _, future::join_all, stream};
@@ -171,7 +171,7 @@ const CUSTOMERS: usize = 300;
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_customers_of_a_carrier_join_look_and_book_from_one_address() {
     let system = System::start().await;
-    let lined = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let lined = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let open = system.show(Plan::default()).await;
     let headers = [("x-forwarded-for", "192.0.2.1")];
     let visit = async || {

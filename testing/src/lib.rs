@@ -2,9 +2,13 @@
 
 mod slot;
 mod eventually;
+mod account;
+mod answer;
 pub mod address;
 pub mod proxy;
 pub mod show;
 
+pub use account::account;
+pub use answer::Answer;
 pub use eventually::eventually;
 pub use slot::Slot;

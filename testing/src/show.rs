@@ -5,8 +5,8 @@ use chrono::{NaiveDate, TimeDelta};
 use contract::{
     MovieId, ScreenId, SeatLabel, ShowId, TheatreId, TierCode,
     api::catalogue::{
-        Layout, Movie, MovieDetails, Price, RoomMode, Row, ScreenDetails, ScreenTier, Seat, SeatKind,
-        ShowDetails, TheatreDetails, WaitingRoom,
+        Layout, Movie, MovieDetails, Price, RoomMode, Row, ScreenDetails, ScreenTier, Seat,
+        SeatKind, ShowDetails, TheatreDetails, WaitingRoom,
     },
 };
 use platform::clock;
@@ -112,11 +112,8 @@ impl Plan {
     #[must_use]
     pub fn show(&self, movie: MovieId, theatre: TheatreId, screen: ScreenId) -> ShowDetails {
         let now = clock::now();
-        let price = |tier: &Tier| Price {
-            tier: tier.code.clone(),
-            amount: PRICE,
-            currency: "INR".into(),
-        };
+        let price =
+            |tier: &Tier| Price { tier: tier.code.clone(), amount: PRICE, currency: "INR".into() };
         ShowDetails {
             movie_id: movie,
             theatre_id: theatre,
@@ -139,7 +136,8 @@ impl Plan {
     /// Where the database does not take it.
     pub async fn put_on_sale(&self, pool: &PgPool) -> ShowId {
         let (theatre, screen) = (TheatreId::new(), ScreenId::new());
-        let (hall, film) = (self.screen(theatre), Movie { movie_id: MovieId::new(), details: movie() });
+        let (hall, film) =
+            (self.screen(theatre), Movie { movie_id: MovieId::new(), details: movie() });
         let (show, details) = (ShowId::new(), self.show(film.movie_id, theatre, screen));
         let put = async {
             let mut tx = pool.begin().await?;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use contract::{
     ShowId,
+    api::catalogue::RoomMode,
     keys::MasterKey,
     place_ticket::{Place, PlaceKeys},
 };
@@ -29,7 +30,7 @@ async fn join(system: &System, show: ShowId, token: &str, from: &str, body: Valu
 
 /// A show whose line nobody leaves.
 async fn crowded(system: &System) -> ShowId {
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let (_, admin) = system.account(contract::access::Role::Admin).await;
     let path = format!("/api/v1/shows/{show}/waiting-room");
     let paused =

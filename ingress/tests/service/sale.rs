@@ -1,8 +1,9 @@
 use contract::access::Role;
 use reqwest::Method;
 use serde_json::json;
+use testing::Answer;
 
-use crate::running::{Ingress, Programme, send};
+use crate::running::{Ingress, Programme};
 
 #[tokio::test]
 async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
@@ -33,7 +34,7 @@ async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
 
     let change = ingress.send(Method::PUT, &path, Some(&admin), &programme.show()).await;
     assert_eq!(change.problem(), (409, "SHOW_NOT_SCHEDULED"));
-    let retire = send(ingress.call(Method::DELETE, &path).bearer_auth(&admin)).await;
+    let retire = Answer::to(ingress.call(Method::DELETE, &path).bearer_auth(&admin)).await;
     assert_eq!(retire.problem(), (409, "SHOW_ON_SALE"));
 
     let closed = close().await;
