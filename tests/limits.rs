@@ -35,9 +35,9 @@ fn routes() -> impl Iterator<Item = Route> {
     services.into_iter().flatten().copied()
 }
 
-#[test]
-fn every_error_that_is_described_has_a_code_of_this_status() {
-    let document = serde_json::to_value(usher::openapi::whole()).unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_that_is_described_has_a_code_of_this_status() {
+    let document = System::start().await.get("/openapi.json", None).await.body;
     let items = document["paths"].as_object().unwrap().values();
     let operations = items.flat_map(|item| item.as_object().unwrap().values());
     let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap());
@@ -54,9 +54,9 @@ fn every_error_that_is_described_has_a_code_of_this_status() {
     }
 }
 
-#[test]
-fn every_operation_of_the_api_has_one_limit_and_every_limit_an_operation() {
-    let document = serde_json::to_value(usher::openapi::whole()).unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_of_the_api_has_one_limit_and_every_limit_an_operation() {
+    let document = System::start().await.get("/openapi.json", None).await.body;
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {

@@ -32,7 +32,6 @@ mod in_hand;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::Router;
 use clap::Args;
 use contract::booking_id::BookingIds;
 use platform::{
@@ -103,7 +102,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("newer", newer::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
     shutdown.spawn_vital("unrouted", unrouted::run(office));
-    Ok(Service::new(Router::new())
+    Ok(Service::default()
         .needs("postgres", move || store::pool::check(pool.clone()))
         // Told, not needed: a node that also answers clients does that as well as before.
         .uses("installation", move || {

@@ -65,14 +65,13 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
     let router = limits::guard(shutdown).before(Router::new().nest(BASE, api));
-    Ok(Service::new(with_door(router, door))
+    Ok(Service::new(with_door(router, door), openapi())
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
 }
 
 /// What the calls look like.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
+fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = <live::Document as utoipa::OpenApi>::openapi();
     describe(&mut document, ROUTES);
     document

@@ -4,7 +4,6 @@ pub mod settings;
 pub mod example;
 pub mod metrics;
 pub mod up;
-pub mod openapi;
 pub mod migrate;
 pub mod keys;
 pub mod admins;

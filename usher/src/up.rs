@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use platform::{Service, Shutdown};
 
-use crate::{migrate, openapi, settings::Settings};
+use crate::{migrate, settings::Settings};
 
 /// Runs every service in this process.
 #[derive(Args)]
@@ -48,7 +48,7 @@ pub async fn start(
     shutdown: &Shutdown,
     allocation: Allocation,
 ) -> anyhow::Result<Service> {
-    let mut service = ingress::start_with(&settings.ingress, shutdown, openapi::whole()).await?;
+    let mut service = ingress::start(&settings.ingress, shutdown).await?;
     service = service.and(waiting_room::start(&settings.waiting_room, shutdown).await?);
     if allocation == Allocation::Here {
         service = service.and(allocator::start(&settings.allocator, shutdown).await?);

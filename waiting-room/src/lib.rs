@@ -70,7 +70,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);
     let router = with_door(guard.before(routes::router(room)), door);
-    Ok(Service::new(router)
+    Ok(Service::new(router, openapi())
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move {
@@ -85,8 +85,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
 }
 
 /// What the waiting room adds to the OpenAPI document.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
+fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes::Api::openapi();
     describe(&mut document, ROUTES);
     document

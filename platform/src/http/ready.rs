@@ -66,7 +66,6 @@ async fn look(dependencies: &[Dependency]) -> ApiResult<Value> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use axum::Router;
     use tokio::time::{Instant, timeout};
 
     use super::*;
@@ -78,7 +77,7 @@ mod tests {
     async fn however_many_ask_or_go_away_a_dependency_is_looked_at_twice_a_second() {
         let looks = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&looks);
-        let service = Service::new(Router::new()).needs("clock", move || {
+        let service = Service::default().needs("clock", move || {
             counted.fetch_add(1, Ordering::Relaxed);
             async {
                 tokio::time::sleep(Duration::from_millis(20)).await;
