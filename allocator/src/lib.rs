@@ -38,7 +38,7 @@ use platform::{
     Service, Shutdown,
     broker::{Broker, Connections, Publisher},
     cache::Cache,
-    config::{Backends, Http},
+    config::{Backends, Http, Listen},
 };
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -47,6 +47,7 @@ use roster::Roster;
 
 /// Settings of the allocator.
 #[derive(Args, Clone)]
+#[command(about = "Decides bookings: one consumer per show and tier")]
 pub struct Config {
     /// Address on which the allocator answers health and readiness.
     #[arg(long, env = "USHER_ALLOCATOR_LISTEN", default_value = "127.0.0.1:8083")]
@@ -60,9 +61,14 @@ pub struct Config {
     pub http: Http,
 }
 
+impl Listen for Config {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.listen, &self.http)
+    }
+}
+
 /// Starts the allocator's work in the background; it belongs to the shutdown.
-#[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
-pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;
     let pool =

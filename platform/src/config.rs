@@ -51,6 +51,11 @@ pub struct Process {
     pub shutdown_seconds: u64,
 }
 
+/// Settings that say where a process listens, and how.
+pub trait Listen {
+    fn listen(&self) -> (SocketAddr, &Http);
+}
+
 /// Limits of an HTTP listener.
 #[derive(Args, Clone, Debug)]
 pub struct Http {

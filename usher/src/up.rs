@@ -18,15 +18,14 @@ impl Up {
     /// Migrates, starts and serves until the process is told to stop.
     pub async fn run(self) -> ExitCode {
         let settings = self.settings;
-        let own = settings.own.clone();
-        let metrics = own.http.metrics_listen.beside(own.listen);
         allow_many_files();
-        platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
+        platform::run("usher", &settings, &settings.own.process, async |settings, shutdown| {
+            let own = &settings.own;
             migrate::run(&own.backends.database_url).await?;
-            let service = start(&settings, &shutdown, Allocation::Here).await?;
+            let service = start(settings, shutdown, Allocation::Here).await?;
             println!("usher is at http://{}", own.listen);
             println!("  API        http://{}/docs", own.listen);
-            println!("  metrics    http://{metrics}/metrics");
+            println!("  metrics    http://{}/metrics", own.http.metrics_listen.beside(own.listen));
             Ok(service)
         })
         .await
@@ -51,7 +50,7 @@ pub async fn start(
     let mut service = ingress::start(&settings.ingress, shutdown).await?;
     service = service.and(waiting_room::start(&settings.waiting_room, shutdown).await?);
     if allocation == Allocation::Here {
-        service = service.and(allocator::start(&settings.allocator, shutdown).await?);
+        service = service.and(allocator::start(&settings.allocator, shutdown)?);
     }
     Ok(service.and(notifier::start(&settings.notifier, shutdown).await?))
 }
