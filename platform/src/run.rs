@@ -1,4 +1,4 @@
-//! The life of a process: start, serve, stop.
+//! The life of a process: start, serve, drain, stop.
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::{
     runtime::Runtime,
     signal::unix::{SignalKind, signal},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     config::{Listen, Process},
@@ -38,7 +38,8 @@ pub fn command<C: Args>(name: &'static str) -> Command {
     Process::augment_args(own).about(about)
 }
 
-/// Runs a process: telemetry, start, listen, serve until SIGTERM or Ctrl-C, stop.
+/// Runs a process: telemetry, start, listen, serve until SIGTERM or Ctrl-C, drain, stop. It fails
+/// where it could not start, a vital task crashed, or work was given up.
 ///
 /// `start` gets the shutdown and returns the service; its background tasks belong to the shutdown.
 pub async fn run<C: Listen>(
@@ -50,20 +51,32 @@ pub async fn run<C: Listen>(
     telemetry::init(process);
     let shutdown = Shutdown::default();
     let (address, http) = config.listen();
-    let ran = async {
+    let serve = async {
         let listener = bind(address).await?;
         let admin = bind(http.metrics_listen.beside(address)).await?;
-        stop_on_signal(&shutdown)?;
         let service = start(config, &shutdown).await?;
         info!(address = %listener.local_addr()?, "{name} listens");
         http::serve_admin(admin, &shutdown);
         http::serve(listener, service, http, &shutdown).await;
         anyhow::Ok(())
     };
-    let failed = ran.await.inspect_err(|error| error!("{name} cannot run: {error:#}")).is_err();
-    let clean = shutdown.finish(Duration::from_secs(process.shutdown_seconds)).await;
-    telemetry::flush();
-    if failed || !clean { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    let live = async {
+        let ran = serve.await.inspect_err(|error| error!("{name} cannot run: {error:#}"));
+        let is_clean = shutdown.finish(Duration::from_secs(process.shutdown_seconds)).await;
+        ran.is_ok() && is_clean && shutdown.crashed().is_none()
+    };
+    tokio::select! {
+        went_well = live => {
+            telemetry::flush();
+            if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        () = second_signal(&shutdown, Duration::from_secs(process.drain_seconds)) => {
+            warn!("a second signal: {name} stops where it is");
+            telemetry::flush();
+            // A return would wait for calls that block a thread.
+            std::process::exit(1)
+        }
+    }
 }
 
 /// Opens a listener; the error says what to do.
@@ -73,17 +86,20 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-fn stop_on_signal(shutdown: &Shutdown) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = shutdown.clone();
-    shutdown.spawn(async move {
+/// Drains and stops at the first signal, and resolves at the second.
+async fn second_signal(shutdown: &Shutdown, drain: Duration) {
+    let listen = |kind| signal(kind).expect("a process may listen for what would end it");
+    let mut terminate = listen(SignalKind::terminate());
+    let mut interrupt = listen(SignalKind::interrupt());
+    let mut next = async || {
         tokio::select! {
-            _ = terminate.recv() => info!("SIGTERM: stopping"),
-            _ = interrupt.recv() => info!("Ctrl-C: stopping"),
-            () = stop.begun() => {}
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "Ctrl-C",
         }
-        stop.begin();
-    });
-    Ok(())
+    };
+    let first = next().await;
+    info!(?drain, "{first}: stopping");
+    let stop = shutdown.clone();
+    shutdown.spawn(async move { stop.drain(drain).await });
+    next().await;
 }

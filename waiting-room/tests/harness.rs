@@ -28,6 +28,7 @@ pub(crate) fn measure() {
     platform::telemetry::init(&Process {
         log_format: "text".into(),
         log: "warn".into(),
+        drain_seconds: 0,
         shutdown_seconds: 1,
     });
 }

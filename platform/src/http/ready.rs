@@ -1,4 +1,4 @@
-//! `/readyz`: whether the process can do its work, and what it misses.
+//! `/readyz`: whether the process can do its work and will go on with it, and what it misses.
 //!
 //! Anybody may ask, and nothing limits how often; a look costs each dependency a call. So one look
 //! is everybody's answer for a moment, and goes on where who asked first went away.
@@ -35,6 +35,9 @@ impl Readiness {
 
     /// The answer to a client.
     pub(super) async fn answer(self) -> ApiResult<Json<Value>> {
+        if self.shutdown.is_draining() {
+            return Err(not_ready(vec!["this process is stopping".into()]));
+        }
         if let Some(answer) = self.last.get(&()).await {
             return answer.map(Json);
         }
@@ -57,9 +60,13 @@ async fn look(dependencies: &[Dependency]) -> ApiResult<Value> {
     if is_ready {
         return Ok(json!({"status": "ready", "missing": missing}));
     }
+    Err(not_ready(missing))
+}
+
+fn not_ready(missing: Vec<String>) -> ApiError {
     let error = ApiError::new(Code::NotReady, missing.join("; "));
     // Who asks is a balancer, at a rhythm of its own.
-    Err(error.header(header::RETRY_AFTER, "1").with("missing", missing))
+    error.header(header::RETRY_AFTER, "1").with("missing", missing)
 }
 
 #[cfg(test)]
