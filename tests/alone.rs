@@ -11,7 +11,7 @@ use contract::BookingId;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::testing::eventually;
+use testing::eventually;
 use usher::up::Allocation;
 
 use crate::harness::{Plan, System, fresh_key, program};

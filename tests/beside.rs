@@ -5,7 +5,7 @@ use std::{future::Future, time::Duration};
 
 use nemesis::probe::Probe;
 use platform::{Shutdown, clock};
-use store::testing::Slot;
+use testing::Slot;
 
 /// Asks the backends all the time, past every proxy of the test.
 pub(crate) struct Beside {

@@ -9,10 +9,8 @@ use contract::{BookingId, access::Role, api::bookings::Customer};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    orders::{self, Placement},
-    testing::eventually,
-};
+use store::bookings::{self, Placement};
+use testing::eventually;
 
 use crate::harness::{Answer, Plan, SOON, System, fresh_key};
 
@@ -96,7 +94,7 @@ async fn the_same_key_is_the_same_booking_and_another_body_is_refused() {
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
 
     // Without Redis the door does not know; the allocator does.
-    let mut redis = redis_of(&system).await;
+    let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let other = system
         .call(
@@ -116,11 +114,6 @@ async fn the_same_key_is_the_same_booking_and_another_body_is_refused() {
     system.stop().await;
 }
 
-async fn redis_of(system: &System) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_becomes_an_order_or_is_given_back() {
     let system = System::start().await;
@@ -132,7 +125,7 @@ async fn a_hold_becomes_an_order_or_is_given_back() {
     assert_eq!(held.body["status"], "HELD");
     let hold = held.body["holdId"].as_str().unwrap();
 
-    let mut redis = redis_of(&system).await;
+    let mut redis = system.slot.redis().await;
     let key = format!("seat_lock:{{{show}}}:A1");
     let lock: Option<String> = redis::cmd("GET").arg(&key).query_async(&mut redis).await.unwrap();
     assert_eq!(lock.as_deref(), Some(hold), "the seat lock names the booking");
@@ -256,7 +249,7 @@ async fn a_hold_that_is_ordered_meanwhile_is_not_called_free() {
     let hold: BookingId = held.body["holdId"].as_str().unwrap().parse().unwrap();
     let customer = Customer { name: "Asha Rao".into(), email: "a@b.example".into(), phone: None };
     let mut tx = system.pool.begin().await.unwrap();
-    let placed = orders::place(&mut tx, hold, account, &customer).await.unwrap();
+    let placed = bookings::place(&mut tx, hold, account, &customer).await.unwrap();
     let Placement::Placed(order) = placed else { panic!("{placed:?}") };
 
     let path = format!("/api/v1/holds/{hold}");

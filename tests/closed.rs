@@ -14,10 +14,8 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use serde_json::{Value, json};
-use store::{
-    acceptance::{self, Numbers, Told},
-    testing::eventually,
-};
+use store::acceptance::{self, Numbers, Told};
+use testing::eventually;
 
 use crate::{
     forge::{Forge, outcome},

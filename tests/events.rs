@@ -8,14 +8,15 @@ use lapin::{
     types::FieldTable,
 };
 use serde_json::json;
-use store::{outbox, testing::eventually};
+use store::outbox;
+use testing::eventually;
 use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, System};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_of_a_booking_are_relayed_one_after_the_other() {
-    let slot = store::testing::Slot::take().await;
+    let slot = testing::Slot::take().await;
     let pool = slot.pool();
     let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
     for (booking, seq) in [(first, 1), (first, 2), (second, 1)] {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use contract::{
     AccountId, BookingId, ShowId, TierCode,
     booking::{Kind, Wish},
-    booking_id::{Asked, BookingIds},
+    booking_id::{BookingIds, RequestIdentity},
     message::{BookingRequested, Envelope},
     topology::Partition,
 };
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{SOON, System, fresh_key};
 
@@ -48,7 +48,7 @@ impl Forge {
 
     fn keyed(&self, account: AccountId, wish: Wish, key: &str) -> BookingRequested {
         let (show, tier, kind) = (self.show, &self.tier, Kind::Order);
-        let asked = Asked { account, show, tier, kind, wish: &wish, key };
+        let asked = RequestIdentity { account, show, tier, kind, wish: &wish, key };
         BookingRequested {
             booking_id: self.ids.derive(&asked),
             account_id: account,

@@ -7,16 +7,24 @@ use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId, ShowId,
     access::{AccessKeys, Caller, Role},
+    api::catalogue::{Movie, RoomMode, Screen, Show, Theatre, WaitingRoom},
 };
 use platform::{Shutdown, clock};
-use reqwest::{Method, StatusCode, header::HeaderMap};
+use reqwest::{Method, StatusCode};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use store::{PgPool, testing::Slot};
+use store::PgPool;
+use testing::{
+    Slot, eventually,
+    show::{self, Tier},
+};
 use usher::{
     settings::Settings,
     up::{self, Allocation},
 };
 use uuid::Uuid;
+
+pub(crate) use testing::Answer;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
@@ -29,33 +37,11 @@ pub(crate) struct System {
     shutdown: Shutdown,
 }
 
-/// An answer, read.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-}
-
-impl Answer {
-    /// Reads an answer to its end.
-    pub(crate) async fn of(response: reqwest::Response) -> Self {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap_or_default();
-        Self { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::Null) }
-    }
-
-    /// The problem's code, or nothing.
-    pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or("")
-    }
-}
-
 /// A show to try things on: rows A to D of STANDARD with ten seats each, room off.
 pub(crate) struct Plan {
     pub(crate) rows: u8,
     pub(crate) seats: u32,
-    pub(crate) room: &'static str,
+    pub(crate) room: RoomMode,
     pub(crate) per_user: u32,
     pub(crate) hold_seconds: u32,
     pub(crate) order_seconds: u32,
@@ -70,12 +56,34 @@ impl Default for Plan {
         Self {
             rows: 4,
             seats: 10,
-            room: "OFF",
+            room: RoomMode::Off,
             per_user: 10,
             hold_seconds: 600,
             order_seconds: 300,
             balcony: false,
             sale: (-3600, 24 * 3600),
+        }
+    }
+}
+
+impl From<Plan> for show::Plan {
+    fn from(plan: Plan) -> Self {
+        let (n_rows, per_row) = (usize::from(plan.rows), plan.seats as usize);
+        let rows = |code, first, rows| Tier::seated(code, first, rows * per_row, per_row);
+        let tiers = if plan.balcony {
+            vec![rows("BALCONY", 'A', 1), rows("STANDARD", 'B', n_rows - 1)]
+        } else {
+            vec![rows("STANDARD", 'A', n_rows)]
+        };
+        let whole = |n: u32| i32::try_from(n).expect("a small number");
+        let (opens_in, closes_in) = plan.sale;
+        Self {
+            tiers,
+            room: WaitingRoom { mode: plan.room, ..WaitingRoom::default() },
+            per_user: whole(plan.per_user),
+            hold_seconds: whole(plan.hold_seconds),
+            order_seconds: whole(plan.order_seconds),
+            sale: (TimeDelta::seconds(opens_in), TimeDelta::seconds(closes_in)),
         }
     }
 }
@@ -102,7 +110,7 @@ impl System {
     }
 
     async fn ready(self) -> Self {
-        store::testing::eventually("the system is ready", SOON, async || {
+        eventually("the system is ready", SOON, async || {
             (self.get("/readyz", None).await.status == StatusCode::OK).then_some(())
         })
         .await;
@@ -148,18 +156,7 @@ impl System {
 
     /// A signed-in account that went through no password hashing.
     pub(crate) async fn account(&self, role: Role) -> (AccountId, String) {
-        let id = AccountId::new();
-        let role_word = if role == Role::Admin { "admin" } else { "user" };
-        sqlx::query(
-            "insert into accounts (account_id, name, email, password_hash, role)
-             values ($1, 'Asha Rao', $2, 'x', $3::text::account_role)",
-        )
-        .bind(id.0)
-        .bind(format!("{id}@visitor.example"))
-        .bind(role_word)
-        .execute(&self.pool)
-        .await
-        .expect("a fresh account");
+        let id = testing::account(&self.pool, role).await;
         let keys = AccessKeys::new(&self.slot.master_key());
         let expires_at = clock::now() + Duration::from_hours(1);
         (id, keys.issue(Caller { account: id, role }, expires_at))
@@ -189,8 +186,7 @@ impl System {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let response = request.send().await.expect("the system answers");
-        Answer::of(response).await
+        Answer::to(request).await
     }
 
     pub(crate) async fn get(&self, path: &str, token: Option<&str>) -> Answer {
@@ -207,7 +203,7 @@ impl System {
         let (_, admin) = self.account(Role::Admin).await;
         let opened = self.post(&format!("/api/v1/shows/{show}/open"), &admin, json!({})).await;
         assert!(opened.status.is_success(), "{opened:?}");
-        store::testing::eventually("the sale opens", SOON, async || {
+        eventually("the sale opens", SOON, async || {
             let show = self.get(&format!("/api/v1/shows/{show}"), None).await;
             (show.body["status"] == "ON_SALE").then_some(())
         })
@@ -217,75 +213,27 @@ impl System {
 
     /// Makes a show through the admin API.
     pub(crate) async fn scheduled_show(&self, plan: Plan) -> ShowId {
+        let plan = show::Plan::from(plan);
         let (_, admin) = self.account(Role::Admin).await;
-        let movie = self.created("/api/v1/movies", &admin, "movieId", json!({
-            "title": "The Long Monsoon", "description": "It rains.", "genres": ["Drama"],
-            "rating": "U", "durationMinutes": 121, "releaseDate": "2026-01-15", "language": "Hindi",
-        })).await;
-        let theatre = self
-            .created(
-                "/api/v1/theatres",
-                &admin,
-                "theatreId",
-                json!({
-                    "name": "Regal", "address": "1 Station Road", "city": "Pune",
-                    "latitude": 18.52, "longitude": 73.85,
-                }),
-            )
-            .await;
-        let row = |r: u8| {
-            let name = char::from(b'A' + r);
-            let tier = if plan.balcony && r == 0 { "BALCONY" } else { "STANDARD" };
-            let seats: Vec<Value> = (1..=plan.seats)
-                .map(|s| json!({"seatId": format!("{name}{s}"), "tier": tier}))
-                .collect();
-            json!({"row": name.to_string(), "seats": seats})
-        };
-        let rows: Vec<Value> = (0..plan.rows).map(row).collect();
-        let codes = if plan.balcony { &["STANDARD", "BALCONY"][..] } else { &["STANDARD"] };
-        let tier = |tier| json!({"tier": tier, "name": tier, "generalAdmission": false});
-        let price = |tier| json!({"tier": tier, "amount": 25_000, "currency": "INR"});
-        let tiers: Vec<Value> = codes.iter().map(tier).collect();
-        let prices: Vec<Value> = codes.iter().map(price).collect();
-        let screen = self
-            .created(
-                "/api/v1/screens",
-                &admin,
-                "screenId",
-                json!({
-                    "theatreId": theatre, "name": "Screen 1",
-                    "tiers": tiers,
-                    "layout": {"rows": rows},
-                }),
-            )
-            .await;
-        let now = clock::now();
-        let hours = |n: u64| Duration::from_hours(n);
-        let (opens_in, closes_in) = plan.sale;
-        let (opens_in, closes_in) = (TimeDelta::seconds(opens_in), TimeDelta::seconds(closes_in));
-        let show = self
-            .created(
-                "/api/v1/shows",
-                &admin,
-                "showId",
-                json!({
-                    "movieId": movie, "theatreId": theatre, "screenId": screen,
-                    "startsAt": now + hours(48), "saleOpensAt": now + opens_in,
-                    "saleClosesAt": now + closes_in,
-                    "prices": prices,
-                    "maxSeatsPerUser": plan.per_user, "holdSeconds": plan.hold_seconds,
-                    "orderSeconds": plan.order_seconds,
-                    "waitingRoom": {"mode": plan.room, "ratePerSecond": 100.0, "burst": 10},
-                }),
-            )
-            .await;
-        show.parse().unwrap()
+        let movie: Movie = self.created("/movies", &admin, &show::movie()).await;
+        let theatre: Theatre = self.created("/theatres", &admin, &show::theatre()).await;
+        let hall = plan.screen(theatre.theatre_id);
+        let screen: Screen = self.created("/screens", &admin, &hall).await;
+        let details = plan.show(movie.movie_id, theatre.theatre_id, screen.screen_id);
+        let show: Show = self.created("/shows", &admin, &details).await;
+        show.show_id
     }
 
-    async fn created(&self, path: &str, admin: &str, id: &str, body: Value) -> String {
-        let answer = self.post(path, admin, body).await;
+    async fn created<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        admin: &str,
+        details: &impl Serialize,
+    ) -> T {
+        let body = serde_json::to_value(details).expect("it is JSON");
+        let answer = self.post(&format!("/api/v1{path}"), admin, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{path}: {answer:?}");
-        answer.body[id].as_str().expect("a created thing has an id").to_owned()
+        answer.read()
     }
 
     /// Submits a booking and waits for its outcome.

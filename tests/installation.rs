@@ -11,10 +11,8 @@ use contract::{
 use lapin::types::FieldTable;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{
-    acceptance::{self, Numbers, Told},
-    testing::eventually,
-};
+use store::acceptance::{self, Numbers, Told};
+use testing::eventually;
 
 use crate::{
     forge::{Forge, outcome},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use contract::booking::Status;
+use contract::{api::catalogue::RoomMode, booking::Status};
 use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -55,7 +55,7 @@ pub(crate) async fn frame_in(
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_joins_watches_is_admitted_books_pays_and_holds_a_ticket() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let token = system.visitor().await;
 
     let joined = system.post(&format!("/api/v1/shows/{show}/queue"), &token, json!({})).await;
@@ -108,13 +108,13 @@ async fn a_visitor_joins_watches_is_admitted_books_pays_and_holds_a_ticket() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pass_buys_one_live_booking_and_only_for_its_account_and_show() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
-    let other_show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
+    let other_show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let (token, stranger) = (system.visitor().await, system.visitor().await);
     let joined = system.post(&format!("/api/v1/shows/{show}/queue"), &token, json!({})).await;
     let place = joined.body["ticketId"].as_str().unwrap();
     let place = format!("/api/v1/shows/{show}/queue/{place}");
-    let pass = store::testing::eventually("the visitor is admitted", SOON, async || {
+    let pass = testing::eventually("the visitor is admitted", SOON, async || {
         let place = system.get(&place, Some(&token)).await;
         place.body["pass"].as_str().map(ToOwned::to_owned)
     })

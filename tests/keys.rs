@@ -8,7 +8,7 @@ use contract::{
     AccountId, BookingId, ShowId,
     access::Role,
     booking::{Kind, Reason, Wish},
-    booking_id::{Asked, BookingIds},
+    booking_id::{BookingIds, RequestIdentity},
     deadline::{BOOKING_DEADLINE, BOOKING_GRACE},
     topology::Partition,
 };
@@ -20,8 +20,8 @@ use sqlx::Connection as _;
 use store::{
     bookings::{self, LastTry, Refusal},
     bound_keys::{self, Binding, BindingState},
-    testing::{Slot, eventually},
 };
+use testing::{Slot, eventually};
 
 use crate::harness::{Answer, Plan, SOON, System, counted, fresh_key};
 
@@ -65,14 +65,9 @@ pub(crate) async fn sold_out(system: &System, key: &str) -> (ShowId, String, Boo
     (show, winner, booking.parse().unwrap())
 }
 
-async fn redis_of(slot: &Slot) -> redis::aio::MultiplexedConnection {
-    let client = redis::Client::open(slot.redis_url.as_str()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
-}
-
 /// Has Redis remember every key, as it does once it runs for a day.
 pub(crate) async fn remembers_for_a_day(slot: &Slot) {
-    let mut redis = redis_of(slot).await;
+    let mut redis = slot.redis().await;
     let since = eventually("the memory has a beginning", SOON, async || {
         let mut redis = redis.clone();
         let get = redis::cmd("GET").arg("idempotency_since").to_owned();
@@ -127,10 +122,17 @@ async fn what_a_node_of_the_version_before_took_is_not_refused() {
     remembers_for_a_day(&system.slot).await;
     let (account, token) = system.account(Role::User).await;
     let (tier, wish) = ("STANDARD".parse().unwrap(), Wish::BestAvailable(1));
-    let mut redis = redis_of(&system.slot).await;
+    let mut redis = system.slot.redis().await;
     for (mark, status) in [("", 202), ("?", 503)] {
         let key = fresh_key();
-        let asked = Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key: &key };
+        let asked = RequestIdentity {
+            account,
+            show,
+            tier: &tier,
+            kind: Kind::Order,
+            wish: &wish,
+            key: &key,
+        };
         let booking = BookingIds::new(&system.slot.master_key()).derive(&asked);
         let mut set = redis::cmd("SET");
         set.arg(format!("idempotency:{{{show}}}:{account}:{key}")).arg(format!("{booking}{mark}"));
@@ -147,7 +149,7 @@ async fn after_redis_forgot_nobody_is_refused_before_it_is_known_that_nothing_wa
     let system = System::start().await;
     let key = fresh_key();
     let (show, winner, booking) = sold_out(&system, &key).await;
-    let mut redis = redis_of(&system.slot).await;
+    let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let again = book(&system, &winner, &key, show).await;
     assert_eq!(again.status, StatusCode::ACCEPTED, "the database knows it: {again:?}");
@@ -191,7 +193,7 @@ async fn of_many_tries_at_once_one_is_published_and_another_body_is_refused() {
 async fn a_redis_that_took_the_place_of_another_proves_nothing_by_what_it_lacks() {
     let system = System::start().await;
     let (show, _, _) = sold_out(&system, &fresh_key()).await;
-    let mut redis = redis_of(&system.slot).await;
+    let mut redis = system.slot.redis().await;
     remembers_for_a_day(&system.slot).await;
     let get = redis::cmd("GET").arg("idempotency_since").to_owned();
     let since: String = get.query_async(&mut redis).await.unwrap();
@@ -238,7 +240,7 @@ async fn tried_long_ago(
     state: BindingState,
 ) -> BookingId {
     let (tier, wish) = ("STANDARD".parse().unwrap(), Wish::BestAvailable(1));
-    let asked = Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key };
+    let asked = RequestIdentity { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key };
     let booking = BookingIds::new(&system.slot.master_key()).derive(&asked);
     let at = now(system).await - OVER;
     let binding = Binding { request: booking.to_string(), state, at };

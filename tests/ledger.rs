@@ -4,16 +4,12 @@ use std::time::Duration;
 
 use contract::{ShowId, access::Role};
 use lapin::types::FieldTable;
-use nemesis::{
-    arena::{address_in, at_address},
-    proxy::{CommitCut, Proxy},
-};
-use platform::Shutdown;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    PgPool, Transaction,
-    testing::{Slot, eventually},
+use store::{PgPool, Transaction};
+use testing::{
+    Slot, eventually,
+    proxy::{CommitCut, Proxy},
 };
 use tokio::time::Instant;
 use usher::up::Allocation;
@@ -105,9 +101,8 @@ async fn a_batch_that_is_given_up_to_end_a_deadlock_is_run_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
     let mut slot = Slot::take().await;
-    let (rest, shutdown) = (slot.pool(), Shutdown::default());
-    let wire = Proxy::start(address_in(&slot.database_url).unwrap(), &shutdown).await.unwrap();
-    slot.database_url = at_address(&slot.database_url, wire.address).unwrap();
+    let rest = slot.pool();
+    let wire = Proxy::before(&mut slot.database_url).await;
     let system = System::start_at(slot, Allocation::Here).await;
     let show = system.show(Plan { per_user: 20, ..Plan::default() }).await;
     let token = system.visitor().await;
@@ -127,7 +122,6 @@ async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
     let audit = store::audit::audit(&rest, None, &[]).await.unwrap();
     assert!(audit.is_clean(), "{audit:?}");
     system.stop().await;
-    assert!(shutdown.finish(SOON).await);
 }
 
 /// Takes the row of an account that has a seat, and sends a booking of it, so that its batch has

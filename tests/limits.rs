@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use contract::{
     AccountId, ShowId, TicketId,
     access::Role,
+    api::{catalogue::RoomMode, problem::Code},
     place_ticket::{Place, PlaceKeys},
 };
 use futures_util::{StreamExt as _, future::join_all, stream};
@@ -34,9 +35,28 @@ fn routes() -> impl Iterator<Item = Route> {
     services.into_iter().flatten().copied()
 }
 
-#[test]
-fn every_operation_of_the_api_has_one_limit_and_every_limit_an_operation() {
-    let document = serde_json::to_value(usher::openapi::whole()).unwrap();
+#[tokio::test(flavor = "multi_thread")]
+async fn every_error_that_is_described_has_a_code_of_this_status() {
+    let document = System::start().await.get("/openapi.json", None).await.body;
+    let items = document["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let responses = operations.flat_map(|operation| operation["responses"].as_object().unwrap());
+    for (status, response) in responses.filter(|(status, _)| status.as_str() >= "400") {
+        let text = response["description"].as_str().unwrap();
+        let of_code = |c: char| c.is_ascii_uppercase() || c == '_';
+        let words = text.split(|c| !of_code(c)).filter(|word| word.len() > 1);
+        for word in words.clone() {
+            let code = Code::ALL.iter().find(|code| code.as_str() == word);
+            let code = code.unwrap_or_else(|| panic!("{word} in {text:?} is no code"));
+            assert_eq!(code.status().as_str(), status, "{word}");
+        }
+        assert!(words.count() > 0, "{status} without a code: {text:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_operation_of_the_api_has_one_limit_and_every_limit_an_operation() {
+    let document = System::start().await.get("/openapi.json", None).await.body;
     let mut described = BTreeSet::new();
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -151,7 +171,7 @@ const CUSTOMERS: usize = 300;
 #[tokio::test(flavor = "multi_thread")]
 async fn three_hundred_customers_of_a_carrier_join_look_and_book_from_one_address() {
     let system = System::start().await;
-    let lined = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let lined = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let open = system.show(Plan::default()).await;
     let headers = [("x-forwarded-for", "192.0.2.1")];
     let visit = async || {

@@ -1,4 +1,4 @@
-//! `usher load`, small: every process, and a report that holds what it promises.
+//! `bench`, small: every process, and a report that holds what it promises.
 
 use std::{
     process::Output,
@@ -6,25 +6,25 @@ use std::{
 };
 
 use serde_json::Value;
-use store::testing::Slot;
+use testing::Slot;
 
 use crate::harness::program;
 
-/// Runs `usher load`: how it ended, with what it said, and the report it left.
+/// Runs `bench`: how it ended, with what it said, and the report it left.
 async fn load(what: &'static str, arguments: &'static [&str]) -> (Output, Value) {
     let slot = Slot::take().await;
-    let out = std::env::temp_dir().join(format!("usher-load-{what}-{}", std::process::id()));
+    let out = std::env::temp_dir().join(format!("usher-bench-{what}-{}", std::process::id()));
     let ran = tokio::task::spawn_blocking({
         let (environment, out) = (slot.environment(), out.clone());
         move || {
-            program("usher")
-                .args(["load", what])
+            program("bench")
+                .arg(what)
                 .args(arguments)
                 .arg("--out")
                 .arg(out)
                 .envs(environment)
                 .output()
-                .expect("usher runs")
+                .expect("bench runs")
         }
     });
     let ran = ran.await.unwrap();

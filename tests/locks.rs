@@ -6,7 +6,7 @@ use contract::ShowId;
 use redis::{AsyncCommands as _, aio::MultiplexedConnection};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, System};
 
@@ -18,11 +18,6 @@ const A_DAY: Duration = Duration::from_hours(24);
 
 /// Seats of a show, each with the booking that has it.
 type Seats = BTreeMap<String, String>;
-
-async fn redis_of(system: &System) -> MultiplexedConnection {
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    client.get_multiplexed_async_connection().await.unwrap()
-}
 
 async fn locks(redis: &MultiplexedConnection, show: ShowId) -> Seats {
     let mut redis = redis.clone();
@@ -47,7 +42,7 @@ async fn claims(system: &System, show: ShowId) -> Seats {
 }
 
 async fn locks_say_what_claims_say(system: &System, show: ShowId, within: Duration) -> Seats {
-    let redis = redis_of(system).await;
+    let redis = system.slot.redis().await;
     eventually("the locks are those of the claims", within, async || {
         let claims = claims(system, show).await;
         (locks(&redis, show).await == claims).then_some(claims)
@@ -71,7 +66,7 @@ async fn seat_locks_are_rebuilt_after_a_flush() {
     book(&system, &token, show, &["B3"]).await;
     assert_eq!(locks_say_what_claims_say(&system, show, SOON).await.len(), 3);
 
-    let mut redis = redis_of(&system).await;
+    let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     // The next booking finds the generation gone: nobody has to wait for a walk to come by.
     book(&system, &token, show, &["C1"]).await;
@@ -114,7 +109,7 @@ async fn a_paid_seat_stays_locked_until_the_show_is_over() {
     let token = system.visitor().await;
     let booked = book(&system, &token, show, &["A1"]).await;
     let order = format!("/api/v1/orders/{}", booked["order"]["orderId"].as_str().unwrap());
-    let redis = redis_of(&system).await;
+    let redis = system.slot.redis().await;
     let left = async || {
         let left: i64 = redis.clone().pttl(format!("seat_lock:{{{show}}}:A1")).await.unwrap();
         Duration::from_millis(left.unsigned_abs())
@@ -146,7 +141,7 @@ async fn locks_that_were_lost_or_left_over_are_mended_though_nobody_books() {
     locks_say_what_claims_say(&system, show, SOON).await;
 
     let key = |seat: &str| format!("seat_lock:{{{show}}}:{seat}");
-    let mut redis = redis_of(&system).await;
+    let mut redis = system.slot.redis().await;
     let () = redis.del(key("A1")).await.unwrap();
     let ours = booked["bookingId"].as_str().unwrap();
     let () = redis.set_ex(key("D9"), ours, A_DAY.as_secs()).await.unwrap();

@@ -25,6 +25,7 @@ mod fuzzed;
 mod compose;
 mod metrics;
 mod links;
+mod life;
 mod load;
 mod alone;
 mod outages;

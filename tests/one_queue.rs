@@ -16,7 +16,7 @@ use platform::{
     Shutdown,
     broker::{Broker, PublishError, Publisher},
 };
-use store::testing::eventually;
+use testing::eventually;
 
 /// For so long it does not answer; a publish waits 2 s for its confirm.
 const SUSPENDED_SECONDS: u8 = 9;

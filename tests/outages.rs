@@ -1,7 +1,6 @@
 //! A backend falls silent: no error, no answer. Whoever needs it hears so soon, then at once; the
 //! rest goes on; and everything is as before within seconds of its return.
 
-pub(crate) mod proxy;
 mod pool;
 mod full_pool;
 
@@ -11,9 +10,10 @@ use contract::BookingId;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::{
-    PgPool, allocators, many,
-    testing::{Slot, eventually},
+use store::{PgPool, allocators, many};
+use testing::{
+    Slot, eventually,
+    proxy::{Mode, Proxy},
 };
 use tokio::time::Instant;
 use usher::up::Allocation;
@@ -24,7 +24,6 @@ use crate::{
     harness::{Answer, Plan, System, counted, fresh_key},
     keys::{book, remembers_for_a_day, sold_out},
 };
-use proxy::Proxy;
 
 /// Far from every timeout, and far from what a busy machine takes for an answer.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -115,7 +114,7 @@ async fn while_postgres_is_silent_reads_are_refused_and_bookings_wait_in_their_q
     let show = system.show(Plan::default()).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
-    postgres.silence();
+    postgres.set(Mode::Stall);
 
     let reads = (0..20).map(|_| beside.timed(system.get("/api/v1/movies", None)));
     for (answer, took) in join_all(reads).await {
@@ -147,7 +146,7 @@ async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
     let show = system.show(Plan::default()).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
-    redis.silence();
+    redis.set(Mode::Stall);
 
     let booking = async {
         let mut accepted = Vec::new();
@@ -174,7 +173,7 @@ async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
 async fn a_key_of_which_redis_was_not_told_is_not_new_when_redis_is_back() {
     let (system, redis, _, _) = behind(|slot| &mut slot.redis_url).await;
     remembers_for_a_day(&system.slot).await;
-    redis.silence();
+    redis.set(Mode::Stall);
     let key = fresh_key();
     let (show, winner, booking) = sold_out(&system, &key).await;
     redis.forget();
@@ -196,7 +195,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let before = submit(&system, &token, &fresh_key(), &body).await;
     assert_eq!(before.status, StatusCode::ACCEPTED, "{before:?}");
-    broker.silence();
+    broker.set(Mode::Stall);
 
     let key = fresh_key();
     let (first, took) = beside.timed(submit(&system, &token, &key, &body)).await;
@@ -212,7 +211,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     let read = system.get(&format!("/api/v1/bookings/{}", id_of(&before)), Some(&token)).await;
     assert_eq!(read.status, StatusCode::OK, "{read:?}");
 
-    broker.go_on();
+    broker.set(Mode::Pass);
     // Nobody books meanwhile: the node finds out by itself.
     is_whole_again(&system, &database, &[id_of(&before)]).await;
     let booked = submit(&system, &token, &key, &body).await;
@@ -227,7 +226,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
 async fn partitions_whose_turn_to_be_declared_has_not_come_are_let_go_of_at_once() {
     let (system, broker, database, _) = behind(|slot| &mut slot.amqp_url).await;
     let show = system.scheduled_show(Plan::default()).await;
-    broker.silence();
+    broker.set(Mode::Stall);
     let open = "update shows set sale_state = 'ON_SALE' where show_id = $1";
     sqlx::query(open).bind(show.0).execute(&database).await.unwrap();
     many::copy_on_sale(&database, show, 79).await.unwrap();
@@ -240,6 +239,6 @@ async fn partitions_whose_turn_to_be_declared_has_not_come_are_let_go_of_at_once
         (counted(kept) < 80).then_some(())
     })
     .await;
-    broker.go_on();
+    broker.set(Mode::Pass);
     system.stop().await;
 }

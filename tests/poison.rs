@@ -11,11 +11,11 @@ use contract::{
 use lapin::types::FieldTable;
 use platform::{
     Shutdown,
-    broker::{self, Broker, Publisher, Session, ack_all, times_returned},
+    broker::{self, Broker, Consumer, Publisher, ack_all, times_returned},
 };
 use reqwest::Method;
 use serde_json::json;
-use store::testing::Slot;
+use testing::Slot;
 
 use crate::{
     forge::{Forge, outcome},
@@ -100,16 +100,16 @@ async fn what_came_back_too_often_is_parked_by_the_broker_and_not_dropped() {
     let (key, body) = (partition.routing_key(), fresh_key());
     publisher.publish(REQUESTS, &key, body.as_bytes()).await.unwrap();
     for times in 0..=DELIVERY_LIMIT {
-        let opened = Session::open(Arc::clone(&link), &partition.queue(), 1).await;
-        let mut session = opened.unwrap();
-        let delivery = session.next().await.expect("it comes back");
+        let opened = Consumer::open(Arc::clone(&link), &partition.queue(), 1).await;
+        let mut consumer = opened.unwrap();
+        let delivery = consumer.next().await.expect("it comes back");
         assert_eq!((times_returned(&delivery), delivery.redelivered), (times, times > 0));
-        session.close().await;
+        consumer.close().await;
     }
-    let mut parked = Session::open(link, PARKED, 1).await.unwrap();
+    let mut parked = Consumer::open(link, PARKED, 1).await.unwrap();
     let found = async {
         loop {
-            let delivery = parked.next().await.expect("the session goes on");
+            let delivery = parked.next().await.expect("the consumer goes on");
             assert!(ack_all(&delivery).await);
             if delivery.data == body.as_bytes() {
                 return delivery.routing_key;

@@ -23,8 +23,8 @@ use serde_json::json;
 use store::{
     acceptance::{self, Numbers, Told},
     backlogs, many, partitions,
-    testing::eventually,
 };
+use testing::eventually;
 use tokio::time::Instant;
 use usher::up::Allocation;
 
@@ -351,7 +351,7 @@ async fn what_found_no_queue_comes_back_in_batches_and_ends_with_its_deadline() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn more_partitions_than_a_connection_has_channels_are_all_served() {
-    let mut slot = store::testing::Slot::take().await;
+    let mut slot = testing::Slot::take().await;
     slot.amqp_url.push_str("?channel_max=10");
     let system = System::start_at(slot, Allocation::Here).await;
     let token = system.visitor().await;

@@ -8,7 +8,7 @@ use std::{
 use contract::{AccountId, ShowId, access::Role, deadline::CAME_BACK_FOR_OTHERS};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Answer, Plan, SOON, System, counted};
 

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use contract::access::Role;
+use contract::{access::Role, api::catalogue::RoomMode};
 use futures_util::StreamExt as _;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 use usher::{admins, seed::Admin, up::Allocation};
@@ -56,7 +56,7 @@ async fn database_alone(system: &System) -> Duration {
 async fn tokens_end_within_two_seconds_on_every_node_and_open_sockets_with_them() {
     let first = System::start().await;
     let second = System::start_at(first.slot.clone(), Allocation::Elsewhere).await;
-    let show = first.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = first.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let pause = json!({"mode": "FIFO", "ratePerSecond": 1.0, "burst": 1, "paused": true});
     let (_, office) = first.account(Role::Admin).await;
     let path = format!("/api/v1/shows/{show}/waiting-room");

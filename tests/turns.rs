@@ -2,11 +2,11 @@
 //! and ends at its times.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use contract::{ShowId, access::Role};
+use contract::{ShowId, access::Role, api::catalogue::RoomMode};
 use platform::clock;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::{
     harness::{Answer, Plan, SOON, System},
@@ -76,7 +76,7 @@ impl InLine {
 /// A show whose line lets one in at a time, with passes of ten seconds.
 async fn one_at_a_time() -> (System, ShowId) {
     let system = System::start_with_arguments(&["--pass-seconds=10"]).await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let (_, admin) = system.account(Role::Admin).await;
     let path = format!("/api/v1/shows/{show}/waiting-room");
     let body = Some(json!({"maxActive": 1}));
@@ -156,7 +156,7 @@ async fn is_true(system: &System, show: ShowId, what: &str) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sale_opens_and_closes_by_itself_at_its_times() {
     let system = System::start().await;
-    let plan = Plan { room: "FIFO", sale: (8, 30), ..Plan::default() };
+    let plan = Plan { room: RoomMode::Fifo, sale: (8, 30), ..Plan::default() };
     let show = system.scheduled_show(plan).await;
     let (_, admin) = system.account(Role::Admin).await;
     let status = async || {

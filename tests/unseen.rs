@@ -7,16 +7,14 @@ use contract::{
     BookingId, ShowId,
     access::Role,
     booking::{Kind, Wish},
-    booking_id::{Asked, BookingIds},
+    booking_id::{BookingIds, RequestIdentity},
     deadline::{BOOKING_DEADLINE, BOOKING_GRACE},
 };
 use platform::cache::Cache;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    bookings::{self, LastTry},
-    testing::eventually,
-};
+use store::bookings::{self, LastTry};
+use testing::eventually;
 
 use crate::{
     harness::{Answer, Plan, SOON, System, fresh_key},
@@ -76,7 +74,8 @@ async fn a_keyed_booking_that_was_never_stored_ends_expired_for_everybody_and_fo
     let (account, token) = system.account(Role::User).await;
     let cache = Cache::new(&system.slot.redis_url).unwrap();
     let (tier, wish, key) = ("STANDARD".parse().unwrap(), Wish::BestAvailable(1), fresh_key());
-    let asked = Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key: &key };
+    let asked =
+        RequestIdentity { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key: &key };
     let id = BookingIds::new(&system.slot.master_key()).derive(&asked);
     let try_at = async |at| {
         let last = LastTry { show, tier: tier.clone(), kind: Kind::Order, key: key.clone(), at };
@@ -108,11 +107,11 @@ async fn a_booking_that_redis_forgot_ends_expired_some_time_after_the_first_look
     let system = System::start().await;
     let (account, token) = system.account(Role::User).await;
     let (show, tier, wish) = (ShowId::new(), "STANDARD".parse().unwrap(), Wish::BestAvailable(1));
-    let asked = Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: "k" };
+    let asked =
+        RequestIdentity { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: "k" };
     let id = BookingIds::new(&system.slot.master_key()).derive(&asked);
     assert!(says(&look(&system, id, &token).await, "QUEUED", ""));
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = system.slot.redis().await;
     let first = (now(&system).await - OVER).timestamp();
     let key = format!("booking_looked_for:{id}");
     let mut set = redis::cmd("SET");

@@ -7,7 +7,10 @@ use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use sqlx::PgConnection;
-use store::testing::{Slot, eventually};
+use testing::{
+    Slot, eventually,
+    proxy::{Mode, Proxy},
+};
 use tokio::time::Instant;
 use usher::up::Allocation;
 
@@ -15,7 +18,6 @@ use crate::{
     alone::Allocator,
     harness::{Answer, Plan, SOON, System, counted},
     journey::{frame_where, socket},
-    outages::proxy::Proxy,
 };
 
 const WAITERS: usize = 200;
@@ -118,8 +120,8 @@ async fn those_who_wait_learn_what_was_decided_while_their_node_could_not_hear_o
     let cutting = async {
         are_accepted(show, WAITERS + 1).await;
         // The events of all go to the broker, and none comes from there.
-        proxy.silence();
-        proxy.cut();
+        proxy.set(Mode::Stall);
+        proxy.reset();
         let_go(&mut database).await;
         Instant::now()
     };
@@ -127,6 +129,6 @@ async fn those_who_wait_learn_what_was_decided_while_their_node_could_not_hear_o
     are_decided(&answers);
     assert!(deaf_since.elapsed() < WAIT / 2, "they looked, and not only at the end");
     frame_where(&mut live, |frame| frame["status"] == "ALLOCATED").await;
-    proxy.go_on();
+    proxy.set(Mode::Pass);
     system.stop().await;
 }

@@ -9,17 +9,16 @@ use std::{
     sync::Arc,
 };
 
-use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Limit, Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Ending, Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
 use store::{
     PgConnection, StoreResult, acceptance,
-    bookings::{self, Decided, Ending, Outcome},
+    bookings::{self, Decided, Outcome},
     partitions::{self, Locked, Terms},
 };
 
@@ -45,7 +44,7 @@ pub(crate) struct Ledger {
 }
 
 /// Seats, each with the booking that it goes to.
-type Given = Vec<(SeatLabel, BookingId)>;
+type SeatsWon = Vec<(SeatLabel, BookingId)>;
 
 impl Ledger {
     /// Reads the partition as it is now.
@@ -98,7 +97,7 @@ impl Ledger {
         count(&self.partition, requests.len(), &decided);
         // The locks of winners are looked at as their events go out.
         let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
-        let lost: Given = locked.into_iter().filter(|given| !won.contains(given)).collect();
+        let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
         self.locks.give_back(office, &lost).await;
         Ok(())
     }
@@ -110,18 +109,8 @@ impl Ledger {
         &self,
         office: &Office,
         requests: &[BookingRequested],
-    ) -> (Given, Vec<AccountId>) {
-        let guess = Facts {
-            now: DateTime::UNIX_EPOCH,
-            max_seats_per_user: i32::MAX,
-            unpaid_seconds_max: 0,
-            came_back: HashSet::new(),
-            decided: HashSet::new(),
-            keys_used: HashSet::new(),
-            quotas: HashMap::new(),
-            passes_used: HashSet::new(),
-        };
-        let round = decide(requests, &mut self.map.clone(), &guess);
+    ) -> (SeatsWon, Vec<AccountId>) {
+        let round = decide(requests, &mut self.map.clone(), &Facts::nothing_known());
         let wanted = won(&round.decided);
         if !wanted.is_empty() {
             self.locks.take(office, &wanted).await;
@@ -240,8 +229,7 @@ impl Ledger {
             came_back: self.came_back.lately(locked.now),
             decided,
             keys_used,
-            quotas: HashMap::new(),
-            passes_used: HashSet::new(),
+            ..Facts::default()
         })
     }
 
@@ -264,7 +252,7 @@ impl Ledger {
             .filter(|r| asked.contains(&r.account_id))
             .filter_map(|r| r.ticket_id)
             .collect();
-        facts.passes_used.extend(bookings::passes_used(tx, show, &tickets).await?);
+        facts.passes_spent.extend(bookings::passes_spent(tx, show, &tickets).await?);
         Ok(())
     }
 
@@ -279,7 +267,7 @@ impl Ledger {
     }
 }
 
-fn won(decided: &[Decided]) -> Given {
+fn won(decided: &[Decided]) -> SeatsWon {
     let seats = decided.iter().filter_map(|d| match &d.outcome {
         Outcome::Allocated { seats } => Some(seats.iter().map(|seat| (seat.clone(), d.booking))),
         Outcome::Rejected { .. } => None,

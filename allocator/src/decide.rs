@@ -23,7 +23,7 @@ const UNPAID_ROUNDS: i64 = 2;
 const UNPAID_TIMES_EXCUSED: i32 = 1;
 
 /// What the database knows that bears on a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) now: DateTime<Utc>,
     pub(crate) max_seats_per_user: i32,
@@ -38,7 +38,15 @@ pub(crate) struct Facts {
     /// What each account has, as far as asked. `None` for an account that does not exist.
     pub(crate) quotas: HashMap<AccountId, Option<Quota>>,
     /// Places whose pass has bought something, as far as asked.
-    pub(crate) passes_used: HashSet<TicketId>,
+    pub(crate) passes_spent: HashSet<TicketId>,
+}
+
+impl Facts {
+    /// Nothing is known yet: decided by these, a batch says which seats to lock and which accounts
+    /// to ask about. No limit bears on it, as a seat locked for nothing is given back.
+    pub(crate) fn nothing_known() -> Self {
+        Self { max_seats_per_user: i32::MAX, ..Self::default() }
+    }
 }
 
 /// What came of a round.
@@ -51,10 +59,10 @@ pub(crate) struct Round {
 
 /// Decides the requests in their order. `map` is left as it is after the winners' claims.
 pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &Facts) -> Round {
-    let mut desk = Desk {
+    let mut deciding = Decider {
         quotas: facts.quotas.clone(),
         keys: facts.keys_used.clone(),
-        passes: facts.passes_used.clone(),
+        passes: facts.passes_spent.clone(),
         seen: facts.decided.clone(),
         unknown: Vec::new(),
         facts,
@@ -62,10 +70,10 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     };
     let mut decided = Vec::with_capacity(requests.len());
     for request in requests {
-        if !desk.seen.insert(request.booking_id) {
+        if !deciding.seen.insert(request.booking_id) {
             continue;
         }
-        let (outcome, idempotency_key) = desk.weigh(request);
+        let (outcome, idempotency_key) = deciding.weigh(request);
         decided.push(Decided {
             booking: request.booking_id,
             account: request.account_id,
@@ -75,7 +83,7 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
             outcome,
         });
     }
-    Round { decided, unknown: desk.unknown }
+    Round { decided, unknown: deciding.unknown }
 }
 
 /// Says of those for whom too few seats were free whether the missing ones are only held: by
@@ -101,7 +109,7 @@ pub(crate) fn tell_held(
     }
 }
 
-struct Desk<'a> {
+struct Decider<'a> {
     facts: &'a Facts,
     map: &'a mut SeatMap,
     quotas: HashMap<AccountId, Option<Quota>>,
@@ -111,7 +119,7 @@ struct Desk<'a> {
     unknown: Vec<AccountId>,
 }
 
-impl Desk<'_> {
+impl Decider<'_> {
     fn weigh(&mut self, request: &BookingRequested) -> (Outcome, Option<String>) {
         let key = request.idempotency_key.clone();
         if let Some(key) = &key
@@ -244,16 +252,8 @@ mod tests {
     }
 
     fn facts(requests: &[BookingRequested]) -> Facts {
-        Facts {
-            now: DateTime::UNIX_EPOCH,
-            max_seats_per_user: 4,
-            unpaid_seconds_max: 900,
-            came_back: HashSet::new(),
-            decided: HashSet::new(),
-            keys_used: HashSet::new(),
-            quotas: requests.iter().map(|r| (r.account_id, Some(Quota::default()))).collect(),
-            passes_used: HashSet::new(),
-        }
+        let quotas = requests.iter().map(|r| (r.account_id, Some(Quota::default()))).collect();
+        Facts { max_seats_per_user: 4, unpaid_seconds_max: 900, quotas, ..Facts::default() }
     }
 
     fn seats(labels: &[&str]) -> Vec<SeatLabel> {

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::Partition};
-use store::backlogs::Seen;
+use store::backlogs::Sighting;
 use tokio::time::Instant;
 
 /// Where something waits and nothing was decided for this long, it may wait somewhere else than in
@@ -63,7 +63,7 @@ impl InHand {
     }
 
     /// What there is to decide, of which `waiting` are accepted and not decided as the database has it.
-    pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Seen {
+    pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Sighting {
         let mut hand = self.hand();
         hand.waiting = waiting;
         hand.elsewhere = hand.elsewhere.min(waiting);
@@ -75,7 +75,7 @@ impl InHand {
         let (n_batch, oldest_at) =
             hand.batch.map_or((0, hand.before), |(n, oldest_at)| (n, Some(oldest_at)));
         let moved_at = *hand.moved_at.get_or_insert(now);
-        Seen {
+        Sighting {
             partition: partition.clone(),
             undecided: waiting.max(u32::try_from(n_batch).unwrap_or(u32::MAX)),
             oldest_at,

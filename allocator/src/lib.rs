@@ -32,14 +32,13 @@ mod in_hand;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use axum::Router;
 use clap::Args;
 use contract::booking_id::BookingIds;
 use platform::{
     Service, Shutdown,
     broker::{Broker, Connections, Publisher},
     cache::Cache,
-    config::{Backends, Http},
+    config::{Backends, Http, Listen},
 };
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
@@ -48,6 +47,7 @@ use roster::Roster;
 
 /// Settings of the allocator.
 #[derive(Args, Clone)]
+#[command(about = "Decides bookings: one consumer per show and tier")]
 pub struct Config {
     /// Address on which the allocator answers health and readiness.
     #[arg(long, env = "USHER_ALLOCATOR_LISTEN", default_value = "127.0.0.1:8083")]
@@ -61,9 +61,14 @@ pub struct Config {
     pub http: Http,
 }
 
+impl Listen for Config {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.listen, &self.http)
+    }
+}
+
 /// Starts the allocator's work in the background; it belongs to the shutdown.
-#[expect(clippy::unused_async, reason = "services start alike; the others wait for something")]
-pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
+pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;
     let pool =
@@ -103,7 +108,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     shutdown.spawn_vital("newer", newer::run(office.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
     shutdown.spawn_vital("unrouted", unrouted::run(office));
-    Ok(Service::new(Router::new())
+    Ok(Service::default()
         .needs("postgres", move || store::pool::check(pool.clone()))
         // Told, not needed: a node that also answers clients does that as well as before.
         .uses("installation", move || {

@@ -8,7 +8,7 @@ use contract::{
     topology::{PARKED, Partition},
 };
 use platform::{
-    broker::{Delivery, Link, Session, ack_all, times_returned},
+    broker::{Consumer, Delivery, Link, ack_all, times_returned},
     faults::{Guarantee, failpoint, sometimes, without},
 };
 use store::{StoreError, partitions};
@@ -58,12 +58,12 @@ pub(crate) async fn run(
     stop: &CancellationToken,
 ) -> anyhow::Result<Over> {
     let (queue, link_of_session) = (partition.queue(), Arc::clone(&link));
-    let session = Session::open_unless(link_of_session, &queue, PREFETCH, stop).await?;
+    let consumer = Consumer::open_unless(link_of_session, &queue, PREFETCH, stop).await?;
     in_hand.is_served(true);
     let (stop, passed) = (stop.child_token(), Passed::default());
-    let mut sitting = Sitting { office, stop: &stop, session, passed: &passed };
+    let mut session = Session { office, stop: &stop, consumer, passed: &passed };
     let consuming = async {
-        sitting.run(partition, locks, in_hand).await;
+        session.run(partition, locks, in_hand).await;
         stop.cancel();
     };
     let draining = async {
@@ -79,15 +79,15 @@ pub(crate) async fn run(
     };
     let ((), over) = tokio::join!(consuming, draining);
     in_hand.is_served(false);
-    sitting.session.close().await;
+    session.consumer.close().await;
     Ok(over)
 }
 
 /// A session and what can end it.
-pub(crate) struct Sitting<'a> {
-    pub(crate) office: &'a Office,
+struct Session<'a> {
+    office: &'a Office,
     stop: &'a CancellationToken,
-    session: Session,
+    consumer: Consumer,
     passed: &'a Passed,
 }
 
@@ -101,7 +101,7 @@ struct Gathered {
 
 /// What came of settling some bookings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
+enum Settled {
     Done,
     /// Something in them breaks the batch.
     Poisoned,
@@ -109,14 +109,14 @@ pub(crate) enum Settled {
     Over,
 }
 
-impl Sitting<'_> {
+impl Session<'_> {
     async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>, in_hand: &InHand) {
         let mut next = self.next().await;
         // The epoch is taken on the first delivery, not before: until then another consumer may be
         // the active one. A session that is known to be dead takes none. One that was frozen and
         // does not know yet may take one for nothing: the fence makes that harmless, and its acks
         // go nowhere.
-        let Some(first) = next.as_ref().filter(|_| self.session.is_live()) else { return };
+        let Some(first) = next.as_ref().filter(|_| self.consumer.is_live()) else { return };
         if first.redelivered {
             sometimes("redelivered after takeover");
         }
@@ -134,7 +134,7 @@ impl Sitting<'_> {
             let Some(ledger) = &mut ledger else { break };
             self.passed.epoch.send_replace(Some(ledger.epoch));
             let sentinels = gathered.sentinels.clone();
-            if !self.work(ledger, gathered).await {
+            if !self.settle_and_ack(ledger, gathered).await {
                 break;
             }
             for sentinel in sentinels {
@@ -148,7 +148,7 @@ impl Sitting<'_> {
     async fn next(&mut self) -> Option<Delivery> {
         tokio::select! {
             () = self.stop.cancelled() => None,
-            next = self.session.next() => next,
+            next = self.consumer.next() => next,
         }
     }
 
@@ -173,7 +173,7 @@ impl Sitting<'_> {
                 Err(error) => error,
             };
             // No booking has been looked at: whatever it is, none of them is at fault.
-            let passes = match note(self.office, partition, &error) {
+            let passes = match classify(self.office, partition, &error) {
                 Failure::Again | Failure::Wait => true,
                 Failure::Broken | Failure::Poisoned => {
                     self.office.waiting.begins(partition, &error);
@@ -224,7 +224,7 @@ impl Sitting<'_> {
             if gathered.suspicious || gathered.requests.len() >= self.office.batch_bookings_max {
                 return Some(gathered);
             }
-            match self.session.next_now() {
+            match self.consumer.next_now() {
                 Some(delivery) => {
                     gathered.last = delivery;
                 }
@@ -235,13 +235,13 @@ impl Sitting<'_> {
 
     /// Settles a batch, however long it takes, and acks it. `false` when the session is over: then
     /// nothing is acked, and the bookings come back in another.
-    async fn work(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
+    async fn settle_and_ack(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
         failpoint("after-delivery");
         let acked = without(Guarantee::AckAfterCommit) && ack_all(&gathered.last).await;
         let settled = if gathered.suspicious {
             Settled::Poisoned
         } else {
-            self.settle(ledger, &gathered.requests).await
+            self.settle_with_retries(ledger, &gathered.requests).await
         };
         let settled = match settled {
             Settled::Poisoned => self.isolate(ledger, &gathered.requests).await,
@@ -259,7 +259,7 @@ impl Sitting<'_> {
     /// is over.
     async fn isolate(&self, ledger: &mut Ledger, requests: &[BookingRequested]) -> bool {
         for request in requests {
-            match self.settle(ledger, std::slice::from_ref(request)).await {
+            match self.settle_with_retries(ledger, std::slice::from_ref(request)).await {
                 Settled::Done => {}
                 Settled::Over => return false,
                 Settled::Poisoned => {
@@ -277,7 +277,7 @@ impl Sitting<'_> {
     }
 
     /// Settles these bookings together, again and again while that is what helps.
-    pub(crate) async fn settle(
+    async fn settle_with_retries(
         &self,
         ledger: &mut Ledger,
         requests: &[BookingRequested],
@@ -286,15 +286,15 @@ impl Sitting<'_> {
         while !requests.is_empty() {
             let Err(error) = ledger.settle(self.office, requests).await else { break };
             again += 1;
-            let failed = match note(self.office, &ledger.partition, &error) {
+            let failed = match classify(self.office, &ledger.partition, &error) {
                 Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
                 failed => failed,
             };
             let go_on = match failed {
                 Failure::Displaced => return Settled::Over,
                 Failure::Poisoned => return Settled::Poisoned,
-                Failure::Reload if ledger.reload(self.office).await.is_ok() => self.is_on(),
-                Failure::Again if again <= RETRIES_MAX => self.is_on(),
+                Failure::Reload if ledger.reload(self.office).await.is_ok() => self.may_go_on(),
+                Failure::Again if again <= RETRIES_MAX => self.may_go_on(),
                 Failure::Broken => {
                     self.office.waiting.begins(&ledger.partition, &error);
                     self.pause(&mut wait).await
@@ -317,11 +317,11 @@ impl Sitting<'_> {
             () = tokio::time::sleep(*wait) => {}
         }
         *wait = (*wait * 2).min(RETRY_WAIT_MAX);
-        self.is_on()
+        self.may_go_on()
     }
 
-    fn is_on(&self) -> bool {
-        !self.stop.is_cancelled() && self.session.is_live()
+    fn may_go_on(&self) -> bool {
+        !self.stop.is_cancelled() && self.consumer.is_live()
     }
 }
 
@@ -332,7 +332,7 @@ async fn park(office: &Office, partition: &Partition, request: &BookingRequested
     parked.is_ok()
 }
 
-fn note(office: &Office, partition: &Partition, error: &StoreError) -> Failure {
+fn classify(office: &Office, partition: &Partition, error: &StoreError) -> Failure {
     let mut failed = failure(error);
     if without(Guarantee::OnlyDataCondemns) && failed == Failure::Broken {
         failed = Failure::Poisoned;

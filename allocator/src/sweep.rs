@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::deadline::SEAT_LOCK_UNDECIDED;
 use futures_util::{StreamExt as _, stream};
-use store::lapse;
+use store::bookings;
 use tracing::{info, warn};
 
 use crate::office::Office;
@@ -43,14 +43,14 @@ async fn forget(office: &Office) -> anyhow::Result<()> {
 
 /// Ends what has lapsed in the partitions that are ours, some at once: none waits for another.
 async fn sweep(office: &Office) -> anyhow::Result<()> {
-    let due = lapse::partitions_with_due(&office.pool).await?;
+    let due = bookings::partitions_with_due(&office.pool).await?;
     let ours = {
         let roster = office.roster.borrow();
         due.into_iter().filter(|partition| roster.is_ours(partition)).collect::<Vec<_>>()
     };
     stream::iter(ours)
         .for_each_concurrent(AT_ONCE, async |partition| {
-            match lapse::sweep(&office.pool, &partition).await {
+            match bookings::sweep(&office.pool, &partition).await {
                 Ok(ended) if ended.is_empty() => {}
                 Ok(ended) => {
                     metrics::counter!("usher_lapsed_total").increment(ended.len() as u64);

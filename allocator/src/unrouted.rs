@@ -11,7 +11,7 @@ use contract::{
     topology::{Partition, UNROUTED},
 };
 use futures_util::{StreamExt as _, stream};
-use platform::broker::{self, Consumption, Delivery, Link, Session};
+use platform::broker::{self, Consumer, Consumption, Delivery, Link};
 use store::partitions::{self, Standing};
 use tracing::warn;
 
@@ -44,15 +44,15 @@ pub(crate) async fn run(office: Office) {
 
 async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
     broker::declare_base(&link.channel().await?).await?;
-    let mut session = Session::open(link, UNROUTED, TAKEN_MAX).await?;
+    let mut consumer = Consumer::open(link, UNROUTED, TAKEN_MAX).await?;
     loop {
         let first = tokio::select! {
             () = office.shutdown.begun() => break,
-            first = session.next() => match first { Some(first) => first, None => break },
+            first = consumer.next() => match first { Some(first) => first, None => break },
         };
         let mut taken = vec![first];
         while taken.len() < TAKEN_MAX.into()
-            && let Some(next) = session.next_now()
+            && let Some(next) = consumer.next_now()
         {
             taken.push(next);
         }
@@ -61,7 +61,7 @@ async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
             break;
         }
     }
-    session.close().await;
+    consumer.close().await;
     Ok(())
 }
 

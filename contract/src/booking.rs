@@ -1,9 +1,14 @@
 //! A booking: what may be asked, how it can end, and the states between.
 
+mod words;
+mod state;
+
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::SeatLabel;
+pub use state::{Ending, HoldStatus, InvalidTransition, Kind, OrderStatus, State, Transition};
+pub use words::UnknownWord;
+use words::words;
 
 /// The most seats one request may name, whatever a show allows per person.
 pub const SEATS_PER_REQUEST_MAX: usize = 20;
@@ -29,62 +34,13 @@ impl Wish {
     }
 }
 
-/// What an allocated request becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Kind {
-    /// A hold: seats kept until an order is made from them.
-    Hold,
-    /// An order in one step, waiting for its payment.
-    Order,
-}
-
-impl Kind {
-    /// As written in the database.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hold => "HOLD",
-            Self::Order => "ORDER",
-        }
+words! {
+    /// Whether a request has been decided, and how. Once it is not `QUEUED` it never changes.
+    Status {
+        Queued = "QUEUED",
+        Allocated = "ALLOCATED",
+        Rejected = "REJECTED",
     }
-}
-
-/// Whether a request has been decided, and how. Once it is not `QUEUED` it never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Status {
-    Queued,
-    Allocated,
-    Rejected,
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-        #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-        pub enum $name {
-            $($(#[$vdoc])* $variant,)+
-        }
-
-        impl $name {
-            /// Every word there is.
-            pub const ALL: &[Self] = &[$(Self::$variant,)+];
-
-            /// The word used in answers and in the database.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word,)+ }
-            }
-
-            /// Reads the word back; `None` for a word this version does not know.
-            #[must_use]
-            pub fn from_word(word: &str) -> Option<Self> {
-                match word { $($word => Some(Self::$variant),)+ _ => None }
-            }
-        }
-    };
 }
 
 words! {
@@ -126,47 +82,6 @@ words! {
     }
 }
 
-words! {
-    /// Where an allocated booking stands.
-    State {
-        Held = "HELD",
-        PaymentPending = "PAYMENT_PENDING",
-        Confirmed = "CONFIRMED",
-        Expired = "EXPIRED",
-        Failed = "FAILED",
-        Cancelled = "CANCELLED",
-        Released = "RELEASED",
-    }
-}
-
-words! {
-    /// Where an order stands.
-    OrderStatus {
-        PaymentPending = "PAYMENT_PENDING",
-        Confirmed = "CONFIRMED",
-        Expired = "EXPIRED",
-        Failed = "FAILED",
-        Cancelled = "CANCELLED",
-    }
-}
-
-words! {
-    /// Where a hold stands, as its owner sees it.
-    HoldStatus {
-        Held = "HELD",
-        Expired = "EXPIRED",
-        Released = "RELEASED",
-    }
-}
-
-impl State {
-    /// Whether the booking's seats are kept from others.
-    #[must_use]
-    pub fn is_live(self) -> bool {
-        matches!(self, Self::Held | Self::PaymentPending | Self::Confirmed)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,15 +89,14 @@ mod tests {
     #[test]
     fn words_read_back_as_what_they_were() {
         for state in ["HELD", "PAYMENT_PENDING", "CONFIRMED", "EXPIRED", "RELEASED"] {
-            assert_eq!(State::from_word(state).map(State::as_str), Some(state));
+            assert_eq!(state.parse().ok().map(State::as_str), Some(state));
         }
-        assert_eq!(Reason::from_word("NONSENSE"), None);
+        assert!("NONSENSE".parse::<Reason>().is_err());
         for reason in Reason::ALL {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
         }
         let described = serde_json::to_value(<Reason as utoipa::PartialSchema>::schema()).unwrap();
         let words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(described["enum"], serde_json::json!(words));
-        assert!(State::Held.is_live() && !State::Released.is_live());
     }
 }

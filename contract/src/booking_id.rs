@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What makes two requests the same request.
-pub struct Asked<'a> {
+pub struct RequestIdentity<'a> {
     pub account: AccountId,
     pub show: ShowId,
     pub tier: &'a TierCode,
@@ -85,7 +85,7 @@ impl BookingIds {
 
     /// The id of a request with a key.
     #[must_use]
-    pub fn derive(&self, asked: &Asked<'_>) -> BookingId {
+    pub fn derive(&self, asked: &RequestIdentity<'_>) -> BookingId {
         let wish = serde_json::to_vec(asked.wish).expect("a wish is plain JSON");
         let mut turn: Vec<u8> = b"content".to_vec();
         loop {
@@ -153,7 +153,8 @@ mod tests {
         ) {
             let tier: TierCode = "STANDARD".parse().unwrap();
             let wish = Wish::BestAvailable(n);
-            let asked = Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            let (tier, wish, key) = (&tier, &wish, &*key);
+            let asked = RequestIdentity { account, show, tier, kind: Kind::Hold, wish, key };
             let id = ids().derive(&asked);
             prop_assert_eq!(id, ids().derive(&asked));
             prop_assert!(ids().belongs_to(id, account));
@@ -182,7 +183,8 @@ mod tests {
             prop_assert_ne!(fresh, ids().fresh(account, at));
             let tier: TierCode = "STANDARD".parse().unwrap();
             let wish = Wish::BestAvailable(1);
-            let asked = Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            let (tier, wish, key) = (&tier, &wish, &*key);
+            let asked = RequestIdentity { account, show, tier, kind: Kind::Hold, wish, key };
             prop_assert_eq!(ids().accepted_at(ids().derive(&asked), account), None);
         }
     }
@@ -194,8 +196,14 @@ mod tests {
         let wish = Wish::BestAvailable(1);
         for key in 0..50_000 {
             let key = key.to_string();
-            let asked =
-                Asked { account, show, tier: &tier, kind: Kind::Hold, wish: &wish, key: &key };
+            let asked = RequestIdentity {
+                account,
+                show,
+                tier: &tier,
+                kind: Kind::Hold,
+                wish: &wish,
+                key: &key,
+            };
             let id = ids().derive(&asked);
             assert!(ids().accepted_at(id, account).is_none() && ids().belongs_to(id, account));
         }
@@ -208,7 +216,14 @@ mod tests {
         let tier: TierCode = "STANDARD".parse().unwrap();
         let derive = |n, key| {
             let wish = Wish::BestAvailable(n);
-            ids.derive(&Asked { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key })
+            ids.derive(&RequestIdentity {
+                account,
+                show,
+                tier: &tier,
+                kind: Kind::Order,
+                wish: &wish,
+                key,
+            })
         };
         let id = derive(2, "k");
         assert_eq!(id, derive(2, "k"));

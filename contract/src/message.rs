@@ -279,5 +279,43 @@ pub struct BookingEvent {
     pub seat_ids: Vec<SeatLabel>,
 }
 
+impl BookingEvent {
+    /// The event of this number of a booking; what happened is to be added.
+    #[must_use]
+    pub fn new(
+        partition: &Partition,
+        booking: BookingId,
+        account: AccountId,
+        seq: i32,
+        at: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            event_id: EventId::new(),
+            booking_id: booking,
+            seq,
+            show_id: partition.show,
+            tier: partition.tier.clone(),
+            account_id: account,
+            at,
+            state: None,
+            reason: None,
+            order_id: None,
+            seat_ids: Vec::new(),
+        }
+    }
+
+    /// Allocated, with these seats and the order that it has.
+    #[must_use]
+    pub fn now(self, state: State, seats: Vec<SeatLabel>, order: Option<OrderId>) -> Self {
+        Self { state: Some(state), seat_ids: seats, order_id: order, ..self }
+    }
+
+    /// Rejected.
+    #[must_use]
+    pub fn rejected(self, reason: Reason) -> Self {
+        Self { reason: Some(reason), ..self }
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -4,14 +4,13 @@ use std::net::IpAddr;
 
 use axum::{
     Json, Router,
-    http::StatusCode,
     routing::{get, post},
 };
 use contract::{
     access::Token,
     api::{
         accounts::{Login, ProfileChange, SignedIn, User},
-        problem::Problem,
+        problem::{Code, Problem},
     },
     refresh::Turn,
 };
@@ -58,8 +57,7 @@ async fn log_in(
     let Some(known) = tried.ended(proven(&state, login).await).await? else {
         metrics::counter!("usher_logins_refused_total").increment(1);
         return Err(ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "BAD_CREDENTIALS",
+            Code::BadCredentials,
             "the e-mail address or the password is wrong",
         ));
     };

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use platform::config::{Backends, Http};
+use platform::config::{Backends, Http, Listen};
 
 use crate::limits::LimitSettings;
 
 /// Settings of this service.
 #[derive(Args, Clone)]
+#[command(about = "Usher's public REST API: accounts, catalogue, bookings")]
 pub struct Config {
     /// Address ingress listens on.
     #[arg(long, env = "USHER_INGRESS_LISTEN", default_value = "127.0.0.1:8081")]
@@ -21,6 +22,12 @@ pub struct Config {
     pub sign_in: SignIn,
     #[command(flatten)]
     pub limits: LimitSettings,
+}
+
+impl Listen for Config {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.listen, &self.http)
+    }
 }
 
 /// How people sign in.

@@ -6,7 +6,7 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use contract::{AccountId, booking_id::is_key};
+use contract::{AccountId, api::problem::Code, booking_id::is_key};
 use futures_util::future::BoxFuture;
 use platform::http::{ApiError, ApiResult};
 use serde::{Serialize, de::DeserializeOwned};
@@ -150,8 +150,7 @@ fn fingerprint(call: &str, body: &[u8]) -> Vec<u8> {
 /// 422 for a key that came with another request.
 pub(crate) fn key_reused() -> ApiError {
     ApiError::new(
-        StatusCode::UNPROCESSABLE_ENTITY,
-        "IDEMPOTENCY_KEY_REUSED",
+        Code::IdempotencyKeyReused,
         "this Idempotency-Key was sent with another request before; choose a new one",
     )
 }

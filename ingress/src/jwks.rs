@@ -10,5 +10,5 @@ use crate::state::State;
     (status = 200, body = Jwks),
 ))]
 pub(crate) async fn jwks(state: State) -> Json<Jwks> {
-    Json(state.pass_keys.borrow().jwks())
+    Json(state.pass_keys.borrow().verify.jwks())
 }

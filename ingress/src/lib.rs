@@ -21,34 +21,21 @@ mod check;
 mod errors;
 mod jwks;
 mod openapi;
-mod docs;
 
 use anyhow::Context as _;
 use axum::{Router, routing::get};
 use contract::api::BASE;
 use platform::{
     Service, Shutdown,
-    http::{Door, with_door},
+    http::{Door, docs, with_door},
 };
-use utoipa::openapi::OpenApi;
 
 pub use config::{Config, SignIn};
 pub use limits::{LimitSettings, ROUTES};
-pub use openapi::openapi;
 use state::State;
 
 /// Starts the service; its background tasks belong to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
-    start_with(config, shutdown, openapi()).await
-}
-
-/// Starts the service and lets it serve this description of the API, which may cover more
-/// services than this one.
-pub async fn start_with(
-    config: &Config,
-    shutdown: &Shutdown,
-    document: OpenApi,
-) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let state = State::start(config, shutdown).await.context("ingress cannot start")?;
     let backends = &config.backends;
@@ -65,11 +52,11 @@ pub async fn start_with(
         .route("/.well-known/jwks.json", get(jwks::jwks))
         .with_state(state.clone())
         .nest(BASE, bookings::router(desk))
-        .merge(docs::router(document)?);
+        .merge(docs());
     let guard = limits::guard(&config.limits, shutdown);
     let door = Door::new(state.access.clone(), &config.http);
     let (board, cache) = (state.board.clone(), state.cache.clone());
-    Ok(Service::new(with_door(guard.before(router), door))
+    Ok(Service::new(with_door(guard.before(router), door), openapi::openapi())
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move { state::fresh_enough(age) }

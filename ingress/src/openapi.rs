@@ -1,46 +1,18 @@
-//! The description of the API, from the code.
+//! The description of this service's API, from the code.
 
-use contract::api::{BASE, problem::Problem};
+use contract::api::BASE;
 use platform::http::limits::describe;
-use utoipa::{
-    Modify, OpenApi as _, PartialSchema as _,
-    openapi::{
-        Content, Header, ObjectBuilder, OpenApi, Ref, RefOr, Response,
-        link::Link,
-        path::{Operation, Parameter, PathItem},
-        schema::Type,
-        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
-    },
-};
+use utoipa::{OpenApi as _, openapi::OpenApi};
 
 use crate::{ROUTES, accounts, admin, bookings, catalogue, jwks, sessions, sign_ups};
 
 #[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "Usher",
-        description = "Sells seats when everybody comes at once: a fair line, and every booking \
-            decided exactly once. Errors are RFC 9457 problems with a stable `code`.",
-        license(name = "MIT OR Apache-2.0", identifier = "MIT OR Apache-2.0"),
-    ),
-    paths(jwks::jwks),
-    modifiers(&Bearer),
-)]
+#[openapi(paths(jwks::jwks))]
 struct Root;
-
-struct Bearer;
-
-impl Modify for Bearer {
-    fn modify(&self, document: &mut OpenApi) {
-        let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
-        let components = document.components.get_or_insert_default();
-        components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
-    }
-}
 
 /// What this service answers.
 #[must_use]
-pub fn openapi() -> OpenApi {
+pub(crate) fn openapi() -> OpenApi {
     let mut api = accounts::Docs::openapi();
     api.merge(sign_ups::Docs::openapi());
     api.merge(sessions::Docs::openapi());
@@ -51,128 +23,4 @@ pub fn openapi() -> OpenApi {
     document.merge(bookings::Document::openapi());
     describe(&mut document, ROUTES);
     document
-}
-
-/// Adds what holds for every call and is not written at each: a name of its own, the answers to
-/// requests that do not get as far as its own code, the shape of errors, the form of the common
-/// header, and where what it makes can be used.
-#[must_use]
-pub(crate) fn completed(mut document: OpenApi) -> OpenApi {
-    let schemas = &mut document.components.get_or_insert_default().schemas;
-    schemas.insert("Problem".into(), Problem::schema());
-    let links = links(&document);
-    for (path, item) in &mut document.paths.paths {
-        let Some(path) = path.strip_prefix(BASE) else { continue };
-        for (method, operation) in operations(item) {
-            operation.operation_id = Some(name(method, path));
-            describe_key(operation);
-            for (status, codes) in common_refusals(operation) {
-                let refusal = || RefOr::T(Response::new(codes));
-                operation.responses.responses.entry(status.into()).or_insert_with(refusal);
-            }
-            for (status, response) in &mut operation.responses.responses {
-                let RefOr::T(response) = response else { continue };
-                match status.as_bytes()[0] {
-                    b'4' | b'5' => shape(status, response),
-                    b'2' if method == "post" => {
-                        let made = links.iter().filter(|(maker, ..)| *maker == path);
-                        response
-                            .links
-                            .extend(made.map(|(_, name, link)| (name.clone(), link.clone())));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-    document
-}
-
-fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut Operation)> {
-    let PathItem { get, put, post, delete, patch, .. } = item;
-    let methods =
-        [("get", get), ("put", put), ("post", post), ("delete", delete), ("patch", patch)];
-    methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
-}
-
-/// Such as `post_shows_id_open`.
-fn name(method: &str, path: &str) -> String {
-    let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    words.fold(method.to_owned(), |name, word| name + "_" + word)
-}
-
-/// What is made by a POST at the first, under the name in the middle, is used below the last.
-const MADE: [(&str, &str, &str); 7] = [
-    ("/movies", "movieId", "/movies/{id}"),
-    ("/theatres", "theatreId", "/theatres/{id}"),
-    ("/screens", "screenId", "/screens/{id}"),
-    ("/shows", "showId", "/shows/{id}"),
-    ("/bookings", "bookingId", "/bookings/{id}"),
-    ("/holds", "holdId", "/holds/{id}"),
-    ("/orders", "orderId", "/orders/{id}"),
-];
-
-/// Links from what makes a thing to what uses it.
-fn links(document: &OpenApi) -> Vec<(&'static str, String, RefOr<Link>)> {
-    let mut links = Vec::new();
-    for (path, item) in &document.paths.paths {
-        let Some(path) = path.strip_prefix(BASE) else { continue };
-        let made = MADE.iter().find(|(_, _, below)| path.starts_with(below));
-        let Some((maker, field, _)) = made else { continue };
-        let mut item = item.clone();
-        for (method, _) in operations(&mut item) {
-            let name = name(method, path);
-            let id = format!("$response.body#/{field}");
-            let link = Link::builder().operation_id(name.clone()).parameter("id", id).build();
-            links.push((*maker, name, RefOr::T(link)));
-        }
-    }
-    links
-}
-
-fn common_refusals(
-    operation: &Operation,
-) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-    let has_body = operation.request_body.is_some();
-    let parameters = operation.parameters.iter().flatten();
-    let has_key = parameters.clone().any(is_key);
-    let is_read = has_body || parameters.count() > 0;
-    let is_secured = operation.security.as_ref().is_some_and(|some| !some.is_empty());
-    [
-        (is_read, "400", "VALIDATION_FAILED, MALFORMED_JSON, BAD_REQUEST"),
-        (is_secured, "401", "UNAUTHENTICATED"),
-        (has_body, "408", "TIMEOUT"),
-        (has_body, "413", "BODY_TOO_LARGE"),
-        (has_body, "415", "UNSUPPORTED_MEDIA_TYPE"),
-        (has_key, "422", "IDEMPOTENCY_KEY_REUSED"),
-        (true, "429", "RATE_LIMITED"),
-        (true, "503", "DATABASE_UNAVAILABLE"),
-    ]
-    .into_iter()
-    .filter_map(|(applies, status, codes)| applies.then_some((status, codes)))
-}
-
-/// Every error is a problem; those that pass say when.
-fn shape(status: &str, response: &mut Response) {
-    let problem = Content::new(Some(Ref::from_schema_name("Problem")));
-    response.content.clear();
-    response.content.insert("application/problem+json".into(), problem.into());
-    if matches!(status, "429" | "503") {
-        let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
-        response.headers.insert("Retry-After".into(), Header::new(seconds).into());
-    }
-}
-
-fn is_key(parameter: &RefOr<Parameter>) -> bool {
-    matches!(parameter, RefOr::T(parameter) if parameter.name == "Idempotency-Key")
-}
-
-fn describe_key(operation: &mut Operation) {
-    let parameters = operation.parameters.iter_mut().flatten();
-    for parameter in parameters.filter(|parameter| is_key(parameter)) {
-        if let RefOr::T(parameter) = parameter {
-            let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,64}$"));
-            parameter.schema = Some(key.build().into());
-        }
-    }
 }

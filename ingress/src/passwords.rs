@@ -7,6 +7,7 @@ use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
+use contract::api::problem::Code;
 use platform::http::{ApiError, ApiResult};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -114,7 +115,7 @@ impl Passwords {
 pub(crate) fn busy(why: &'static str) -> ApiError {
     metrics::counter!("usher_password_turns_refused_total", "why" => why).increment(1);
     let detail = "too many people are signing in; try again";
-    ApiError::unavailable("SIGN_IN_BUSY", detail, TURN_WAIT.as_secs())
+    ApiError::unavailable(Code::SignInBusy, detail, TURN_WAIT.as_secs())
 }
 
 /// Somebody waits for a turn, whether or not it comes.

@@ -4,12 +4,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use contract::ShowId;
+use contract::{ShowId, api::problem::Code};
 use moka::future::Cache;
 use platform::http::{ApiError, ApiResult};
 use store::{PgPool, catalogue::seat_map};
 
-use crate::errors::{database, no_show};
+use crate::errors::database;
 
 /// Kept for so long after it was read. With the reading, the oldest answer is 500 ms old as long
 /// as Postgres answers within 100 ms.
@@ -39,6 +39,6 @@ impl SeatMaps {
 async fn read(pool: PgPool, show: ShowId) -> ApiResult<Bytes> {
     metrics::counter!("usher_seat_map_reads_total").increment(1);
     let map = store::detached(async move { seat_map::read(&pool, show).await }).await;
-    let map = map.map_err(database)?.ok_or_else(no_show)?;
+    let map = map.map_err(database)?.ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?;
     Ok(serde_json::to_vec(&map).map_err(ApiError::internal)?.into())
 }

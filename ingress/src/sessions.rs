@@ -7,7 +7,7 @@ use axum::{
 };
 use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
-    problem::Problem,
+    problem::{Code, Problem},
 };
 use platform::http::{self, ApiError, ApiResult, Body, ClientAddr};
 use store::{
@@ -144,15 +144,15 @@ async fn reset_password(state: State, Body(reset): Body<PasswordReset>) -> ApiRe
 
 fn ended() -> ApiError {
     let detail = "this session has ended; sign in again";
-    ApiError::new(StatusCode::UNAUTHORIZED, "SESSION_ENDED", detail)
+    ApiError::new(Code::SessionEnded, detail)
 }
 
 fn wrong_password() -> ApiError {
     let detail = "this is not the account's current password";
-    ApiError::new(StatusCode::UNAUTHORIZED, "BAD_CREDENTIALS", detail)
+    ApiError::new(Code::BadCredentials, detail)
 }
 
 fn bad_link() -> ApiError {
     let detail = "this link was used, has expired or does not exist; ask for another";
-    ApiError::new(StatusCode::UNAUTHORIZED, "RESET_TOKEN_INVALID", detail)
+    ApiError::new(Code::ResetTokenInvalid, detail)
 }

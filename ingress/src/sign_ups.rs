@@ -5,7 +5,7 @@ use contract::{
     AccountId,
     api::{
         accounts::{SignedIn, Signup},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Body, ClientAddr};
@@ -94,5 +94,5 @@ async fn again(
 }
 
 fn email_taken() -> ApiError {
-    ApiError::conflict("EMAIL_TAKEN", "an account with this address exists")
+    ApiError::new(Code::EmailTaken, "an account with this address exists")
 }

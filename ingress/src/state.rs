@@ -4,33 +4,39 @@ use std::{ops::Deref, sync::Arc, time::Duration};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 use contract::{
-    ShowId, api::catalogue::Show, keys::MasterKey, pass::PassKeys, refresh::RefreshKeys,
+    ShowId,
+    api::{catalogue::Show, problem::Code},
+    refresh::RefreshKeys,
 };
-use platform::{Shutdown, access::Access, cache::Cache, http::ApiResult};
+use platform::{
+    Shutdown,
+    access::Access,
+    cache::Cache,
+    http::{ApiError, ApiResult},
+};
 use store::{
     PgPool,
-    board::{self, Board, Sale},
     catalogue::shows,
+    keys::Keys,
+    live::{
+        board::{self, Board},
+        keys,
+        revoked::Revoked,
+    },
     revocations,
-    revoked::Revoked,
+    sale::Sale,
 };
 use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds,
-    config::Config,
-    errors::{self, database},
-    passwords::Passwords,
-    seat_maps::SeatMaps,
-    sign_ins::SignIns,
+    account_ids::AccountIds, config::Config, errors::database, passwords::Passwords,
+    seat_maps::SeatMaps, sign_ins::SignIns,
 };
 
 /// Connections by which the node follows what it needs for every answer: the board's, two that look
 /// at bookings, one that tells what was accepted, and two for the rest.
 const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
-/// How often the keys of passes are read again.
-const KEYS_REFRESH: Duration = Duration::from_secs(30);
 /// How often old idempotent answers are forgotten, and how many at once.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_MAX: i64 = 10_000;
@@ -53,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) read_pool: PgPool,
     pub(crate) cache: Cache,
     pub(crate) board: watch::Receiver<Arc<Board>>,
-    pub(crate) pass_keys: watch::Receiver<PassKeys>,
+    pub(crate) pass_keys: watch::Receiver<Arc<Keys>>,
     pub(crate) revoked: Revoked,
     pub(crate) access: Access,
     pub(crate) refresh: RefreshKeys,
@@ -77,9 +83,7 @@ impl State {
         };
         let following =
             store::connect(&backends.database_url, "ingress", FOLLOWING_CONNECTIONS_MAX)?;
-        store::keys::ensure(&pool, &backends.master_key).await?;
-        let pass_keys =
-            watch_keys(following.clone(), backends.master_key.clone(), shutdown).await?;
+        let pass_keys = keys::watch(&following, &backends.master_key, shutdown).await?;
         forget_old_answers(pool.clone(), shutdown);
         let cache = Cache::new(&backends.redis_url)?;
         let (limits, master) = (&config.limits, &backends.master_key);
@@ -110,7 +114,7 @@ impl State {
             return Ok(sale);
         }
         let found = shows::by_id(&self.pool, show).await.map_err(database)?;
-        found.map(Arc::new).ok_or_else(errors::no_show)
+        found.map(Arc::new).ok_or_else(|| ApiError::not_found(Code::ShowNotFound))
     }
 
     /// A show as clients see it now.
@@ -158,26 +162,6 @@ pub(crate) fn fresh_enough(age: Duration) -> Result<(), String> {
         return Ok(());
     }
     Err(format!("has not answered for {} s", age.as_secs()))
-}
-
-async fn watch_keys(
-    pool: PgPool,
-    master: MasterKey,
-    shutdown: &Shutdown,
-) -> anyhow::Result<watch::Receiver<PassKeys>> {
-    let (set, keys) = watch::channel(store::keys::load(&pool, &master).await?.verify);
-    let stop = shutdown.clone();
-    shutdown.spawn(async move {
-        while stop.sleep(KEYS_REFRESH).await {
-            match store::keys::load(&pool, &master).await {
-                Ok(keys) => _ = set.send_replace(keys.verify),
-                Err(error) => {
-                    warn!("the keys cannot be read: {:#}", anyhow::Error::from(error));
-                }
-            }
-        }
-    });
-    Ok(keys)
 }
 
 fn forget_old_answers(pool: PgPool, shutdown: &Shutdown) {

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use contract::api::{BASE, problem::Problem};
+use contract::api::{
+    BASE,
+    problem::{Code, Problem},
+};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -30,7 +33,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(45);
 /// Why a call has no answer to work with.
 #[derive(Debug, Error)]
 pub enum CallError {
-    #[error("{} {}: {}", .0.status, .0.code, .0.detail)]
+    #[error("{} {}: {}", .0.status, .0.code.as_str(), .0.detail)]
     Refused(Box<Problem>),
     #[error("no answer")]
     Unreachable(#[from] reqwest::Error),
@@ -42,9 +45,9 @@ pub enum CallError {
 
 impl CallError {
     /// The stable code, where the server refused.
-    pub fn code(&self) -> Option<&str> {
+    pub fn code(&self) -> Option<Code> {
         match self {
-            Self::Refused(problem) => Some(&problem.code),
+            Self::Refused(problem) => Some(problem.code),
             _ => None,
         }
     }

@@ -1,5 +1,6 @@
 //! What a crowd does, counted while it happens. Only what a client sees is in here.
 
+use contract::api::problem::Code;
 use std::{
     collections::BTreeMap,
     sync::{
@@ -61,7 +62,7 @@ pub enum Ending {
     /// Lost the seats each time it tried.
     Outrun,
     /// Refused with this code.
-    Refused(String),
+    Refused(Code),
     /// Could not go on; what happened.
     Failed(String),
 }
@@ -78,7 +79,7 @@ impl Ending {
             Self::LeftTheLine => "left the line".into(),
             Self::SoldOut => "told: sold out".into(),
             Self::Outrun => "outrun for every choice of seats".into(),
-            Self::Refused(code) => format!("refused: {code}"),
+            Self::Refused(code) => format!("refused: {}", code.as_str()),
             Self::Failed(what) => format!("FAILED: {what}"),
         }
     }

@@ -7,6 +7,7 @@ use contract::{
     api::{
         accounts::{Login, Signup},
         bookings::{Customer, Hold, Order},
+        problem::Code,
     },
     booking::{HoldStatus, OrderStatus},
 };
@@ -42,10 +43,10 @@ impl Visitor {
     pub async fn visit(mut self) -> Ending {
         match self.journey().await {
             Ok(ending) => ending,
-            Err(CallError::Refused(problem)) => match problem.code.as_str() {
-                "SOLD_OUT" | "ALL_HELD" => Ending::SoldOut,
-                code if problem.status < 500 => Ending::Refused(code.to_owned()),
-                code => Ending::Failed(code.to_owned()),
+            Err(CallError::Refused(problem)) => match problem.code {
+                Code::SoldOut | Code::AllHeld => Ending::SoldOut,
+                code if problem.status < 500 => Ending::Refused(code),
+                code => Ending::Failed(code.as_str().to_owned()),
             },
             Err(error) => Ending::Failed(error.to_string()),
         }
@@ -61,7 +62,7 @@ impl Visitor {
             Turn::Admitted(pass) => pass,
             Turn::Left => return Ok(Ending::LeftTheLine),
             Turn::SoldOut => return Ok(Ending::SoldOut),
-            Turn::Closed => return Ok(Ending::Refused("SALE_CLOSED".into())),
+            Turn::Closed => return Ok(Ending::Refused(Code::SaleClosed)),
         };
         match self.choose_and_book(pass.as_deref()).await? {
             Bought::Hold(hold) => self.after_hold(hold).await,

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::ensure;
+use testing::proxy::{CommitCut, Mode, Proxy};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::{
@@ -11,7 +12,6 @@ use crate::{
     fleet::{Build, Fleet, Role, Seat},
     office::Office,
     poison::Poison,
-    proxy::{CommitCut, Mode, Proxy},
     sale::Hall,
     schema::{self, Change},
 };

@@ -14,13 +14,13 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use platform::Shutdown;
-use tokio::time::Instant;
-
-use crate::{
-    arena::{Arena, address_in, at_address},
-    process,
+use testing::{
+    address::{address_in, at_address},
     proxy::Proxy,
 };
+use tokio::time::Instant;
+
+use crate::{arena::Arena, process};
 
 /// A service that ended is started again after this, as a supervisor would.
 const RESTART_WAIT: Duration = Duration::from_millis(400);

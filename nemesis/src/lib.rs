@@ -2,7 +2,7 @@
 //! seed, and checks that nothing was sold twice, lost, invented or changed.
 //!
 //! A [`run::Theatre`] has its [`arena`] of backends and its [`fleet`] of services, two of each,
-//! with a misbehaving [`proxy`] on every link. A [`run::Script`] sends a crowd of [`buyer`]s through
+//! with a misbehaving [proxy](testing::proxy) on every link. A [`run::Script`] sends a crowd of [`buyer`]s through
 //! the public API while the [`fault`]s happen; each leaves a [`story`], and the [`check`]s compare the
 //! stories with the tables. [`control`] shows that the checks find the damage where a guarantee is
 //! missing, [`failpoints`] that every hand-off may be the last thing a process does.
@@ -12,7 +12,6 @@ mod ending;
 pub mod arena;
 pub mod fleet;
 pub mod process;
-pub mod proxy;
 pub mod probe;
 pub mod fault;
 pub mod schedule;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use contract::{
     AccountId, BookingId,
     booking::{Kind, Wish},
-    booking_id::{Asked, BookingIds},
+    booking_id::{BookingIds, RequestIdentity},
     keys::MasterKey,
     message::{BookingRequested, Envelope},
     topology::{Partition, REQUESTS},
@@ -37,7 +37,7 @@ impl Poison<'_> {
         let partition = Partition { show: hall.show, tier: tier.parse()? };
         let (kind, wish, key) =
             (Kind::Order, Wish::BestAvailable(1), format!("zero\u{0}{}", fastrand::u64(..)));
-        let id = BookingIds::new(self.master).derive(&Asked {
+        let id = BookingIds::new(self.master).derive(&RequestIdentity {
             account: self.account,
             show: hall.show,
             tier: &partition.tier,

@@ -5,12 +5,12 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
+use testing::proxy::{CommitCut, Mode};
 
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_TAKEOVER, Schedule, Wire},
     fleet::{Role, Seat},
-    proxy::{CommitCut, Mode},
 };
 
 /// Paths that a suite of runs must have taken at least once. Names are those of

@@ -6,13 +6,16 @@ use anyhow::{Context as _, ensure};
 use contract::{
     AccountId, ShowId,
     access::{AccessKeys, Caller, Role as Rights},
+    api::catalogue::{Movie, RoomMode, Screen, Show, Theatre, WaitingRoom},
     keys::MasterKey,
     topology::Partition,
 };
 use platform::clock;
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use store::PgPool;
+use testing::show::{self, Plan, Tier};
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -21,14 +24,14 @@ use crate::{
 };
 
 /// Short enough that holds and orders lapse within a run.
-pub const HOLD_SECONDS: u32 = 4;
-pub const ORDER_SECONDS: u32 = 6;
-pub const PER_USER: u32 = 6;
+pub const HOLD_SECONDS: u16 = 4;
+pub const ORDER_SECONDS: i32 = 6;
+pub const PER_USER: i32 = 6;
 /// Of the show with a line.
 pub const RATE_PER_SECOND: f64 = 25.0;
-pub const BURST: u32 = 5;
+pub const BURST: i32 = 5;
 
-const ROW: u32 = 10;
+const ROW: usize = 10;
 const OPEN_WAIT: Duration = Duration::from_mins(1);
 
 /// A show that is sold.
@@ -102,100 +105,58 @@ pub async fn open(
     more: &[Purpose],
 ) -> anyhow::Result<Vec<Hall>> {
     if halls == Halls::OnePartition {
-        return Ok(vec![hall(api, "OFF", &[("STANDARD", 'A', seats)]).await?]);
+        return Ok(vec![hall(api, RoomMode::Off, &[("STANDARD", 'A', seats)]).await?]);
     }
     let (most, few) = (seats * 6 / 10, seats * 2 / 10);
-    let rush = hall(api, "OFF", &[("STANDARD", 'A', most), ("PREMIUM", 'S', few)]).await?;
-    let lined = hall(api, "FIFO", &[("STANDARD", 'A', few)]).await?;
+    let rush = hall(api, RoomMode::Off, &[("STANDARD", 'A', most), ("PREMIUM", 'S', few)]).await?;
+    let lined = hall(api, RoomMode::Fifo, &[("STANDARD", 'A', few)]).await?;
     let mut opened = vec![rush, lined];
     for purpose in more {
-        let hall = hall(api, "OFF", &[("STANDARD", 'A', few)]).await?;
+        let hall = hall(api, RoomMode::Off, &[("STANDARD", 'A', few)]).await?;
         opened.push(Hall { purpose: *purpose, ..hall });
     }
     Ok(opened)
 }
 
 /// The token of a new administrator.
-pub async fn admin(pool: &PgPool, master: &MasterKey) -> anyhow::Result<String> {
-    let id = AccountId::new();
-    sqlx::query(
-        "insert into accounts (account_id, name, email, password_hash, role)
-         values ($1, 'Box Office', $2, 'x', 'admin')",
-    )
-    .bind(id.0)
-    .bind(format!("{id}@office.example"))
-    .execute(pool)
-    .await?;
+pub async fn admin(pool: &PgPool, master: &MasterKey) -> String {
+    let id = testing::account(pool, Rights::Admin).await;
     let expires_at = clock::now() + Duration::from_hours(12);
-    Ok(AccessKeys::new(master).issue(Caller { account: id, role: Rights::Admin }, expires_at))
+    AccessKeys::new(master).issue(Caller { account: id, role: Rights::Admin }, expires_at)
 }
 
-async fn hall(api: &Api, room: &str, tiers: &[(&'static str, char, u32)]) -> anyhow::Result<Hall> {
-    let movie = created(
-        api,
-        "/movies",
-        "movieId",
-        json!({
-            "title": "The Long Monsoon", "description": "It rains.", "genres": ["Drama"],
-            "rating": "U", "durationMinutes": 121, "releaseDate": "2026-01-15", "language": "Hindi",
-        }),
-    )
-    .await?;
-    let theatre = created(
-        api,
-        "/theatres",
-        "theatreId",
-        json!({
-            "name": "Regal", "address": "1 Station Road", "city": "Pune",
-            "latitude": 18.52, "longitude": 73.85,
-        }),
-    )
-    .await?;
-    let (mut rows, mut hall_tiers) = (Vec::new(), Vec::new());
-    for (tier, first, n) in tiers {
-        let mut labels = Vec::new();
-        for at in (0..*n).step_by(ROW as usize) {
-            let offset = u8::try_from(at / ROW)?;
-            let row = char::from(u8::try_from(*first)? + offset);
-            let seats: Vec<String> =
-                (at..(at + ROW).min(*n)).map(|s| format!("{row}{}", s % ROW + 1)).collect();
-            let seats_json: Vec<Value> =
-                seats.iter().map(|seat| json!({"seatId": seat, "tier": tier})).collect();
-            rows.push(json!({"row": row.to_string(), "seats": seats_json}));
-            labels.extend(seats);
-        }
-        hall_tiers.push(HallTier { tier, seats: labels });
-    }
-    let named: Vec<Value> = tiers
-        .iter()
-        .map(|(tier, _, n)| json!({"tier": tier, "name": tier, "generalAdmission": false, "capacity": n}))
-        .collect();
-    let screen = created(
-        api,
-        "/screens",
-        "screenId",
-        json!({
-            "theatreId": theatre, "name": "Screen 1", "tiers": named, "layout": {"rows": rows},
-        }),
-    )
-    .await?;
-    let now = clock::now();
-    let hours = Duration::from_hours;
-    let prices: Vec<Value> = tiers
-        .iter()
-        .map(|(tier, ..)| json!({"tier": tier, "amount": 25_000, "currency": "INR"}))
-        .collect();
-    let show: ShowId = created(api, "/shows", "showId", json!({
-        "movieId": movie, "theatreId": theatre, "screenId": screen,
-        "startsAt": now + hours(48), "saleOpensAt": now - hours(1), "saleClosesAt": now + hours(24),
-        "prices": prices, "maxSeatsPerUser": PER_USER,
-        "holdSeconds": HOLD_SECONDS, "orderSeconds": ORDER_SECONDS,
-        "waitingRoom": {"mode": room, "ratePerSecond": RATE_PER_SECOND, "burst": BURST},
-    }))
-    .await?
-    .parse()?;
+async fn hall(
+    api: &Api,
+    mode: RoomMode,
+    tiers: &[(&'static str, char, u32)],
+) -> anyhow::Result<Hall> {
+    let seated =
+        |(code, first, n): &(&str, char, u32)| Tier::seated(code, *first, *n as usize, ROW);
+    let plan = Plan {
+        tiers: tiers.iter().map(seated).collect(),
+        room: WaitingRoom {
+            mode,
+            rate_per_second: RATE_PER_SECOND,
+            burst: BURST,
+            ..WaitingRoom::default()
+        },
+        per_user: PER_USER,
+        hold_seconds: HOLD_SECONDS.into(),
+        order_seconds: ORDER_SECONDS,
+        ..Plan::default()
+    };
+    let movie: Movie = created(api, "/movies", &show::movie()).await?;
+    let theatre: Theatre = created(api, "/theatres", &show::theatre()).await?;
+    let screen: Screen = created(api, "/screens", &plan.screen(theatre.theatre_id)).await?;
+    let details = plan.show(movie.movie_id, theatre.theatre_id, screen.screen_id);
+    let Show { show_id: show, .. } = created(api, "/shows", &details).await?;
     await_open(api, show).await?;
-    Ok(Hall { show, has_line: room != "OFF", purpose: Purpose::Sold, tiers: hall_tiers })
+    let hall_tiers = tiers.iter().zip(&plan.tiers).map(|((tier, ..), seated)| {
+        let seats = seated.seats().map(ToString::to_string).collect();
+        HallTier { tier, seats }
+    });
+    let (has_line, tiers) = (mode != RoomMode::Off, hall_tiers.collect());
+    Ok(Hall { show, has_line, purpose: Purpose::Sold, tiers })
 }
 
 async fn await_open(api: &Api, show: ShowId) -> anyhow::Result<()> {
@@ -215,15 +176,19 @@ async fn await_open(api: &Api, show: ShowId) -> anyhow::Result<()> {
 }
 
 /// Makes something, as often as it takes: no fault is in play yet, but services may be starting.
-async fn created(api: &Api, path: &str, id: &str, body: Value) -> anyhow::Result<String> {
+async fn created<T: DeserializeOwned>(
+    api: &Api,
+    path: &str,
+    details: &impl Serialize,
+) -> anyhow::Result<T> {
     let until = Instant::now() + OPEN_WAIT;
     loop {
-        let answer =
-            api.call(&Call::new(Role::Ingress, Method::POST, path).body(body.clone())).await;
+        let call = Call::new(Role::Ingress, Method::POST, path).body(json!(details));
+        let answer = api.call(&call).await;
         if let Some(answer) = &answer
             && answer.status == 201
         {
-            return answer.body[id].as_str().map(ToOwned::to_owned).context("it has an id");
+            return serde_json::from_value(answer.body.clone()).context("it is what was made");
         }
         ensure!(Instant::now() < until, "POST {path} was not answered 201: {answer:?}");
         sleep(Duration::from_millis(200)).await;

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use testing::proxy::{CommitCut, Mode};
 
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_HEARTBEAT, PAST_TAKEOVER, Schedule, Wire},
     fleet::{Role, Seat},
-    proxy::{CommitCut, Mode},
     schema::Change,
 };
 

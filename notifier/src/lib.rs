@@ -20,7 +20,7 @@ use platform::{
     access::Access,
     broker::Broker,
     cache::Cache,
-    config::{Backends, Http},
+    config::{Backends, Http, Listen},
     http::{Door, limits::describe, with_door},
 };
 use store::bookings::Looker;
@@ -31,6 +31,7 @@ pub use limits::ROUTES;
 
 /// Settings of the notifier.
 #[derive(Args, Clone)]
+#[command(about = "Tells people what became of their bookings")]
 pub struct Config {
     /// Address the notifier listens on.
     #[arg(long, env = "USHER_NOTIFIER_LISTEN", default_value = "127.0.0.1:8084")]
@@ -39,6 +40,12 @@ pub struct Config {
     pub backends: Backends,
     #[command(flatten)]
     pub http: Http,
+}
+
+impl Listen for Config {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.listen, &self.http)
+    }
 }
 
 /// Starts the notifier; its ear for events belongs to the shutdown.
@@ -65,14 +72,13 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
     let router = limits::guard(shutdown).before(Router::new().nest(BASE, api));
-    Ok(Service::new(with_door(router, door))
+    Ok(Service::new(with_door(router, door), openapi())
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
 }
 
 /// What the calls look like.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
+fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = <live::Document as utoipa::OpenApi>::openapi();
     describe(&mut document, ROUTES);
     document

@@ -4,7 +4,7 @@ use axum::{extract::State, http::HeaderMap, response::Response};
 use contract::{
     BookingId,
     access::Token,
-    api::{bookings::BookingFrame, socket::BEARER_PROTOCOL},
+    api::{bookings::BookingFrame, problem::Code, socket::BEARER_PROTOCOL},
 };
 use platform::http::{
     ApiError, ApiResult, Door, PathId, SignedIn,
@@ -39,7 +39,7 @@ pub(crate) async fn of_booking(
     let PathId(id) = id?;
     let caller = who(&door, caller, &headers)?;
     if !ears.ids.belongs_to(id, caller.account) {
-        return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
+        return Err(ApiError::not_found(Code::BookingNotFound));
     }
     open(ears, caller, Some(id), &door, &headers, asked)
 }

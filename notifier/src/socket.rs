@@ -55,8 +55,8 @@ impl Teller {
     /// The booking as it stands, where that is news to its owner.
     async fn look(&mut self, booking: BookingId) -> Result<Option<BookingFrame>, End> {
         let look = self.ears.looker.look(booking).await.map_err(|_| AWAY)?;
-        let booking = match look.seen {
-            Some(seen) if seen.owner == self.account => seen.booking,
+        let booking = match look.view {
+            Some(view) if view.owner == self.account => view.booking,
             Some(_) => return Ok(None),
             None => undecided(&self.ears, self.account, booking, look.now).await?,
         };
@@ -135,8 +135,8 @@ async fn undecided(
         Err(_) => return Err(AWAY),
     }
     // It may have been decided a moment ago.
-    let seen = looker.look(booking).await.map_err(|_| AWAY)?.seen;
-    Ok(seen.map_or(Booking::expired(booking), |seen| seen.booking))
+    let view = looker.look(booking).await.map_err(|_| AWAY)?.view;
+    Ok(view.map_or(Booking::expired(booking), |view| view.booking))
 }
 
 /// How a socket ends when its booking cannot be read.

@@ -12,7 +12,7 @@ mod events;
 mod topology;
 
 pub use connections::{Connections, Place};
-pub use consume::{Consumption, NoConsumer, Session, ack_all, settle, times_returned};
+pub use consume::{Consumer, Consumption, NoConsumer, ack_all, settle, times_returned};
 pub use events::hear;
 pub use lapin::message::Delivery;
 pub use link::{Broker, Link};

@@ -37,7 +37,7 @@ fn parse_master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::parse(text).map_err(|error| error.to_string())
 }
 
-/// How a process logs and how long it may take to stop.
+/// How a process logs and how it stops.
 #[derive(Args, Clone, Debug)]
 pub struct Process {
     /// `text` for people, `json` for machines.
@@ -46,9 +46,19 @@ pub struct Process {
     /// What is logged: `info`, or a filter such as `info,allocator=debug`.
     #[arg(long, env = "USHER_LOG", default_value = "info")]
     pub log: String,
+    /// Seconds a process that is told to stop serves on, while `/readyz` answers 503 so that
+    /// balancers send it nothing new.
+    #[arg(long, env = "USHER_DRAIN_SECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(..=600))]
+    pub drain_seconds: u64,
     /// Seconds a stopping process waits for its work before it gives up.
     #[arg(long, env = "USHER_SHUTDOWN_SECONDS", default_value_t = 10)]
     pub shutdown_seconds: u64,
+}
+
+/// Settings that say where a process listens, and how.
+pub trait Listen {
+    fn listen(&self) -> (SocketAddr, &Http);
 }
 
 /// Limits of an HTTP listener.

@@ -1,6 +1,6 @@
 //! Faults on purpose, for the program that proves what Usher survives (`./dev chaos`).
 //!
-//! A [`failpoint`] ends or freezes the process at a hand-off, [`without`] takes one guarantee away
+//! A [`failpoint`] ends or freezes the process, or ends a task, at a hand-off, [`without`] takes one guarantee away
 //! so that the checks can be seen to fail, and [`sometimes`] leaves word that a rare path was
 //! really taken. The first two exist in builds with debug assertions alone: in a release build
 //! they are nothing, whatever the environment says.
@@ -25,8 +25,6 @@ pub enum Guarantee {
     Idempotency,
     /// A session begins with the seats as the claims have them; without it, with all of them free.
     SeatMap,
-    /// Claims go in under the unique index; the index itself is dropped from outside.
-    UniqueIndex,
     /// Seat locks are written again after Redis has lost them.
     Rebuild,
     /// 202 is said after the broker's confirm.
@@ -44,12 +42,11 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
         Self::SeatMap,
-        Self::UniqueIndex,
         Self::Rebuild,
         Self::Confirm,
         Self::Relay,
@@ -66,7 +63,6 @@ impl Guarantee {
             Self::Fence => "fence",
             Self::Idempotency => "idempotency",
             Self::SeatMap => "seat-map",
-            Self::UniqueIndex => "unique-index",
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
             Self::Relay => "relay",
@@ -94,7 +90,8 @@ pub fn without(_: Guarantee) -> bool {
 
 /// A hand-off at which the process may be made to end.
 ///
-/// `USHER_FAILPOINT` is `name=abort` or `name=freeze`; with `@3` behind it, at the third pass.
+/// `USHER_FAILPOINT` is `name=abort`, `name=freeze` or `name=panic`, which ends the task alone; with
+/// `@3` behind it, at the third pass.
 #[cfg(debug_assertions)]
 pub fn failpoint(name: &'static str) {
     static ARMED: LazyLock<Option<Armed>> =
@@ -119,7 +116,7 @@ pub fn sometimes(path: &'static str) {
 #[cfg(debug_assertions)]
 struct Armed {
     name: String,
-    freeze: bool,
+    action: String,
     passes_left: AtomicU32,
 }
 
@@ -129,7 +126,7 @@ impl Armed {
         let (name, action) = text.split_once('=')?;
         let (action, pass) = action.split_once('@').unwrap_or((action, "1"));
         let passes_left = AtomicU32::new(pass.parse().ok()?);
-        Some(Self { name: name.to_owned(), freeze: action == "freeze", passes_left })
+        Some(Self { name: name.to_owned(), action: action.to_owned(), passes_left })
     }
 
     fn pass(&self) {
@@ -137,11 +134,13 @@ impl Armed {
             return;
         }
         append("a failpoint was reached");
-        if self.freeze {
-            let pid = std::process::id().to_string();
-            let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
-        } else {
-            std::process::abort();
+        match self.action.as_str() {
+            "freeze" => {
+                let pid = std::process::id().to_string();
+                let _ = std::process::Command::new("kill").args(["-STOP", &pid]).status();
+            }
+            "panic" => panic!("the failpoint {} was reached", self.name),
+            _ => std::process::abort(),
         }
     }
 }

@@ -10,10 +10,13 @@ mod deadline;
 mod address;
 mod origin;
 mod door;
+mod openapi;
+mod docs;
 pub mod access;
 pub mod limits;
 pub mod socket;
 
+pub use docs::docs;
 pub use door::{Door, with_door};
 pub use extract::{
     ADMIN_BODY_BYTES_MAX, AdminCaller, Body, ClientAddr, OptionalBody, OptionalCaller, Params,

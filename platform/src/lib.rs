@@ -16,6 +16,6 @@ pub mod cache;
 pub mod faults;
 
 pub use http::access;
-pub use run::{bind, run};
+pub use run::{bind, command, main, run};
 pub use service::Service;
 pub use shutdown::Shutdown;

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc};
 
 use axum::Router;
 use futures_util::future::BoxFuture;
+use utoipa::openapi::OpenApi;
 
 /// Asks a dependency; the error says what is missing.
 type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -17,18 +18,19 @@ pub(crate) struct Dependency {
     pub(crate) check: Check,
 }
 
-/// A started service: what it answers, and what it needs for that.
+/// A started service: what it answers, how that is described, and what it needs for that.
 #[derive(Default)]
 pub struct Service {
     pub(crate) router: Router,
+    pub(crate) api: OpenApi,
     pub(crate) dependencies: Vec<Dependency>,
 }
 
 impl Service {
-    /// A service with these routes and no checks yet.
+    /// A service with these routes, so described, and no checks yet.
     #[must_use]
-    pub fn new(router: Router) -> Self {
-        Self { router, dependencies: Vec::new() }
+    pub fn new(router: Router, api: OpenApi) -> Self {
+        Self { router, api, dependencies: Vec::new() }
     }
 
     /// Adds what the service cannot do its work without: `/readyz` says 503 while it is missing.
@@ -55,9 +57,9 @@ impl Service {
 
     /// Both services on one listener. What one of them needs, both need.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        let router = self.router.merge(other.router);
-        let both = Self { router, dependencies: self.dependencies };
+    pub fn and(mut self, other: Self) -> Self {
+        self.api.merge(other.api);
+        let both = Self { router: self.router.merge(other.router), ..self };
         other.dependencies.into_iter().fold(both, Self::with)
     }
 

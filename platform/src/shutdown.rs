@@ -1,6 +1,14 @@
-//! Stopping: work is asked to finish, waited for, and then given up.
+//! Stopping: others are told to send nothing more, work is asked to finish, waited for, and then
+//! given up. A crash skips the first.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -11,6 +19,8 @@ use tracing::{error, warn};
 pub struct Shutdown {
     token: CancellationToken,
     tasks: TaskTracker,
+    is_draining: Arc<AtomicBool>,
+    crashed: Arc<OnceLock<&'static str>>,
 }
 
 impl Shutdown {
@@ -31,6 +41,26 @@ impl Shutdown {
         self.token.child_token()
     }
 
+    /// Whether this process will stop soon: others shall send nothing more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed) || self.has_begun()
+    }
+
+    /// The vital task whose end began the stopping, where it was that.
+    #[must_use]
+    pub fn crashed(&self) -> Option<&'static str> {
+        self.crashed.get().copied()
+    }
+
+    /// Goes on for this long while `/readyz` sends others away, then asks everything to stop. A
+    /// crash does not wait for that.
+    pub async fn drain(&self, time: Duration) {
+        self.is_draining.store(true, Ordering::Relaxed);
+        self.sleep(time).await;
+        self.begin();
+    }
+
     /// Asks everything to stop.
     pub fn begin(&self) {
         self.token.cancel();
@@ -45,7 +75,7 @@ impl Shutdown {
     }
 
     /// Starts a task without which the process is useless: when it ends before its time, by
-    /// panic or return, the whole process stops.
+    /// panic or return, the whole process stops, and [`Self::crashed`] is its name.
     pub fn spawn_vital(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.clone();
         let inner = self.spawn(task);
@@ -57,6 +87,7 @@ impl Shutdown {
                     panicked = ended.is_err(),
                     "{name} ended before its time; stopping"
                 );
+                let _ = shutdown.crashed.set(name);
                 shutdown.begin();
             }
         });
@@ -79,5 +110,43 @@ impl Shutdown {
             () = self.token.cancelled() => false,
             () = tokio::time::sleep(duration) => true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_before_its_time_ends_a_drain_and_is_remembered() {
+        for panics in [false, true] {
+            let shutdown = Shutdown::default();
+            let draining = shutdown.clone();
+            let drain = shutdown.spawn(async move { draining.drain(Duration::MAX).await });
+            let vital = shutdown.clone();
+            shutdown.spawn_vital("vital", async move {
+                while !vital.is_draining() {
+                    tokio::task::yield_now().await;
+                }
+                assert!(!panics, "on purpose");
+            });
+            assert_eq!(shutdown.crashed(), None);
+            timeout(SOON, drain).await.expect("a crash does not drain").unwrap();
+            assert_eq!(shutdown.crashed(), Some("vital"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_vital_task_that_ends_when_asked_is_no_crash() {
+        let shutdown = Shutdown::default();
+        let asked = shutdown.clone();
+        shutdown.spawn_vital("vital", async move { asked.begun().await });
+        shutdown.drain(Duration::ZERO).await;
+        assert!(shutdown.finish(SOON).await);
+        assert_eq!(shutdown.crashed(), None);
     }
 }

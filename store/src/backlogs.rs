@@ -11,7 +11,7 @@ use crate::{PgPool, StoreResult};
 
 /// What an allocator sees of one queue.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct Sighting {
     pub partition: Partition,
     pub undecided: u32,
     /// When the oldest undecided booking was accepted; `None` where there is none in hand.
@@ -35,7 +35,7 @@ pub struct Backlog {
 
 /// Writes down what the allocator that serves these queues has seen, and that it has looked: what
 /// does not change need not be written again.
-pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Seen]) -> StoreResult<()> {
+pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Sighting]) -> StoreResult<()> {
     let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
     let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
     let undecided: Vec<i32> =

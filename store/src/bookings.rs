@@ -1,17 +1,31 @@
-//! Bookings: what was decided, the claims that go with it, and how a live booking ends.
+//! Bookings: what was decided, the claims that go with it, the order that is made and paid, and
+//! how a live booking ends. What may follow what is said by [`contract::booking`].
 
 mod facts;
+mod quotas;
+mod claims;
+mod prices;
+mod codes;
+mod outcome;
 mod record;
 mod refusal;
+mod place;
+mod confirm;
 mod end;
+mod sweep;
 mod view;
 mod looker;
 mod fate;
 
-pub use end::{Ended, Ending, due, end, end_one};
-pub use facts::{Quota, decided, keys_used, lock_quotas, passes_used, seats_held};
+pub use confirm::{Payment, confirm};
+pub use end::{Ended, end, end_one};
+pub use facts::{decided, keys_used, passes_spent, seats_held};
 pub use fate::{Fate, LastTry, expire, fate, is_over, remember};
 pub use looker::{Look, Looker};
-pub use record::{Decided, Outcome, commit_outcomes};
+pub use outcome::{Decided, Outcome};
+pub use place::{Placement, place};
+pub use quotas::{Quota, lock_quotas};
+pub use record::commit_outcomes;
 pub use refusal::{Refusal, keep_parked, refuse};
-pub use view::{Seen, Sight, seen, seen_hold, seen_many};
+pub use sweep::{due, partitions_with_due, sweep};
+pub use view::{View, Views, view, view_hold, view_many};

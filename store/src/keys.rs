@@ -12,7 +12,7 @@ use crate::{PgPool, StoreError, StoreResult};
 
 /// A new key is live this long before it signs: by then every node has read it, and knows the
 /// passes that it signs.
-const KNOWN_AFTER: Duration = Duration::from_mins(1);
+pub(crate) const KNOWN_AFTER: Duration = Duration::from_mins(1);
 
 /// Every key that verifies, and the newest of them that every node knows, which signs.
 pub struct Keys {

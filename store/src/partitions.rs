@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
+use contract::{SeatLabel, ShowId, TierCode, booking::Kind, topology::Partition};
 use platform::faults::{Guarantee, sometimes, without};
 
 use crate::{PgConnection, PgPool, StoreError, StoreResult, error::readable};
@@ -298,6 +298,15 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// For how long a booking keeps its seats that was just allocated, or a hold just ordered.
+    #[must_use]
+    pub(crate) fn seconds(&self, kind: Kind) -> f64 {
+        f64::from(match kind {
+            Kind::Hold => self.hold_seconds,
+            Kind::Order => self.order_seconds,
+        })
+    }
+
     /// For how long one booking can keep its seats without payment.
     #[must_use]
     pub fn unpaid_seconds_max(&self) -> i64 {

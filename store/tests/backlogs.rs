@@ -6,11 +6,11 @@ use platform::cache::Cache;
 use store::{
     acceptance::{self, Numbers, Told},
     allocators,
-    backlogs::{self, Seen},
+    backlogs::{self, Sighting},
     bookings::{self, Fate},
     partitions,
-    testing::Slot,
 };
+use testing::Slot;
 use uuid::Uuid;
 
 use crate::stage::Stage;
@@ -34,8 +34,8 @@ async fn a_queue_is_silent_since_its_allocator_last_counted_however_lively_that_
 
     let me = Uuid::now_v7();
     allocators::beat(pool, me, "an allocator").await.unwrap();
-    let seen = |partition| Seen { partition, undecided: 0, oldest_at: None, idle_for: None };
-    let all: Vec<Seen> = hall.tiers.iter().cloned().map(seen).collect();
+    let seen = |partition| Sighting { partition, undecided: 0, oldest_at: None, idle_for: None };
+    let all: Vec<Sighting> = hall.tiers.iter().cloned().map(seen).collect();
     backlogs::record(pool, me, &all[..1]).await.unwrap();
     assert_eq!(silent().await, 120, "nothing is written of one of them");
     backlogs::record(pool, me, &all).await.unwrap();
@@ -155,7 +155,8 @@ async fn a_queue_that_is_left_is_no_fresher_for_it_and_is_let_go_of_also_by_one_
     let (pool, hall) = (&stage.pool, stage.show().await);
     let (me, partition) = (Uuid::now_v7(), hall.tiers[0].clone());
     partitions::queue_is_ready(pool, &partition).await.unwrap();
-    let one = Seen { partition: partition.clone(), undecided: 0, oldest_at: None, idle_for: None };
+    let one =
+        Sighting { partition: partition.clone(), undecided: 0, oldest_at: None, idle_for: None };
     let run = async |sql: &'static str| sqlx::query(sql).execute(pool).await.unwrap();
     for is_forgotten in [false, true] {
         allocators::beat(pool, me, "an allocator").await.unwrap();

@@ -8,7 +8,7 @@ use std::{
 use contract::ShowId;
 use store::{
     PgPool,
-    board::{self, Board},
+    live::board::{self, Board},
     many,
 };
 use tokio::time::sleep;

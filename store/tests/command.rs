@@ -5,13 +5,12 @@ use std::collections::{BTreeSet, HashSet};
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel,
     api::bookings::Customer,
-    booking::{Kind, OrderStatus, Reason},
+    booking::{Ending, Kind, OrderStatus, Reason},
 };
 use store::{
     PgConnection, PgPool, StoreError, StoreResult,
-    bookings::{self, Decided, Ended, Ending, Outcome, Refusal},
-    lapse,
-    orders::{self, Payment, Placement},
+    bookings::{self, Decided, Ended, Outcome, Payment, Placement, Refusal},
+    orders,
     partitions::{self, Terms},
 };
 
@@ -109,7 +108,7 @@ impl Clerk {
             Command::Decide(tier, requests) => self.decide(*tier, requests).await,
             Command::Place(hold, account) => {
                 let mut tx = pool.begin().await?;
-                let placed = orders::place(&mut tx, *hold, *account, &customer()).await?;
+                let placed = bookings::place(&mut tx, *hold, *account, &customer()).await?;
                 tx.commit().await?;
                 Ok(match placed {
                     Placement::Placed(order) => {
@@ -124,7 +123,7 @@ impl Clerk {
                 let order = orders::of_booking(pool, self.hall.show, *booking).await?;
                 let order = order.map_or_else(OrderId::new, |order| order.order_id);
                 let mut tx = pool.begin().await?;
-                let payment = orders::confirm(&mut tx, order, *account).await?;
+                let payment = bookings::confirm(&mut tx, order, *account).await?;
                 tx.commit().await?;
                 Ok(match payment {
                     Payment::Confirmed(_) => Told::Paid,
@@ -142,7 +141,7 @@ impl Clerk {
                 Ok(Told::TimePassed)
             }
             Command::Sweep(tier) => {
-                Ok(told_ended(lapse::sweep(pool, &self.hall.tiers[*tier]).await?))
+                Ok(told_ended(bookings::sweep(pool, &self.hall.tiers[*tier]).await?))
             }
             Command::Refuse(tier, booking, account, key) => {
                 let refusal = Refusal {
@@ -211,7 +210,7 @@ impl Clerk {
             quotas: bookings::lock_quotas(tx, show, &accounts).await?,
             decided: bookings::decided(tx, show, &ids).await?,
             keys: bookings::keys_used(tx, show, &keys).await?,
-            passes: bookings::passes_used(tx, show, &tickets).await?,
+            passes: bookings::passes_spent(tx, show, &tickets).await?,
         })
     }
 

@@ -3,7 +3,7 @@
 
 use contract::{
     BookingId, TicketId,
-    booking::{Kind, Wish},
+    booking::{Ending, Kind, Wish},
 };
 use proptest::{
     collection::vec,
@@ -12,7 +12,7 @@ use proptest::{
 };
 use store::{
     PgPool,
-    bookings::{self, Decided, Ending, Outcome},
+    bookings::{self, Decided, Outcome},
 };
 
 use crate::{
@@ -226,14 +226,15 @@ async fn seen_as_known(
     booking: BookingId,
     model: &Model,
 ) -> Result<(), TestCaseError> {
-    let seen = bookings::seen(pool, booking).await.unwrap();
+    let view = bookings::view(pool, booking).await.unwrap();
     let Some(known) = model.bookings.get(&booking) else {
-        prop_assert!(seen.is_none());
+        prop_assert!(view.is_none());
         return Ok(());
     };
-    let seen = seen.expect("a known booking is stored");
-    prop_assert_eq!((seen.owner, seen.kind, seen.state), (known.account, known.kind, known.seen()));
-    let order = seen.booking.order.map(|order| order.status.as_str());
+    let view = view.expect("a known booking is stored");
+    let stands = (known.account, known.kind, known.seen());
+    prop_assert_eq!((view.owner, view.kind, view.state), stands);
+    let order = view.booking.order.map(|order| order.status.as_str());
     let expected = known.order_status().map(|_| known.seen().expect("it was allocated").as_str());
     prop_assert_eq!(order, expected);
     Ok(())

@@ -57,13 +57,13 @@ async fn of_very_many_who_look_at_once_each_sees_its_booking_and_a_newer_word_is
     let looks = join_all(asked.iter().map(|booking| looker.look(*booking)));
     let (looks, strange) = tokio::join!(looks, looker.look(strange));
     for (booking, look) in asked.iter().zip(looks) {
-        let Look { seen, now } = look.unwrap();
+        let Look { view, now } = look.unwrap();
         assert!(now.timestamp() > 0, "the clock is told, too");
         assert_eq!(
-            seen.as_ref().map(|seen| seen.booking.booking_id).is_some(),
+            view.as_ref().map(|view| view.booking.booking_id).is_some(),
             decided.contains(booking)
         );
-        assert!(seen.is_none_or(|seen| seen.booking.booking_id == *booking));
+        assert!(view.is_none_or(|view| view.booking.booking_id == *booking));
     }
     assert!(matches!(strange, Err(StoreError::Unreadable(_))), "{strange:?}");
     assert!(shutdown.finish(std::time::Duration::from_secs(10)).await, "nobody looks any more");

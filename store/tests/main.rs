@@ -13,6 +13,7 @@ mod life;
 mod rush;
 mod upgrade;
 mod size;
+mod words;
 mod looks;
 mod backlogs;
 mod sweep;

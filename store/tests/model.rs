@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Kind, Limit, OrderStatus, Reason, State},
+    booking::{Ending, Kind, Limit, OrderStatus, Reason, State},
 };
-use store::bookings::{Decided, Ending, Outcome, Quota};
+use store::bookings::{Decided, Outcome, Quota};
 
 use crate::{
     command::{Command, Forgery, Told},

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use store::{PgPool, acceptance, idempotency, partitions, testing::eventually};
+use store::{PgPool, acceptance, idempotency, partitions};
+use testing::eventually;
 
 use crate::stage::Stage;
 

@@ -5,13 +5,10 @@ use std::collections::HashMap;
 
 use contract::{
     BookingId, TicketId,
-    booking::{Kind, Wish},
+    booking::{Ending, Kind, Wish},
 };
 use fastrand::Rng;
-use store::{
-    StoreError,
-    bookings::{Ending, Outcome},
-};
+use store::{StoreError, bookings::Outcome};
 use tokio::task::JoinSet;
 
 use crate::{

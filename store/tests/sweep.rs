@@ -1,6 +1,6 @@
 //! The sweep finds what is due, wherever it is.
 
-use store::lapse;
+use store::bookings;
 
 use crate::stage::Stage;
 
@@ -38,7 +38,7 @@ async fn a_partition_that_has_more_due_than_can_be_swept_keeps_no_other_from_bei
     .execute(pool)
     .await
     .unwrap();
-    let mut due = lapse::partitions_with_due(pool).await.unwrap();
+    let mut due = bookings::partitions_with_due(pool).await.unwrap();
     due.sort_by_key(ToString::to_string);
     let mut wanted = vec![large.tiers[0].clone(), small.tiers[1].clone()];
     wanted.sort_by_key(ToString::to_string);

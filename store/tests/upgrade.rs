@@ -11,10 +11,8 @@ use std::{
 
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _};
-use store::{
-    MIGRATIONS, migrate,
-    testing::{Slot, eventually},
-};
+use store::{MIGRATIONS, migrate};
+use testing::{Slot, eventually};
 use tokio::time::Instant;
 
 /// The last migration of version 3f88f6e.

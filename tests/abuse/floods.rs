@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use contract::api::catalogue::RoomMode;
 use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
-use store::testing::eventually;
+use testing::eventually;
 
 use super::counted;
 use crate::{
@@ -78,7 +79,7 @@ async fn looks_at_bookings(pool: &store::PgPool) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     // Redis is new: for some seconds nobody knows what it has forgotten.

@@ -1,6 +1,6 @@
 //! Sockets that send what is no frame, or frames without measure.
 
-use contract::api::socket::close;
+use contract::api::{catalogue::RoomMode, socket::close};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -100,7 +100,7 @@ async fn the_live_sockets_close_on_what_is_no_frame_and_keep_none_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sockets_of_the_line_close_on_what_is_no_frame_and_keep_none_of_it() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let process = Process::start(&system, "waiting-room").await;
     let mut doors = Vec::new();
     for _ in 0..=ACCOUNTS {

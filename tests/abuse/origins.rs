@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use contract::access::{AccessKeys, Caller, Role};
+use contract::{
+    access::{AccessKeys, Caller, Role},
+    api::catalogue::RoomMode,
+};
 use serde_json::json;
 
 use super::wire::Wire;
@@ -15,7 +18,7 @@ struct Doors {
 }
 
 async fn doors(system: &System, token: &str) -> Doors {
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let open = system.show(Plan::default()).await;
     let joined = system.post(&format!("/api/v1/shows/{show}/queue"), token, json!({})).await;
     let line = joined.body["liveUrl"].as_str().unwrap().to_owned();

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
 use contract::{
     ShowId,
+    api::catalogue::RoomMode,
     keys::MasterKey,
     place_ticket::{Place, PlaceKeys},
 };
@@ -29,7 +30,7 @@ async fn join(system: &System, show: ShowId, token: &str, from: &str, body: Valu
 
 /// A show whose line nobody leaves.
 async fn crowded(system: &System) -> ShowId {
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let (_, admin) = system.account(contract::access::Role::Admin).await;
     let path = format!("/api/v1/shows/{show}/waiting-room");
     let paused =
@@ -129,12 +130,11 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
         join(&system, show, &first, "192.0.2.1", json!({})).await,
         join(&system, show, &second, "192.0.2.2", json!({})).await,
     ];
-    let client = redis::Client::open(system.slot.redis_url.as_str()).unwrap();
-    let mut redis = client.get_multiplexed_async_connection().await.unwrap();
+    let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let ticket = |answer: &Answer| json!({"placeTicket": answer.body["placeTicket"]});
     let back = async |token: &str, ticket: Value| {
-        store::testing::eventually("the line is open again", SOON, async || {
+        testing::eventually("the line is open again", SOON, async || {
             let answer = join(&system, show, token, "192.0.2.3", ticket.clone()).await;
             (answer.status.as_u16() != 503).then_some(answer)
         })
@@ -145,7 +145,7 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
     let returned = back(&second, ticket(&old_second)).await;
     assert_eq!(returned.body["ticketId"], old_second.body["ticketId"], "{returned:?}");
     // While places come back no number is told.
-    let returned = store::testing::eventually("numbers are told again", 2 * SOON, async || {
+    let returned = testing::eventually("numbers are told again", 2 * SOON, async || {
         let returned = back(&first, ticket(&old_first)).await;
         returned.body["position"].is_u64().then_some(returned)
     })

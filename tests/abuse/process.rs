@@ -5,7 +5,7 @@ use std::{
     process::{Child, Stdio},
 };
 
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{SOON, System, program};
 

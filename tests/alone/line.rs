@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use contract::{ShowId, access::Role};
+use contract::{ShowId, access::Role, api::catalogue::RoomMode};
 use futures_util::StreamExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::{backlogs, testing::eventually};
+use store::backlogs;
+use testing::eventually;
 use tokio::time::timeout;
 use usher::up::Allocation;
 
@@ -87,7 +88,7 @@ async fn served(system: &System, show: ShowId, seconds: std::ops::Range<f64>) {
 async fn nobody_is_admitted_while_nobody_serves_the_queues() {
     let system = System::start_with(Allocation::Elsewhere).await;
     let allocator = Allocator::start(&system);
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     served(&system, show, 0.0..3.0).await;
     set_room(&system, show, json!({"paused": true})).await;
     let mut watcher = Watcher::join(&system, show).await;
@@ -106,7 +107,7 @@ async fn nobody_is_admitted_while_nobody_serves_the_queues() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_admitted_while_it_cannot_be_told_what_is_undecided_and_sales_go_on_opening() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     Watcher::join(&system, show).await.admitted().await;
     set_room(&system, show, json!({"paused": true})).await;
     let mut watcher = Watcher::join(&system, show).await;
@@ -135,7 +136,7 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
     let system = System::start_with(Allocation::Elsewhere).await;
     let beside = Beside::of(&system.slot);
     let _allocator = Allocator::start(&system);
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     set_room(&system, show, json!({"maxActive": 2})).await;
     let (mut buyer, mut leaver) =
         (Watcher::join(&system, show).await, Watcher::join(&system, show).await);
@@ -197,7 +198,8 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
 async fn that_all_is_held_is_told_within_two_seconds_and_seats_that_come_back_resume_the_line() {
     let system = System::start().await;
     let beside = Beside::of(&system.slot);
-    let show = system.show(Plan { room: "FIFO", rows: 1, seats: 2, ..Plan::default() }).await;
+    let show =
+        system.show(Plan { room: RoomMode::Fifo, rows: 1, seats: 2, ..Plan::default() }).await;
     set_room(&system, show, json!({"maxActive": 2})).await;
     let mut buyers = Vec::new();
     let mut orders = Vec::new();

@@ -2,7 +2,7 @@
 
 use contract::{ShowId, access::Role};
 use serde_json::json;
-use store::testing::eventually;
+use testing::eventually;
 
 use super::{JSON, good, refused};
 use crate::{

@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, ShowId, TicketId,
     access::Role,
+    api::catalogue::RoomMode,
     keys::MasterKey,
     pass::{NewKey, Pass, SigningKey},
 };
@@ -51,7 +52,7 @@ fn hs256(public: &[u8]) -> impl Fn(&[u8]) -> Vec<u8> + '_ {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_pass_of_ones_own_for_this_show_and_now_opens_the_door() {
     let system = System::start().await;
-    let show = system.show(Plan { room: "FIFO", ..Plan::default() }).await;
+    let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let witness = Witness::of(&system, show).await;
     let (account, access) = system.account(Role::User).await;
     let (signer, kid, public) = signer(&system).await;

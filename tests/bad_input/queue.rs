@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::{AccountId, BookingId, access::Role, booking::Wish, message::BookingRequested};
 use lapin::types::{AMQPValue, FieldTable};
 use serde_json::{Value, json};
-use store::testing::eventually;
+use testing::eventually;
 
 use super::good;
 use crate::{

@@ -8,13 +8,14 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use store::{
-    PgPool,
-    testing::{Slot, eventually},
+use store::PgPool;
+use testing::{
+    Slot, eventually,
+    proxy::{Mode, Proxy},
 };
 use uuid::Uuid;
 
-use super::{POSTGRES_NOTICED, Proxy};
+use super::POSTGRES_NOTICED;
 use crate::{beside::Beside, harness::SOON};
 
 /// A pool of so many connections behind a proxy, and a way around it, as long as the slot is held.
@@ -49,7 +50,7 @@ async fn is_there(database: &PgPool, id: Uuid) -> bool {
 async fn a_statement_that_is_never_answered_ends_and_its_connection_is_replaced() {
     let ((_slot, beside), pool, wire, database) = pool_of(1).await;
     let mut tx = pool.begin().await.unwrap();
-    wire.silence();
+    wire.set(Mode::Stall);
     let (answer, took) = beside.timed(sqlx::query("select 1").execute(&mut *tx)).await;
     assert!(matches!(answer, Err(sqlx::Error::Io(_))), "{answer:?}");
     assert!(took < POSTGRES_NOTICED, "{took:?}");

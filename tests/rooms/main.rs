@@ -11,6 +11,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod imports;
+mod rules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -63,19 +63,19 @@ impl Demo {
     /// Runs the sale. Exits 0 when every promise was kept.
     pub async fn run(self) -> ExitCode {
         let settings = self.settings.0.clone();
-        let own = settings.own.clone();
         up::allow_many_files();
         // Nothing but the end of the sale itself makes it a success.
         let result = Arc::new(Mutex::new(ExitCode::FAILURE));
         let sale = Arc::clone(&result);
-        let ran = platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
+        let process = &settings.own.process;
+        let running = platform::run("usher", &settings, process, async |settings, shutdown| {
             say("schema: bringing it up to date");
-            migrate::run(&own.backends.database_url).await?;
+            migrate::run(&settings.own.backends.database_url).await?;
             let allocation =
                 if self.external_allocator { Allocation::Elsewhere } else { Allocation::Here };
             say("services: starting, all in this process");
-            let service = up::start(&settings, &shutdown, allocation).await?;
-            let stop = shutdown.clone();
+            let service = up::start(settings, shutdown, allocation).await?;
+            let (settings, stop) = (settings.clone(), shutdown.clone());
             shutdown.spawn(async move {
                 let ended = self.follow(&settings, &stop).await;
                 let code = ended.unwrap_or_else(|error| {
@@ -86,8 +86,8 @@ impl Demo {
                 stop.begin();
             });
             Ok(service)
-        })
-        .await;
+        });
+        let ran = Box::pin(running).await;
         let sold = *result.lock().unwrap_or_else(PoisonError::into_inner);
         if ran == ExitCode::SUCCESS { sold } else { ran }
     }

@@ -23,12 +23,11 @@ pub fn known(command: &Command) -> Vec<String> {
 /// The settings of the four services as they run apart, and of all in one process.
 #[must_use]
 pub fn commands() -> Vec<Command> {
-    let process = |command| platform::config::Process::augment_args(command);
     vec![
-        process(ingress::Config::augment_args(Command::new("ingress"))),
-        process(waiting_room::Config::augment_args(Command::new("waiting-room"))),
-        process(allocator::Config::augment_args(Command::new("allocator"))),
-        process(notifier::Config::augment_args(Command::new("notifier"))),
+        platform::command::<ingress::Config>("ingress"),
+        platform::command::<waiting_room::Config>("waiting-room"),
+        platform::command::<allocator::Config>("allocator"),
+        platform::command::<notifier::Config>("notifier"),
         Settings::augment_args(Command::new("usher")),
     ]
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use usher::{admins, audit, demo, healthcheck, keys, load, migrate, seed, up};
+use usher::{admins, audit, demo, healthcheck, keys, migrate, seed, up};
 
 /// Sells seats when everybody comes at once.
 #[derive(Parser)]
@@ -23,8 +23,6 @@ enum Command {
     Seed(seed::Seed),
     /// Run a flash sale from end to end in this process, and prove its result.
     Demo(Box<demo::Demo>),
-    /// Put the system under load, as processes of its own on this machine, and report.
-    Load(load::Load),
     /// Change the keys that sign passes.
     Keys(keys::Keys),
     /// Make, show and remove administrators.
@@ -46,7 +44,6 @@ async fn main() -> ExitCode {
         Command::Migrate(migrate) => migrate.run().await,
         Command::Seed(seed) => seed.run().await,
         Command::Demo(demo) => Ok(Box::pin(demo.run()).await),
-        Command::Load(load) => Box::pin(load.run()).await,
         Command::Keys(keys) => keys.run().await,
         Command::Admin(admins) => admins.run().await,
         Command::Audit(audit) => Ok(audit.run().await),

@@ -17,8 +17,7 @@ use loadtest::Client;
 
 pub use accounts::tokens;
 pub use admin::Admin;
-pub(crate) use catalogue::upcoming;
-pub use catalogue::{Catalogue, catalogue};
+pub use catalogue::{Catalogue, catalogue, upcoming};
 
 /// Fills a running system.
 #[derive(Args)]

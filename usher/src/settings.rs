@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
-use platform::config::{Backends, Http, Process};
+use platform::config::{Backends, Http, Listen, Process};
 
 /// What the process itself needs.
 #[derive(Args, Clone)]
@@ -30,6 +30,12 @@ pub struct Settings {
     pub waiting_room: waiting_room::Config,
     pub allocator: allocator::Config,
     pub notifier: notifier::Config,
+}
+
+impl Listen for Settings {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.own.listen, &self.own.http)
+    }
 }
 
 impl Args for Settings {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use platform::{Service, Shutdown};
 
-use crate::{migrate, openapi, settings::Settings};
+use crate::{migrate, settings::Settings};
 
 /// Runs every service in this process.
 #[derive(Args)]
@@ -18,15 +18,14 @@ impl Up {
     /// Migrates, starts and serves until the process is told to stop.
     pub async fn run(self) -> ExitCode {
         let settings = self.settings;
-        let own = settings.own.clone();
-        let metrics = own.http.metrics_listen.beside(own.listen);
         allow_many_files();
-        platform::run("usher", own.listen, own.process, own.http, async |shutdown| {
+        platform::run("usher", &settings, &settings.own.process, async |settings, shutdown| {
+            let own = &settings.own;
             migrate::run(&own.backends.database_url).await?;
-            let service = start(&settings, &shutdown, Allocation::Here).await?;
+            let service = start(settings, shutdown, Allocation::Here).await?;
             println!("usher is at http://{}", own.listen);
             println!("  API        http://{}/docs", own.listen);
-            println!("  metrics    http://{metrics}/metrics");
+            println!("  metrics    http://{}/metrics", own.http.metrics_listen.beside(own.listen));
             Ok(service)
         })
         .await
@@ -48,16 +47,16 @@ pub async fn start(
     shutdown: &Shutdown,
     allocation: Allocation,
 ) -> anyhow::Result<Service> {
-    let mut service = ingress::start_with(&settings.ingress, shutdown, openapi::whole()).await?;
+    let mut service = ingress::start(&settings.ingress, shutdown).await?;
     service = service.and(waiting_room::start(&settings.waiting_room, shutdown).await?);
     if allocation == Allocation::Here {
-        service = service.and(allocator::start(&settings.allocator, shutdown).await?);
+        service = service.and(allocator::start(&settings.allocator, shutdown)?);
     }
     Ok(service.and(notifier::start(&settings.notifier, shutdown).await?))
 }
 
 /// Raises the limit of open files as far as the system lets us: every socket is one.
-pub(crate) fn allow_many_files() {
+pub fn allow_many_files() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         eprintln!("the open-file limit could not be raised: {error}");
     }

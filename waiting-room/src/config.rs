@@ -4,7 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use clap::{Args, ValueEnum};
 use contract::deadline::PASS_LEEWAY;
-use platform::config::{Backends, Http};
+use platform::config::{Backends, Http, Listen};
 
 /// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
@@ -18,6 +18,7 @@ const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
 /// Everything the waiting room is told from outside.
 #[derive(Args, Clone)]
 #[group(id = "waiting_room")]
+#[command(about = "The line of a flash sale: join, watch, be admitted")]
 pub struct Config {
     /// Address the waiting room listens on.
     #[arg(
@@ -32,6 +33,12 @@ pub struct Config {
     pub http: Http,
     #[command(flatten)]
     pub line: LineSettings,
+}
+
+impl Listen for Config {
+    fn listen(&self) -> (SocketAddr, &Http) {
+        (self.listen, &self.http)
+    }
 }
 
 /// Times and limits of the line.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use contract::api::problem::Code;
 use platform::http::ApiError;
 use redis::RedisError;
 use store::StoreError;
@@ -32,7 +33,7 @@ const RETRY_AFTER_S: u64 = 2;
 impl From<LineError> for ApiError {
     fn from(error: LineError) -> Self {
         Self::unavailable(
-            "LINE_UNAVAILABLE",
+            Code::LineUnavailable,
             "the line cannot be reached for a moment; you keep your place, try again",
             RETRY_AFTER_S,
         )

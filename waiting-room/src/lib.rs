@@ -15,6 +15,8 @@ mod scripts;
 mod error;
 mod config;
 pub mod metrics;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::{collections::HashMap, sync::Arc, sync::Mutex};
 
@@ -49,9 +51,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         node: scripts::NodeId::new(),
         settings: config.line.clone(),
         store: scripts::LineStore { cache: cache.clone() },
-        board: store::board::watch(pool.clone(), shutdown).await?,
+        board: store::live::board::watch(pool.clone(), shutdown).await?,
         place_keys: PlaceKeys::new(master),
-        passes: Passes::start(pool.clone(), master.clone(), lifetime, shutdown).await?,
+        passes: Passes::start(&pool, master, lifetime, shutdown).await?,
         challenge: challenge::of(config.line.challenge, config.line.challenge_bits, master),
         limits: Limits::start(shutdown),
         sockets: Sockets::new(config.line.sockets_per_account_max),
@@ -68,7 +70,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);
     let router = with_door(guard.before(routes::router(room)), door);
-    Ok(Service::new(router)
+    Ok(Service::new(router, openapi())
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move {
@@ -83,8 +85,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
 }
 
 /// What the waiting room adds to the OpenAPI document.
-#[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
+fn openapi() -> utoipa::openapi::OpenApi {
     let mut document = routes::Api::openapi();
     describe(&mut document, ROUTES);
     document

@@ -12,15 +12,17 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{ShowId, api::catalogue::RoomMode, keys::Secret, place_ticket::PlaceKeys};
+use contract::{
+    ShowId,
+    api::{catalogue::RoomMode, problem::Code},
+    keys::Secret,
+    place_ticket::PlaceKeys,
+};
 use platform::{
     Shutdown,
     http::{ApiError, socket::Sockets},
 };
-use store::{
-    PgPool,
-    board::{Board, Sale},
-};
+use store::{PgPool, live::board::Board, sale::Sale};
 use tokio::sync::watch;
 
 use crate::{
@@ -75,9 +77,9 @@ impl Room {
     pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
         if self.is_unreadable(show) {
             let why = "another node may know this show; try again";
-            return ApiError::unavailable("SHOW_NOT_READABLE", why, 1);
+            return ApiError::unavailable(Code::ShowNotReadable, why, 1);
         }
-        ApiError::not_found("SHOW_NOT_FOUND")
+        ApiError::not_found(Code::ShowNotFound)
     }
 
     /// Postgres's clock.
@@ -138,7 +140,7 @@ impl Room {
         }
         self.limits.question()?;
         let is_there = self.store.has(&Keys::of(sale.show)).await?
-            || store::line::find(&self.pool, sale.show).await?.is_some();
+            || store::line_marks::find(&self.pool, sale.show).await?.is_some();
         Ok(is_there.then(|| self.line(sale)))
     }
 

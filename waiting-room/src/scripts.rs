@@ -13,5 +13,5 @@ pub(crate) mod change;
 
 pub(crate) use admit::Bounds;
 pub(crate) use call::LineStore;
-pub(crate) use join::Joiner;
+pub(crate) use join::{Joiner, joining};
 pub(crate) use presence::{NodeId, Presence};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::{
     harness::{Plan, SOON, Stage, measure, measured},

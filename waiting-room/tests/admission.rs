@@ -3,7 +3,8 @@
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
 use redis::streams::StreamRangeReply;
-use store::testing::eventually;
+use testing::eventually;
+use waiting_room::testing::Gone;
 
 use crate::harness::{Plan, SOON, Stage};
 
@@ -16,14 +17,9 @@ async fn taken(stage: &Stage, show: contract::ShowId) -> Vec<(u64, f64)> {
         .query_async(&mut redis)
         .await
         .unwrap();
-    let taken = changes.ids.into_iter().filter_map(|entry| {
-        if entry.map.contains_key("p") {
-            return None;
-        }
-        let gone: String = entry.get("g")?;
-        let count = u32::try_from(gone.split_whitespace().count()).unwrap();
-        Some((entry.id.split_once('-')?.0.parse().ok()?, f64::from(count)))
-    });
+    let taken = changes.ids.iter().filter_map(Gone::read);
+    let taken = taken.filter(|gone| gone.to_be_admitted && !gone.ranks.is_empty());
+    let taken = taken.map(|gone| (gone.at_ms, f64::from(u32::try_from(gone.ranks.len()).unwrap())));
     taken.collect()
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::{AccountId, ShowId};
 use redis::Script;
-use store::testing::eventually;
+use testing::{eventually, proxy::Mode};
 use tokio::time::Instant;
 
 use crate::harness::{Plan, SOON, Stage, measure, measured};
@@ -110,7 +110,7 @@ async fn a_long_line_is_loaded_beside_the_others() {
     }
     stage.nodes.push(stage.another_node().await);
     stage.join(1, short).await;
-    stage.proxy.slow(SLOW);
+    stage.proxy.set(Mode::Slow(SLOW));
     let loaded = eventually("the long line is loaded", Duration::from_mins(1), || async {
         joins(&stage, 1, long).await.then_some(())
     });

@@ -2,10 +2,9 @@
 
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
-use store::testing::Slot;
+use testing::Slot;
 use tokio::runtime::Runtime;
-
-use crate::harness::LINE_KEYS;
+use waiting_room::testing::KEYS;
 
 /// What a script reads as the time comes from a key, so that it can jump.
 fn script() -> Script {
@@ -119,7 +118,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
         let () = change.query_async(&mut redis).await.unwrap();
         model.waiting += step.joins;
         let mut call = script.prepare_invoke();
-        for key in LINE_KEYS {
+        for key in KEYS {
             call.key(key);
         }
         call.arg(step.rate).arg(step.burst).arg(step.cap).arg(1000).arg(["0"; 3].as_slice());
@@ -142,8 +141,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
 fn the_bucket_admits_what_a_plain_model_admits_however_the_clock_jumps() {
     let runtime = Runtime::new().unwrap();
     let slot = runtime.block_on(Slot::take());
-    let client = redis::Client::open(slot.redis_url.as_str()).unwrap();
-    let redis = runtime.block_on(client.get_multiplexed_async_connection()).unwrap();
+    let redis = runtime.block_on(slot.redis());
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
         cases: 64,
         failure_persistence: None,

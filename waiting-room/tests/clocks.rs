@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use contract::api::line::PlaceState;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::{
     harness::{Plan, SOON, Stage},

@@ -13,7 +13,7 @@ use std::{
 use contract::api::line::PlaceState;
 use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
-use store::testing::eventually;
+use testing::eventually;
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{

@@ -1,8 +1,9 @@
 //! The draw, with a million entrants.
 
 use redis::aio::MultiplexedConnection;
+use waiting_room::testing::KEYS;
 
-use crate::{harness::LINE_KEYS, order::script, own_redis::OwnRedis};
+use crate::{order::script, own_redis::OwnRedis};
 
 const ENTRANTS: usize = 1_000_000;
 /// Entrants of one call of the script.
@@ -25,7 +26,7 @@ struct Entry {
 async fn join(redis: &mut MultiplexedConnection, accounts: &[usize]) -> Vec<Entry> {
     let join = script(include_str!("../src/scripts/join.lua"));
     let mut call = join.prepare_invoke();
-    for key in LINE_KEYS {
+    for key in KEYS {
         call.key(key);
     }
     call.arg("secret").arg(EPOCH).arg(2 * ENTRANTS).arg(RULE).arg(1).arg(BASE);
@@ -54,7 +55,7 @@ async fn a_million_entrants_are_drawn_whenever_they_came_and_each_has_one_lot() 
     let mut redis = own.connection().await;
     let open = script(include_str!("../src/scripts/open.lua"));
     let mut call = open.prepare_invoke();
-    for key in LINE_KEYS {
+    for key in KEYS {
         call.key(key);
     }
     call.arg(EPOCH).arg(0).arg(0).arg(RULE).arg(1).arg(BASE);

@@ -13,14 +13,12 @@ use platform::{
     config::{Backends, Http, Process},
 };
 use redis::aio::MultiplexedConnection;
-use store::{PgPool, testing::Slot};
+use store::PgPool;
+use testing::{Slot, proxy::Proxy};
 use tokio::net::{TcpListener, TcpSocket};
 use waiting_room::{ChallengeKind, Config, LineSettings};
 
-use crate::proxy::Proxy;
-
 pub(crate) use show::Plan;
-pub(crate) use stores::LINE_KEYS;
 pub(crate) use visitor::Visitor;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
@@ -30,6 +28,7 @@ pub(crate) fn measure() {
     platform::telemetry::init(&Process {
         log_format: "text".into(),
         log: "warn".into(),
+        drain_seconds: 0,
         shutdown_seconds: 1,
     });
 }
@@ -110,7 +109,8 @@ impl Stage {
         connections_max: usize,
         send_buffer: Option<u32>,
     ) -> Self {
-        let proxy = Proxy::before(&slot.redis_url).await;
+        let mut redis_url = slot.redis_url.clone();
+        let proxy = Proxy::before(&mut redis_url).await;
         let mut line = LineSettings {
             pass_seconds: 300,
             grace_seconds: 120,
@@ -121,13 +121,12 @@ impl Stage {
             limit_joins_per_second: NonZeroU32::new(10_000).unwrap(),
         };
         change(&mut line);
-        let redis = redis::Client::open(slot.redis_url.as_str()).unwrap();
         let config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             backends: Backends {
                 database_url: slot.database_url.clone(),
                 database_replica_url: None,
-                redis_url: proxy.url.clone(),
+                redis_url,
                 amqp_url: slot.amqp_url.clone(),
                 master_key: slot.master_key(),
                 database_connections_max: 4,
@@ -142,7 +141,7 @@ impl Stage {
         };
         let mut stage = Self {
             pool: slot.pool(),
-            redis: redis.get_multiplexed_async_connection().await.unwrap(),
+            redis: slot.redis().await,
             nodes: Vec::new(),
             proxy,
             place_keys: PlaceKeys::new(&slot.master_key()),

@@ -3,11 +3,14 @@
 use std::{collections::BTreeSet, num::NonZeroU32};
 
 use aws_lc_rs::digest;
-use contract::{AccountId, ShowId, TicketId, api::line::PlaceState};
+use contract::{
+    AccountId, ShowId, TicketId,
+    api::{catalogue::RoomMode, line::PlaceState},
+};
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
-use store::testing::eventually;
+use testing::eventually;
 use waiting_room::ChallengeKind;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
@@ -61,9 +64,9 @@ async fn the_wrong_moment_is_told() {
     let stage = Stage::new(1).await;
     let token = stage.token(AccountId::new());
     for (plan, code) in [
-        (Plan { opens_in: 7200.0, closes_in: 9000.0, ..Plan::default() }, "SALE_NOT_OPEN"),
-        (Plan { opens_in: -60.0, closes_in: -1.0, ..Plan::default() }, "SALE_CLOSED"),
-        (Plan { mode: "REJECT", ..Plan::default() }, "ROOM_CLOSED"),
+        (Plan { opens_in: 7200, closes_in: 9000, ..Plan::default() }, "SALE_NOT_OPEN"),
+        (Plan { opens_in: -60, closes_in: -1, ..Plan::default() }, "SALE_CLOSED"),
+        (Plan { mode: RoomMode::Reject, ..Plan::default() }, "ROOM_CLOSED"),
     ] {
         let show = stage.show(plan).await;
         let answer = stage.post_queue(0, show, &token).await;
@@ -74,13 +77,13 @@ async fn the_wrong_moment_is_told() {
             wait.is_some_and(|wait: Result<u32, _>| (3590..=3610).contains(&wait.unwrap()));
         assert_eq!(is_told, code == "SALE_NOT_OPEN", "{:?}", answer.headers);
     }
-    let early = stage.show(Plan { opens_in: 600.0, ..Plan::default() }).await;
+    let early = stage.show(Plan { opens_in: 600, ..Plan::default() }).await;
     let answer = stage.post_queue(0, early, &token).await;
     assert_eq!(answer.status, StatusCode::CREATED);
     assert_eq!(answer.place().state, PlaceState::Waiting, "first come, first served");
     assert!(answer.place().eta_seconds.unwrap().low >= 590);
 
-    let off = stage.show(Plan { mode: "OFF", ..Plan::default() }).await;
+    let off = stage.show(Plan { mode: RoomMode::Off, ..Plan::default() }).await;
     let place = stage.post_queue(0, off, &token).await.place();
     assert_eq!((place.state, place.pass, place.position), (PlaceState::Admitted, None, None));
 
@@ -149,7 +152,7 @@ async fn nobody_sees_or_ends_the_place_of_another() {
 #[tokio::test]
 async fn a_lottery_draws_those_who_came_before_the_opening() {
     let stage = Stage::new(2).await;
-    let plan = Plan { mode: "LOTTERY", opens_in: 600.0, ..Plan::default() };
+    let plan = Plan { mode: RoomMode::Lottery, opens_in: 600, ..Plan::default() };
     let show = stage.show(plan).await;
     let mut visitors = Vec::new();
     for turn in 0..20 {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use contract::ShowId;
-use store::testing::eventually;
+use testing::eventually;
+use waiting_room::testing::KEYS;
 
-use crate::harness::{LINE_KEYS, Plan, SOON, Stage};
+use crate::harness::{Plan, SOON, Stage};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -14,12 +15,12 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 async fn kept_for(stage: &Stage, show: ShowId) -> Vec<(&'static str, i64)> {
     let mut redis = stage.redis.clone();
     let mut pipeline = redis::pipe();
-    for name in LINE_KEYS {
+    for name in KEYS {
         pipeline.cmd("PTTL").arg(Stage::key(show, name));
     }
     let left: Vec<i64> = pipeline.query_async(&mut redis).await.unwrap();
     // -2 for a key that is not there, -1 for one that stays.
-    LINE_KEYS.into_iter().zip(left).filter(|(_, left)| *left != -2).collect()
+    KEYS.into_iter().zip(left).filter(|(_, left)| *left != -2).collect()
 }
 
 /// Waits until all keys are kept for as many hours, and not an hour longer.
@@ -35,7 +36,7 @@ async fn are_kept_for(stage: &Stage, show: ShowId, hours: i64) {
 #[tokio::test]
 async fn the_keys_of_a_line_go_a_day_after_its_sale_whether_anybody_tends_it_or_not() {
     let stage = Stage::new(1).await;
-    let show = stage.show(Plan { closes_in: 7200.0, paused: false, ..Plan::default() }).await;
+    let show = stage.show(Plan { closes_in: 7200, paused: false, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     stage.join(0, show).await;
     stage.leave(0, &visitor).await;

@@ -4,7 +4,6 @@
 
 mod harness;
 mod socket;
-mod proxy;
 mod joining;
 mod order;
 mod draw;

@@ -1,7 +1,10 @@
 //! What early visitors were told, through changes of the room.
 
-use contract::{ShowId, api::line::PlaceState};
-use store::testing::eventually;
+use contract::{
+    ShowId,
+    api::{catalogue::RoomMode, line::PlaceState},
+};
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 
@@ -41,14 +44,14 @@ async fn ranks(stage: &Stage, show: ShowId, visitors: &[Visitor]) -> Vec<u64> {
 }
 
 /// One is let in at a time.
-fn slowly(mode: &'static str) -> Plan {
-    Plan { mode, opens_in: 600.0, paused: false, rate: 40.0, burst: 1, ..Plan::default() }
+fn slowly(mode: RoomMode) -> Plan {
+    Plan { mode, opens_in: 600, paused: false, rate: 40.0, burst: 1, ..Plan::default() }
 }
 
 #[tokio::test]
 async fn who_was_promised_an_order_stays_before_those_who_are_drawn_also_after_a_loss() {
     let stage = Stage::new(2).await;
-    let show = stage.show(slowly("FIFO")).await;
+    let show = stage.show(slowly(RoomMode::Fifo)).await;
     let mut early = Vec::new();
     for turn in 0..6 {
         early.push(stage.join(turn % 2, show).await);
@@ -80,7 +83,7 @@ async fn who_was_promised_an_order_stays_before_those_who_are_drawn_also_after_a
 #[tokio::test]
 async fn who_was_to_be_drawn_is_drawn_among_those_and_later_ones_stand_behind() {
     let stage = Stage::new(2).await;
-    let show = stage.show(slowly("LOTTERY")).await;
+    let show = stage.show(slowly(RoomMode::Lottery)).await;
     let mut drawn = Vec::new();
     for turn in 0..12 {
         drawn.push(stage.join(turn % 2, show).await);
@@ -105,7 +108,7 @@ async fn who_was_to_be_drawn_is_drawn_among_those_and_later_ones_stand_behind() 
 #[tokio::test]
 async fn leaving_and_joining_again_draws_no_other_lot() {
     let stage = Stage::new(1).await;
-    let show = stage.show(slowly("LOTTERY")).await;
+    let show = stage.show(slowly(RoomMode::Lottery)).await;
     for _ in 0..8 {
         stage.join(0, show).await;
     }

@@ -5,12 +5,12 @@ use std::{collections::HashSet, time::Duration};
 use contract::{ShowId, api::line::PlaceState, place_ticket::Place};
 use futures_util::future::join_all;
 use reqwest::Method;
-use store::testing::eventually;
+use testing::{eventually, proxy::Proxy};
+use waiting_room::testing::KEYS;
 
 use crate::{
-    harness::{LINE_KEYS, Plan, SOON, Stage, Visitor},
+    harness::{Plan, SOON, Stage, Visitor},
     own_redis::OwnRedis,
-    proxy::Proxy,
 };
 
 /// Visitors join both nodes at once, until each has a place.
@@ -88,8 +88,8 @@ async fn a_redis_started_from_a_dump_gives_no_number_twice_and_the_line_settles_
 async fn a_replica_that_was_behind_gives_no_number_twice_and_the_line_settles_once() {
     let (mut master, replica) = (OwnRedis::start().await, OwnRedis::start().await);
     let stage = Stage::on(2, &master.url()).await;
-    let link = Proxy::before(&master.url()).await;
-    let (host, port) = link.host_and_port();
+    let link = Proxy::before(&mut master.url()).await;
+    let (host, port) = (link.address.ip().to_string(), link.address.port().to_string());
     replica.tell(&["REPLICAOF", &host, &port]).await;
     replica.has_caught_up().await;
     let show = stage.show(Plan::default()).await;
@@ -149,7 +149,7 @@ async fn a_store_that_goes_back_within_one_redis_gives_no_number_twice_either() 
     let show = stage.show(Plan::default()).await;
     let mut visitors = many_join(&stage, show, 10).await;
     let mut redis = stage.redis.clone();
-    for name in LINE_KEYS {
+    for name in KEYS {
         let key = Stage::key(show, name);
         let () = redis::cmd("COPY")
             .arg(&key)
@@ -161,7 +161,7 @@ async fn a_store_that_goes_back_within_one_redis_gives_no_number_twice_either() 
     visitors.extend(many_join(&stage, show, 20).await);
     let mut back = redis::pipe();
     back.atomic();
-    for name in LINE_KEYS {
+    for name in KEYS {
         let key = Stage::key(show, name);
         back.cmd("DEL").arg(&key).cmd("COPY").arg(format!("{key}:before")).arg(&key);
     }

@@ -8,11 +8,12 @@ use proptest::{prelude::*, sample::Index, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
 use store::{
     PgPool,
-    line::{self, LineMark, Numbers, Rule, Stretch},
+    line_marks::{self, LineMark, Numbers, Rule, Stretch},
 };
 use tokio::runtime::Runtime;
+use waiting_room::testing::KEYS;
 
-use crate::harness::{LINE_KEYS, Plan, Stage};
+use crate::harness::{Plan, Stage};
 
 pub(crate) fn script(of: &str) -> Script {
     Script::new(&(include_str!("../src/scripts/prelude.lua").to_owned() + of))
@@ -94,7 +95,7 @@ impl World {
             stretch: (0, false),
             lots: BTreeMap::new(),
         };
-        let mark = line::find_or_open(&world.pool, show).await.unwrap();
+        let mark = line_marks::find_or_open(&world.pool, show).await.unwrap();
         world.opened(mark).await;
         world
     }
@@ -102,7 +103,7 @@ impl World {
     async fn opened(&mut self, mark: LineMark) {
         let Stretch { rule, base } = mark.stretch;
         let mut call = self.open.prepare_invoke();
-        for key in LINE_KEYS {
+        for key in KEYS {
             call.key(key);
         }
         call.arg(mark.epoch).arg(mark.high_water).arg(0);
@@ -114,7 +115,7 @@ impl World {
     async fn ask(&mut self, account: &str, rule: Rule, back: Option<&Member>) -> Vec<String> {
         for _ in 0..4 {
             let mut call = self.join.prepare_invoke();
-            for key in LINE_KEYS {
+            for key in KEYS {
                 call.key(key);
             }
             call.arg("secret");
@@ -142,7 +143,7 @@ impl World {
             }
             let epoch = answer[1].parse().unwrap();
             // Few at a time, so that a stretch begins in the midst of a reservation and at its end.
-            let numbers = line::reserve_numbers(&self.pool, self.show, epoch, 3, rule);
+            let numbers = line_marks::reserve_numbers(&self.pool, self.show, epoch, 3, rule);
             self.reserved = numbers.await.unwrap();
         }
         panic!("no place for {account} under {rule:?}");
@@ -243,8 +244,8 @@ impl World {
             }
             Step::Lose(seed) => {
                 let () = redis::cmd("FLUSHDB").query_async(&mut self.redis).await.unwrap();
-                let mark = line::find(&self.pool, self.show).await.unwrap().unwrap();
-                let next = line::begin_epoch_after(&self.pool, self.show, mark.epoch).await;
+                let mark = line_marks::find(&self.pool, self.show).await.unwrap().unwrap();
+                let next = line_marks::begin_epoch_after(&self.pool, self.show, mark.epoch).await;
                 self.opened(next.unwrap().unwrap()).await;
                 // By the time they are back, every node has heard of the last change.
                 self.before = self.rule;
@@ -328,6 +329,6 @@ fn a_million_numbers_later_everybody_is_still_drawn_and_no_two_have_one_lot() {
         assert_eq!(ranks.len(), 201);
         // All over the range, so that no place in it is better to join at.
         let middle = ranks[100] - world.members[0].record[5].parse::<u64>().unwrap();
-        assert!((line::LOTS / 3..line::LOTS / 3 * 2).contains(&middle), "{middle}");
+        assert!((line_marks::LOTS / 3..line_marks::LOTS / 3 * 2).contains(&middle), "{middle}");
     });
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use redis::aio::MultiplexedConnection;
-use store::testing::eventually;
+use testing::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 

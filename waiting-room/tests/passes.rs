@@ -6,9 +6,9 @@ use contract::{AccountId, TicketId, api::line::PlaceState};
 use reqwest::Method;
 use store::{
     keys::{self, Rotation},
-    revoked::Revoked,
-    testing::eventually,
+    live::revoked::Revoked,
 };
+use testing::eventually;
 use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};

@@ -2,9 +2,10 @@
 
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
-use store::testing::eventually;
+use testing::eventually;
+use waiting_room::testing::KEYS;
 
-use crate::harness::{LINE_KEYS, Plan, SOON, Stage, Visitor};
+use crate::harness::{Plan, SOON, Stage, Visitor};
 
 /// The node that holds a visitor.
 async fn holder(stage: &Stage, visitor: &Visitor) -> Option<String> {
@@ -169,7 +170,7 @@ async fn whichever_key_of_the_line_is_lost_everybody_keeps_the_place() {
         sockets.push((turn, stage.watch(turn % 2, &visitors[turn]).await));
         is_held(&stage, &visitors[turn]).await;
     }
-    for name in LINE_KEYS {
+    for name in KEYS {
         let () = stage.redis.clone().del(Stage::key(show, name)).await.unwrap();
         eventually(&format!("all is well without `{name}`"), SOON, || async {
             for poller in [2, 5] {

@@ -2,7 +2,7 @@
 
 use contract::{api::line::PlaceState, place_ticket::Place};
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage, measure, measured};
 
@@ -197,7 +197,7 @@ async fn while_redis_is_away_sockets_stay_open_and_say_so() {
     assert_eq!((answer.status.as_u16(), answer.code()), (503, "LINE_UNAVAILABLE"));
     assert!(answer.headers.contains_key("retry-after"));
     socket.frame_of("paused").await;
-    stage.proxy.mend();
+    stage.proxy.heal();
     socket.frame_of("resumed").await;
     assert_eq!(socket.frame_of("position").await["position"], 1);
     stage.set(show, "room_max_active = null").await;

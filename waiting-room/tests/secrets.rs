@@ -7,7 +7,7 @@ use std::{
 
 use contract::api::line::PlaceState;
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage};
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use contract::AccountId;
+use contract::{AccountId, api::catalogue::RoomMode};
 use reqwest::Method;
-use store::testing::eventually;
+use testing::{eventually, proxy::Mode};
 use tokio::time::Instant;
 
 use crate::harness::{Plan, SOON, Stage};
@@ -16,11 +16,11 @@ const SLOW: Duration = Duration::from_secs(2);
 async fn when_redis_is_slow_nothing_else_is() {
     let stage = Stage::new(1).await;
     let show = stage.show(Plan::default()).await;
-    let off = stage.show(Plan { mode: "OFF", ..Plan::default() }).await;
+    let off = stage.show(Plan { mode: RoomMode::Off, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     let mut socket = stage.watch(0, &visitor).await;
     socket.frame_of("position").await;
-    stage.proxy.slow(SLOW);
+    stage.proxy.set(Mode::Slow(SLOW));
     let refused = eventually("redis is missed", SOON, || async {
         let answer = stage.ask(0, &visitor).await;
         (answer.code() == "LINE_UNAVAILABLE").then_some(answer)
@@ -46,7 +46,7 @@ async fn when_redis_is_slow_nothing_else_is() {
         assert_eq!(joining.code(), "LINE_UNAVAILABLE", "{}", joining.body);
         assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
     }
-    stage.proxy.mend();
+    stage.proxy.heal();
     socket.frame_of("position").await;
     eventually("the line can be joined again", SOON, || async {
         let answer = stage.post_queue(0, show, &stage.token(AccountId::new())).await;

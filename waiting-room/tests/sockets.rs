@@ -2,7 +2,7 @@
 
 use contract::api::line::PlaceState;
 use futures_util::StreamExt as _;
-use store::testing::eventually;
+use testing::eventually;
 use tokio::{net::TcpSocket, time::timeout};
 use tokio_tungstenite::tungstenite::Message;
 

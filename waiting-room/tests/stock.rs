@@ -1,7 +1,7 @@
 //! Admission looks at the stock: no more choose seats at once than there are seats for.
 
 use contract::{ShowId, api::line::PlaceState};
-use store::testing::eventually;
+use testing::eventually;
 use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use contract::{AccountId, TicketId};
 use futures_util::future::join_all;
 use reqwest::Method;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage};
 

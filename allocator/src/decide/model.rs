@@ -192,7 +192,7 @@ impl Sale {
             decided: self.decided.clone(),
             keys_used: self.keys.clone(),
             quotas: about.iter().map(|&a| (a, (a != nobody).then(|| quota(a)))).collect(),
-            passes_used: live.filter_map(|(request, _)| request.ticket_id).collect(),
+            passes_spent: live.filter_map(|(request, _)| request.ticket_id).collect(),
         }
     }
 

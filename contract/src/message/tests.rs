@@ -261,3 +261,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_event_tells_a_booking_and_where_it_stands() {
+    let partition = Partition { show: ShowId::new(), tier: "STANDARD".parse().unwrap() };
+    let (booking, account, order) = (BookingId::new(), AccountId::new(), OrderId::new());
+    let at = DateTime::UNIX_EPOCH;
+    let new = |seq| BookingEvent::new(&partition, booking, account, seq, at);
+    let held = new(2).now(State::Held, vec!["A1".parse().unwrap()], Some(order));
+    let mut told = json!({
+        "eventId": held.event_id, "bookingId": booking, "seq": 2, "showId": partition.show,
+        "tier": "STANDARD", "accountId": account, "at": at, "state": "HELD", "reason": null,
+        "orderId": order, "seatIds": ["A1"],
+    });
+    assert_eq!(serde_json::to_value(&held).unwrap(), told);
+    let rejected = new(1).rejected(Reason::SoldOut);
+    for (field, value) in [
+        ("eventId", json!(rejected.event_id)),
+        ("seq", json!(1)),
+        ("state", json!(null)),
+        ("reason", json!("SOLD_OUT")),
+        ("orderId", json!(null)),
+        ("seatIds", json!([])),
+    ] {
+        told[field] = value;
+    }
+    assert_eq!(serde_json::to_value(&rejected).unwrap(), told);
+}

@@ -5,19 +5,14 @@ use contract::{
     MovieId,
     api::{
         catalogue::{Movie, MovieDetails, NewMovie},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::movies;
 
-use super::write::{Admin, AdminBody, Created, created};
-use crate::{
-    check,
-    errors::{database, no_movie},
-    idempotency::Write,
-    state::State,
-};
+use super::write::{Admin, AdminBody, Created, created, retired};
+use crate::{check, errors::database, idempotency::Write, state::State};
 
 /// Add a movie
 #[utoipa::path(post, path = "/movies", tag = "administration", security(("bearer" = [])),
@@ -66,7 +61,7 @@ pub(super) async fn change(
     let movie = Movie { movie_id, details: new.into() };
     checked(&movie.details)?;
     let changed = movies::change(&state.pool, &movie).await.map_err(database)?;
-    if changed { Ok(Json(movie)) } else { Err(no_movie()) }
+    if changed { Ok(Json(movie)) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
 }
 
 /// Take a movie off the lists; its shows stay
@@ -82,8 +77,8 @@ pub(super) async fn retire(
     _: Admin,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<StatusCode> {
-    let retired = movies::retire(&state.pool, movie).await.map_err(database)?;
-    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_movie()) }
+    let was_there = movies::retire(&state.pool, movie).await.map_err(database)?;
+    retired(was_there, Code::MovieNotFound)
 }
 
 fn checked(movie: &MovieDetails) -> ApiResult<()> {

@@ -7,13 +7,13 @@ use contract::{
     ShowId,
     api::{
         catalogue::{Show, WaitingRoom, WaitingRoomChange},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
-    board::{Sale, SaleState},
     catalogue::shows,
+    sale::{Sale, SaleState},
 };
 
 use super::{
@@ -21,7 +21,7 @@ use super::{
     write::Admin,
 };
 use crate::{
-    errors::{database, no_show, transaction},
+    errors::{database, transaction},
     idempotency::Write,
     state::State,
 };
@@ -53,11 +53,11 @@ pub(super) async fn open(
     let opening = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
             match shows::locked_state(tx, show).await.map_err(database)? {
-                None => Err(no_show()),
+                None => Err(ApiError::not_found(Code::ShowNotFound)),
                 Some(SaleState::Scheduled) => shows::open(tx, show).await.map_err(database),
                 Some(SaleState::OnSale) => Ok(()),
                 Some(SaleState::Closed | SaleState::Cancelled) => {
-                    Err(ApiError::conflict("SALE_CLOSED", "the sale is over for good"))
+                    Err(ApiError::new(Code::SaleClosed, "the sale is over for good"))
                 }
             }
         })
@@ -95,11 +95,11 @@ pub(super) async fn close(
     let closing = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
             match shows::locked_state(tx, show).await.map_err(database)? {
-                None => return Err(no_show()),
+                None => return Err(ApiError::not_found(Code::ShowNotFound)),
                 Some(SaleState::OnSale) => shows::close(tx, show).await.map_err(database)?,
                 Some(SaleState::Closed) => {}
                 Some(SaleState::Scheduled | SaleState::Cancelled) => {
-                    return Err(ApiError::conflict("SHOW_NOT_ON_SALE", "this show is not on sale"));
+                    return Err(ApiError::new(Code::ShowNotOnSale, "this show is not on sale"));
                 }
             }
             read_back(&node, tx, show).await
@@ -132,7 +132,8 @@ pub(super) async fn change_waiting_room(
     let room = store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
         let before = shows::locked_waiting_room(&mut tx, show).await.map_err(database)?;
-        let room = changed(&before.ok_or_else(no_show)?, &change);
+        let room =
+            changed(&before.ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?, &change);
         checked_room("", &room)?;
         shows::set_waiting_room(&mut tx, show, &room).await.map_err(database)?;
         tx.commit().await.map_err(transaction)?;

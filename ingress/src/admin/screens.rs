@@ -7,7 +7,7 @@ use contract::{
     ScreenId, TierCode,
     api::{
         catalogue::{NewScreen, Screen, ScreenDetails},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -19,10 +19,10 @@ use store::{
     },
 };
 
-use super::write::{Admin, AdminBody, Created, created};
+use super::write::{Admin, AdminBody, Created, created, retired};
 use crate::{
     check,
-    errors::{database, no_screen, transaction},
+    errors::{database, transaction},
     idempotency::Write,
     state::State,
 };
@@ -87,10 +87,10 @@ pub(super) async fn change(
         let mut tx = pool.begin().await.map_err(transaction)?;
         let change = screens::change(&mut tx, screen_id, &details).await.map_err(database)?;
         match change {
-            Change::NotFound => return Err(no_screen()),
+            Change::NotFound => return Err(ApiError::not_found(Code::ScreenNotFound)),
             Change::InUse => {
-                return Err(ApiError::conflict(
-                    "SCREEN_IN_USE",
+                return Err(ApiError::new(
+                    Code::ScreenInUse,
                     "shows to come use this layout: only the name can be changed",
                 ));
             }
@@ -116,8 +116,8 @@ pub(super) async fn retire(
     _: Admin,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<StatusCode> {
-    let retired = screens::retire(&state.pool, screen).await.map_err(database)?;
-    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_screen()) }
+    let was_there = screens::retire(&state.pool, screen).await.map_err(database)?;
+    retired(was_there, Code::ScreenNotFound)
 }
 
 async fn stands_in_a_theatre(tx: &mut PgConnection, screen: &ScreenDetails) -> ApiResult<()> {

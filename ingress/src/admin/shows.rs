@@ -8,20 +8,20 @@ use contract::{
     ShowId,
     api::{
         catalogue::{NewShow, ScreenDetails, Show, ShowDetails, WaitingRoom},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
     PgConnection,
-    board::SaleState,
     catalogue::{movies, screens, shows, theatres},
+    sale::SaleState,
 };
 
 use super::write::{Admin, AdminBody, Created, created};
 use crate::{
     check,
-    errors::{database, no_show, transaction},
+    errors::{database, transaction},
     idempotency::Write,
     state::State,
 };
@@ -85,11 +85,11 @@ pub(super) async fn change(
     let changed = store::detached(async move {
         let mut tx = node.pool.begin().await.map_err(transaction)?;
         match shows::locked_state(&mut tx, show).await.map_err(database)? {
-            None => return Err(no_show()),
+            None => return Err(ApiError::not_found(Code::ShowNotFound)),
             Some(SaleState::Scheduled) => {}
             Some(_) => {
-                return Err(ApiError::conflict(
-                    "SHOW_NOT_SCHEDULED",
+                return Err(ApiError::new(
+                    Code::ShowNotScheduled,
                     "the sale has begun or is over: the show cannot be changed",
                 ));
             }
@@ -123,9 +123,9 @@ pub(super) async fn retire(
     store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
         match shows::locked_state(&mut tx, show).await.map_err(database)? {
-            None => return Err(no_show()),
+            None => return Err(ApiError::not_found(Code::ShowNotFound)),
             Some(SaleState::OnSale) => {
-                return Err(ApiError::conflict("SHOW_ON_SALE", "close the sale first"));
+                return Err(ApiError::new(Code::ShowOnSale, "close the sale first"));
             }
             Some(_) => {}
         }
@@ -143,7 +143,10 @@ pub(super) async fn read_back(
     tx: &mut PgConnection,
     show: ShowId,
 ) -> ApiResult<Show> {
-    let sale = shows::by_id(tx, show).await.map_err(database)?.ok_or_else(no_show)?;
+    let sale = shows::by_id(tx, show)
+        .await
+        .map_err(database)?
+        .ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?;
     Ok(state.as_seen(&sale))
 }
 

@@ -5,19 +5,14 @@ use contract::{
     TheatreId,
     api::{
         catalogue::{NewTheatre, Theatre, TheatreDetails},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
-use platform::http::{ApiResult, Body, PathId};
+use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::theatres;
 
-use super::write::{Admin, AdminBody, Created, created};
-use crate::{
-    check,
-    errors::{database, no_theatre},
-    idempotency::Write,
-    state::State,
-};
+use super::write::{Admin, AdminBody, Created, created, retired};
+use crate::{check, errors::database, idempotency::Write, state::State};
 
 /// Add a theatre
 #[utoipa::path(post, path = "/theatres", tag = "administration", security(("bearer" = [])),
@@ -66,10 +61,10 @@ pub(super) async fn change(
     let details = TheatreDetails::from(new);
     checked(&details)?;
     if !theatres::change(&state.pool, theatre, &details).await.map_err(database)? {
-        return Err(no_theatre());
+        return Err(ApiError::not_found(Code::TheatreNotFound));
     }
     let changed = theatres::by_id(&state.pool, theatre).await.map_err(database)?;
-    changed.map(Json).ok_or_else(no_theatre)
+    changed.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
 /// Take a theatre off the lists; its shows stay
@@ -85,8 +80,8 @@ pub(super) async fn retire(
     _: Admin,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<StatusCode> {
-    let retired = theatres::retire(&state.pool, theatre).await.map_err(database)?;
-    if retired { Ok(StatusCode::NO_CONTENT) } else { Err(no_theatre()) }
+    let was_there = theatres::retire(&state.pool, theatre).await.map_err(database)?;
+    retired(was_there, Code::TheatreNotFound)
 }
 
 fn checked(theatre: &TheatreDetails) -> ApiResult<()> {

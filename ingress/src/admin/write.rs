@@ -5,8 +5,11 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderName, StatusCode, header, request::Parts},
 };
-use contract::{AccountId, api::BASE};
-use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, Body};
+use contract::{
+    AccountId,
+    api::{BASE, problem::Code},
+};
+use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, ApiResult, Body};
 
 /// An admin. Checked before the body is read: bodies here are large.
 pub(super) struct Admin(pub(super) AccountId);
@@ -22,6 +25,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 
 /// A body of an admin.
 pub(super) type AdminBody<T> = Body<T, ADMIN_BODY_BYTES_MAX>;
+
+/// 204 where there was something to take off the lists, else 404.
+pub(super) fn retired(was_there: bool, not_found: Code) -> ApiResult<StatusCode> {
+    if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::not_found(not_found)) }
+}
 
 /// 201 with the new thing and where it is.
 pub(super) type Created<T> = (StatusCode, [(HeaderName, String); 1], Json<T>);

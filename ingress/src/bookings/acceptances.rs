@@ -238,7 +238,7 @@ async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
 #[cfg(test)]
 mod tests {
     use contract::ShowId;
-    use store::testing::{Slot, eventually};
+    use testing::{Slot, eventually};
 
     use super::*;
 

@@ -3,18 +3,19 @@
 //! at before any of them. What is refused here may have been accepted before: whoever calls looks
 //! ([`super::repetition`]) before saying so.
 
-use axum::http::{HeaderMap, StatusCode};
+use std::{sync::Arc, time::Duration};
+
+use axum::http::HeaderMap;
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, SeatLabel, ShowId, TicketId, TierCode,
-    api::{bookings::NewBooking, catalogue::RoomMode},
+    api::{bookings::NewBooking, catalogue::RoomMode, problem::Code},
     booking::{Limit, SEATS_PER_REQUEST_MAX, Wish},
     deadline::PREFER_WAIT_MAX,
     pass::InvalidPass,
 };
 use platform::http::{ApiError, ApiResult};
-use std::time::Duration;
-use store::board::{Sale, TierOnSale};
+use store::sale::{Sale, TierOnSale};
 
 use super::Desk;
 
@@ -98,10 +99,10 @@ pub(crate) async fn pass_through(
 
 fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> ApiResult<()> {
     if sale.is_over(now) {
-        return Err(ApiError::conflict("SALE_CLOSED", "the sale of this show has ended"));
+        return Err(ApiError::new(Code::SaleClosed, "the sale of this show has ended"));
     }
     if !sale.is_open(now) {
-        let error = ApiError::conflict("SALE_NOT_OPEN", "the sale of this show has not begun");
+        let error = ApiError::new(Code::SaleNotOpen, "the sale of this show has not begun");
         let wait = (sale.sale_opens_at - now).to_std().unwrap_or_default();
         let at = serde_json::to_value(sale.sale_opens_at).unwrap_or_default();
         return Err(error.retry_after(wait).with("saleOpensAt", at));
@@ -109,10 +110,10 @@ fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> A
     match tier {
         Some(tier) if tier.available == 0 && tier.held => {
             let detail = "no seat of this tier is free; some are only held and may come back";
-            Err(ApiError::conflict("ALL_HELD", detail))
+            Err(ApiError::new(Code::AllHeld, detail))
         }
         Some(tier) if tier.available == 0 => {
-            Err(ApiError::conflict("SOLD_OUT", "every seat of this tier is sold"))
+            Err(ApiError::new(Code::SoldOut, "every seat of this tier is sold"))
         }
         _ => Ok(()),
     }
@@ -132,12 +133,10 @@ fn pass(
     let Some(token) = headers.get("admission-pass") else {
         let detail = "this show has a waiting room: join its line and send the pass it gives you";
         let room = format!("/api/v1/shows/{}/queue", sale.show);
-        return Err(
-            ApiError::new(StatusCode::FORBIDDEN, "PASS_REQUIRED", detail).with("waitingRoom", room)
-        );
+        return Err(ApiError::new(Code::PassRequired, detail).with("waitingRoom", room));
     };
-    let keys = desk.state.pass_keys.borrow().clone();
-    let verified = keys.verify(token.to_str().unwrap_or_default(), sale.show, account, now);
+    let keys = Arc::clone(&desk.state.pass_keys.borrow());
+    let verified = keys.verify.verify(token.to_str().unwrap_or_default(), sale.show, account, now);
     let verified = verified.and_then(|pass| {
         let revoked = desk.state.revoked.contains(pass.ticket);
         if revoked { Err(InvalidPass::Revoked) } else { Ok(pass) }
@@ -147,7 +146,7 @@ fn pass(
         Err(why) => {
             metrics::counter!("usher_pass_refused_total", "why" => format!("{why:?}")).increment(1);
             let detail = format!("the pass cannot be used: {why}");
-            Err(ApiError::new(StatusCode::FORBIDDEN, "PASS_INVALID", detail))
+            Err(ApiError::new(Code::PassInvalid, detail))
         }
     }
 }
@@ -158,7 +157,7 @@ fn within_limit(sale: &Sale, wish: &Wish) -> ApiResult<()> {
         return Ok(());
     }
     let detail = format!("an account may have at most {most} seats of this show");
-    let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", detail);
+    let error = ApiError::new(Code::LimitExceeded, detail);
     Err(error.with("limit", Limit::Seats.as_str()))
 }
 
@@ -168,8 +167,7 @@ async fn seats_exist(
     tier: Option<&TierOnSale>,
     asked: &Asked,
 ) -> ApiResult<()> {
-    let unknown =
-        |detail: String| ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "SEAT_UNKNOWN", detail);
+    let unknown = |detail: String| ApiError::new(Code::SeatUnknown, detail);
     let Some(tier) = tier else {
         return Err(unknown(format!("this show has no tier {}", asked.tier)));
     };

@@ -11,12 +11,13 @@ use contract::{
     api::{
         BASE,
         bookings::{Accepted, Hold, NewBooking},
+        problem::Code,
     },
-    booking::{Kind, Limit, Reason, State as BookingState},
+    booking::{Ending, Kind, Limit, Reason, Transition},
     deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
 };
 use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
-use store::bookings::{self, Ending, Seen};
+use store::bookings::{self, View};
 
 use super::{
     Desk,
@@ -51,55 +52,53 @@ pub(crate) async fn hold(
     let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
     match submit::take_in(&desk, caller, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),
-        Taken { decided: Some(seen), .. } => decided(seen),
+        Taken { decided: Some(view), .. } => decided(view),
     }
 }
 
-fn decided(seen: Seen) -> ApiResult<Response> {
-    if let Some(hold) = seen.booking.hold {
+fn decided(view: View) -> ApiResult<Response> {
+    if let Some(hold) = view.booking.hold {
         let location = format!("{BASE}/holds/{}", hold.hold_id);
         return Ok(
             (StatusCode::CREATED, [(header::LOCATION, location)], Json(hold)).into_response()
         );
     }
-    let reason = seen.booking.reason.unwrap_or(Reason::Internal);
-    let (status, detail) = match reason {
-        Reason::SeatTaken => (StatusCode::CONFLICT, "at least one of these seats is taken"),
-        Reason::SoldOut => (StatusCode::CONFLICT, "not enough seats are left"),
-        Reason::AllHeld => {
-            (StatusCode::CONFLICT, "too few seats are free; some are only held and may come back")
-        }
-        Reason::LimitExceeded => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            match seen.booking.limit {
-                Some(Limit::UnpaidSeatTime) => {
-                    "the account has kept seats of this show unpaid for as long as it may: others \
+    let reason = view.booking.reason.unwrap_or(Reason::Internal);
+    let detail = match reason {
+        Reason::SeatTaken => "at least one of these seats is taken",
+        Reason::SoldOut => "not enough seats are left",
+        Reason::AllHeld => "too few seats are free; some are only held and may come back",
+        Reason::LimitExceeded => match view.booking.limit {
+            Some(Limit::UnpaidSeatTime) => {
+                "the account has kept seats of this show unpaid for as long as it may: others \
                      are to have them"
-                }
-                Some(Limit::JustCameBack) => {
-                    "these seats have just come back, and are first for those who gave none back \
+            }
+            Some(Limit::JustCameBack) => {
+                "these seats have just come back, and are first for those who gave none back \
                      unpaid: ask again in some seconds"
-                }
-                Some(Limit::Seats) | None => "the account would have too many seats of this show",
-            },
-        ),
-        Reason::SaleClosed => (StatusCode::CONFLICT, "the sale of this show has ended"),
-        Reason::PassUsed => (StatusCode::CONFLICT, "this pass has bought something already"),
-        Reason::Expired => (StatusCode::CONFLICT, "the request waited too long; send it again"),
-        Reason::IdempotencyKeyReused => (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "this Idempotency-Key came with another body before: use a fresh one",
-        ),
-        Reason::Internal => (StatusCode::CONFLICT, "it could not be decided; nothing was held"),
+            }
+            Some(Limit::Seats) | None => "the account would have too many seats of this show",
+        },
+        Reason::SaleClosed => "the sale of this show has ended",
+        Reason::PassUsed => "this pass has bought something already",
+        Reason::Expired => "the request waited too long; send it again",
+        Reason::IdempotencyKeyReused => {
+            "this Idempotency-Key came with another body before: use a fresh one"
+        }
+        Reason::Internal => "it could not be decided; nothing was held",
     };
-    let mut error = ApiError::new(status, reason.as_str(), detail);
+    let mut error = ApiError::new(reason.into(), detail);
+    if reason == Reason::Internal {
+        // The client's own request may be why, and no client gets a 5xx for what it sends.
+        error = error.with_status(StatusCode::CONFLICT);
+    }
     if reason == Reason::SeatTaken {
         let labels = |seats| serde_json::to_value(seats).unwrap_or_default();
         error = error
-            .with("takenSeats", labels(seen.booking.taken_seats.unwrap_or_default()))
-            .with("alternatives", labels(seen.booking.alternatives.unwrap_or_default()));
+            .with("takenSeats", labels(view.booking.taken_seats.unwrap_or_default()))
+            .with("alternatives", labels(view.booking.alternatives.unwrap_or_default()));
     }
-    if let Some(limit) = seen.booking.limit {
+    if let Some(limit) = view.booking.limit {
         error = error.with("limit", limit.as_str());
         if limit == Limit::JustCameBack {
             error = error.retry_after(CAME_BACK_FOR_OTHERS);
@@ -119,8 +118,8 @@ pub(crate) async fn read(
 ) -> ApiResult<Json<Hold>> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
     let found =
-        bookings::seen_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
-    let (_, hold) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
+        bookings::view_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let (_, hold) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     Ok(Json(hold))
 }
 
@@ -135,10 +134,10 @@ pub(crate) async fn release(
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<StatusCode> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    let seen = not_ordered(&desk, id, caller.account).await?;
+    let view = not_ordered(&desk, id, caller.account).await?;
     let pool = desk.state.pool.clone();
     let ended = store::detached(async move {
-        bookings::end_one(&pool, &seen.partition, id, caller.account, Ending::Released).await
+        bookings::end_one(&pool, &view.partition, id, caller.account, Ending::Released).await
     });
     if ended.await.map_err(database)?.is_none() {
         // It was over already, or an order was made of it since it was looked at.
@@ -148,12 +147,13 @@ pub(crate) async fn release(
 }
 
 /// A hold of the caller of which no order was made that stands.
-async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<Seen> {
-    let found = bookings::seen_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
-    let (seen, _) = found.ok_or_else(|| ApiError::not_found("HOLD_NOT_FOUND"))?;
-    if matches!(seen.state, Some(BookingState::PaymentPending | BookingState::Confirmed)) {
+async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<View> {
+    let found = bookings::view_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
+    let (view, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
+    let release = Transition::End(Ending::Released);
+    if view.state.is_some_and(|state| state.is_live() && state.after(release).is_err()) {
         let detail = "an order was made of this hold: cancel the order";
-        return Err(ApiError::conflict("HOLD_ORDERED", detail));
+        return Err(ApiError::new(Code::HoldOrdered, detail));
     }
-    Ok(seen)
+    Ok(view)
 }

@@ -18,7 +18,7 @@ use platform::{
     broker::{PublishError, Publisher},
     faults::{Guarantee, failpoint, without},
 };
-use store::board::Board;
+use store::live::board::Board;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},

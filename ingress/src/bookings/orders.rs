@@ -12,8 +12,9 @@ use contract::{
     api::{
         BASE, Page,
         bookings::{ConfirmPayment, Customer, NewOrder, Order, Ticket},
+        problem::Code,
     },
-    booking::OrderStatus,
+    booking::{Ending, OrderStatus},
     topology::Partition,
 };
 use platform::{
@@ -23,9 +24,8 @@ use platform::{
 use serde::{Deserialize, Serialize};
 use store::{
     PgConnection, PgExecutor,
-    bookings::{self, Ending},
-    orders::{self, Payment, Placement},
-    partitions,
+    bookings::{self, Payment, Placement},
+    orders, partitions,
 };
 
 use super::Desk;
@@ -55,14 +55,14 @@ pub(crate) async fn place(
     let order = write
         .once(&desk.state, caller.account, &body, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
-                let placed = orders::place(tx, hold, caller.account, &customer).await;
+                let placed = bookings::place(tx, hold, caller.account, &customer).await;
                 match placed.map_err(database)? {
                     Placement::Placed(order) => Ok(*order),
                     Placement::HoldExpired => {
                         let detail = "the hold is over and its seats are free again";
-                        Err(ApiError::conflict("HOLD_EXPIRED", detail))
+                        Err(ApiError::new(Code::HoldExpired, detail))
                     }
-                    Placement::NoSuchHold => Err(ApiError::not_found("HOLD_NOT_FOUND")),
+                    Placement::NoSuchHold => Err(ApiError::not_found(Code::HoldNotFound)),
                 }
             })
         })
@@ -103,7 +103,7 @@ pub(crate) async fn read(
 
 async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> ApiResult<Order> {
     let order = orders::by_id(database, id, owner).await.map_err(errors::database)?;
-    order.ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
+    order.ok_or_else(|| ApiError::not_found(Code::OrderNotFound))
 }
 
 /// The caller's order with this booking reference.
@@ -123,7 +123,7 @@ pub(crate) async fn by_reference(
     } else {
         orders::by_reference(&desk.state.pool, &reference, owner).await.map_err(database)?
     };
-    found.map(Json).ok_or_else(|| ApiError::not_found("ORDER_NOT_FOUND"))
+    found.map(Json).ok_or_else(|| ApiError::not_found(Code::OrderNotFound))
 }
 
 /// Pays with the mock provider: `mock` is accepted, `mock-decline` refused. Twice is once.
@@ -165,7 +165,7 @@ pub(crate) async fn confirm_payment(
         }
         Paid::Declined => {
             let detail = "the payment was declined and the seats are free again";
-            Err(ApiError::new(StatusCode::PAYMENT_REQUIRED, "PAYMENT_FAILED", detail))
+            Err(ApiError::new(Code::PaymentFailed, detail))
         }
     }
 }
@@ -179,10 +179,10 @@ enum Paid {
 }
 
 async fn accept(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
-    match orders::confirm(tx, id, owner).await.map_err(database)? {
+    match bookings::confirm(tx, id, owner).await.map_err(database)? {
         Payment::Confirmed(order) => Ok(Paid::Confirmed(order)),
         Payment::TooLate(order) => Err(over(order.status)),
-        Payment::NoSuchOrder => Err(ApiError::not_found("ORDER_NOT_FOUND")),
+        Payment::NoSuchOrder => Err(ApiError::not_found(Code::OrderNotFound)),
     }
 }
 
@@ -219,7 +219,7 @@ pub(crate) async fn cancel(
                 match order.status {
                     OrderStatus::Cancelled => Ok(order),
                     OrderStatus::Confirmed | OrderStatus::PaymentPending => {
-                        Err(ApiError::conflict("SHOW_STARTED", "the show has begun"))
+                        Err(ApiError::new(Code::ShowStarted, "the show has begun"))
                     }
                     other => Err(over(other)),
                 }
@@ -246,11 +246,11 @@ async fn end(
 
 fn over(status: OrderStatus) -> ApiError {
     let (code, detail) = match status {
-        OrderStatus::Cancelled => ("ORDER_CANCELLED", "the order was cancelled"),
-        OrderStatus::Failed => ("ORDER_FAILED", "the payment had failed and the seats are free"),
-        _ => ("ORDER_EXPIRED", "the time to pay is over and the seats are free again"),
+        OrderStatus::Cancelled => (Code::OrderCancelled, "the order was cancelled"),
+        OrderStatus::Failed => (Code::OrderFailed, "the payment had failed and the seats are free"),
+        _ => (Code::OrderExpired, "the time to pay is over and the seats are free again"),
     };
-    ApiError::conflict(code, detail)
+    ApiError::new(code, detail)
 }
 
 /// The ticket of a confirmed order, as JSON.
@@ -269,12 +269,12 @@ pub(crate) async fn ticket(
     let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
     if !["*/*", "application/*", "application/json"].iter().any(|kind| accept.contains(kind)) {
         let detail = "tickets are available as application/json only";
-        return Err(ApiError::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", detail));
+        return Err(ApiError::new(Code::NotAcceptable, detail));
     }
     let SignedIn(caller) = caller?;
     find(&desk.state.pool, id, caller.account).await?;
     let ticket = orders::ticket(&desk.state.pool, id, caller.account).await.map_err(database)?;
-    let not_yet = || ApiError::conflict("ORDER_NOT_CONFIRMED", "only a paid order has a ticket");
+    let not_yet = || ApiError::new(Code::OrderNotConfirmed, "only a paid order has a ticket");
     ticket.map(Json).ok_or_else(not_yet)
 }
 

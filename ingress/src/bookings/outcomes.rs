@@ -84,7 +84,7 @@ impl Waiter {
             tokio::pin!(woken);
             woken.as_mut().enable();
             let look = looker.look(self.booking).await?;
-            if look.seen.is_some() || Instant::now() >= end {
+            if look.view.is_some() || Instant::now() >= end {
                 return Ok(look);
             }
             // When the time is over it looks once more: an event may be late, or lost.

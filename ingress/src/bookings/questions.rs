@@ -10,8 +10,8 @@ use moka::future::Cache;
 use store::{
     PgPool, acceptance,
     backlogs::{self, Backlog},
-    board::Sale,
     bookings::{Looker, is_over},
+    sale::Sale,
 };
 
 /// Questions a second; they share queries.
@@ -55,7 +55,7 @@ impl Questions {
             None => None,
         };
         let look = self.looker.look(booking).await.ok()?;
-        if look.seen.is_some() {
+        if look.view.is_some() {
             return Some(true);
         }
         let is_decided = sale.queues_are_gone(look.now)
@@ -67,7 +67,7 @@ impl Questions {
     /// Whether the booking has its outcome; nothing where that cannot be told just now.
     pub(crate) async fn is_decided(&self, booking: BookingId) -> Option<bool> {
         self.ask()?;
-        Some(self.looker.look(booking).await.ok()?.seen.is_some())
+        Some(self.looker.look(booking).await.ok()?.view.is_some())
     }
 
     /// Nothing where too much is asked already.
@@ -112,7 +112,7 @@ mod tests {
     use contract::{AccountId, booking_id::BookingIds};
     use futures_util::future::join_all;
     use platform::{Shutdown, clock};
-    use store::testing::Slot;
+    use testing::Slot;
 
     use super::*;
 

@@ -7,7 +7,8 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use contract::{
-    AccountId, BookingId, deadline::CONFIRM_WAIT, message::BookingRequested, topology::Partition,
+    AccountId, BookingId, api::problem::Code, deadline::CONFIRM_WAIT, message::BookingRequested,
+    topology::Partition,
 };
 use platform::{
     broker::PublishError,
@@ -16,9 +17,9 @@ use platform::{
 };
 use redis::RedisResult;
 use store::{
-    board::Sale,
-    bookings::{self, LastTry, Seen},
+    bookings::{self, LastTry, View},
     bound_keys::{self, Binding, BindingState, Memory},
+    sale::Sale,
 };
 use tokio::time::{Instant, sleep};
 
@@ -41,7 +42,7 @@ pub(crate) struct Keyed {
 }
 
 /// What became of a key's booking before: accepted, and perhaps over.
-pub(crate) type Before = Option<Seen>;
+pub(crate) type Before = Option<View>;
 
 /// Whose turn it is to publish.
 enum Turn {
@@ -203,7 +204,7 @@ pub(crate) async fn refused(
                     Err(unknown(keyed.booking, "asked before"))
                 }
                 _ => match over(desk, keyed, before).await {
-                    Some(seen) => Ok(Some(seen)),
+                    Some(view) => Ok(Some(view)),
                     None => Err(unknown(keyed.booking, "the database does not answer")),
                 },
             };
@@ -249,12 +250,12 @@ async fn accepted(desk: &Desk, keyed: &Keyed, before: &Binding) -> ApiResult<Bef
 /// How a booking ended whose time is over: refused now, where nothing came of it. Nothing, where
 /// the database cannot tell.
 async fn over(desk: &Desk, keyed: &Keyed, before: &Binding) -> Before {
-    if let Some(seen) = desk.looker.look(keyed.booking).await.ok()?.seen {
-        return Some(seen);
+    if let Some(view) = desk.looker.look(keyed.booking).await.ok()?.view {
+        return Some(view);
     }
     let last = LastTry { at: before.at, ..keyed.last.clone() };
     bookings::expire(&desk.state.pool, keyed.booking, keyed.account, last).await.ok()?;
-    desk.looker.look(keyed.booking).await.ok()?.seen
+    desk.looker.look(keyed.booking).await.ok()?.view
 }
 
 /// 503 where it is not known whether a booking was accepted.
@@ -264,7 +265,7 @@ pub(crate) fn unknown(booking: BookingId, why: &str) -> ApiError {
          Idempotency-Key, or look at the bookingId: where it was not, that ends as EXPIRED some 17 \
          minutes after the last try"
     );
-    ApiError::unavailable("OUTCOME_UNKNOWN", detail, 1).with("bookingId", booking.to_string())
+    ApiError::unavailable(Code::OutcomeUnknown, detail, 1).with("bookingId", booking.to_string())
 }
 
 /// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
@@ -275,7 +276,7 @@ pub(crate) fn not_published(error: &PublishError, before: bool, booking: Booking
         // Not this time; but the time before it may have been.
         PublishError::Refused(why) if before => unknown(booking, why),
         PublishError::Refused(why) => ApiError::unavailable(
-            "QUEUE_UNAVAILABLE",
+            Code::QueueUnavailable,
             format!("the booking was not accepted ({why}); send it again"),
             1,
         ),

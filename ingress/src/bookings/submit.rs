@@ -14,9 +14,10 @@ use contract::{
     api::{
         BASE,
         bookings::{Accepted, Booking, Links, NewBooking},
+        problem::Code,
     },
     booking::{Kind, Status},
-    booking_id::Asked as Identity,
+    booking_id::RequestIdentity,
     deadline::BOOKING_DEADLINE,
     message::BookingRequested,
     topology::Partition,
@@ -27,7 +28,7 @@ use platform::{
 };
 use store::{
     StoreResult,
-    bookings::{self, Fate, LastTry, Seen},
+    bookings::{self, Fate, LastTry, View},
 };
 
 use super::{
@@ -69,7 +70,7 @@ pub(crate) async fn book(
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
     let taken = take_in(&desk, caller, key, &headers, asked, Kind::Order, wait).await?;
     Ok(match taken {
-        Taken { decided: Some(seen), .. } => Json(seen.booking).into_response(),
+        Taken { decided: Some(view), .. } => Json(view.booking).into_response(),
         Taken { booking, decided: None } => accepted(booking),
     })
 }
@@ -89,13 +90,13 @@ pub(crate) async fn read(
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
     let SignedIn(caller) = caller?;
     if !desk.ids.belongs_to(id, caller.account) {
-        return Err(ApiError::not_found("BOOKING_NOT_FOUND"));
+        return Err(ApiError::not_found(Code::BookingNotFound));
     }
     let waiter = desk.outcomes.register(id);
     let look = waiter.outcome(&desk.looker, wait).await.map_err(database)?;
-    match look.seen {
-        Some(seen) if seen.owner == caller.account => Ok(Json(seen.booking)),
-        Some(_) => Err(ApiError::not_found("BOOKING_NOT_FOUND")),
+    match look.view {
+        Some(view) if view.owner == caller.account => Ok(Json(view.booking)),
+        Some(_) => Err(ApiError::not_found(Code::BookingNotFound)),
         None => undecided(&desk, id, caller.account, look.now).await.map(Json).map_err(database),
     }
 }
@@ -113,14 +114,14 @@ async fn undecided(
         return Ok(Booking::queued(id));
     }
     // It may have been decided a moment ago.
-    let seen = desk.looker.look(id).await?.seen;
-    Ok(seen.map_or(Booking::expired(id), |seen| seen.booking))
+    let view = desk.looker.look(id).await?.view;
+    Ok(view.map_or(Booking::expired(id), |view| view.booking))
 }
 
 /// A request that is on the queue, and its outcome where that came within the wait.
 pub(crate) struct Taken {
     pub(crate) booking: BookingId,
-    pub(crate) decided: Option<Seen>,
+    pub(crate) decided: Option<View>,
 }
 
 /// The answer 202.
@@ -149,7 +150,7 @@ pub(crate) async fn take_in(
     let now = board.now();
     let booking = match &key {
         None => desk.ids.fresh(account, now),
-        Some(key) => desk.ids.derive(&Identity {
+        Some(key) => desk.ids.derive(&RequestIdentity {
             account,
             show: asked.show,
             tier: &asked.tier,
@@ -191,7 +192,7 @@ pub(crate) async fn take_in(
         (Some(keyed), Err(refusal)) => repetition::refused(desk, &sale, &keyed, refusal).await?,
     };
     match before {
-        Some(seen) => Ok(Taken { booking, decided: Some(seen) }),
+        Some(view) => Ok(Taken { booking, decided: Some(view) }),
         None => Ok(told(desk, &waiter, booking, wait).await),
     }
 }
@@ -201,7 +202,7 @@ async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) 
     let decided = match wait {
         Duration::ZERO => None,
         // A database that cannot tell the outcome does not make the booking less accepted.
-        wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.seen),
+        wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.view),
     };
     Taken { booking, decided }
 }

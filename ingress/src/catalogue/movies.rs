@@ -7,7 +7,7 @@ use contract::{
     api::{
         Page,
         catalogue::{Availability, Movie, MovieWithShows, Show},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
 use platform::http::{ApiError, ApiResult, Params, PathId};
@@ -17,7 +17,7 @@ use utoipa::IntoParams;
 
 use crate::{
     check,
-    errors::{database, no_movie},
+    errors::database,
     page::{Window, page_to},
     state::State,
 };
@@ -145,5 +145,5 @@ pub(super) async fn shows(
 
 async fn movie_of(state: &State, movie: MovieId) -> Result<Movie, ApiError> {
     let found = movies::by_id(&state.read_pool, movie).await.map_err(database)?;
-    found.ok_or_else(no_movie)
+    found.ok_or_else(|| ApiError::not_found(Code::MovieNotFound))
 }

@@ -6,19 +6,15 @@ use contract::{
     api::{
         Page,
         catalogue::{Screen, Theatre},
-        problem::Problem,
+        problem::{Code, Problem},
     },
 };
-use platform::http::{ApiResult, Params, PathId};
+use platform::http::{ApiError, ApiResult, Params, PathId};
 use serde::Deserialize;
 use store::catalogue::{screens, theatres};
 use utoipa::IntoParams;
 
-use crate::{
-    errors::{database, no_screen, no_theatre},
-    page::Window,
-    state::State,
-};
+use crate::{errors::database, page::Window, state::State};
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -58,7 +54,7 @@ pub(super) async fn one(
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<Json<Theatre>> {
     let found = theatres::by_id(&state.read_pool, theatre).await.map_err(database)?;
-    found.map(Json).ok_or_else(no_theatre)
+    found.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
 /// A screen with its layout
@@ -73,5 +69,5 @@ pub(super) async fn screen(
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<Json<Screen>> {
     let found = screens::by_id(&state.read_pool, screen).await.map_err(database)?;
-    found.map(Json).ok_or_else(no_screen)
+    found.map(Json).ok_or_else(|| ApiError::not_found(Code::ScreenNotFound))
 }

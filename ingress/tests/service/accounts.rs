@@ -1,7 +1,8 @@
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::Answer;
 
-use crate::running::{Ingress, send};
+use crate::running::Ingress;
 
 #[tokio::test]
 async fn whoever_signs_up_can_sign_in_and_change_their_profile() {
@@ -25,7 +26,7 @@ async fn whoever_signs_up_can_sign_in_and_change_their_profile() {
     let changed = ingress.send(Method::PUT, "/auth/profile", Some(&token), &change).await;
     assert_eq!(changed.body["name"], "Zoë Ω");
     let profile = ingress.call(Method::GET, "/auth/profile").bearer_auth(&token);
-    assert_eq!(crate::running::send(profile).await.body, changed.body);
+    assert_eq!(Answer::to(profile).await.body, changed.body);
     assert_eq!(ingress.get("/auth/profile").await.problem(), (401, "UNAUTHENTICATED"));
     ingress.stop().await;
 }
@@ -54,7 +55,7 @@ async fn a_sign_up_whose_answer_was_lost_is_the_same_account_again() {
     let body = json!({"name": "Ann", "email": "ann@example.org", "password": "correct horse"});
     let sign_up = async |key: Option<&str>, body: &Value| {
         let call = ingress.call(Method::POST, "/auth/signup").json(body);
-        send(match key {
+        Answer::to(match key {
             Some(key) => call.header("idempotency-key", key),
             None => call,
         })
@@ -66,7 +67,7 @@ async fn a_sign_up_whose_answer_was_lost_is_the_same_account_again() {
     assert_eq!((again.status.as_u16(), &again.body["user"]), (201, &made.body["user"]));
     assert_ne!(again.body["refreshToken"], made.body["refreshToken"], "a session of its own");
     let call = ingress.call(Method::GET, "/auth/profile").bearer_auth(again.id("accessToken"));
-    assert_eq!(send(call).await.body, made.body["user"]);
+    assert_eq!(Answer::to(call).await.body, made.body["user"]);
 
     for (field, value) in [("name", "Bob"), ("password", "another one"), ("phone", "+91 1234567")] {
         let mut other = body.clone();

@@ -1,8 +1,9 @@
-use contract::access::Role;
+use contract::{access::Role, api::problem::Code};
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::Answer;
 
-use crate::running::{Ingress, Programme, movie, screen, send};
+use crate::running::{Ingress, Programme, movie, screen};
 
 #[tokio::test]
 async fn a_body_of_another_kind_is_refused_before_it_is_read() {
@@ -14,7 +15,7 @@ async fn a_body_of_another_kind_is_refused_before_it_is_read() {
             Some(kind) => call.header("content-type", kind),
             None => call,
         };
-        assert_eq!(send(call).await.problem(), (415, "UNSUPPORTED_MEDIA_TYPE"), "{kind:?}");
+        assert_eq!(Answer::to(call).await.problem(), (415, "UNSUPPORTED_MEDIA_TYPE"), "{kind:?}");
     }
     ingress.stop().await;
 }
@@ -33,7 +34,7 @@ async fn what_is_no_json_is_refused() {
     ];
     for body in bodies {
         let call = ingress.call(Method::POST, "/auth/login").body(body.to_vec());
-        let refused = send(call.header("content-type", "application/json")).await;
+        let refused = Answer::to(call.header("content-type", "application/json")).await;
         let shown = String::from_utf8_lossy(&body[..body.len().min(40)]).into_owned();
         assert_eq!(refused.problem().0, 400, "{shown}: {refused:?}");
     }
@@ -208,13 +209,15 @@ async fn every_call_that_is_described_is_there() {
         let path = path.replace("{id}", "0").replace("{reference}", "0");
         for method in calls.as_object().unwrap().keys().filter(|key| *key != "parameters") {
             let method: Method = method.to_uppercase().parse().unwrap();
-            let answer = send(ingress.call(method.clone(), &format!("/{path}"))).await;
+            let answer = Answer::to(ingress.call(method.clone(), &format!("/{path}"))).await;
             let missing = ["NOT_FOUND", "METHOD_NOT_ALLOWED"];
             let code = answer.body["code"].as_str().unwrap_or_default();
             assert!(!missing.contains(&code), "{method} {path}: {answer:?}");
             assert!(answer.status.as_u16() < 500, "{method} {path}: {answer:?}");
         }
     }
+    let words: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
+    assert_eq!(document["components"]["schemas"]["Code"]["enum"], json!(words));
     let text = document.to_string();
     for part in text.split("\"$ref\":").skip(1) {
         let pointer = part.split('"').nth(1).unwrap().trim_start_matches('#');

@@ -1,8 +1,9 @@
 use contract::access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::Answer;
 
-use crate::running::{Ingress, Programme, movie, screen, send, theatre};
+use crate::running::{Ingress, Programme, movie, screen, theatre};
 
 #[tokio::test]
 async fn what_an_organiser_adds_is_what_visitors_find() {
@@ -64,7 +65,7 @@ async fn a_seat_map_tells_layout_prices_and_what_is_not_for_sale() {
 
     hold_and_sell(&ingress, &show, "A1", "A2", "B1").await;
     let path = format!("/shows/{show}/seatmap");
-    let changed = store::testing::eventually(
+    let changed = testing::eventually(
         "the kept map is read again",
         std::time::Duration::from_secs(2),
         || async {
@@ -168,7 +169,7 @@ async fn what_is_changed_is_changed_and_what_is_retired_is_gone() {
     for (path, body, code) in things {
         let put = ingress.send(Method::PUT, &path, Some(&admin), &body).await;
         assert_eq!(put.status, 200, "{path}: {put:?}");
-        let delete = || send(ingress.call(Method::DELETE, &path).bearer_auth(&admin));
+        let delete = || Answer::to(ingress.call(Method::DELETE, &path).bearer_auth(&admin));
         assert_eq!(delete().await.status, 204, "{path}");
         assert_eq!(delete().await.problem(), (404, code));
         assert_eq!(ingress.get(&path).await.problem(), (404, code));
@@ -203,7 +204,7 @@ async fn a_keyed_write_is_done_once() {
     let admin = ingress.token(Role::Admin).await;
     let add = |key: &'static str, name: &'static str| {
         let call = ingress.call(Method::POST, "/theatres").bearer_auth(&admin);
-        send(call.header("Idempotency-Key", key).json(&theatre(name)))
+        Answer::to(call.header("Idempotency-Key", key).json(&theatre(name)))
     };
     let (first, second, third) =
         tokio::join!(add("k1", "Regal"), add("k1", "Regal"), add("k1", "Regal"));
@@ -219,7 +220,7 @@ async fn a_keyed_write_is_done_once() {
     assert_eq!(theatres["items"].as_array().unwrap().len(), 2);
     for bad in ["", "a b", &"x".repeat(65)] {
         let call = ingress.call(Method::POST, "/theatres").bearer_auth(&admin);
-        let refused = send(call.header("Idempotency-Key", bad).json(&theatre("Regal"))).await;
+        let refused = Answer::to(call.header("Idempotency-Key", bad).json(&theatre("Regal"))).await;
         assert_eq!(refused.problem(), (400, "VALIDATION_FAILED"), "{bad}");
     }
     ingress.stop().await;

@@ -8,7 +8,7 @@ use std::{
 
 use reqwest::StatusCode;
 use serde_json::Value;
-use store::testing::eventually;
+use testing::eventually;
 
 use crate::running::{Ingress, NO_REDIS};
 

@@ -3,15 +3,13 @@
 use std::net::SocketAddr;
 
 use clap::{Args as _, Command, FromArgMatches as _};
-use contract::{
-    AccountId,
-    access::{AccessKeys, Role, Token},
-};
+use contract::access::{AccessKeys, Role, Token};
 use ingress::Config;
 use platform::{Shutdown, bind, clock, http};
-use reqwest::{Method, RequestBuilder, StatusCode, header::HeaderMap};
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use store::{PgPool, accounts::NewAccount, testing::Slot};
+use store::PgPool;
+use testing::{Answer, Slot};
 
 /// Nobody listens there.
 pub(crate) const NO_REDIS: &str = "redis://127.0.0.1:1/0";
@@ -25,36 +23,6 @@ pub(crate) struct Ingress {
     shutdown: Shutdown,
     /// Nobody else's as long as it is here.
     _slot: Slot,
-}
-
-/// An answer, read.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
-}
-
-impl Answer {
-    /// Status and code of a problem, after a look at the rest of its shape.
-    pub(crate) fn problem(&self) -> (u16, &str) {
-        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
-        assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
-        for member in ["type", "title", "detail", "requestId"] {
-            assert!(self.body[member].is_string(), "{member} is missing: {self:?}");
-        }
-        (self.status.as_u16(), self.body["code"].as_str().unwrap_or_default())
-    }
-
-    /// The pointer of the field that was refused.
-    pub(crate) fn pointer(&self) -> &str {
-        self.body["errors"][0]["pointer"].as_str().unwrap_or_default()
-    }
-
-    /// The id the answer speaks of.
-    pub(crate) fn id(&self, name: &str) -> String {
-        self.body[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
-    }
 }
 
 impl Ingress {
@@ -94,15 +62,7 @@ impl Ingress {
 
     /// A token of an account of this role that exists.
     pub(crate) async fn token(&self, role: Role) -> String {
-        let id = AccountId::new();
-        let new = NewAccount {
-            id,
-            name: "Somebody".into(),
-            email: format!("{id}@example.org"),
-            phone: None,
-        };
-        store::accounts::create_many(&self.pool, &[new]).await.unwrap();
-        assert!(store::accounts::set_role(&self.pool, id, role).await.unwrap());
+        let id = testing::account(&self.pool, role).await;
         let known = store::accounts::credentials(&self.pool, id).await.unwrap().unwrap();
         self.access.sign(&Token {
             account: id,
@@ -121,7 +81,7 @@ impl Ingress {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        send(self.call(Method::GET, path)).await
+        Answer::to(self.call(Method::GET, path)).await
     }
 
     /// Sends JSON as the owner of the token, if any.
@@ -133,7 +93,7 @@ impl Ingress {
         body: &Value,
     ) -> Answer {
         let call = self.call(method, path).json(body);
-        send(match token {
+        Answer::to(match token {
             Some(token) => call.bearer_auth(token),
             None => call,
         })
@@ -149,14 +109,6 @@ impl Ingress {
         self.pool.close().await;
         assert!(self.shutdown.finish(std::time::Duration::from_secs(5)).await);
     }
-}
-
-/// Sends a call and reads the answer; what is no JSON is null.
-pub(crate) async fn send(call: RequestBuilder) -> Answer {
-    let response = call.send().await.unwrap();
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.bytes().await.unwrap();
-    Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
 }
 
 fn config(slot: &Slot, arguments: &[&str]) -> Config {

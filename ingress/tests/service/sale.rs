@@ -1,8 +1,9 @@
 use contract::access::Role;
 use reqwest::Method;
 use serde_json::json;
+use testing::Answer;
 
-use crate::running::{Ingress, Programme, send};
+use crate::running::{Ingress, Programme};
 
 #[tokio::test]
 async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
@@ -20,14 +21,10 @@ async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
     let queues_get_ready = async {
         let ready = "update partitions set queue_ready_at = clock_timestamp()
             where exists (select from shows where sale_state = 'ON_SALE')";
-        store::testing::eventually(
-            "the show is on sale",
-            std::time::Duration::from_secs(3),
-            || async {
-                let done = sqlx::query(ready).execute(&ingress.pool).await.unwrap();
-                (done.rows_affected() > 0).then_some(())
-            },
-        )
+        testing::eventually("the show is on sale", std::time::Duration::from_secs(3), || async {
+            let done = sqlx::query(ready).execute(&ingress.pool).await.unwrap();
+            (done.rows_affected() > 0).then_some(())
+        })
         .await;
     };
     let (opened, ()) = tokio::join!(open(), queues_get_ready);
@@ -37,7 +34,7 @@ async fn a_sale_opens_once_its_queues_are_ready_and_closes_for_good() {
 
     let change = ingress.send(Method::PUT, &path, Some(&admin), &programme.show()).await;
     assert_eq!(change.problem(), (409, "SHOW_NOT_SCHEDULED"));
-    let retire = send(ingress.call(Method::DELETE, &path).bearer_auth(&admin)).await;
+    let retire = Answer::to(ingress.call(Method::DELETE, &path).bearer_auth(&admin)).await;
     assert_eq!(retire.problem(), (409, "SHOW_ON_SALE"));
 
     let closed = close().await;

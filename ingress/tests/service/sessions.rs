@@ -1,8 +1,9 @@
 use contract::access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::Answer;
 
-use crate::running::{Answer, Ingress};
+use crate::running::Ingress;
 
 async fn sign_up(ingress: &Ingress) -> Answer {
     let signup = json!({"name": "Ann", "email": "ann@example.org", "password": "correct horse"});
@@ -33,7 +34,7 @@ async fn a_refresh_token_is_good_once_and_whoever_comes_with_an_old_one_ends_the
     assert_eq!(next.status, 200, "{next:?}");
     assert_eq!(next.body["user"]["email"], "ann@example.org");
     let profile = ingress.call(Method::GET, "/auth/profile").bearer_auth(next.id("accessToken"));
-    assert_eq!(crate::running::send(profile).await.status, 200);
+    assert_eq!(Answer::to(profile).await.status, 200);
     let second = next.id("refreshToken");
     assert_ne!(first, second);
     let lost = refresh(&ingress, &first).await;
@@ -159,7 +160,7 @@ async fn a_demoted_admin_and_a_deleted_account_are_refused_whoever_changed_the_r
     ] {
         let token = ingress.token(Role::Admin).await;
         sqlx_execute(&ingress, sql).await;
-        store::testing::eventually("its token is refused", second, async || {
+        testing::eventually("its token is refused", second, async || {
             let answer = ingress.post("/movies", &token, &movie).await;
             (answer.status == 401).then_some(())
         })

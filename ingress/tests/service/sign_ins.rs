@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, future::join_all, stream};
 use reqwest::Method;
 use serde_json::json;
+use testing::Answer;
 
-use crate::running::{Answer, Ingress, NO_REDIS, send};
+use crate::running::{Ingress, NO_REDIS};
 
 const PASSWORD: &str = "correct horse";
 /// Wrong passwords that one account bears in a quarter of an hour.
@@ -20,13 +21,13 @@ async fn ingress(more: &[&str]) -> Ingress {
 async fn sign_in(ingress: &Ingress, email: &str, password: &str, from: &str) -> Answer {
     let body = json!({"email": email, "password": password});
     let call = ingress.call(Method::POST, "/auth/login").json(&body);
-    send(call.header("x-forwarded-for", from)).await
+    Answer::to(call.header("x-forwarded-for", from)).await
 }
 
 async fn sign_up(ingress: &Ingress, email: &str, from: &str) {
     let body = json!({"name": "Ann", "email": email, "password": PASSWORD});
     let call = ingress.call(Method::POST, "/auth/signup").json(&body);
-    let made = send(call.header("x-forwarded-for", from)).await;
+    let made = Answer::to(call.header("x-forwarded-for", from)).await;
     assert_eq!(made.status, 201, "{made:?}");
 }
 
@@ -222,7 +223,7 @@ async fn whoever_has_a_token_cannot_guess_the_password_with_it() {
     let change = async |password: &str, from: &str| {
         let body = json!({"password": password, "newPassword": "battery staple"});
         let call = ingress.call(Method::PUT, "/auth/password").bearer_auth(&token).json(&body);
-        send(call.header("x-forwarded-for", from)).await
+        Answer::to(call.header("x-forwarded-for", from)).await
     };
     for _ in 0..FAILURES {
         let guess = change("a guess", "203.0.113.1").await;

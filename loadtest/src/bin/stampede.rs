@@ -1,5 +1,5 @@
 //! `stampede`: thousands of waiting visitors, driven over standard input and output. Several of
-//! them are started by `usher load line`.
+//! them are started by `bench line`.
 
 use std::net::IpAddr;
 

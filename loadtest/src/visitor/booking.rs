@@ -2,7 +2,10 @@
 
 use contract::{
     BookingId, SeatLabel,
-    api::bookings::{Booking, Hold, NewBooking, Order},
+    api::{
+        bookings::{Booking, Hold, NewBooking, Order},
+        problem::Code,
+    },
     booking::{Reason, Status},
 };
 use fastrand::Rng;
@@ -74,12 +77,12 @@ impl Visitor {
             self.book_in_one_step(&body, pass).await
         };
         match sent {
-            Err(CallError::Refused(problem)) if problem.code == "SEAT_TAKEN" => {
+            Err(CallError::Refused(problem)) if problem.code == Code::SeatTaken => {
                 let offered = problem.more.get("alternatives").cloned().unwrap_or_default();
                 Ok(Bought::Taken(serde_json::from_value(offered).unwrap_or_default()))
             }
             // This tier is full; the map shows whether another has seats.
-            Err(error) if matches!(error.code(), Some("SOLD_OUT" | "ALL_HELD")) => {
+            Err(error) if matches!(error.code(), Some(Code::SoldOut | Code::AllHeld)) => {
                 Ok(Bought::Taken(Vec::new()))
             }
             other => other,
@@ -151,9 +154,7 @@ impl Visitor {
             (Status::Rejected, Some(Reason::SeatTaken | Reason::SoldOut | Reason::AllHeld)) => {
                 Ok(Bought::Taken(booking.alternatives.unwrap_or_default()))
             }
-            (Status::Rejected, Some(reason)) => {
-                Ok(Bought::End(Ending::Refused(reason.as_str().into())))
-            }
+            (Status::Rejected, Some(reason)) => Ok(Bought::End(Ending::Refused(reason.into()))),
             (Status::Allocated, None) => match (booking.order, booking.hold) {
                 (Some(order), _) => Ok(Bought::Order(order)),
                 (None, Some(hold)) => Ok(Bought::Hold(hold)),

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Broker, Session};
+use super::{Broker, Consumer};
 use crate::Shutdown;
 
 /// Channels of a connection, where no connection is up that would know.
@@ -87,7 +87,7 @@ impl Connections {
         let connect = async || Broker::connect(url, &format!("{name}-trials"), shutdown);
         let mut broker = on_trial.get_or_try_init(connect).await?.clone();
         let link = timeout(TRIAL_WAIT, broker.link_soon()).await?.context("the process stops")?;
-        Session::open(link, queue, 1).await?.close().await;
+        Consumer::open(link, queue, 1).await?.close().await;
         Ok(())
     }
 

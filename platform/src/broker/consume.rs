@@ -1,11 +1,11 @@
-//! Consuming: sessions for whoever batches, and a loop for whoever takes one at a time.
+//! Consuming: a consumer for batches, and a loop that takes one delivery at a time.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use futures_util::{FutureExt as _, StreamExt as _};
 use lapin::{
-    Acker, Channel, Consumer,
+    Acker, Channel,
     message::Delivery,
     options::{
         BasicAckOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions, BasicRejectOptions,
@@ -35,17 +35,17 @@ pub struct NoConsumer {
     why: String,
 }
 
-/// One consumer on one channel of one connection. When any of the three is lost, the session is
-/// over; what it delivered and was not acked comes back in another.
-pub struct Session {
+/// A consumer of one queue, on one channel of one connection. When any of the three is lost, the
+/// consumer is over; what it delivered and was not acked comes back to another.
+pub struct Consumer {
     link: Arc<Link>,
     channel: Channel,
-    consumer: Consumer,
+    deliveries: lapin::Consumer,
     /// The broker has ended the consumer, which it says once.
     is_over: bool,
 }
 
-impl Session {
+impl Consumer {
     /// Starts consuming with a bounded number of unacked deliveries. The error is [`NoConsumer`] where
     /// the broker did not give it.
     pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
@@ -73,7 +73,9 @@ impl Session {
         };
         let opened = stop.run_until_cancelled(tokio::time::timeout(ACK_WAIT, opening)).await;
         let why = match opened {
-            Some(Ok(Ok(consumer))) => return Ok(Self { link, channel, consumer, is_over: false }),
+            Some(Ok(Ok(deliveries))) => {
+                return Ok(Self { link, channel, deliveries, is_over: false });
+            }
             Some(Ok(Err(error))) => Some(error.to_string()),
             Some(Err(_)) => Some(format!("no answer within {ACK_WAIT:?}")),
             None => None,
@@ -86,14 +88,14 @@ impl Session {
         Err(NoConsumer { queue: queue.to_owned(), why }.into())
     }
 
-    /// The next delivery; `None` when the session is over.
+    /// The next delivery; `None` when the consumer is over.
     pub async fn next(&mut self) -> Option<Delivery> {
         if self.is_over {
             return None;
         }
         let next = tokio::select! {
             () = self.link.died() => None,
-            next = self.consumer.next() => next,
+            next = self.deliveries.next() => next,
         };
         self.delivery(next)
     }
@@ -103,7 +105,7 @@ impl Session {
         if self.is_over {
             return None;
         }
-        let next = self.consumer.next().now_or_never()?;
+        let next = self.deliveries.next().now_or_never()?;
         self.delivery(next)
     }
 
@@ -117,21 +119,21 @@ impl Session {
         None
     }
 
-    /// Whether the session can still be believed: a dead one may hold deliveries that were
+    /// Whether the consumer can still be believed: a dead one may hold deliveries that were
     /// given to somebody else.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !self.link.is_dead() && self.channel.status().connected()
     }
 
-    /// Ends the session; unacked deliveries go back to the queue.
+    /// Ends the consumer; unacked deliveries go back to the queue.
     pub async fn close(self) {
         let closing = self.channel.close(200, "session over".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
     }
 }
 
-/// Acks a delivery and all before it on its channel. `false` means the session is over.
+/// Acks a delivery and all before it on its channel. `false` means the consumer is over.
 pub async fn ack_all(last: &Delivery) -> bool {
     let acking = last.acker.ack(BasicAckOptions { multiple: true });
     matches!(tokio::time::timeout(ACK_WAIT, acking).await, Ok(Ok(true)))
@@ -157,7 +159,7 @@ pub enum Consumption {
     Park,
 }
 
-/// Tells the broker what becomes of one delivery. `false` means the session is over.
+/// Tells the broker what becomes of one delivery. `false` means the consumer is over.
 pub async fn settle(acker: &Acker, consumption: Consumption) -> bool {
     let settling = async {
         match consumption {
@@ -173,7 +175,7 @@ pub async fn settle(acker: &Acker, consumption: Consumption) -> bool {
 
 impl Broker {
     /// Consumes a queue one message at a time until the shutdown begins, across lost
-    /// connections. `prepare` runs at the start of each session and names the queue.
+    /// connections. `prepare` runs before each consumer and names the queue.
     pub async fn consume<P, PFut, H, HFut>(
         self,
         prefetch: u16,
@@ -189,8 +191,8 @@ impl Broker {
         self.consume_told(prefetch, shutdown, prepare, handle, |_| ()).await;
     }
 
-    /// The same for whoever must know whether there is a session: told `true` when one has begun,
-    /// `false` when it is over.
+    /// The same, and tells when there is a consumer: `true` when one has begun, `false` when it is
+    /// over.
     pub(super) async fn consume_told<P, PFut, H, HFut>(
         mut self,
         prefetch: u16,
@@ -212,12 +214,12 @@ impl Broker {
             let opened = async {
                 let preparing = async { prepare(link.channel().await?).await };
                 let queue = tokio::time::timeout(PREPARE_WAIT, preparing).await??;
-                Session::open(Arc::clone(&link), &queue, prefetch).await
+                Consumer::open(Arc::clone(&link), &queue, prefetch).await
             };
             match opened.await {
-                Ok(session) => {
+                Ok(consumer) => {
                     told(true);
-                    one_session(session, &shutdown, &handle).await;
+                    take_all(consumer, &shutdown, &handle).await;
                     told(false);
                 }
                 Err(error) => warn!("cannot consume: {error:#}"),
@@ -229,7 +231,7 @@ impl Broker {
     }
 }
 
-async fn one_session<H, HFut>(mut session: Session, shutdown: &Shutdown, handle: &H)
+async fn take_all<H, HFut>(mut consumer: Consumer, shutdown: &Shutdown, handle: &H)
 where
     H: Fn(Delivery) -> HFut,
     HFut: Future<Output = Consumption>,
@@ -237,7 +239,7 @@ where
     loop {
         let delivery = tokio::select! {
             () = shutdown.begun() => break,
-            delivery = session.next() => match delivery { Some(delivery) => delivery, None => break },
+            delivery = consumer.next() => match delivery { Some(delivery) => delivery, None => break },
         };
         let acker = delivery.acker.clone();
         let consumption = handle(delivery).await;
@@ -248,5 +250,5 @@ where
             shutdown.sleep(RETRY_WAIT).await;
         }
     }
-    session.close().await;
+    consumer.close().await;
 }

@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
     AccountId,
     access::{AccessKeys, Role, TOKEN_LIFETIME_MAX, Token},
+    api::problem::Code,
     keys::MasterKey,
 };
 use tokio::time::{Instant, sleep_until};
@@ -76,7 +77,7 @@ impl Access {
         if self.revocations.age() > BLIND_MAX {
             metrics::counter!("usher_tokens_refused_total", "why" => "blind").increment(1);
             let detail = "whether this account is an administrator is not known now; try again";
-            return Err(ApiError::unavailable("DATABASE_UNAVAILABLE", detail, 2));
+            return Err(ApiError::unavailable(Code::DatabaseUnavailable, detail, 2));
         }
         Ok(true)
     }
@@ -347,7 +348,7 @@ mod tests {
         let admin = Token { role: Role::Admin, ..user };
         assert!(access.is_admin(&admin).unwrap() && !access.is_admin(&user).unwrap());
         access.revocations.write().read_at -= BLIND_MAX + Duration::from_secs(1);
-        assert_eq!(access.is_admin(&admin).unwrap_err().code(), "DATABASE_UNAVAILABLE");
+        assert_eq!(access.is_admin(&admin).unwrap_err().code(), Code::DatabaseUnavailable);
         assert!(!access.is_admin(&user).unwrap(), "whoever is none is told so");
         access.revocations.is_read(Instant::now(), at(0));
         assert!(access.is_admin(&admin).unwrap());

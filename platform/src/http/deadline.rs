@@ -12,10 +12,10 @@ use axum::{
     BoxError,
     body::{Body, Bytes, to_bytes},
     extract::Request,
-    http::StatusCode,
     middleware::Next,
     response::Response,
 };
+use contract::api::problem::Code;
 use http_body_util::LengthLimitError;
 use hyper::body::{Body as _, Frame, SizeHint};
 use thiserror::Error;
@@ -83,13 +83,13 @@ fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
     let why = causes.find_map(|cause| {
         if cause.is::<TooSlow>() {
             let detail = "the body arrived too slowly; send it again";
-            return Some(ApiError::new(StatusCode::REQUEST_TIMEOUT, "TIMEOUT", detail));
+            return Some(ApiError::new(Code::Timeout, detail));
         }
         cause.is::<LengthLimitError>().then(|| {
             let detail = format!("the body must have at most {bytes_max} bytes");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "BODY_TOO_LARGE", detail)
+            ApiError::new(Code::BodyTooLarge, detail)
         })
     });
     let broken = "the body ended too early";
-    why.unwrap_or_else(|| ApiError::new(StatusCode::BAD_REQUEST, "BAD_REQUEST", broken))
+    why.unwrap_or_else(|| ApiError::new(Code::BadRequest, broken))
 }

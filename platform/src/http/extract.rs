@@ -8,9 +8,9 @@ use std::{
 
 use axum::{
     extract::{FromRequest, FromRequestParts, Path, Query, Request},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
-use contract::access::Token;
+use contract::{access::Token, api::problem::Code};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -60,7 +60,7 @@ fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
         return Ok(());
     }
     let detail = "send the body with `Content-Type: application/json`";
-    Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", detail))
+    Err(ApiError::new(Code::UnsupportedMediaType, detail))
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
@@ -90,8 +90,7 @@ fn is_object(bytes: &[u8]) -> Result<(), ApiError> {
 
 fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::new(
-        StatusCode::BAD_REQUEST,
-        "MALFORMED_JSON",
+        Code::MalformedJson,
         format!("the body is not JSON: line {}, column {}", error.line(), error.column()),
     )
 }

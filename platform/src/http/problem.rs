@@ -11,7 +11,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use contract::api::problem::{FieldError, Problem};
+use contract::api::problem::{Code, FieldError, Problem};
 use serde_json::{Map, Value};
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -23,8 +23,8 @@ pub type ApiResult<T> = Result<T, ApiError>;
 /// What a client is told when a call fails.
 #[derive(Clone, Debug)]
 pub struct ApiError {
+    code: Code,
     status: StatusCode,
-    code: &'static str,
     detail: String,
     errors: Vec<FieldError>,
     more: Map<String, Value>,
@@ -36,10 +36,10 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a stable code and a sentence that says what to do next.
     #[must_use]
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            status,
             code,
+            status: code.status(),
             detail: detail.into(),
             errors: Vec::new(),
             more: Map::new(),
@@ -53,7 +53,7 @@ impl ApiError {
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let error = FieldError { pointer: pointer.into(), detail: detail.into() };
         let detail = format!("{} {}", error.pointer, error.detail);
-        let mut invalid = Self::new(StatusCode::BAD_REQUEST, "VALIDATION_FAILED", detail);
+        let mut invalid = Self::new(Code::ValidationFailed, detail);
         invalid.errors.push(error);
         invalid
     }
@@ -62,8 +62,7 @@ impl ApiError {
     #[must_use]
     pub fn unauthenticated() -> Self {
         Self::new(
-            StatusCode::UNAUTHORIZED,
-            "UNAUTHENTICATED",
+            Code::Unauthenticated,
             "a valid access token is needed: sign in and send `Authorization: Bearer …`",
         )
         .header(header::WWW_AUTHENTICATE, "Bearer")
@@ -72,37 +71,36 @@ impl ApiError {
     /// 403 FORBIDDEN for calls that need the role `admin`.
     #[must_use]
     pub fn forbidden() -> Self {
-        Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", "this call needs the role admin")
+        Self::new(Code::Forbidden, "this call needs the role admin")
     }
 
     /// 404 with the code of the thing.
     #[must_use]
-    pub fn not_found(code: &'static str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, code, "there is nothing with this id, or it is not yours")
-    }
-
-    /// 409.
-    #[must_use]
-    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::CONFLICT, code, detail)
+    pub fn not_found(code: Code) -> Self {
+        Self::new(code, "there is nothing with this id, or it is not yours")
     }
 
     /// 503 for a dependency that is away, with a Retry-After.
     #[must_use]
-    pub fn unavailable(code: &'static str, detail: impl Into<String>, retry_after_s: u64) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
-            .retry_after(Duration::from_secs(retry_after_s))
+    pub fn unavailable(code: Code, detail: impl Into<String>, retry_after_s: u64) -> Self {
+        Self::new(code, detail).retry_after(Duration::from_secs(retry_after_s))
     }
 
     /// 500 for what must not happen; logged with its whole chain.
     #[must_use]
     pub fn internal(source: impl Into<anyhow::Error>) -> Self {
         Self::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "INTERNAL",
+            Code::Internal,
             "something failed on our side; quote the requestId when you report it",
         )
         .caused_by(source)
+    }
+
+    /// Answers with another status than the code's own.
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
     }
 
     /// Keeps the cause for the log; the client never sees it.
@@ -136,17 +134,20 @@ impl ApiError {
 
     /// The stable code.
     #[must_use]
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         self.code
     }
 
     fn into_problem(self, request_id: &str) -> Response {
         let problem = Problem {
-            kind: format!("urn:usher:problem:{}", self.code.to_lowercase().replace('_', "-")),
+            kind: format!(
+                "urn:usher:problem:{}",
+                self.code.as_str().to_lowercase().replace('_', "-")
+            ),
             title: self.status.canonical_reason().unwrap_or("Error").to_owned(),
             status: self.status.as_u16(),
             detail: self.detail,
-            code: self.code.to_owned(),
+            code: self.code,
             request_id: request_id.to_owned(),
             errors: self.errors,
             more: self.more,
@@ -198,7 +199,7 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
 fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u64) {
     let cause = error.source.as_ref().map(|source| format!("{source:#}"));
     let cause = cause.as_deref().unwrap_or("no cause given");
-    let (status, code) = (error.status.as_u16(), error.code);
+    let (status, code) = (error.status.as_u16(), error.code.as_str());
     if error.status == StatusCode::SERVICE_UNAVAILABLE {
         warn!(request_id, %method, path, status, code, calls, "calls are refused: {cause}");
     } else {
@@ -209,16 +210,18 @@ fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u
 /// An error that axum, hyper or tower made without us.
 fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
     let (code, detail) = match status {
-        StatusCode::NOT_FOUND => ("NOT_FOUND", "there is nothing at this path"),
-        StatusCode::METHOD_NOT_ALLOWED => ("METHOD_NOT_ALLOWED", "see Allow for its methods"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("BODY_TOO_LARGE", "a body has at most 16 KiB"),
-        StatusCode::REQUEST_TIMEOUT => ("TIMEOUT", "the request arrived too slowly; send it again"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("UNSUPPORTED_MEDIA_TYPE", "send JSON"),
-        StatusCode::UPGRADE_REQUIRED => ("UPGRADE_REQUIRED", "this is a WebSocket"),
-        status if status.is_server_error() => ("INTERNAL", "something failed on our side"),
-        _ => ("BAD_REQUEST", "the request cannot be understood"),
+        StatusCode::NOT_FOUND => (Code::NotFound, "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => (Code::MethodNotAllowed, "see Allow for its methods"),
+        StatusCode::PAYLOAD_TOO_LARGE => (Code::BodyTooLarge, "a body has at most 16 KiB"),
+        StatusCode::REQUEST_TIMEOUT => {
+            (Code::Timeout, "the request arrived too slowly; send it again")
+        }
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => (Code::UnsupportedMediaType, "send JSON"),
+        StatusCode::UPGRADE_REQUIRED => (Code::UpgradeRequired, "this is a WebSocket"),
+        status if status.is_server_error() => (Code::Internal, "something failed on our side"),
+        _ => (Code::BadRequest, "the request cannot be understood"),
     };
-    let mut error = ApiError::new(status, code, detail);
+    let mut error = ApiError::new(code, detail).with_status(status);
     if let Some(allow) = headers.get(header::ALLOW) {
         error.headers.insert(header::ALLOW, allow.clone());
     }

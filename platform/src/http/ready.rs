@@ -1,14 +1,12 @@
-//! `/readyz`: whether the process can do its work, and what it misses.
+//! `/readyz`: whether the process can do its work and will go on with it, and what it misses.
 //!
 //! Anybody may ask, and nothing limits how often; a look costs each dependency a call. So one look
 //! is everybody's answer for a moment, and goes on where who asked first went away.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    Json,
-    http::{StatusCode, header},
-};
+use axum::{Json, http::header};
+use contract::api::problem::Code;
 use futures_util::future::join_all;
 use moka::future::Cache;
 use serde_json::{Value, json};
@@ -37,6 +35,9 @@ impl Readiness {
 
     /// The answer to a client.
     pub(super) async fn answer(self) -> ApiResult<Json<Value>> {
+        if self.shutdown.is_draining() {
+            return Err(not_ready(vec!["this process is stopping".into()]));
+        }
         if let Some(answer) = self.last.get(&()).await {
             return answer.map(Json);
         }
@@ -59,16 +60,19 @@ async fn look(dependencies: &[Dependency]) -> ApiResult<Value> {
     if is_ready {
         return Ok(json!({"status": "ready", "missing": missing}));
     }
-    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "NOT_READY", missing.join("; "));
+    Err(not_ready(missing))
+}
+
+fn not_ready(missing: Vec<String>) -> ApiError {
+    let error = ApiError::new(Code::NotReady, missing.join("; "));
     // Who asks is a balancer, at a rhythm of its own.
-    Err(error.header(header::RETRY_AFTER, "1").with("missing", missing))
+    error.header(header::RETRY_AFTER, "1").with("missing", missing)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use axum::Router;
     use tokio::time::{Instant, timeout};
 
     use super::*;
@@ -80,7 +84,7 @@ mod tests {
     async fn however_many_ask_or_go_away_a_dependency_is_looked_at_twice_a_second() {
         let looks = Arc::new(AtomicU32::new(0));
         let counted = Arc::clone(&looks);
-        let service = Service::new(Router::new()).needs("clock", move || {
+        let service = Service::default().needs("clock", move || {
             counted.fetch_add(1, Ordering::Relaxed);
             async {
                 tokio::time::sleep(Duration::from_millis(20)).await;

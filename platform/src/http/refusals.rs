@@ -8,20 +8,21 @@ use std::{
 };
 
 use axum::http::StatusCode;
+use contract::api::problem::Code;
 use tokio::time::Instant;
+
 /// The time between two lines about one code.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-static SPOKEN: Mutex<Option<HashMap<&'static str, Quiet>>> = Mutex::new(None);
+static SPOKEN: Mutex<Option<HashMap<Code, Quiet>>> = Mutex::new(None);
 
 /// Counts an answer that is an error. Returns of how many calls the log should tell now, this one
 /// included: of a 5xx at once, and then once a second.
-pub(super) fn note(status: StatusCode, code: &'static str) -> Option<u64> {
-    metrics::counter!("usher_http_refused_total", "code" => code).increment(1);
+pub(super) fn note(status: StatusCode, code: Code) -> Option<u64> {
+    metrics::counter!("usher_http_refused_total", "code" => code.as_str()).increment(1);
     if !status.is_server_error() {
         return None;
     }
-    // Codes are words of the program, so there are only so many of them.
     let mut spoken = SPOKEN.lock().unwrap_or_else(PoisonError::into_inner);
     spoken.get_or_insert_default().entry(code).or_default().speaks(Instant::now())
 }

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Json, Router, extract::Request, http::StatusCode, middleware, routing::get};
+use axum::{Extension, Json, Router, extract::Request, http::StatusCode, middleware, routing::get};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -17,7 +17,7 @@ use tower::{ServiceExt as _, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
 use tracing::{debug, warn};
 
-use super::{deadline, problem, ready::Readiness};
+use super::{deadline, docs::Description, problem, ready::Readiness};
 use crate::{Service, Shutdown, config::Http, telemetry};
 
 /// A client has this long to send its headers, and between two requests. A proxy must give its
@@ -120,13 +120,14 @@ async fn serve_connection(
     }
 }
 
-/// Adds what every listener has: health, errors in one shape, limits.
+/// Adds what every listener has: health, its description, errors in one shape, limits.
 fn finish(service: Service, shutdown: &Shutdown) -> Router {
-    let Service { router, dependencies } = service;
+    let Service { router, api, dependencies } = service;
     let readiness = Readiness::of(dependencies, shutdown.clone());
     router
         .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
         .route("/readyz", get(move || readiness.clone().answer()))
+        .layer(Extension(Description::of(api)))
         .layer(middleware::from_fn(deadline::bounded))
         .layer(middleware::from_fn(in_time))
         .layer(CatchPanicLayer::custom(problem::panicked))

@@ -2,47 +2,15 @@
 //! bookings always: state, claims, quota, order, event, and the tier's version.
 
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, booking::State,
-    message::BookingEvent, topology::Partition,
+    AccountId, BookingId, OrderId, SeatLabel,
+    booking::{Ending, State, Transition},
+    message::BookingEvent,
+    topology::Partition,
 };
 use uuid::Uuid;
 
-use super::facts::lock_quotas;
+use super::{claims, quotas};
 use crate::{PgConnection, PgPool, StoreResult, outbox, partitions};
-
-/// Why a live booking ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// Its time is over. Ends only what is past `expires_at` on the database's clock.
-    Lapsed,
-    /// Its owner gave the hold back.
-    Released,
-    /// Its owner cancelled the order, before the show began.
-    Cancelled,
-    /// The payment was refused.
-    PaymentFailed,
-}
-
-impl Ending {
-    fn state(self) -> State {
-        match self {
-            Self::Lapsed => State::Expired,
-            Self::Released => State::Released,
-            Self::Cancelled => State::Cancelled,
-            Self::PaymentFailed => State::Failed,
-        }
-    }
-
-    /// The states it can end.
-    fn from(self) -> &'static [&'static str] {
-        match self {
-            Self::Lapsed => &["HELD", "PAYMENT_PENDING"],
-            Self::Released => &["HELD"],
-            Self::Cancelled => &["PAYMENT_PENDING", "CONFIRMED"],
-            Self::PaymentFailed => &["PAYMENT_PENDING"],
-        }
-    }
-}
 
 /// A booking that ended, and the seats that came free with it.
 #[derive(Clone, Debug)]
@@ -50,24 +18,6 @@ pub struct Ended {
     pub booking: BookingId,
     pub account: AccountId,
     pub seats: Vec<SeatLabel>,
-}
-
-/// Live bookings of a partition whose time is over.
-pub async fn due(
-    tx: &mut PgConnection,
-    partition: &Partition,
-) -> StoreResult<Vec<(BookingId, AccountId)>> {
-    let rows = sqlx::query!(
-        "select booking_id, account_id from bookings
-         where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
-           and expires_at <= clock_timestamp()
-         limit 1000",
-        partition.show.0,
-        partition.tier.as_str(),
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
 }
 
 /// Ends these bookings as far as they can be ended this way. The partition is locked.
@@ -81,7 +31,7 @@ pub async fn end(
         return Ok(Vec::new());
     }
     let accounts: Vec<AccountId> = candidates.iter().map(|(_, account)| *account).collect();
-    lock_quotas(tx, partition.show, &accounts).await?;
+    quotas::lock_quotas(tx, partition.show, &accounts).await?;
     let ids: Vec<Uuid> = candidates.iter().map(|(booking, _)| booking.0).collect();
     // A statement of its own: what it waits for may change a booking, and a statement that began
     // before that would still judge by what the booking was.
@@ -94,7 +44,8 @@ pub async fn end(
     )
     .fetch_all(&mut *tx)
     .await?;
-    let from: Vec<String> = ending.from().iter().map(|&state| state.to_owned()).collect();
+    let end = Transition::End(ending);
+    let from: Vec<String> = end.from().map(|state| state.as_str().to_owned()).collect();
     let rows = sqlx::query!(
         r#"update bookings b set state = $3::text::booking_state, seq = seq + 1
            where b.show_id = $1 and b.booking_id = any($2)
@@ -110,7 +61,7 @@ pub async fn end(
                 where o.show_id = b.show_id and o.booking_id = b.booking_id) as order_id"#,
         partition.show.0,
         &ids,
-        ending.state().as_str(),
+        end.to().as_str(),
         &from,
         ending == Ending::Lapsed,
     )
@@ -121,23 +72,12 @@ pub async fn end(
     for row in rows {
         let seats = partitions::labels(&row.seat_ids)?;
         let (booking, account) = (BookingId(row.booking_id), AccountId(row.account_id));
-        events.push(BookingEvent {
-            event_id: EventId::new(),
-            booking_id: booking,
-            seq: row.seq,
-            show_id: partition.show,
-            tier: partition.tier.clone(),
-            account_id: account,
-            at: row.now,
-            state: Some(ending.state()),
-            reason: None,
-            order_id: row.order_id.map(OrderId),
-            seat_ids: seats.clone(),
-        });
+        let event = BookingEvent::new(partition, booking, account, row.seq, row.now);
+        events.push(event.now(end.to(), seats.clone(), row.order_id.map(OrderId)));
         ended.push(Ended { booking, account, seats });
     }
     if !ended.is_empty() {
-        free(tx, partition, &ended, ending).await?;
+        free(tx, partition, &ended, end.to()).await?;
         outbox::append(tx, &events).await?;
     }
     Ok(ended)
@@ -147,69 +87,25 @@ async fn free(
     tx: &mut PgConnection,
     partition: &Partition,
     ended: &[Ended],
-    ending: Ending,
+    state: State,
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    sqlx::query!(
-        "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
-         where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
-        partition.show.0,
-        &ids,
-    )
-    .execute(&mut *tx)
-    .await?;
-    settle_quotas(tx, partition.show, ended).await?;
-    if ending != Ending::Released {
+    claims::free(tx, partition.show, &ids).await?;
+    let kept: Vec<_> = ended.iter().map(|e| (e.booking, e.account, e.seats.len())).collect();
+    quotas::settle(tx, partition.show, &kept).await?;
+    if let Some(status) = state.order_status() {
         sqlx::query!(
             "update orders set status = $3::text::order_status
              where show_id = $1 and booking_id = any($2)",
             partition.show.0,
             &ids,
-            ending.state().as_str(),
+            status.as_str(),
         )
         .execute(&mut *tx)
         .await?;
     }
     let freed: Vec<SeatLabel> = ended.iter().flat_map(|e| e.seats.iter().cloned()).collect();
     partitions::record_change(tx, partition, &[], &freed).await?;
-    Ok(())
-}
-
-/// Takes the seats off the quotas of their accounts, and adds the time for which those that were
-/// not paid for were kept from others. A lapsed booking kept them until its time was over, however
-/// late it is ended.
-async fn settle_quotas(tx: &mut PgConnection, show: ShowId, ended: &[Ended]) -> StoreResult<()> {
-    let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    let accounts: Vec<Uuid> = ended.iter().map(|e| e.account.0).collect();
-    let n_seats: Vec<i32> =
-        ended.iter().map(|e| i32::try_from(e.seats.len()).unwrap_or(i32::MAX)).collect();
-    sqlx::query!(
-        "update account_quotas q
-         set live = q.live - e.n, unpaid_seat_seconds = q.unpaid_seat_seconds + e.unpaid,
-             unpaid_times = q.unpaid_times + e.times
-         from (select e.account_id, sum(e.n)::integer as n,
-                   coalesce(sum(kept.seconds), 0)::bigint as unpaid,
-                   count(kept.seconds)::integer as times
-               from unnest($2::uuid[], $3::uuid[], $4::integer[]) as e (booking_id, account_id, n)
-               left join (
-                   select c.booking_id, sum(greatest(1, ceil(extract(
-                       epoch from least(c.ended_at, b.expires_at) - c.claimed_at)))) as seconds
-                   from seat_claims c join bookings b using (show_id, booking_id)
-                   where c.show_id = $1 and c.booking_id = any($2)
-                     and not exists (
-                         select from orders o
-                         where o.show_id = $1 and o.booking_id = c.booking_id
-                           and o.confirmed_at is not null)
-                   group by c.booking_id) as kept using (booking_id)
-               group by e.account_id) as e
-         where q.show_id = $1 and q.account_id = e.account_id",
-        show.0,
-        &ids,
-        &accounts,
-        &n_seats,
-    )
-    .execute(tx)
-    .await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What a batch must know before it decides. Read inside its transaction.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use contract::{AccountId, BookingId, ShowId, TicketId, topology::Partition};
 use uuid::Uuid;
@@ -69,57 +69,10 @@ pub async fn seats_held(
     Ok(held)
 }
 
-/// What an account has of a show, over all tiers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Quota {
-    /// Seats of live bookings.
-    pub live: i32,
-    /// Seats times seconds that bookings kept which ended without payment.
-    pub unpaid_seat_seconds: i64,
-    /// How many bookings that were.
-    pub unpaid_times: i32,
-}
-
-/// Takes the quota rows of these accounts, in order, making them where they are missing.
-/// An account that does not exist is absent.
-pub async fn lock_quotas(
-    tx: &mut PgConnection,
-    show: ShowId,
-    accounts: &[AccountId],
-) -> StoreResult<HashMap<AccountId, Quota>> {
-    if accounts.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let mut ids: Vec<Uuid> = accounts.iter().map(|account| account.0).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    let rows = sqlx::query!(
-        "insert into account_quotas (show_id, account_id, live)
-         select $1, account_id, 0
-         from (select account_id from accounts where account_id = any($2)
-               order by account_id) as known
-         on conflict (show_id, account_id) do update set live = account_quotas.live
-         returning account_id, live, unpaid_seat_seconds, unpaid_times",
-        show.0,
-        &ids,
-    )
-    .fetch_all(tx)
-    .await?;
-    let quotas = rows.into_iter().map(|row| {
-        let quota = Quota {
-            live: row.live,
-            unpaid_seat_seconds: row.unpaid_seat_seconds,
-            unpaid_times: row.unpaid_times,
-        };
-        (AccountId(row.account_id), quota)
-    });
-    Ok(quotas.collect())
-}
-
 /// Which of these places have bought a live booking or paid for one since cancelled, or had their
-/// pass taken back. Call it after [`lock_quotas`] of their
+/// pass taken back. Call it after [`lock_quotas`](super::lock_quotas) of their
 /// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
-pub async fn passes_used(
+pub async fn passes_spent(
     tx: &mut PgConnection,
     show: ShowId,
     tickets: &[TicketId],

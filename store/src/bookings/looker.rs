@@ -11,7 +11,7 @@ use contract::BookingId;
 use platform::Shutdown;
 use tokio::sync::{Semaphore, oneshot};
 
-use super::{Seen, seen_many};
+use super::{View, view_many};
 use crate::{PgPool, StoreError, StoreResult};
 
 /// Bookings in one query.
@@ -25,7 +25,7 @@ const WAITING_MAX: usize = 65_536;
 #[derive(Clone, Debug)]
 pub struct Look {
     /// The booking, where it is decided.
-    pub seen: Option<Seen>,
+    pub view: Option<View>,
     /// PostgreSQL's clock at that moment.
     pub now: DateTime<Utc>,
 }
@@ -109,13 +109,13 @@ impl Looker {
         let ids: Vec<BookingId> = batch.keys().copied().collect();
         metrics::histogram!("usher_look_bookings")
             .record(f64::from(u32::try_from(ids.len()).unwrap_or(0)));
-        let sight = seen_many(&self.0.pool, &ids).await;
+        let views = view_many(&self.0.pool, &ids).await;
         for (booking, answers) in batch {
-            let found = match &sight {
-                Ok(sight) => match sight.seen.get(&booking) {
-                    Some(Ok(seen)) => Ok(Look { seen: Some(seen.clone()), now: sight.now }),
+            let found = match &views {
+                Ok(views) => match views.by_id.get(&booking) {
+                    Some(Ok(view)) => Ok(Look { view: Some(view.clone()), now: views.now }),
                     Some(Err(error)) => Err(error),
-                    None => Ok(Look { seen: None, now: sight.now }),
+                    None => Ok(Look { view: None, now: views.now }),
                 },
                 Err(error) => Err(error),
             };

@@ -1,80 +1,24 @@
-//! Writing outcomes: winners with their claims, quotas, orders and events; losers as a row and an
-//! event.
+//! Writing a batch's outcomes: winners with their claims, quotas, orders and events; losers as a
+//! row and an event.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use contract::{
-    AccountId, BookingId, EventId, OrderId, SeatLabel, ShowId, TicketId,
-    booking::{Kind, Limit, Reason, State},
-    message::BookingEvent,
-    topology::Partition,
+    BookingId, OrderId, SeatLabel, booking::State, message::BookingEvent, topology::Partition,
 };
-use platform::faults::{Guarantee, failpoint, sometimes, without};
+use platform::faults::failpoint;
 use uuid::Uuid;
 
-use crate::{
-    PgConnection, StoreError, StoreResult,
-    orders::new_reference,
-    outbox,
-    partitions::{self, Terms},
-    prices::{amount, lines_json},
+use super::{
+    claims,
+    outcome::{Decided, Outcome},
+    place, quotas,
 };
-
-/// A request and what was decided of it.
-#[derive(Clone, Debug)]
-pub struct Decided {
-    pub booking: BookingId,
-    pub account: AccountId,
-    pub kind: Kind,
-    pub ticket: Option<TicketId>,
-    /// `None` where the key is another booking's.
-    pub idempotency_key: Option<String>,
-    pub outcome: Outcome,
-}
-
-/// How a request ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Allocated {
-        seats: Vec<SeatLabel>,
-    },
-    Rejected {
-        reason: Reason,
-        /// Which one, where the reason is a limit of the account.
-        limit: Option<Limit>,
-        taken: Vec<SeatLabel>,
-        alternatives: Vec<SeatLabel>,
-    },
-}
-
-impl Decided {
-    /// Whether it was rejected because no seat is left.
-    #[must_use]
-    pub fn is_sold_out(&self) -> bool {
-        matches!(self.outcome, Outcome::Rejected { reason: Reason::SoldOut, .. })
-    }
-}
-
-impl Outcome {
-    /// A rejection without seats to name.
-    #[must_use]
-    pub fn rejected(reason: Reason) -> Self {
-        Self::Rejected { reason, limit: None, taken: Vec::new(), alternatives: Vec::new() }
-    }
-
-    /// A rejection because a limit of the account would have been passed.
-    #[must_use]
-    pub fn over(limit: Limit) -> Self {
-        Self::Rejected {
-            reason: Reason::LimitExceeded,
-            limit: Some(limit),
-            taken: Vec::new(),
-            alternatives: Vec::new(),
-        }
-    }
-}
-
-/// Seats of a batch's winners that turned out to have a live claim. The map in memory is wrong.
-const CLAIM_CONFLICT: &str = "seat_claims_one_live";
+use crate::{
+    PgConnection, StoreResult, outbox,
+    partitions::{self, Terms},
+};
 
 /// Writes a batch's outcomes in the order of locks. The partition is locked, the quotas of all
 /// winners are. Returns the partition's version afterwards, where seats were claimed.
@@ -97,15 +41,15 @@ pub async fn commit_outcomes(
     failpoint("mid-inserts");
     let mut version = None;
     if !winners.is_empty() {
-        insert_claims(tx, partition.show, &winners).await?;
-        raise_quotas(tx, partition.show, &winners).await?;
+        claims::insert(tx, partition.show, &winners).await?;
+        quotas::raise(tx, partition.show, &winners).await?;
         let claimed: Vec<SeatLabel> =
             winners.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
         version = Some(partitions::record_change(tx, partition, &claimed, &[]).await?);
     }
-    let order_ids = insert_orders(tx, partition, terms, &winners).await?;
+    let orders = place::insert_orders(tx, partition, terms, &winners).await?;
     let events: Vec<BookingEvent> =
-        decided.iter().map(|d| event(partition, d, now, &order_ids)).collect();
+        decided.iter().map(|d| event(partition, d, now, &orders)).collect();
     outbox::append(tx, &events).await?;
     Ok(version)
 }
@@ -114,35 +58,60 @@ fn event(
     partition: &Partition,
     decided: &Decided,
     now: DateTime<Utc>,
-    orders: &std::collections::HashMap<BookingId, OrderId>,
+    orders: &HashMap<BookingId, OrderId>,
 ) -> BookingEvent {
-    let (state, reason, seat_ids) = match &decided.outcome {
-        Outcome::Allocated { seats } => (Some(first_state(decided.kind)), None, seats.clone()),
-        Outcome::Rejected { reason, .. } => (None, Some(*reason), Vec::new()),
-    };
-    BookingEvent {
-        event_id: EventId::new(),
-        booking_id: decided.booking,
-        seq: 1,
-        show_id: partition.show,
-        tier: partition.tier.clone(),
-        account_id: decided.account,
-        at: now,
-        state,
-        reason,
-        order_id: orders.get(&decided.booking).copied(),
-        seat_ids,
+    let event = BookingEvent::new(partition, decided.booking, decided.account, 1, now);
+    match &decided.outcome {
+        Outcome::Allocated { seats } => {
+            let order = orders.get(&decided.booking).copied();
+            event.now(State::first(decided.kind), seats.clone(), order)
+        }
+        Outcome::Rejected { reason, .. } => event.rejected(*reason),
     }
 }
 
-fn first_state(kind: Kind) -> State {
-    match kind {
-        Kind::Hold => State::Held,
-        Kind::Order => State::PaymentPending,
+/// Outcomes, column by column.
+#[derive(Default)]
+struct Columns {
+    ids: Vec<Uuid>,
+    accounts: Vec<Uuid>,
+    kinds: Vec<String>,
+    tickets: Vec<Option<Uuid>>,
+    keys: Vec<Option<String>>,
+    states: Vec<Option<String>>,
+    /// Until the booking lapses.
+    seconds: Vec<Option<f64>>,
+    /// As one text: a label has no space in it.
+    seats: Vec<Option<String>>,
+    reasons: Vec<Option<String>>,
+    limits: Vec<Option<String>>,
+    taken: Vec<Option<String>>,
+    alternatives: Vec<Option<String>>,
+}
+
+impl Columns {
+    fn push(&mut self, decided: &Decided, terms: &Terms) {
+        let (won, lost) = match &decided.outcome {
+            Outcome::Allocated { seats } => (Some(seats), None),
+            Outcome::Rejected { reason, limit, taken, alternatives } => {
+                (None, Some((reason, limit, taken, alternatives)))
+            }
+        };
+        self.ids.push(decided.booking.0);
+        self.accounts.push(decided.account.0);
+        self.kinds.push(decided.kind.as_str().to_owned());
+        self.tickets.push(decided.ticket.map(|ticket| ticket.0));
+        self.keys.push(decided.idempotency_key.clone());
+        self.states.push(won.map(|_| State::first(decided.kind).as_str().to_owned()));
+        self.seconds.push(won.map(|_| terms.seconds(decided.kind)));
+        self.seats.push(won.and_then(|seats| joined(seats)));
+        self.reasons.push(lost.map(|(reason, ..)| reason.as_str().to_owned()));
+        self.limits.push(lost.and_then(|(_, limit, ..)| Some((*limit)?.as_str().to_owned())));
+        self.taken.push(lost.and_then(|(_, _, taken, _)| joined(taken)));
+        self.alternatives.push(lost.and_then(|(.., alternatives)| joined(alternatives)));
     }
 }
 
-/// Seats as one text: a label has no space in it.
 fn joined(seats: &[SeatLabel]) -> Option<String> {
     let texts: Vec<&str> = seats.iter().map(SeatLabel::as_str).collect();
     (!texts.is_empty()).then(|| texts.join(" "))
@@ -155,42 +124,9 @@ async fn insert_outcomes(
     terms: &Terms,
     decided: &[Decided],
 ) -> StoreResult<()> {
-    let n = decided.len();
-    let mut ids: Vec<Uuid> = Vec::with_capacity(n);
-    let mut accounts: Vec<Uuid> = Vec::with_capacity(n);
-    let mut kinds: Vec<String> = Vec::with_capacity(n);
-    let mut states: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut reasons: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut limits: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut taken: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut alternatives: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut seats: Vec<Option<String>> = Vec::with_capacity(n);
-    let mut tickets: Vec<Option<Uuid>> = Vec::with_capacity(n);
-    let mut keys: Vec<Option<String>> = Vec::with_capacity(n);
-    for d in decided {
-        ids.push(d.booking.0);
-        accounts.push(d.account.0);
-        kinds.push(d.kind.as_str().to_owned());
-        tickets.push(d.ticket.map(|ticket| ticket.0));
-        keys.push(d.idempotency_key.clone());
-        match &d.outcome {
-            Outcome::Allocated { seats: won } => {
-                states.push(Some(first_state(d.kind).as_str().to_owned()));
-                reasons.push(None);
-                limits.push(None);
-                taken.push(None);
-                alternatives.push(None);
-                seats.push(joined(won));
-            }
-            Outcome::Rejected { reason, limit, taken: lost, alternatives: offered } => {
-                states.push(None);
-                reasons.push(Some(reason.as_str().to_owned()));
-                limits.push(limit.map(|limit| limit.as_str().to_owned()));
-                taken.push(joined(lost));
-                alternatives.push(joined(offered));
-                seats.push(None);
-            }
-        }
+    let mut columns = Columns::default();
+    for outcome in decided {
+        columns.push(outcome, terms);
     }
     sqlx::query!(
         "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
@@ -200,150 +136,29 @@ async fn insert_outcomes(
              case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
              reason::rejection, limit_hit, string_to_array(taken, ' '),
              string_to_array(alternatives, ' '), string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
-             state::booking_state,
-             case state when 'HELD' then clock_timestamp() + make_interval(secs => $4)
-                        when 'PAYMENT_PENDING' then clock_timestamp() + make_interval(secs => $5)
-             end
-         from unnest($6::uuid[], $7::uuid[], $8::text[], $9::text[], $10::text[], $11::text[],
-                     $12::text[], $13::text[], $14::uuid[], $15::text[], $16::text[])
+             state::booking_state, clock_timestamp() + make_interval(secs => seconds)
+         from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+                     $10::text[], $11::text[], $12::uuid[], $13::text[], $14::text[],
+                     $15::float8[])
              as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
-                   ticket_id, idempotency_key, limit_hit)",
+                   ticket_id, idempotency_key, limit_hit, seconds)",
         partition.show.0,
         partition.tier.as_str(),
         epoch,
-        f64::from(terms.hold_seconds),
-        f64::from(terms.order_seconds),
-        &ids,
-        &accounts,
-        &kinds,
-        &states as &[Option<String>],
-        &reasons as &[Option<String>],
-        &taken as &[Option<String>],
-        &alternatives as &[Option<String>],
-        &seats as &[Option<String>],
-        &tickets as &[Option<Uuid>],
-        &keys as &[Option<String>],
-        &limits as &[Option<String>],
+        &columns.ids,
+        &columns.accounts,
+        &columns.kinds,
+        &columns.states as &[Option<String>],
+        &columns.reasons as &[Option<String>],
+        &columns.taken as &[Option<String>],
+        &columns.alternatives as &[Option<String>],
+        &columns.seats as &[Option<String>],
+        &columns.tickets as &[Option<Uuid>],
+        &columns.keys as &[Option<String>],
+        &columns.limits as &[Option<String>],
+        &columns.seconds as &[Option<f64>],
     )
     .execute(tx)
     .await?;
     Ok(())
-}
-
-async fn insert_claims(
-    tx: &mut PgConnection,
-    show: ShowId,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<()> {
-    let mut claims: Vec<(String, Uuid)> = winners
-        .iter()
-        .flat_map(|(d, seats)| seats.iter().map(|seat| (seat.as_str().to_owned(), d.booking.0)))
-        .collect();
-    // Sorted, so that two batches that meet wait for each other in the same order.
-    claims.sort_unstable();
-    let wanted = claims.len();
-    let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
-    if without(Guarantee::UniqueIndex) {
-        sqlx::query!(
-            "insert into seat_claims (show_id, seat_id, booking_id, state)
-             select $1, seat_id, booking_id, 'HELD'
-             from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)",
-            show.0,
-            &seats,
-            &bookings,
-        )
-        .execute(tx)
-        .await?;
-        return Ok(());
-    }
-    let inserted = sqlx::query!(
-        "insert into seat_claims (show_id, seat_id, booking_id, state)
-         select $1, seat_id, booking_id, 'HELD'
-         from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)
-         on conflict (show_id, seat_id) where state in ('HELD', 'SOLD') do nothing",
-        show.0,
-        &seats,
-        &bookings,
-    )
-    .execute(tx)
-    .await?
-    .rows_affected();
-    if usize::try_from(inserted) == Ok(wanted) {
-        return Ok(());
-    }
-    sometimes("seat conflict at the index");
-    Err(StoreError::Constraint {
-        constraint: CLAIM_CONFLICT.into(),
-        source: sqlx::Error::RowNotFound,
-    })
-}
-
-async fn raise_quotas(
-    tx: &mut PgConnection,
-    show: ShowId,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<()> {
-    let accounts: Vec<Uuid> = winners.iter().map(|(d, _)| d.account.0).collect();
-    let seats: Vec<i32> = winners
-        .iter()
-        .map(|(_, seats)| i32::try_from(seats.len()).expect("a request has at most 20 seats"))
-        .collect();
-    sqlx::query!(
-        "update account_quotas q set live = q.live + w.n
-         from (select account_id, sum(n)::integer as n
-               from unnest($2::uuid[], $3::integer[]) as w (account_id, n)
-               group by account_id) as w
-         where q.show_id = $1 and q.account_id = w.account_id",
-        show.0,
-        &accounts,
-        &seats,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
-async fn insert_orders(
-    tx: &mut PgConnection,
-    partition: &Partition,
-    terms: &Terms,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<std::collections::HashMap<BookingId, OrderId>> {
-    let orders: Vec<(OrderId, &Decided, &[SeatLabel])> = winners
-        .iter()
-        .filter(|(d, _)| d.kind == Kind::Order)
-        .map(|(d, seats)| (OrderId::new(), *d, *seats))
-        .collect();
-    if orders.is_empty() {
-        return Ok(std::collections::HashMap::new());
-    }
-    let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
-    let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
-    let references: Vec<String> = orders.iter().map(|_| new_reference()).collect();
-    let lines: Vec<serde_json::Value> =
-        orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
-    let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
-    sqlx::query!(
-        "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
-             lines, amount, currency, customer, expires_at)
-         select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
-             o.lines, o.amount, $2,
-             jsonb_strip_nulls(jsonb_build_object(
-                 'name', a.name, 'email', a.email, 'phone', a.phone)),
-             b.expires_at
-         from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
-             as o (order_id, booking_id, reference, lines, amount)
-         join bookings b on b.show_id = $1 and b.booking_id = o.booking_id
-         join accounts a on a.account_id = b.account_id",
-        partition.show.0,
-        terms.currency,
-        &ids,
-        &bookings,
-        &references,
-        &lines,
-        &amounts,
-    )
-    .execute(tx)
-    .await?;
-    Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use contract::{
-    AccountId, BookingId, EventId,
+    AccountId, BookingId,
     booking::{Kind, Reason},
     message::{BookingEvent, Number},
     topology::Partition,
@@ -37,19 +37,9 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
         decided_at = insert_refusal(&mut tx, refusal, None).await?;
     }
     if let Some((at, is_late)) = decided_at {
-        let event = BookingEvent {
-            event_id: EventId::new(),
-            booking_id: refusal.booking,
-            seq: 1,
-            show_id: refusal.partition.show,
-            tier: refusal.partition.tier.clone(),
-            account_id: refusal.account,
-            at,
-            state: None,
-            reason: Some(if is_late { Reason::Expired } else { refusal.reason }),
-            order_id: None,
-            seat_ids: Vec::new(),
-        };
+        let reason = if is_late { Reason::Expired } else { refusal.reason };
+        let event = BookingEvent::new(&refusal.partition, refusal.booking, refusal.account, 1, at);
+        let event = event.rejected(reason);
         outbox::append(&mut tx, &[event]).await?;
     }
     acceptance::are_decided(&mut tx, &refusal.partition, refusal.number).await?;

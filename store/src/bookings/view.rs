@@ -7,16 +7,16 @@ use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId,
     api::bookings::{Booking, Hold, Order},
-    booking::{HoldStatus, Kind, Limit, Reason, State, Status},
+    booking::{HoldStatus, Kind, State},
     topology::Partition,
 };
 use uuid::Uuid;
 
-use crate::{PgPool, StoreError, StoreResult, error::readable, orders, partitions::labels};
+use crate::{PgPool, StoreResult, error::readable, orders, partitions::labels};
 
 /// A decided booking, and whose it is.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct View {
     pub owner: AccountId,
     pub partition: Partition,
     pub kind: Kind,
@@ -25,17 +25,17 @@ pub struct Seen {
 }
 
 /// The booking, if it has been decided.
-pub async fn seen(pool: &PgPool, booking: BookingId) -> StoreResult<Option<Seen>> {
-    seen_many(pool, &[booking]).await?.seen.remove(&booking).transpose()
+pub async fn view(pool: &PgPool, booking: BookingId) -> StoreResult<Option<View>> {
+    view_many(pool, &[booking]).await?.by_id.remove(&booking).transpose()
 }
 
 /// What is known of some bookings at one moment.
 #[derive(Debug)]
-pub struct Sight {
+pub struct Views {
     /// PostgreSQL's clock at that moment.
     pub now: DateTime<Utc>,
     /// Those that are decided; an error where this version cannot read one.
-    pub seen: HashMap<BookingId, StoreResult<Seen>>,
+    pub by_id: HashMap<BookingId, StoreResult<View>>,
 }
 
 struct Row {
@@ -58,7 +58,7 @@ struct Row {
 
 /// These bookings, as far as they have been decided, in one query; and one for the orders of those
 /// that were allocated.
-pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sight> {
+pub async fn view_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Views> {
     let ids: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
     // What an undecided booking has not is never looked at: its show is absent.
     let rows = sqlx::query_as!(
@@ -79,7 +79,7 @@ pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sig
     .fetch_all(pool)
     .await?;
     let now = rows.first().map(|row| row.now).unwrap_or_default();
-    let mut sight = Sight { now, seen: HashMap::new() };
+    let mut views = Views { now, by_id: HashMap::new() };
     let decided: Vec<(Row, ShowId)> = rows
         .into_iter()
         .filter_map(|row| row.show_id.map(ShowId).map(|show| (row, show)))
@@ -93,19 +93,16 @@ pub async fn seen_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Sig
     for (row, show) in decided {
         let booking = BookingId(row.id);
         let order = orders.remove(&booking).transpose();
-        sight.seen.insert(booking, order.and_then(|order| read(row, show, order)));
+        views.by_id.insert(booking, order.and_then(|order| read(row, show, order)));
     }
-    Ok(sight)
+    Ok(views)
 }
 
-fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
+fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<View> {
     let (booking, owner) = (BookingId(row.id), AccountId(row.account_id));
     let partition = Partition { show, tier: readable(&row.tier)? };
-    let kind = if row.kind == "HOLD" { Kind::Hold } else { Kind::Order };
-    let state = row.state.as_deref().map(read_state).transpose()?;
-    let reason = row.reason.as_deref().map(|word| {
-        Reason::from_word(word).ok_or_else(|| StoreError::Unreadable(format!("reason {word}")))
-    });
+    let kind = readable(&row.kind)?;
+    let state = row.state.as_deref().map(readable).transpose()?;
     let hold = match (kind, state, row.seat_ids, row.expires_at) {
         (Kind::Hold, Some(state), Some(seats), Some(expires_at)) => Some(Hold {
             hold_id: booking,
@@ -122,26 +119,26 @@ fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<Seen> {
     let non_empty = |seats: Option<Vec<String>>| seats.as_deref().map(labels).transpose();
     let booking = Booking {
         booking_id: booking,
-        status: if row.status == "ALLOCATED" { Status::Allocated } else { Status::Rejected },
-        reason: reason.transpose()?,
+        status: readable(&row.status)?,
+        reason: row.reason.as_deref().map(readable).transpose()?,
         // One that this version does not know is left out: the reason says enough.
-        limit: row.limit_hit.as_deref().and_then(Limit::from_word),
+        limit: row.limit_hit.and_then(|word| word.parse().ok()),
         taken_seats: non_empty(row.taken_seats)?,
         alternatives: non_empty(row.alternatives)?,
         hold,
         order,
     };
-    Ok(Seen { owner, partition, kind, state, booking })
+    Ok(View { owner, partition, kind, state, booking })
 }
 
 /// The hold of this account, if there is one.
-pub async fn seen_hold(
+pub async fn view_hold(
     pool: &PgPool,
     hold: BookingId,
     owner: AccountId,
-) -> StoreResult<Option<(Seen, Hold)>> {
-    let seen = seen(pool, hold).await?.filter(|seen| seen.owner == owner);
-    Ok(seen.and_then(|seen| seen.booking.hold.clone().map(|hold| (seen, hold))))
+) -> StoreResult<Option<(View, Hold)>> {
+    let view = view(pool, hold).await?.filter(|view| view.owner == owner);
+    Ok(view.and_then(|view| view.booking.hold.clone().map(|hold| (view, hold))))
 }
 
 /// A hold that became an order is no longer held as a hold; the order tells the rest.
@@ -151,8 +148,4 @@ fn hold_status(state: State, ordered: bool) -> HoldStatus {
         State::Expired if !ordered => HoldStatus::Expired,
         State::Expired | State::Failed | State::Cancelled | State::Released => HoldStatus::Released,
     }
-}
-
-fn read_state(word: &str) -> StoreResult<State> {
-    State::from_word(word).ok_or_else(|| StoreError::Unreadable(format!("state {word}")))
 }

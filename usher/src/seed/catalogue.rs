@@ -192,7 +192,7 @@ impl Seeding<'_> {
 }
 
 /// Every show to come.
-pub(crate) async fn upcoming(client: &Client) -> Result<Vec<Show>, CallError> {
+pub async fn upcoming(client: &Client) -> Result<Vec<Show>, CallError> {
     all(client, "/shows/upcoming").await
 }
 

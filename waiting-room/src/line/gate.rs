@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use contract::api::catalogue::RoomMode;
-use store::{board::Sale, line::Rule};
+use store::{line_marks::Rule, sale::Sale};
 
 /// With a board older than this, Postgres must be taken for unreachable.
 pub(crate) const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
@@ -141,7 +141,7 @@ pub(crate) fn was_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
 #[cfg(test)]
 mod tests {
     use contract::{MovieId, ScreenId, ShowId, TheatreId, api::catalogue::WaitingRoom};
-    use store::board::{SaleState, TierOnSale};
+    use store::sale::{SaleState, TierOnSale};
 
     use super::*;
 

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use store::board::Sale;
+use store::sale::Sale;
 
 /// For so long a visitor who was let in is expected to take a seat.
 pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);

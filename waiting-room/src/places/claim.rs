@@ -2,7 +2,7 @@
 
 use chrono::SubsecRound as _;
 use contract::{AccountId, TicketId, place_ticket::Place};
-use store::board::Sale;
+use store::sale::Sale;
 
 use crate::{
     LineError,

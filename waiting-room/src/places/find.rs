@@ -1,7 +1,7 @@
 //! Finding a place: in the line, in the log of admissions, or lost and put back.
 
 use contract::{TicketId, api::line::PlaceState};
-use store::board::Sale;
+use store::sale::Sale;
 
 use super::{
     admitted,

@@ -1,7 +1,7 @@
 //! Joining a line, or coming back to it.
 
 use contract::{AccountId, place_ticket::Place};
-use store::{admissions, board::Sale};
+use store::{admissions, sale::Sale};
 
 use super::{
     admitted,

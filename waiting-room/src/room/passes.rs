@@ -5,18 +5,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use contract::{ShowId, keys::MasterKey, pass::Pass};
 use platform::Shutdown;
-use store::{
-    PgPool,
-    admissions::Admission,
-    keys::{self, Keys},
-};
+use store::{PgPool, admissions::Admission, keys::Keys, live};
 use tokio::sync::watch;
-use tracing::warn;
 
 use crate::config::PASS_LIFETIMES_MAX;
-
-/// How often the signing keys are read again, for their rotation.
-const REFRESH: Duration = Duration::from_secs(10);
 
 /// What becomes of a pass now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +27,14 @@ pub(crate) struct Passes {
 }
 
 impl Passes {
-    /// Loads the keys, makes the first one where there is none, and keeps them fresh.
+    /// Signs by the newest key that every node knows.
     pub(crate) async fn start(
-        pool: PgPool,
-        master: MasterKey,
+        pool: &PgPool,
+        master: &MasterKey,
         lifetime: Duration,
         shutdown: &Shutdown,
     ) -> anyhow::Result<Self> {
-        keys::ensure(&pool, &master).await?;
-        let (set, keys) = watch::channel(Arc::new(keys::load(&pool, &master).await?));
-        let stop = shutdown.clone();
-        shutdown.spawn(async move {
-            while stop.sleep(REFRESH).await {
-                match keys::load(&pool, &master).await {
-                    Ok(fresh) => _ = set.send_replace(Arc::new(fresh)),
-                    Err(error) => {
-                        warn!("the signing keys cannot be read: {:#}", anyhow::Error::from(error));
-                    }
-                }
-            }
-        });
+        let keys = live::keys::watch(pool, master, shutdown).await?;
         let lifetime = chrono::Duration::from_std(lifetime)?;
         Ok(Self { keys, lifetime })
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use contract::{ShowId, TicketId};
 use store::{
     PgPool, admissions, detached,
-    line::{self as log, LineMark},
+    line_marks::{self, LineMark},
 };
 use tokio::time::{Instant, sleep};
 use tracing::warn;
@@ -42,9 +42,9 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
     let known = line.known().epoch;
     let opened = detached(async move {
         let mark = if may_be_new {
-            Some(log::find_or_open(&pool, show).await?)
+            Some(line_marks::find_or_open(&pool, show).await?)
         } else {
-            log::find(&pool, show).await?
+            line_marks::find(&pool, show).await?
         };
         match mark {
             Some(mark) => {
@@ -82,13 +82,13 @@ async fn open_under(
     if is_opened(store, keys, patience).await? {
         return Ok(());
     }
-    let mark = match log::begin_epoch_after(pool, show, mark.epoch).await? {
+    let mark = match line_marks::begin_epoch_after(pool, show, mark.epoch).await? {
         Some(next) => {
             metrics::counter!("usher_line_rebuilt_total").increment(1);
             warn!(%show, epoch = next.epoch, "redis had lost the line; it begins anew");
             next
         }
-        None => log::find_or_open(pool, show).await?,
+        None => line_marks::find_or_open(pool, show).await?,
     };
     store.open(keys, mark, rebuild_ms).await
 }

@@ -1,7 +1,7 @@
 //! Counting the visitors who choose seats: those who are not to be waited for are taken out of the
 //! count. How many there may be is said by [`stock`](mod@crate::line::stock).
 
-use store::{admissions, board::Sale};
+use store::{admissions, sale::Sale};
 
 use crate::{
     LineError,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, FutureExt as _};
 use store::{
     detached,
-    line::{self as log, Numbers, Rule},
+    line_marks::{self, Numbers, Rule},
 };
 
 use crate::{
@@ -142,7 +142,8 @@ fn reserve(
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
         let (pool, show) = (room.pool.clone(), line.show);
-        let asked = async move { log::reserve_numbers(&pool, show, epoch, count, rule).await };
+        let asked =
+            async move { line_marks::reserve_numbers(&pool, show, epoch, count, rule).await };
         let Some(numbers) = detached(asked).await? else {
             recover::open(&room, &line).await?;
             return Ok(None);

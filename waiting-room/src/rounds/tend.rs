@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use contract::api::catalogue::WaitingRoom;
 use platform::faults::failpoint;
-use store::{admissions, board::Sale};
+use store::{admissions, sale::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{info, warn};
 

@@ -1,6 +1,7 @@
 //! Asking for a solved challenge before a new place is given out.
 
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::HeaderMap;
+use contract::api::problem::Code;
 use platform::http::{ApiError, ApiResult};
 
 use crate::{
@@ -36,6 +37,6 @@ pub(crate) async fn solved(
     .increment(1);
     let posed = serde_json::to_value(challenge.pose(joining)).map_err(ApiError::internal)?;
     let detail = "solve the challenge and join again with its solution as Challenge-Solution";
-    let refused = ApiError::new(StatusCode::FORBIDDEN, "CHALLENGE_REQUIRED", detail);
+    let refused = ApiError::new(Code::ChallengeRequired, detail);
     Err(refused.with("challenge", posed))
 }

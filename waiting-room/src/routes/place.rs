@@ -14,7 +14,7 @@ use contract::{
         BASE,
         catalogue::RoomMode,
         line::{PlaceState, PlaceStatus},
-        problem::Problem,
+        problem::{Code, Problem},
     },
     place_ticket::Place,
 };
@@ -22,7 +22,7 @@ use platform::http::{
     ApiError, ApiResult, Connection, Door, OptionalBody, OptionalCaller, Params, PathId, SignedIn,
     retry_after, socket::may_stay,
 };
-use store::board::Sale;
+use store::sale::Sale;
 
 use super::{
     events, guard,
@@ -192,10 +192,10 @@ pub(crate) async fn find(
     if let Proof::Ticket(place) = proof
         && place.ticket != ticket
     {
-        return Err(ApiError::not_found("PLACE_NOT_FOUND"));
+        return Err(ApiError::not_found(Code::PlaceNotFound));
     }
     let found = places::find(room, line, sale, ticket, proof).await?;
-    let found = found.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))?;
+    let found = found.ok_or_else(|| ApiError::not_found(Code::PlaceNotFound))?;
     if let (Proof::Ticket(Place { told: Some(told), .. }), Life::Waiting(spot)) =
         (proof, &found.life)
     {
@@ -222,12 +222,12 @@ fn accepts_events(headers: &HeaderMap) -> bool {
 
 fn refusal(why: Unjoinable) -> ApiError {
     match why {
-        Unjoinable::Over => ApiError::conflict("SALE_CLOSED", "the sale has ended"),
+        Unjoinable::Over => ApiError::new(Code::SaleClosed, "the sale has ended"),
         Unjoinable::Rejecting => {
-            ApiError::conflict("ROOM_CLOSED", "nobody can join this line at the moment")
+            ApiError::new(Code::RoomClosed, "nobody can join this line at the moment")
         }
         Unjoinable::NotOpen(wait) => {
-            ApiError::conflict("SALE_NOT_OPEN", "this line cannot be joined yet; come back later")
+            ApiError::new(Code::SaleNotOpen, "this line cannot be joined yet; come back later")
                 .retry_after(wait)
         }
     }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use axum::{
     extract::{FromRequestParts, Path},
-    http::{HeaderMap, StatusCode, request::Parts},
+    http::{HeaderMap, request::Parts},
 };
-use contract::{ShowId, TicketId, place_ticket::Place};
+use contract::{ShowId, TicketId, api::problem::Code, place_ticket::Place};
 use platform::http::ApiError;
 use serde::Deserialize;
-use store::board::Sale;
+use store::sale::Sale;
 use utoipa::ToSchema;
 
 use crate::{line::Line, places::Proof, room::Room};
@@ -86,8 +86,7 @@ pub(crate) fn proven(
 pub(crate) fn bad_ticket() -> ApiError {
     metrics::counter!("usher_line_ticket_refused_total").increment(1);
     ApiError::new(
-        StatusCode::UNAUTHORIZED,
-        "PLACE_TICKET_INVALID",
+        Code::PlaceTicketInvalid,
         "this place ticket is not valid here; join the line again without it",
     )
 }
@@ -122,6 +121,6 @@ pub(crate) async fn sale_and_line(
         Proof::Ticket(_) => Some(room.line(&sale)),
         Proof::Account(_) => room.opened_line(&sale).await?,
     };
-    let line = line.ok_or_else(|| ApiError::not_found("PLACE_NOT_FOUND"))?;
+    let line = line.ok_or_else(|| ApiError::not_found(Code::PlaceNotFound))?;
     Ok((sale, line))
 }

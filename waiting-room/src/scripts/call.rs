@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use contract::ShowId;
 use platform::cache::Cache;
 use redis::{FromRedisValue, Script, ScriptInvocation};
-use store::line::Stretch;
+use store::line_marks::Stretch;
 use tracing::warn;
 
 use super::keys::Keys;

@@ -8,6 +8,21 @@ use redis::{FromRedisValue as _, Value, streams::StreamId};
 
 use super::progress::Progress;
 
+/// The fields of an entry, as the scripts write them: one letter each, since nodes of different
+/// versions read what the others write.
+mod field {
+    pub(super) const EPOCH: &str = "e";
+    pub(super) const SEQ: &str = "s";
+    pub(super) const OPENED: &str = "o";
+    pub(super) const JOINED: &str = "j";
+    pub(super) const GONE: &str = "g";
+    pub(super) const RECALLED: &str = "y";
+    pub(super) const LEFT: &str = "l";
+    pub(super) const EXPIRED: &str = "x";
+    pub(super) const RELEASED: &str = "r";
+    pub(super) const ADMITTED: &str = "p";
+}
+
 /// One change of a line, made by one script.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Change {
@@ -30,21 +45,24 @@ impl Change {
     /// skipped, so that a newer node can say more.
     pub(crate) fn read(entry: &StreamId) -> Option<Self> {
         let text = |field: &str| text(&entry.map, field);
-        let admitted = text("p").unwrap_or_default();
+        let admitted = text(field::ADMITTED).unwrap_or_default();
         let admitted: Vec<&str> = admitted.split_whitespace().collect();
         let admitted = admitted.chunks_exact(2).filter_map(|pair| {
             let at = DateTime::from_timestamp_millis(pair[1].parse().ok()?)?;
             Some((pair[0].parse().ok()?, at))
         });
         Some(Self {
-            at: Progress { epoch: text("e")?.parse().ok()?, seq: text("s")?.parse().ok()? },
-            opened: text("o").is_some(),
-            joined: list(text("j")),
-            gone: list(text("g")),
-            recalled: list(text("y")),
-            left: list(text("l")),
-            expired: list(text("x")),
-            released: list(text("r")),
+            at: Progress {
+                epoch: text(field::EPOCH)?.parse().ok()?,
+                seq: text(field::SEQ)?.parse().ok()?,
+            },
+            opened: text(field::OPENED).is_some(),
+            joined: list(text(field::JOINED)),
+            gone: list(text(field::GONE)),
+            recalled: list(text(field::RECALLED)),
+            left: list(text(field::LEFT)),
+            expired: list(text(field::EXPIRED)),
+            released: list(text(field::RELEASED)),
             admitted: admitted.collect(),
         })
     }
@@ -56,4 +74,45 @@ fn text(fields: &HashMap<String, Value>, field: &str) -> Option<String> {
 
 fn list<T: std::str::FromStr>(words: Option<String>) -> Vec<T> {
     words.unwrap_or_default().split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::field;
+
+    /// The letters in quotes that follow `begin` in a script, up to the end of the line.
+    fn letters_after<'a>(script: &'a str, begin: &'a str) -> impl Iterator<Item = &'a str> {
+        let calls = script.split(begin).skip(1);
+        let lines = calls.map(|call| call.lines().next().unwrap_or_default());
+        let words = lines.flat_map(|line| line.split('\'').skip(1).step_by(2));
+        words.filter(|word| word.len() == 1 && word.starts_with(char::is_alphabetic))
+    }
+
+    #[test]
+    fn the_scripts_write_the_fields_that_are_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/scripts");
+        let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let scripts: Vec<String> = files
+            .filter(|file| file.extension().is_some_and(|one| one == "lua"))
+            .map(|file| std::fs::read_to_string(file).unwrap())
+            .collect();
+        let written = scripts.iter().flat_map(|script| {
+            letters_after(script, "tell(").chain(letters_after(script, "'XADD'"))
+        });
+        let read = [
+            field::EPOCH,
+            field::SEQ,
+            field::OPENED,
+            field::JOINED,
+            field::GONE,
+            field::RECALLED,
+            field::LEFT,
+            field::EXPIRED,
+            field::RELEASED,
+            field::ADMITTED,
+        ];
+        assert_eq!(written.collect::<BTreeSet<_>>(), BTreeSet::from(read));
+    }
 }

@@ -5,7 +5,8 @@ use contract::{
     AccountId, ShowId, TicketId,
     place_ticket::{InStretch, Place},
 };
-use store::line::{Numbers, Rule};
+use redis::ScriptInvocation;
+use store::line_marks::{Numbers, Rule};
 
 use super::{
     answers::{GivenBack, Joined, Told},
@@ -39,37 +40,8 @@ impl LineStore {
         reserved: Option<Numbers>,
         known: Progress,
     ) -> Result<Told<Joined>, LineError> {
-        let mut call = with_keys(&JOIN, keys);
-        call.arg(lot);
-        match reserved {
-            Some(numbers) => {
-                call.arg(numbers.epoch).arg(numbers.up_to);
-                add_stretch(&mut call, numbers.stretch);
-            }
-            None => _ = call.arg(["0"; 5].as_slice()),
-        }
-        call.arg(known.epoch).arg(known.seq);
-        for joiner in joiners {
-            call.arg(joiner.account.to_string())
-                .arg(joiner.ticket.to_string())
-                .arg(joiner.joined_at)
-                .arg(joiner.rule.map_or(0, |rule| rule.version))
-                .arg(u8::from(joiner.rule.is_some_and(|rule| rule.drawn)));
-            let Some((place, drawn)) = &joiner.back else {
-                call.arg(["", "0", "0", "0", "", "0"].as_slice());
-                continue;
-            };
-            call.arg(place.ticket.to_string())
-                .arg(place.number)
-                .arg(place.epoch)
-                .arg(place.joined_at.timestamp_millis());
-            match place.stretch {
-                Some(InStretch { base, past: Some(past) }) => call.arg(base).arg(past),
-                Some(InStretch { base, past: None }) => call.arg(base).arg("-"),
-                None => call.arg("").arg(u8::from(*drawn)),
-            };
-        }
-        let answer: Vec<String> = self.run("join", &call).await?;
+        let answer: Vec<String> =
+            self.run("join", &joining(keys, joiners, lot, reserved, known)).await?;
         note_behind(show, &answer);
         Joined::read(show, &answer)
     }
@@ -115,4 +87,45 @@ impl LineStore {
         let was_set: Option<String> = self.query(&command).await?;
         Ok(was_set.is_some())
     }
+}
+
+/// The call that gives accounts their places.
+pub(crate) fn joining<'a>(
+    keys: &Keys,
+    joiners: impl Iterator<Item = &'a Joiner>,
+    lot: &[u8],
+    reserved: Option<Numbers>,
+    known: Progress,
+) -> ScriptInvocation<'static> {
+    let mut call = with_keys(&JOIN, keys);
+    call.arg(lot);
+    match reserved {
+        Some(numbers) => {
+            call.arg(numbers.epoch).arg(numbers.up_to);
+            add_stretch(&mut call, numbers.stretch);
+        }
+        None => _ = call.arg(["0"; 5].as_slice()),
+    }
+    call.arg(known.epoch).arg(known.seq);
+    for joiner in joiners {
+        call.arg(joiner.account.to_string())
+            .arg(joiner.ticket.to_string())
+            .arg(joiner.joined_at)
+            .arg(joiner.rule.map_or(0, |rule| rule.version))
+            .arg(u8::from(joiner.rule.is_some_and(|rule| rule.drawn)));
+        let Some((place, drawn)) = &joiner.back else {
+            call.arg(["", "0", "0", "0", "", "0"].as_slice());
+            continue;
+        };
+        call.arg(place.ticket.to_string())
+            .arg(place.number)
+            .arg(place.epoch)
+            .arg(place.joined_at.timestamp_millis());
+        match place.stretch {
+            Some(InStretch { base, past: Some(past) }) => call.arg(base).arg(past),
+            Some(InStretch { base, past: None }) => call.arg(base).arg("-"),
+            None => call.arg("").arg(u8::from(*drawn)),
+        };
+    }
+    call
 }

@@ -1,6 +1,6 @@
 //! A line as a whole: whether Redis has it, its beginning, and what follows a loss.
 
-use store::line::LineMark;
+use store::line_marks::LineMark;
 
 use super::{
     call::{GIVE_UP, LineStore, OPEN, RECALL, add_stretch, with_keys},

@@ -1,34 +1,43 @@
 //! Shows to queue for.
 
-use contract::{AccountId, ShowId, TicketId};
+use chrono::TimeDelta;
+use contract::{
+    AccountId, ShowId, TicketId,
+    api::catalogue::{RoomMode, WaitingRoom},
+    topology::Partition,
+};
 use reqwest::Method;
-use store::testing::eventually;
+use store::{
+    backlogs::{self, Sighting},
+    partitions,
+};
+use testing::{eventually, show::Tier};
 
 use super::{SOON, Stage};
 
 /// What the service tests call a show: its room, and whether it is on sale.
 pub(crate) struct Plan {
-    pub mode: &'static str,
+    pub mode: RoomMode,
     pub rate: f64,
     pub burst: i32,
     pub max_active: Option<i32>,
     pub paused: bool,
     /// Seconds from now.
-    pub opens_in: f64,
-    pub closes_in: f64,
+    pub opens_in: i64,
+    pub closes_in: i64,
     pub seats: i32,
 }
 
 impl Default for Plan {
     fn default() -> Self {
         Self {
-            mode: "FIFO",
+            mode: RoomMode::Fifo,
             rate: 1000.0,
             burst: 100,
             max_active: None,
             paused: true,
-            opens_in: -60.0,
-            closes_in: 3600.0,
+            opens_in: -60,
+            closes_in: 3600,
             // More than any test's visitors want.
             seats: 10_000,
         }
@@ -38,42 +47,21 @@ impl Default for Plan {
 impl Stage {
     /// A show that every node knows.
     pub(crate) async fn show(&self, plan: Plan) -> ShowId {
-        let show = ShowId::new();
-        sqlx::query(
-            "with m as (insert into movies (movie_id, title, description, genres, rating,
-                     duration_minutes, release_date, language)
-                 values (gen_random_uuid(), 'A film', '', '{}', 'U', 90, '2026-01-01', 'en')
-                 returning movie_id),
-             t as (insert into theatres (theatre_id, name, address, city, latitude, longitude)
-                 values (gen_random_uuid(), 'A house', '', '', 0, 0) returning theatre_id),
-             s as (insert into screens (screen_id, theatre_id, name, tiers, layout)
-                 select gen_random_uuid(), theatre_id, '1', '[]', '{\"rows\": []}' from t
-                 returning screen_id, theatre_id),
-             w as (insert into shows (show_id, movie_id, theatre_id, screen_id, starts_at,
-                     sale_opens_at, sale_closes_at, sale_state, currency, max_seats_per_user,
-                     room_mode, room_rate_per_second, room_burst, room_max_active, room_paused)
-                 select $1, movie_id, theatre_id, screen_id, now() + interval '1 day',
-                     now() + make_interval(secs => $2), now() + make_interval(secs => $3),
-                     'ON_SALE', 'INR', 6, $4::room_mode, $5, $6, $7, $8
-                 from m, s returning show_id),
-             b as (insert into backlogs (show_id, tier, undecided)
-                 select show_id, 'GOLD', 0 from w)
-             insert into partitions
-                 (show_id, tier, name, price, general_admission, capacity, available, queue_ready_at)
-             select show_id, 'GOLD', 'Gold', 100, true, $9, $9, now() from w",
-        )
-        .bind(show.0)
-        .bind(plan.opens_in)
-        .bind(plan.closes_in)
-        .bind(plan.mode)
-        .bind(plan.rate)
-        .bind(plan.burst)
-        .bind(plan.max_active)
-        .bind(plan.paused)
-        .bind(plan.seats)
-        .execute(&self.pool)
-        .await
-        .unwrap();
+        let room = WaitingRoom {
+            mode: plan.mode,
+            rate_per_second: plan.rate,
+            burst: plan.burst,
+            max_active: plan.max_active,
+            paused: plan.paused,
+        };
+        let show = testing::show::Plan {
+            tiers: vec![Tier::standing("GOLD", plan.seats)],
+            room,
+            sale: (TimeDelta::seconds(plan.opens_in), TimeDelta::seconds(plan.closes_in)),
+            ..testing::show::Plan::default()
+        };
+        let show = show.put_on_sale(&self.pool).await;
+        self.is_served(&Partition { show, tier: "GOLD".parse().unwrap() }).await;
         for node in 0..self.nodes.len() {
             eventually("the node knows the show", SOON, || async {
                 let path = format!("/shows/{show}/queue/{}", TicketId::new());
@@ -84,6 +72,14 @@ impl Stage {
             .await;
         }
         show
+    }
+
+    /// An allocator has made the queue, and nobody has booked.
+    async fn is_served(&self, partition: &Partition) {
+        partitions::queue_is_ready(&self.pool, partition).await.unwrap();
+        let partition = partition.clone();
+        let seen = Sighting { partition, undecided: 0, oldest_at: None, idle_for: None };
+        backlogs::record(&self.pool, uuid::Uuid::new_v4(), &[seen]).await.unwrap();
     }
 
     /// Changes columns of the show, such as `room_paused = false`.

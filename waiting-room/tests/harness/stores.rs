@@ -5,28 +5,9 @@ use std::time::Duration;
 use contract::{ShowId, TicketId};
 use futures_util::StreamExt as _;
 use redis::streams::StreamRangeReply;
+use waiting_room::testing::{Gone, KEYS, key};
 
 use super::Stage;
-
-/// The keys of a line, in the order of the scripts.
-pub(crate) const LINE_KEYS: [&str; 16] = [
-    "head",
-    "bucket",
-    "line",
-    "ready",
-    "seen",
-    "absent",
-    "places",
-    "accounts",
-    "ended",
-    "admitting",
-    "active",
-    "changes",
-    "held",
-    "nodes",
-    "choosing",
-    "ended_at",
-];
 
 impl Stage {
     /// Tickets in the log of admissions.
@@ -44,7 +25,7 @@ impl Stage {
     /// The ranks that were taken from the line to be admitted, in that order.
     pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
         // Where the nodes are led to: it may be another one by now.
-        let client = redis::Client::open(self.proxy.url.as_str()).unwrap();
+        let client = redis::Client::open(self.config.backends.redis_url.as_str()).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let changes: StreamRangeReply = redis::cmd("XRANGE")
             .arg(Self::key(show, "changes"))
@@ -52,17 +33,8 @@ impl Stage {
             .query_async(&mut redis)
             .await
             .unwrap();
-        let of_admission = changes
-            .ids
-            .into_iter()
-            .filter(|entry| !["p", "l", "x"].iter().any(|other| entry.map.contains_key(*other)));
-        let ranks = of_admission.filter_map(|entry| entry.get::<String>("g"));
-        ranks
-            .flat_map(|ranks| {
-                let ranks = ranks.split_whitespace().map(|rank| rank.parse().unwrap());
-                ranks.collect::<Vec<u64>>()
-            })
-            .collect()
+        let gone = changes.ids.iter().filter_map(Gone::read);
+        gone.filter(|gone| gone.to_be_admitted).flat_map(|gone| gone.ranks).collect()
     }
 
     /// What is asked of Redis for a show, for so long.
@@ -90,14 +62,14 @@ impl Stage {
     }
 
     pub(crate) fn key(show: ShowId, name: &str) -> String {
-        format!("line:{{{show}}}:{name}")
+        key(show, name)
     }
 
     /// The keys of a show's line are gone, as after a flush.
     pub(crate) async fn lose(&self, show: ShowId) {
         let mut redis = self.redis.clone();
         let mut command = redis::cmd("DEL");
-        for name in LINE_KEYS {
+        for name in KEYS {
             command.arg(Self::key(show, name));
         }
         let () = command.query_async(&mut redis).await.unwrap();

@@ -9,8 +9,7 @@ use contract::{
 };
 use platform::clock;
 use reqwest::{Method, StatusCode};
-use serde_json::Value;
-use store::testing::eventually;
+use testing::{Answer, eventually};
 
 use super::{SOON, Stage};
 
@@ -22,30 +21,6 @@ pub(crate) struct Visitor {
     pub token: String,
     pub ticket: TicketId,
     pub place_ticket: String,
-}
-
-pub(crate) struct Answer {
-    pub status: StatusCode,
-    pub headers: reqwest::header::HeaderMap,
-    pub body: Value,
-}
-
-impl Answer {
-    async fn read(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
-        let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.unwrap();
-        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Self { status, headers, body }
-    }
-
-    pub(crate) fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or("")
-    }
-
-    pub(crate) fn place(&self) -> PlaceStatus {
-        serde_json::from_value(self.body.clone()).unwrap_or_else(|_| panic!("{}", self.body))
-    }
 }
 
 impl Stage {
@@ -78,7 +53,7 @@ impl Stage {
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body.to_owned());
         }
-        Answer::read(request).await
+        Answer::to(request).await
     }
 
     pub(crate) async fn post_queue(&self, node: usize, show: ShowId, token: &str) -> Answer {
@@ -95,7 +70,7 @@ impl Stage {
     ) -> Answer {
         let url = format!("http://{}/api/v1/shows/{show}/queue", self.nodes[node]);
         let request = self.http.post(url).bearer_auth(token);
-        Answer::read(request.header("challenge-solution", solution)).await
+        Answer::to(request.header("challenge-solution", solution)).await
     }
 
     /// Somebody new joins.

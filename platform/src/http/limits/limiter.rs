@@ -3,7 +3,8 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, header};
+use contract::api::problem::Code;
 use governor::{
     RateLimiter,
     clock::{Clock, DefaultClock, Reference as _},
@@ -99,7 +100,7 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
         let window_s = self.quota.window().as_secs_f64().ceil().max(1.0);
         let whose = if by == "stranger" { "address without an account" } else { by };
         let detail = format!("too many calls of this {whose}, limit `{name}`; wait {wait_s} s");
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "RATE_LIMITED", detail)
+        ApiError::new(Code::RateLimited, detail)
             .with("limit", name)
             .with("limitedBy", by)
             .header(header::RETRY_AFTER, &wait_s.to_string())
@@ -147,7 +148,7 @@ mod tests {
     fn one_too_many_is_refused_by_name_and_the_neighbour_is_not() {
         let (limiter, _) = limiter(Quota::per_minute(2));
         assert!(limiter.take(&1).is_ok() && limiter.take(&1).is_ok());
-        assert_eq!(limiter.take(&1).unwrap_err().code(), "RATE_LIMITED");
+        assert_eq!(limiter.take(&1).unwrap_err().code(), Code::RateLimited);
         assert!(limiter.take(&2).is_ok());
         limiter.give_back(&1);
         assert!(limiter.take(&1).is_ok());

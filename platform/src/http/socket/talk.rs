@@ -1,6 +1,6 @@
 //! The conversation over a socket: frames out, at most one on its way; very little in.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -10,10 +10,15 @@ use contract::api::socket::close;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::{PING_EVERY, Pace, SEND_WAIT, SILENCE_MAX, end, refusal};
+use super::{
+    end::{End, SEND_WAIT, end, refusal},
+    pace::Pace,
+};
 
-/// Why a socket is closed: a code and a reason.
-pub type End = (u16, &'static str);
+/// How often a client is asked for a sign of life.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Without one for so long, the client is gone.
+const SILENCE_MAX: Duration = Duration::from_mins(1);
 
 /// What a client is told next.
 #[derive(Debug)]

@@ -1,0 +1,123 @@
+//! Our processes: started from the programs beside this one, each with a log, ended with us.
+
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep},
+};
+
+/// A service must be able to serve within this.
+const READY_WAIT: Duration = Duration::from_mins(1);
+
+/// How processes are started.
+pub(crate) struct Fleet {
+    programs: PathBuf,
+    logs: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// A process of ours; killed when it is dropped.
+pub(crate) struct Running {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) child: Child,
+    log: PathBuf,
+}
+
+impl Fleet {
+    /// Processes with this environment beside ours, and their logs in this folder.
+    pub(crate) fn new(
+        logs: &Path,
+        environment: Vec<(&'static str, String)>,
+    ) -> anyhow::Result<Self> {
+        let own = std::env::current_exe().context("where this program lies is not known")?;
+        let programs = own.parent().context("a program lies in a folder")?.to_path_buf();
+        std::fs::create_dir_all(logs)
+            .with_context(|| format!("cannot make the folder {}", logs.display()))?;
+        Ok(Self { programs, logs: logs.to_path_buf(), environment })
+    }
+
+    /// Starts a program under a name of its own.
+    pub(crate) fn start(
+        &self,
+        program: &str,
+        name: &str,
+        environment: &[(&str, String)],
+        arguments: &[String],
+    ) -> anyhow::Result<Running> {
+        let path = self.programs.join(program);
+        let log = self.logs.join(format!("{name}.log"));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let child = Command::new(&path)
+            .args(arguments)
+            .env_remove("DATABASE_REPLICA_URL") // it follows another database
+            .envs(self.environment.iter().map(|(name, value)| (*name, value)))
+            .envs(environment.iter().map(|(name, value)| (*name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| {
+                format!("{} cannot be started: build it, or use ./dev load", path.display())
+            })?;
+        let pid = child.id().context("a process that was just started has an id")?;
+        Ok(Running { name: name.to_owned(), pid, child, log })
+    }
+
+    /// Starts a service on this port and waits until it can serve.
+    pub(crate) async fn serve(
+        &self,
+        program: &str,
+        name: &str,
+        port: u16,
+        environment: &[(&str, String)],
+    ) -> anyhow::Result<Running> {
+        let listen = format!("USHER_{}_LISTEN", program.replace('-', "_").to_uppercase());
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
+        let environment = [&[(listen.as_str(), address)], environment].concat();
+        let mut running = self.start(program, name, &environment, &[])?;
+        running.ready(&origin(port)).await?;
+        Ok(running)
+    }
+}
+
+/// Where a service on this port is spoken to.
+pub(crate) fn origin(port: u16) -> String {
+    format!("http://{}:{port}", Ipv4Addr::LOCALHOST)
+}
+
+impl Running {
+    /// Waits until the service at `origin` can serve.
+    async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
+        let until = Instant::now() + READY_WAIT;
+        loop {
+            let missing = match reqwest::get(format!("{origin}/readyz")).await {
+                Ok(answer) if answer.status() == 200 => return Ok(()),
+                Ok(answer) => answer.text().await.unwrap_or_default(),
+                Err(error) => error.to_string(),
+            };
+            self.check()?;
+            if Instant::now() > until {
+                bail!("{} is not ready after {READY_WAIT:?}: {missing}", self.name);
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Whether it still runs; the error says where to look.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => bail!("{} ended ({status}): see {}", self.name, self.log.display()),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Everything that runs while the line is measured.
+
+use std::net::Ipv4Addr;
+
+use anyhow::{Context as _, bail};
+use contract::keys::MasterKey;
+use loadtest::Client;
+use usher::{seed, up::allow_many_files};
+
+use super::settings::Line;
+use crate::{
+    figures::float,
+    fleet::{Running, origin},
+    line_store::LineStore,
+    ports,
+    screen::Screen,
+    stage::Stage,
+    stampedes::{self, Stampedes},
+    usage::Usage,
+};
+
+/// Sockets of one process, where the system allows so many. Linux finds 14,000 free ports of an
+/// address at once, and the next 14,000 only by trying those again each time.
+const SOCKETS_MAX: usize = 13_000;
+/// Files of a process that are no visitor's socket.
+const OTHER_FILES: usize = 1_000;
+
+/// The processes, and what they have to do with.
+pub(super) struct Run {
+    pub(super) screen: Screen,
+    pub(super) stage: Stage,
+    pub(super) store: LineStore,
+    pub(super) nodes: Vec<Running>,
+    pub(super) stampedes: Stampedes,
+    /// Ingress and allocator.
+    office: Vec<Running>,
+    /// Of visitors that were not sent yet.
+    tokens: std::vec::IntoIter<String>,
+    sent: usize,
+}
+
+impl Run {
+    /// Makes and starts what is needed.
+    pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
+        let mut screen = Screen::new();
+        allow_many_files();
+        let master = MasterKey::parse(&line.site.master_key)?;
+        screen.say("schema: bringing a database of its own up to date");
+        let database_url = line.site.database("_load").await?;
+        let stampedes = line.watchers_at_first().div_ceil(sockets_max()?);
+        // Every visitor says to come from an address of its own, so that limits by address stay on.
+        let proxies = (0..stampedes).map(stampedes::address).chain([Ipv4Addr::LOCALHOST]);
+        let fleet = line.site.fleet(&database_url, &proxies.collect::<Vec<_>>())?;
+        // They share the machine's cores with each other and with the visitors.
+        let threads = [("TOKIO_WORKER_THREADS", "1".to_owned())];
+        let ports = ports::free(2 + line.nodes)?;
+        screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
+        let mut office = Vec::new();
+        for (program, port) in [("ingress", ports[0]), ("allocator", ports[1])] {
+            office.push(fleet.serve(program, program, port, &threads).await?);
+        }
+        let mut nodes = Vec::new();
+        for (n, port) in ports[2..].iter().enumerate() {
+            let name = format!("waiting-room-{}", n + 1);
+            nodes.push(fleet.serve("waiting-room", &name, *port, &threads).await?);
+        }
+        let visitors = line.visitors();
+        screen.say(&format!("visitors: {visitors} accounts with tokens, and a show with a line"));
+        let pool = store::connect(&database_url, "load", 2)?;
+        let tokens = seed::tokens(&pool, &master, visitors).await?.into_iter();
+        let client = Client::new(&origin(ports[0]))?;
+        let admin = seed::Admin::ensure(&pool, &master, &client).await?;
+        let stage = Stage::open(admin.client).await?;
+        let store = LineStore::open(&line.site.redis_url, stage.show).await?;
+        let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
+        let stampedes = Stampedes::start(&fleet, stampedes, stage.show, &origins)?;
+        screen.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));
+        Ok(Self { screen, stage, store, nodes, stampedes, office, tokens, sent: 0 })
+    }
+
+    /// So many new visitors, or as many as are left, shared among the stampedes: the first one's
+    /// number, and tokens.
+    pub(super) fn shares(&mut self, visitors: usize) -> Vec<(usize, Vec<String>)> {
+        let stampedes = self.stampedes.len();
+        let share = |n: usize| {
+            let share = visitors * (n + 1) / stampedes - visitors * n / stampedes;
+            let tokens: Vec<String> = self.tokens.by_ref().take(share).collect();
+            let first = self.sent;
+            self.sent += tokens.len();
+            (first, tokens)
+        };
+        (0..stampedes).map(share).collect()
+    }
+
+    /// What the nodes use.
+    pub(super) fn usage(&self) -> Option<Usage> {
+        Usage::of(self.nodes.iter().map(|node| node.pid))
+    }
+
+    /// Bytes of resident memory of all nodes.
+    pub(super) fn memory(&self) -> Option<f64> {
+        self.usage().map(|usage| float(usage.rss_bytes))
+    }
+
+    /// Whether every service still runs.
+    pub(super) fn check(&mut self) -> anyhow::Result<()> {
+        self.nodes.iter_mut().chain(&mut self.office).try_for_each(Running::check)
+    }
+
+    /// Leaves nothing behind but accounts and a sale that is over.
+    pub(super) async fn end(mut self) -> anyhow::Result<()> {
+        self.screen.say("ending: the sale closes, the line is forgotten");
+        self.stage.close().await?;
+        let Self { stampedes, nodes, office, store, stage, .. } = self;
+        drop((stampedes, nodes, office));
+        store.forget(stage.show).await
+    }
+}
+
+/// Visitors of one stampede, by the limit of open files.
+fn sockets_max() -> anyhow::Result<usize> {
+    let (files, _) = rlimit::Resource::NOFILE.get().context("the limit of open files")?;
+    let files = usize::try_from(files).unwrap_or(usize::MAX);
+    let sockets = files.saturating_sub(OTHER_FILES).min(SOCKETS_MAX);
+    if sockets == 0 {
+        bail!("only {files} open files are allowed to a process: raise the limit (ulimit -n)");
+    }
+    Ok(sockets)
+}

@@ -1,0 +1,41 @@
+//! Measures Usher at scale on one machine: the services and their visitors as processes of their own,
+//! measured from outside, with the goals beside the figures (`./dev load`).
+
+mod line;
+mod shows;
+mod site;
+mod stage;
+mod fleet;
+mod ports;
+mod stampedes;
+mod screen;
+mod usage;
+mod line_store;
+mod freshness;
+mod admission;
+mod figures;
+mod goals;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Puts a part of the system under load and reports what it can take.
+#[derive(Parser)]
+#[command(version)]
+enum Bench {
+    /// Waiting visitors over several nodes of the waiting room: joins, sockets, leavers, reconnects.
+    Line(line::Line),
+    /// Many open shows on one allocator: idle cost, a takeover, a busy show among quiet ones.
+    Shows(shows::Shows),
+}
+
+/// Exits 0 when every promise was kept; goals that were missed are in the report.
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    match Bench::parse() {
+        Bench::Line(line) => Box::pin(line.run()).await,
+        Bench::Shows(shows) => Box::pin(shows.run()).await,
+    }
+}

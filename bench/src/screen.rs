@@ -1,0 +1,54 @@
+//! What happens, while it happens: phases that stay, and one line that changes.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+/// Where the line cannot be rewritten, it is printed so often.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// Standard output.
+pub(crate) struct Screen {
+    started: Instant,
+    printed: Instant,
+    on_terminal: bool,
+    /// The changing line is on the screen.
+    dirty: bool,
+}
+
+impl Screen {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        let on_terminal = std::io::stdout().is_terminal();
+        Self { started: now, printed: now, on_terminal, dirty: false }
+    }
+
+    /// A line that stays.
+    pub(crate) fn say(&mut self, text: &str) {
+        self.clear();
+        println!("{:>4} s  {text}", self.started.elapsed().as_secs());
+        self.printed = Instant::now();
+    }
+
+    /// A line that the next one replaces.
+    pub(crate) fn show(&mut self, text: &str) {
+        if self.on_terminal {
+            self.clear();
+            print!("{:>4} s  {text}", self.started.elapsed().as_secs());
+            // Nobody reads a progress line that cannot be written.
+            let _ = std::io::stdout().flush();
+            self.dirty = true;
+        } else if self.printed.elapsed() >= EVERY {
+            self.say(text);
+        }
+    }
+
+    fn clear(&mut self) {
+        if std::mem::take(&mut self.dirty) {
+            print!("\r\x1b[2K");
+        }
+    }
+}

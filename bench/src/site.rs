@@ -1,0 +1,87 @@
+//! Where a load takes place: the backends, a database of its own, the services beside this program,
+//! and the folder that a report is left in.
+
+use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use usher::migrate;
+
+use crate::fleet::Fleet;
+
+/// Connections to PostgreSQL of each service.
+const CONNECTIONS_MAX: u32 = 8;
+
+/// What every load is told.
+#[derive(Args)]
+pub(crate) struct Site {
+    /// Folder for the report and the logs of all processes.
+    #[arg(long, default_value = "target/load")]
+    pub(crate) out: PathBuf,
+    /// PostgreSQL; a database of its own is made beside the one that is named.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: String,
+    /// Redis, used by nobody else meanwhile: what it did is read from its own account.
+    #[arg(long, env = "REDIS_URL", hide_env_values = true)]
+    pub(crate) redis_url: String,
+    /// RabbitMQ.
+    #[arg(long, env = "AMQP_URL", hide_env_values = true)]
+    pub(crate) amqp_url: String,
+    /// The installation's master key.
+    #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
+    pub(crate) master_key: String,
+}
+
+/// What came of a load.
+pub(crate) struct Report {
+    pub(crate) text: String,
+    pub(crate) json: Value,
+    /// Whether it did what it must; what it need not, but should, is in the report.
+    pub(crate) is_kept: bool,
+}
+
+impl Site {
+    /// Measures, unless it is told to stop, and leaves the report as `NAME.json`. Exits 0 when what
+    /// must be was.
+    pub(crate) async fn report(
+        &self,
+        name: &str,
+        measure: impl Future<Output = anyhow::Result<Report>>,
+    ) -> anyhow::Result<ExitCode> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let report = tokio::select! {
+            report = measure => report?,
+            _ = interrupt.recv() => bail!("stopped by Ctrl-C; every process was ended"),
+            _ = terminate.recv() => bail!("stopped; every process was ended"),
+        };
+        let path = self.out.join(name).with_extension("json");
+        let json = serde_json::to_vec_pretty(&report.json)?;
+        std::fs::write(&path, json).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("\n{}\nThe same as JSON: {}", report.text, path.display());
+        Ok(if report.is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// A database of its own, whose name ends so, with today's schema.
+    pub(crate) async fn database(&self, suffix: &str) -> anyhow::Result<String> {
+        let url = store::pool::beside(&self.database_url, suffix).await?;
+        migrate::run(&url).await?;
+        Ok(url)
+    }
+
+    /// Services on this database, which believe what these proxies say of a client's address.
+    pub(crate) fn fleet(&self, database_url: &str, proxies: &[Ipv4Addr]) -> anyhow::Result<Fleet> {
+        let proxies: Vec<String> = proxies.iter().map(Ipv4Addr::to_string).collect();
+        let environment = vec![
+            ("DATABASE_URL", database_url.to_owned()),
+            ("REDIS_URL", self.redis_url.clone()),
+            ("AMQP_URL", self.amqp_url.clone()),
+            ("USHER_MASTER_KEY", self.master_key.clone()),
+            ("USHER_DATABASE_CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
+            ("USHER_TRUSTED_PROXIES", proxies.join(",")),
+        ];
+        Fleet::new(&self.out, environment)
+    }
+}

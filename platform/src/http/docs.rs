@@ -1,0 +1,39 @@
+//! The description of the API, for programs and for people.
+
+use axum::{
+    Extension, Router,
+    body::Bytes,
+    http::header,
+    response::{Html, IntoResponse},
+    routing::get,
+};
+use utoipa::openapi::OpenApi;
+
+use super::openapi;
+
+const PAGE: &str = include_str!("docs.html");
+/// The page's own script and style, and nothing from elsewhere.
+const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// What the whole process answers, as JSON.
+#[derive(Clone)]
+pub(super) struct Description(Bytes);
+
+impl Description {
+    pub(super) fn of(api: OpenApi) -> Self {
+        let json = openapi::completed(api).to_json();
+        Self(json.expect("names are strings, and numbers finite").into())
+    }
+}
+
+/// `/openapi.json` and `/docs`: routes of the service that limits who may read them how often. What
+/// they describe is the process in which that service runs, with all that is in it.
+pub fn docs() -> Router {
+    let page = || async { ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)) };
+    Router::new().route("/openapi.json", get(described)).route("/docs", get(page))
+}
+
+async fn described(Extension(Description(json)): Extension<Description>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], json)
+}

@@ -1,0 +1,51 @@
+//! How fast a client may send.
+
+use std::time::Duration;
+
+use axum::extract::ws::Message;
+use tokio::time::Instant;
+
+/// A client may send so many frames a second.
+const FRAMES_PER_SECOND_MAX: u32 = 5;
+
+/// How fast a client sends.
+pub(super) struct Pace {
+    since: Instant,
+    frames: u32,
+}
+
+impl Pace {
+    /// A pace that is kept from now on.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { since: now, frames: 0 }
+    }
+
+    /// Counts a frame; whether it is one too many. Answers to our own pings are welcome.
+    pub(super) fn is_exceeded(&mut self, message: &Message, now: Instant) -> bool {
+        if matches!(message, Message::Pong(_)) {
+            return false;
+        }
+        if now.duration_since(self.since) >= Duration::from_secs(1) {
+            *self = Self::new(now);
+        }
+        self.frames += 1;
+        self.frames > FRAMES_PER_SECOND_MAX
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn six_frames_in_a_second_are_one_too_many_and_pongs_do_not_count() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        let ping = Message::Ping(axum::body::Bytes::new());
+        let answer = Message::Pong(axum::body::Bytes::new());
+        assert!((0..100).all(|_| !pace.is_exceeded(&answer, start)));
+        assert!((0..5).all(|_| !pace.is_exceeded(&ping, start)));
+        assert!(pace.is_exceeded(&ping, start));
+        assert!(!pace.is_exceeded(&ping, start + Duration::from_secs(1)));
+    }
+}

@@ -1,0 +1,81 @@
+//! Claims: which seats a booking has. Every claim there ever was stays as history.
+
+use contract::{BookingId, SeatLabel, ShowId};
+use platform::faults::sometimes;
+use uuid::Uuid;
+
+use super::outcome::Decided;
+use crate::{PgConnection, StoreError, StoreResult};
+
+/// Seats of a batch's winners that turned out to have a live claim. The map in memory is wrong.
+const CLAIM_CONFLICT: &str = "seat_claims_one_live";
+
+/// Claims the seats of a batch's winners: all of them, or it is an error.
+pub(super) async fn insert(
+    tx: &mut PgConnection,
+    show: ShowId,
+    winners: &[(&Decided, &[SeatLabel])],
+) -> StoreResult<()> {
+    let mut claims: Vec<(String, Uuid)> = winners
+        .iter()
+        .flat_map(|(d, seats)| seats.iter().map(|seat| (seat.as_str().to_owned(), d.booking.0)))
+        .collect();
+    // Sorted, so that two batches that meet wait for each other in the same order.
+    claims.sort_unstable();
+    let wanted = claims.len();
+    let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
+    let inserted = sqlx::query!(
+        "insert into seat_claims (show_id, seat_id, booking_id, state)
+         select $1, seat_id, booking_id, 'HELD'
+         from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)
+         on conflict do nothing",
+        show.0,
+        &seats,
+        &bookings,
+    )
+    .execute(tx)
+    .await?
+    .rows_affected();
+    if usize::try_from(inserted) == Ok(wanted) {
+        return Ok(());
+    }
+    sometimes("seat conflict at the index");
+    Err(StoreError::Constraint {
+        constraint: CLAIM_CONFLICT.into(),
+        source: sqlx::Error::RowNotFound,
+    })
+}
+
+/// Those of a booking that was paid are sold.
+pub(super) async fn sell(
+    tx: &mut PgConnection,
+    show: ShowId,
+    booking: BookingId,
+) -> StoreResult<()> {
+    sqlx::query!(
+        "update seat_claims set state = 'SOLD'
+         where show_id = $1 and booking_id = $2 and state = 'HELD'",
+        show.0,
+        booking.0,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}
+
+/// The seats of bookings that ended are free again.
+pub(super) async fn free(
+    tx: &mut PgConnection,
+    show: ShowId,
+    bookings: &[Uuid],
+) -> StoreResult<()> {
+    sqlx::query!(
+        "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
+         where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
+        show.0,
+        bookings,
+    )
+    .execute(tx)
+    .await?;
+    Ok(())
+}

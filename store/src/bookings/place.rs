@@ -1,0 +1,165 @@
+//! Making an order: from a hold, or with the outcome.
+
+use std::collections::HashMap;
+
+use contract::{
+    AccountId, BookingId, OrderId, SeatLabel, ShowId,
+    api::bookings::Customer,
+    booking::{Kind, State, Transition},
+    message::BookingEvent,
+    topology::Partition,
+};
+use uuid::Uuid;
+
+use super::{
+    codes::new_reference,
+    outcome::Decided,
+    prices::{amount, lines_json},
+};
+use crate::{
+    PgConnection, StoreResult,
+    error::readable,
+    orders::of_booking,
+    outbox,
+    partitions::{Terms, labels},
+};
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Placement {
+    /// A new order, or the one that was made from this hold before.
+    Placed(Box<contract::api::bookings::Order>),
+    /// The hold has lapsed, or was given back.
+    HoldExpired,
+    /// There is no such hold of this account.
+    NoSuchHold,
+}
+
+/// Makes the order; a second call finds the first one's. The order's time replaces the hold's.
+/// Committing is the caller's.
+pub async fn place(
+    tx: &mut PgConnection,
+    hold: BookingId,
+    owner: AccountId,
+    customer: &Customer,
+) -> StoreResult<Placement> {
+    let row = sqlx::query!(
+        r#"select b.show_id, b.tier, b.seat_ids as "seat_ids!", b.state::text as "state!",
+               coalesce(b.expires_at > clock_timestamp(), true) as "in_time!",
+               p.name, p.price, p.general_admission, s.currency, s.order_seconds,
+               s.max_seats_per_user, s.hold_seconds
+           from bookings b
+           join partitions p using (show_id, tier)
+           join shows s using (show_id)
+           where b.booking_id = $1 and b.account_id = $2 and b.kind = 'HOLD'
+             and b.status = 'ALLOCATED'
+           for no key update of b"#,
+        hold.0,
+        owner.0,
+    )
+    .fetch_optional(&mut *tx)
+    .await?;
+    let Some(row) = row else { return Ok(Placement::NoSuchHold) };
+    let show = ShowId(row.show_id);
+    let Ok(pending) = readable::<State>(&row.state)?.after(Transition::Order) else {
+        let placed = of_booking(&mut *tx, show, hold).await?;
+        let live = |order| State::LIVE.iter().any(|state| state.order_status() == Some(order));
+        let placed = placed.filter(|order| live(order.status));
+        return Ok(
+            placed.map_or(Placement::HoldExpired, |order| Placement::Placed(Box::new(order)))
+        );
+    };
+    if !row.in_time {
+        return Ok(Placement::HoldExpired);
+    }
+    let seats: Vec<SeatLabel> = labels(&row.seat_ids)?;
+    let terms = Terms {
+        tier_name: row.name,
+        price: row.price,
+        currency: row.currency,
+        general_admission: row.general_admission,
+        max_seats_per_user: row.max_seats_per_user,
+        hold_seconds: row.hold_seconds,
+        order_seconds: row.order_seconds,
+    };
+    let order = OrderId::new();
+    let customer = serde_json::to_value(customer).expect("a customer is plain JSON");
+    let moved = sqlx::query!(
+        r#"with pending as (
+               update bookings
+               set state = $10::text::booking_state, seq = seq + 1,
+                   expires_at = clock_timestamp() + make_interval(secs => $3)
+               where show_id = $1 and booking_id = $2
+               returning show_id, booking_id, account_id, tier, seat_ids, seq, expires_at)
+           insert into orders (show_id, order_id, booking_id, reference, account_id, tier,
+               seat_ids, lines, amount, currency, customer, expires_at)
+           select show_id, $4, booking_id, $5, account_id, tier, seat_ids, $6, $7, $8, $9,
+               expires_at
+           from pending
+           returning created_at, (select seq from pending) as "seq!""#,
+        show.0,
+        hold.0,
+        terms.seconds(Kind::Order),
+        order.0,
+        new_reference(),
+        lines_json(&terms, &seats),
+        amount(&terms, &seats),
+        terms.currency,
+        customer,
+        pending.as_str(),
+    )
+    .fetch_one(&mut *tx)
+    .await?;
+    let partition = Partition { show, tier: readable(&row.tier)? };
+    let event = BookingEvent::new(&partition, hold, owner, moved.seq, moved.created_at);
+    let event = event.now(pending, seats, Some(order));
+    outbox::append(tx, &[event]).await?;
+    let placed = of_booking(&mut *tx, show, hold).await?;
+    Ok(placed.map_or(Placement::NoSuchHold, |order| Placement::Placed(Box::new(order))))
+}
+
+/// Makes the orders of a batch's winners that asked for one.
+pub(super) async fn insert_orders(
+    tx: &mut PgConnection,
+    partition: &Partition,
+    terms: &Terms,
+    winners: &[(&Decided, &[SeatLabel])],
+) -> StoreResult<HashMap<BookingId, OrderId>> {
+    let orders: Vec<(OrderId, &Decided, &[SeatLabel])> = winners
+        .iter()
+        .filter(|(d, _)| d.kind == Kind::Order)
+        .map(|(d, seats)| (OrderId::new(), *d, *seats))
+        .collect();
+    if orders.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
+    let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
+    let references: Vec<String> = orders.iter().map(|_| new_reference()).collect();
+    let lines: Vec<serde_json::Value> =
+        orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
+    let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
+    sqlx::query!(
+        "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
+             lines, amount, currency, customer, expires_at)
+         select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
+             o.lines, o.amount, $2,
+             jsonb_strip_nulls(jsonb_build_object(
+                 'name', a.name, 'email', a.email, 'phone', a.phone)),
+             b.expires_at
+         from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
+             as o (order_id, booking_id, reference, lines, amount)
+         join bookings b on b.show_id = $1 and b.booking_id = o.booking_id
+         join accounts a on a.account_id = b.account_id",
+        partition.show.0,
+        terms.currency,
+        &ids,
+        &bookings,
+        &references,
+        &lines,
+        &amounts,
+    )
+    .execute(tx)
+    .await?;
+    Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
+}

@@ -1,0 +1,51 @@
+//! The sweep: bookings whose time is over end in the tables, too.
+
+use contract::{AccountId, BookingId, ShowId, booking::Ending, topology::Partition};
+use platform::faults::failpoint;
+
+use super::end::{Ended, end};
+use crate::{PgConnection, PgPool, StoreResult, error::readable, partitions};
+
+/// Partitions that have bookings whose time is over. All of them: one that cannot be swept keeps
+/// what it has, and must not hide the others. The clock is read once, so that an index leads there.
+pub async fn partitions_with_due(pool: &PgPool) -> StoreResult<Vec<Partition>> {
+    let rows = sqlx::query!(
+        "select distinct show_id, tier from bookings
+         where state in ('HELD', 'PAYMENT_PENDING')
+           and expires_at <= (select clock_timestamp())"
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok(Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? }))
+        .collect()
+}
+
+/// Live bookings of a partition whose time is over.
+pub async fn due(
+    tx: &mut PgConnection,
+    partition: &Partition,
+) -> StoreResult<Vec<(BookingId, AccountId)>> {
+    let rows = sqlx::query!(
+        "select booking_id, account_id from bookings
+         where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
+           and expires_at <= clock_timestamp()
+         limit 1000",
+        partition.show.0,
+        partition.tier.as_str(),
+    )
+    .fetch_all(tx)
+    .await?;
+    Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
+}
+
+/// Ends what is due in a partition, in a transaction of its own.
+pub async fn sweep(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<Ended>> {
+    let mut tx = pool.begin().await?;
+    partitions::lock(&mut tx, partition, None).await?;
+    let due = due(&mut tx, partition).await?;
+    let ended = end(&mut tx, partition, &due, Ending::Lapsed).await?;
+    failpoint("mid-lapse");
+    tx.commit().await?;
+    Ok(ended)
+}

@@ -1,0 +1,178 @@
+//! The board: every show that is or may go on sale, as of a moment ago. Each node reads it a few
+//! times a second, so that the door asks no database.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use contract::ShowId;
+use platform::Shutdown;
+use tokio::{sync::watch, time::Instant};
+use tracing::warn;
+
+use crate::{
+    PgPool, StoreResult,
+    catalogue::shows::{self, Found},
+    sale::Sale,
+};
+
+/// How often a node reads the board, as far as it has changed.
+pub const REFRESH: Duration = Duration::from_millis(250);
+/// How often it reads all of it: shows that are long over leave it then.
+const WHOLE_EVERY: u32 = 240;
+/// Most shows on the board; the soonest to start win.
+const SHOWS_MAX: i64 = 10_000;
+
+/// Every show, as of a moment ago.
+#[derive(Clone, Debug)]
+pub struct Board {
+    sales: HashMap<ShowId, Arc<Sale>>,
+    unreadable: HashSet<ShowId>,
+    /// Every transaction before this one had ended, and is in it.
+    complete_before: String,
+    read_at: DateTime<Utc>,
+    read: Instant,
+}
+
+impl Board {
+    /// The show, where there is one.
+    #[must_use]
+    pub fn sale(&self, show: ShowId) -> Option<Arc<Sale>> {
+        self.sales.get(&show).cloned()
+    }
+
+    /// Whether the show is there and in words that this version does not know.
+    #[must_use]
+    pub fn is_unreadable(&self, show: ShowId) -> bool {
+        self.unreadable.contains(&show)
+    }
+
+    /// Every show on the board.
+    pub fn sales(&self) -> impl Iterator<Item = &Arc<Sale>> {
+        self.sales.values()
+    }
+
+    /// Postgres's clock now, as well as it is known here.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.read_at + self.read.elapsed()
+    }
+
+    /// How old the board is. Past a few seconds Postgres must be taken for unreachable.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.read.elapsed()
+    }
+}
+
+/// Reads the board once, then keeps it fresh until the shutdown begins. While the database is
+/// away the last board stays, and ages.
+pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Receiver<Arc<Board>>> {
+    let mut known = HashSet::new();
+    let first = read(&pool).await?;
+    tell_unreadable(&first, &mut known);
+    let (set, board) = watch::channel(Arc::new(first));
+    let stop = shutdown.clone();
+    shutdown.spawn_vital("board", async move {
+        let mut round = 0_u32;
+        while stop.sleep(REFRESH).await {
+            round = round.wrapping_add(1);
+            let last = Arc::clone(&set.borrow());
+            let board = if round.is_multiple_of(WHOLE_EVERY) {
+                read(&pool).await
+            } else {
+                read_changes(&pool, &last).await
+            };
+            match board {
+                Ok(board) => {
+                    tell_unreadable(&board, &mut known);
+                    set.send_replace(Arc::new(board));
+                }
+                Err(error) => {
+                    metrics::counter!("usher_board_read_failed_total").increment(1);
+                    warn!("the board cannot be read: {:#}", anyhow::Error::from(error));
+                    stop.sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+    });
+    Ok(board)
+}
+
+/// Counts the shows that cannot be read, and tells of each once.
+fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
+    let n = u32::try_from(board.unreadable.len()).unwrap_or(u32::MAX);
+    metrics::gauge!("usher_shows_unreadable").set(f64::from(n));
+    for show in board.unreadable.difference(known) {
+        warn!(%show, "a show is left out: it is in words of a newer version");
+    }
+    known.clone_from(&board.unreadable);
+}
+
+/// Reads the board. A show in words that this version does not know is left out and named.
+pub async fn read(pool: &PgPool) -> StoreResult<Board> {
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
+               array(select show_id from shows
+                     where retired_at is null
+                       and starts_at > clock_timestamp() - interval '1 day'
+                     order by starts_at, show_id limit $1) as "shows!""#,
+        SHOWS_MAX
+    )
+    .fetch_one(pool)
+    .await?;
+    // The clock was read a little before this moment, so `now` runs late by less than the query.
+    let read = Instant::now();
+    let Found { sales, unreadable } = shows::read(pool, &row.shows).await?;
+    let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
+    let unreadable = unreadable.into_iter().map(|(show, _)| show).collect();
+    let complete_before = row.complete_before;
+    Ok(Board { sales, unreadable, complete_before, read_at: row.now, read })
+}
+
+/// Reads of the board what has changed since it was read last: a row that was not seen then was
+/// written by a transaction that had not ended then. The others are taken over, but those without a
+/// free seat of which some are held.
+pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
+    // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
+    // A frozen row may look young: it is read once more, which does no harm.
+    let row = sqlx::query!(
+        r#"select clock_timestamp() as "now!",
+               pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
+               array(select s.show_id from shows s
+                     where s.starts_at > clock_timestamp() - interval '1 day'
+                       and (age(s.xmin) <= age($1::text::xid8::xid)
+                           or exists (select from partitions p where p.show_id = s.show_id
+                               and age(p.xmin) <= age($1::text::xid8::xid)))
+                     order by s.starts_at, s.show_id limit $2) as "shows!""#,
+        last.complete_before,
+        SHOWS_MAX
+    )
+    .fetch_one(pool)
+    .await?;
+    let read = Instant::now();
+    // A payment writes no row of these: whether a seat is still held is asked each time.
+    let held = last.sales.values().filter(|sale| sale.is_any_held()).map(|sale| sale.show.0);
+    let shows: HashSet<_> = row.shows.into_iter().chain(held).collect();
+    let (mut sales, mut unreadable) = (last.sales.clone(), last.unreadable.clone());
+    if !shows.is_empty() {
+        metrics::counter!("usher_board_shows_read_total").increment(shows.len() as u64);
+        let shows: Vec<_> = shows.into_iter().collect();
+        let found = shows::read(pool, &shows).await?;
+        for show in shows.into_iter().map(ShowId) {
+            sales.remove(&show);
+            unreadable.remove(&show);
+        }
+        sales.extend(found.sales.into_iter().map(|sale| (sale.show, Arc::new(sale))));
+        unreadable.extend(found.unreadable.into_iter().map(|(show, _)| show));
+        if i64::try_from(sales.len()).is_ok_and(|n| n > SHOWS_MAX) {
+            return self::read(pool).await; // which are the soonest is not known here
+        }
+    }
+    let complete_before = row.complete_before;
+    Ok(Board { sales, unreadable, complete_before, read_at: row.now, read })
+}

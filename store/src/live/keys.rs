@@ -1,0 +1,40 @@
+//! The keys of passes. They are read again now and then, for their rotation.
+
+use std::{sync::Arc, time::Duration};
+
+use contract::keys::MasterKey;
+use platform::Shutdown;
+use tokio::sync::watch;
+use tracing::warn;
+
+use crate::{
+    PgPool, StoreResult,
+    keys::{self, Keys},
+};
+
+/// A new key is known everywhere before it signs.
+const REFRESH: Duration = Duration::from_secs(10);
+const _: () = assert!(REFRESH.as_millis() * 3 < keys::KNOWN_AFTER.as_millis());
+
+/// Reads the keys, after making the first one where there is none, and then again and again until
+/// the shutdown begins. While they cannot be read, the last ones stay.
+pub async fn watch(
+    pool: &PgPool,
+    master: &MasterKey,
+    shutdown: &Shutdown,
+) -> StoreResult<watch::Receiver<Arc<Keys>>> {
+    keys::ensure(pool, master).await?;
+    let (set, keys) = watch::channel(Arc::new(keys::load(pool, master).await?));
+    let (pool, master, stop) = (pool.clone(), master.clone(), shutdown.clone());
+    shutdown.spawn_vital("keys of passes", async move {
+        while stop.sleep(REFRESH).await {
+            match keys::load(&pool, &master).await {
+                Ok(fresh) => _ = set.send_replace(Arc::new(fresh)),
+                Err(error) => {
+                    warn!("the keys of passes cannot be read: {:#}", anyhow::Error::from(error));
+                }
+            }
+        }
+    });
+    Ok(keys)
+}

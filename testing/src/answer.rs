@@ -1,0 +1,82 @@
+//! What the API answered, read to its end.
+
+use contract::api::line::PlaceStatus;
+use reqwest::{RequestBuilder, Response, StatusCode, header::HeaderMap};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// An answer; a body that is no JSON is null.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    /// Sends a request and reads its answer.
+    ///
+    /// # Panics
+    /// Where none comes.
+    pub async fn to(request: RequestBuilder) -> Self {
+        Self::of(request.send().await.expect("it is answered")).await
+    }
+
+    /// Reads an answer to its end.
+    pub async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.unwrap_or_default();
+        Self { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    /// The problem's code, or nothing.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or_default()
+    }
+
+    /// Status and code of a problem, after a look at the rest of its shape.
+    ///
+    /// # Panics
+    /// Where it is no problem.
+    #[must_use]
+    pub fn problem(&self) -> (u16, &str) {
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], self.status.as_u16(), "{self:?}");
+        for member in ["type", "title", "detail", "requestId"] {
+            assert!(self.body[member].is_string(), "{member} is missing: {self:?}");
+        }
+        (self.status.as_u16(), self.code())
+    }
+
+    /// The pointer of the field that was refused.
+    #[must_use]
+    pub fn pointer(&self) -> &str {
+        self.body["errors"][0]["pointer"].as_str().unwrap_or_default()
+    }
+
+    /// The id the answer speaks of.
+    ///
+    /// # Panics
+    /// Where it has none of this name.
+    #[must_use]
+    pub fn id(&self, name: &str) -> String {
+        self.body[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
+    }
+
+    /// The body as what it is.
+    ///
+    /// # Panics
+    /// Where it is something else.
+    #[must_use]
+    pub fn read<T: DeserializeOwned>(&self) -> T {
+        let body = self.body.clone();
+        serde_json::from_value(body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The place in a line that it tells of.
+    #[must_use]
+    pub fn place(&self) -> PlaceStatus {
+        self.read()
+    }
+}

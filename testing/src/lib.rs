@@ -1,0 +1,14 @@
+//! The test kit: what the tests of several crates need. No part of the product.
+
+mod slot;
+mod eventually;
+mod account;
+mod answer;
+pub mod address;
+pub mod proxy;
+pub mod show;
+
+pub use account::account;
+pub use answer::Answer;
+pub use eventually::eventually;
+pub use slot::Slot;

@@ -1,0 +1,181 @@
+//! A show to try things on: one recipe, for the tests that make theirs through the API and for
+//! those that put it into the database.
+
+use chrono::{NaiveDate, TimeDelta};
+use contract::{
+    MovieId, ScreenId, SeatLabel, ShowId, TheatreId, TierCode,
+    api::catalogue::{
+        Layout, Movie, MovieDetails, Price, RoomMode, Row, ScreenDetails, ScreenTier, Seat,
+        SeatKind, ShowDetails, TheatreDetails, WaitingRoom,
+    },
+};
+use platform::clock;
+use store::{
+    PgPool,
+    catalogue::{movies, screens, shows, theatres},
+};
+
+/// Of each seat, in minor units.
+const PRICE: i64 = 25_000;
+
+/// What is to be known of a show.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub tiers: Vec<Tier>,
+    pub room: WaitingRoom,
+    pub per_user: i32,
+    pub hold_seconds: i32,
+    pub order_seconds: i32,
+    /// When the sale opens and closes, from now.
+    pub sale: (TimeDelta, TimeDelta),
+}
+
+impl Default for Plan {
+    /// Four rows of ten seats, on sale for a day since an hour ago, without a line.
+    fn default() -> Self {
+        Self {
+            tiers: vec![Tier::seated("STANDARD", 'A', 40, 10)],
+            room: WaitingRoom { mode: RoomMode::Off, ..WaitingRoom::default() },
+            per_user: 10,
+            hold_seconds: 600,
+            order_seconds: 300,
+            sale: (TimeDelta::hours(-1), TimeDelta::days(1)),
+        }
+    }
+}
+
+/// A tier of the hall.
+#[derive(Clone, Debug)]
+pub struct Tier {
+    pub code: TierCode,
+    rows: Vec<Row>,
+    /// Places without numbers, where there are no rows.
+    places: i32,
+}
+
+impl Tier {
+    /// `n` seats in rows of `per_row`; the first row has this letter.
+    ///
+    /// # Panics
+    /// Where the code is malformed or the letters do not reach.
+    #[must_use]
+    pub fn seated(code: &str, first: char, n: usize, per_row: usize) -> Self {
+        let code: TierCode = code.parse().expect("a tier's code");
+        let row_of = |name: char, seats: usize| {
+            let label = |number| format!("{name}{number}").parse().expect("a seat's label");
+            let seat = |number| Seat {
+                seat_id: label(number),
+                tier: code.clone(),
+                kind: SeatKind::default(),
+            };
+            Row { row: name.to_string(), seats: (1..=seats).map(seat).collect() }
+        };
+        let rows = (0..n).step_by(per_row).zip(first..=char::MAX);
+        let rows = rows.map(|(before, name)| row_of(name, per_row.min(n - before))).collect();
+        Self { rows, code, places: 0 }
+    }
+
+    /// `n` places without numbers.
+    ///
+    /// # Panics
+    /// Where the code is malformed.
+    #[must_use]
+    pub fn standing(code: &str, n: i32) -> Self {
+        Self { code: code.parse().expect("a tier's code"), rows: Vec::new(), places: n }
+    }
+
+    /// Its numbered seats.
+    pub fn seats(&self) -> impl Iterator<Item = &SeatLabel> {
+        self.rows.iter().flat_map(|row| &row.seats).map(|seat| &seat.seat_id)
+    }
+}
+
+impl Plan {
+    /// The hall.
+    #[must_use]
+    pub fn screen(&self, theatre: TheatreId) -> ScreenDetails {
+        let tier = |tier: &Tier| ScreenTier {
+            tier: tier.code.clone(),
+            name: tier.code.to_string(),
+            general_admission: tier.rows.is_empty(),
+            capacity: tier.places,
+        };
+        ScreenDetails {
+            theatre_id: theatre,
+            name: "Screen 1".into(),
+            tiers: self.tiers.iter().map(tier).collect(),
+            layout: Layout { rows: self.tiers.iter().flat_map(|tier| tier.rows.clone()).collect() },
+        }
+    }
+
+    /// The show, two days ahead.
+    #[must_use]
+    pub fn show(&self, movie: MovieId, theatre: TheatreId, screen: ScreenId) -> ShowDetails {
+        let now = clock::now();
+        let price =
+            |tier: &Tier| Price { tier: tier.code.clone(), amount: PRICE, currency: "INR".into() };
+        ShowDetails {
+            movie_id: movie,
+            theatre_id: theatre,
+            screen_id: screen,
+            starts_at: now + TimeDelta::days(2),
+            prequeue_opens_at: None,
+            sale_opens_at: now + self.sale.0,
+            sale_closes_at: now + self.sale.1,
+            prices: self.tiers.iter().map(price).collect(),
+            max_seats_per_user: self.per_user,
+            hold_seconds: self.hold_seconds,
+            order_seconds: self.order_seconds,
+            waiting_room: self.room.clone(),
+        }
+    }
+
+    /// Puts it on sale in the database; its queues are made by an allocator.
+    ///
+    /// # Panics
+    /// Where the database does not take it.
+    pub async fn put_on_sale(&self, pool: &PgPool) -> ShowId {
+        let (theatre, screen) = (TheatreId::new(), ScreenId::new());
+        let (hall, film) =
+            (self.screen(theatre), Movie { movie_id: MovieId::new(), details: movie() });
+        let (show, details) = (ShowId::new(), self.show(film.movie_id, theatre, screen));
+        let put = async {
+            let mut tx = pool.begin().await?;
+            movies::insert(&mut tx, &film).await?;
+            theatres::insert(&mut tx, theatre, &self::theatre()).await?;
+            screens::insert(&mut tx, screen, &hall).await?;
+            shows::insert(&mut tx, show, &details, &hall).await?;
+            shows::open(&mut tx, show).await?;
+            tx.commit().await?;
+            anyhow::Ok(show)
+        };
+        put.await.expect("the database takes a show")
+    }
+}
+
+/// The film of every show here.
+#[must_use]
+pub fn movie() -> MovieDetails {
+    MovieDetails {
+        title: "The Long Monsoon".into(),
+        description: "It rains.".into(),
+        genres: vec!["Drama".into()],
+        rating: "U".into(),
+        duration_minutes: 121,
+        release_date: NaiveDate::from_ymd_opt(2026, 1, 15).unwrap_or_default(),
+        poster_url: None,
+        language: "Hindi".into(),
+    }
+}
+
+/// The theatre of every show here.
+#[must_use]
+pub fn theatre() -> TheatreDetails {
+    TheatreDetails {
+        name: "Regal".into(),
+        address: "1 Station Road".into(),
+        city: "Pune".into(),
+        latitude: 18.52,
+        longitude: 73.85,
+    }
+}

@@ -1,0 +1,52 @@
+//! The line's format in Redis, for programs that look at it from outside: its tests, and what
+//! measures it.
+
+use contract::{AccountId, ShowId, TicketId};
+use redis::{ScriptInvocation, streams::StreamId};
+
+use crate::scripts::{
+    Joiner,
+    change::Change,
+    joining,
+    keys::{self, Keys},
+    progress::Progress,
+};
+
+/// The names of a line's keys, in the order of every script's `KEYS`.
+pub const KEYS: [&str; keys::NAMES.len()] = keys::NAMES;
+
+/// The key of a show's line with this name.
+#[must_use]
+pub fn key(show: ShowId, name: &str) -> String {
+    keys::key(show, name)
+}
+
+/// A call by which somebody new joins, in a line with numbers to give out.
+#[must_use]
+pub fn join(show: ShowId) -> ScriptInvocation<'static> {
+    let (account, ticket) = (AccountId::new(), TicketId::new());
+    let joiner = Joiner { account, ticket, joined_at: 0, rule: None, back: None };
+    joining(&Keys::of(show), [&joiner].into_iter(), b"secret", None, Progress::default())
+}
+
+/// Who left the line together, by the stream of changes.
+#[derive(Debug)]
+pub struct Gone {
+    /// By Redis's clock.
+    pub at_ms: u64,
+    pub ranks: Vec<u64>,
+    /// Whether they were taken to be let in; else they left or expired, or are told of again.
+    pub to_be_admitted: bool,
+}
+
+impl Gone {
+    /// Reads an entry of the stream; `None` where it cannot be read.
+    #[must_use]
+    pub fn read(entry: &StreamId) -> Option<Self> {
+        let change = Change::read(entry)?;
+        let is_other =
+            !(change.left.is_empty() && change.expired.is_empty() && change.admitted.is_empty());
+        let at_ms = entry.id.split_once('-')?.0.parse().ok()?;
+        Some(Self { at_ms, ranks: change.gone, to_be_admitted: !is_other })
+    }
+}
