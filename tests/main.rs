@@ -14,6 +14,7 @@ mod locks;
 mod ledger;
 mod events;
 mod poison;
+mod elsewhere;
 mod queues;
 mod one_queue;
 mod closed;

@@ -22,7 +22,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use store::{
     acceptance::{self, Numbers, Told},
-    backlogs, many, partitions,
+    many, partitions,
 };
 use testing::eventually;
 use tokio::time::Instant;
@@ -271,37 +271,6 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     }
     assert_eq!(lost().await, [(partition, 2)]);
     assert!(shutdown.finish(SOON).await);
-    system.stop().await;
-}
-
-/// They were put aside, or lost with their queue.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_and_is_in_no_queue_holds_no_line_up() {
-    let system = System::start().await;
-    let show = system.show(Plan::default()).await;
-    let mut numbers = Numbers::default();
-    numbers.add(0, 4);
-    let told = Told {
-        partition: partition(show),
-        producer: ProducerId::new(),
-        confirmed: numbers,
-        is_sealed: true,
-    };
-    acceptance::tell(&system.pool, &[told]).await.unwrap();
-    let backlog = async || {
-        let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
-        backlogs[&show]
-    };
-    eventually("they are missed", SOON, async || {
-        let backlog = backlog().await;
-        (backlog.undecided == 5 && !backlog.oldest.is_zero()).then_some(())
-    })
-    .await;
-    eventually("they are known not to be in the queue", DONE_BY, async || {
-        let backlog = backlog().await;
-        (backlog.undecided == 5 && backlog.oldest.is_zero()).then_some(())
-    })
-    .await;
     system.stop().await;
 }
 

@@ -42,6 +42,9 @@ struct Settings {
     /// Upgrade from the build in this folder, go back and upgrade again, while tickets are sold.
     #[arg(long, conflicts_with_all = ["control", "failpoints", "cluster", "short"])]
     upgrade_from: Option<PathBuf>,
+    /// With so many bookings in the database that are over, and a tenth as many accounts.
+    #[arg(long, default_value_t = 0, requires = "upgrade_from")]
+    archived: u32,
     /// Where logs and histories go.
     #[arg(long, default_value = ".dev/chaos")]
     folder: PathBuf,
@@ -55,7 +58,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         return controls(name, &folder, settings.seed).await;
     }
     if let Some(before) = &settings.upgrade_from {
-        return rehearse(&folder, before, settings.seed).await;
+        return rehearse(&folder, before, &settings).await;
     }
     if settings.failpoints {
         return aborts(&folder).await;
@@ -156,9 +159,10 @@ async fn aborts(folder: &std::path::Path) -> anyhow::Result<ExitCode> {
 async fn rehearse(
     folder: &std::path::Path,
     before: &std::path::Path,
-    seed: u64,
+    settings: &Settings,
 ) -> anyhow::Result<ExitCode> {
-    let verdict = rehearsal::run(folder, &std::path::absolute(before)?, seed).await?;
+    let before = std::path::absolute(before)?;
+    let verdict = rehearsal::run(folder, &before, settings.seed, settings.archived).await?;
     println!("{}\n{}", report::faults(std::slice::from_ref(&verdict)), report::line(&verdict));
     let (longest, at_most) = (verdict.longest_wait, rehearsal::PAUSE_MAX);
     let is_short = longest <= at_most;

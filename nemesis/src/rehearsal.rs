@@ -1,6 +1,8 @@
 //! The rehearsal of an upgrade: from an earlier build to this one, back, and on again, one process
 //! after the other in the order of docs/operations.md, while tickets are sold.
 
+mod archive;
+
 use std::{path::Path, time::Duration};
 
 use crate::{
@@ -21,9 +23,18 @@ const SEATS: u32 = 250;
 /// An operator who replaces one process at a time makes nobody wait longer (goal R9).
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Sells through an upgrade, the way back, and the upgrade again.
-pub async fn run(folder: &Path, before: &Path, seed: u64) -> anyhow::Result<Verdict> {
+/// Sells through an upgrade, the way back, and the upgrade again, beside so many bookings that are
+/// over.
+pub async fn run(
+    folder: &Path,
+    before: &Path,
+    seed: u64,
+    archived: u32,
+) -> anyhow::Result<Verdict> {
     let theatre = Theatre::open_before(folder, before).await?;
+    if archived > 0 {
+        archive::fill(&theatre, archived).await?;
+    }
     let faults = schedule();
     let length = faults.last().map_or(MIGRATE_AT, |(at, _)| *at) + REST;
     let script = Script { seed, length, seats: SEATS, halls: Halls::Several, faults };

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use contract::{
+    ShowId,
     keys::MasterKey,
     place_ticket::{Place, PlaceKeys},
 };
@@ -189,6 +190,14 @@ impl Theatre {
     pub async fn close(self) -> anyhow::Result<()> {
         self.stop.finish(Duration::from_secs(10)).await;
         self.arena.down().await
+    }
+
+    /// A show that nobody visits.
+    pub(crate) async fn another_show(&self) -> anyhow::Result<ShowId> {
+        let token = sale::admin(&self.pool, &self.master).await;
+        let admin = api::Api::new(&self.http, &self.fleet, &token, 1);
+        let halls = sale::open(&admin, Halls::OnePartition, 1, &[]).await?;
+        Ok(halls[0].show)
     }
 
     /// Runs one script from an empty hall to the verdict.

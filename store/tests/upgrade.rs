@@ -239,8 +239,9 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
     let reading = async {
         eventually("it is told who stands in the way", SOON, async || {
             let told = told.lock().unwrap().concat();
-            (told.contains("waits for transactions") && told.contains("another one is migrating"))
-                .then_some(())
+            (told.contains("waits for transactions")
+                && told.contains("another process that is migrating"))
+            .then_some(())
         })
         .await;
         tokio::time::sleep(Duration::from_secs(4)).await;

@@ -1,0 +1,45 @@
+//! What was accepted and is in no queue: put aside, on its way back, or lost with its queue.
+
+use std::time::Duration;
+
+use contract::{ProducerId, topology::Partition};
+use store::{
+    acceptance::{self, Numbers, Told},
+    backlogs,
+};
+use testing::eventually;
+
+use crate::harness::{Plan, SOON, System};
+
+/// It is looked for after some seconds, on a machine with other things to do.
+const FOUND_BY: Duration = Duration::from_secs(40);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_and_is_in_no_queue_holds_no_line_up() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let mut numbers = Numbers::default();
+    numbers.add(0, 4);
+    let told = Told {
+        partition: Partition { show, tier: "STANDARD".parse().unwrap() },
+        producer: ProducerId::new(),
+        confirmed: numbers,
+        is_sealed: true,
+    };
+    acceptance::tell(&system.pool, &[told]).await.unwrap();
+    let backlog = async || {
+        let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
+        backlogs[&show]
+    };
+    eventually("they are missed", SOON, async || {
+        let backlog = backlog().await;
+        (backlog.undecided == 5 && !backlog.oldest.is_zero()).then_some(())
+    })
+    .await;
+    eventually("they are known not to be in the queue", FOUND_BY, async || {
+        let backlog = backlog().await;
+        (backlog.undecided == 5 && backlog.oldest.is_zero()).then_some(())
+    })
+    .await;
+    system.stop().await;
+}
