@@ -19,8 +19,10 @@ pub(crate) const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zer
 /// How long it takes until what was tried is accepted, counted, and looked at by an allocator: a try
 /// waits up to 4 s for its turn and 5 s for the broker.
 const COUNTED_AFTER: Duration = Duration::from_secs(11);
-/// How long what is known of a show's queues is good for.
+/// How long it is not asked again whether something is left in a show's queues.
 const LEFT_KEPT: Duration = Duration::from_secs(1);
+/// Nothing that was accepted before a moment is left: that stays so. It is forgotten once nobody asks.
+const NOTHING_LEFT_KEPT: Duration = Duration::from_hours(1);
 const SHOWS_MAX: u64 = 10_000;
 
 /// Asks whether bookings were accepted.
@@ -30,13 +32,17 @@ pub(crate) struct Questions {
     rate: DefaultDirectRateLimiter,
     /// Whether nothing is left in a show's queues that was accepted before a moment.
     decided: Cache<(ShowId, DateTime<Utc>), bool>,
+    /// Where nothing is.
+    all_decided: Cache<(ShowId, DateTime<Utc>), ()>,
 }
 
 impl Questions {
     pub(crate) fn new(pool: PgPool, looker: Looker, per_second: NonZeroU32) -> Self {
         let decided = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(LEFT_KEPT).build();
+        let all_decided =
+            Cache::builder().max_capacity(SHOWS_MAX).time_to_idle(NOTHING_LEFT_KEPT).build();
         let rate = DefaultDirectRateLimiter::direct(Quota::per_second(per_second));
-        Self { pool, looker, rate, decided }
+        Self { pool, looker, rate, decided, all_decided }
     }
 
     /// Whether the booking was accepted before; nothing where that cannot be told just now. Redis
@@ -82,6 +88,9 @@ impl Questions {
 
     /// Whether all that was accepted before this moment is decided.
     async fn nothing_is_left(&self, show: ShowId, accepted_before: DateTime<Utc>) -> Option<bool> {
+        if self.all_decided.get(&(show, accepted_before)).await.is_some() {
+            return Some(true);
+        }
         let read = async {
             let found = backlogs::of_lines(&self.pool, &[show]).await?;
             let backlog = found.get(&show).copied().unwrap_or_default();
@@ -96,7 +105,11 @@ impl Questions {
             // all sealed in a minute or so.
             acceptance::is_decided_of_before(&self.pool, show, before).await
         };
-        self.decided.try_get_with((show, accepted_before), read).await.ok()
+        let is_decided = self.decided.try_get_with((show, accepted_before), read).await.ok()?;
+        if is_decided {
+            self.all_decided.insert((show, accepted_before), ()).await;
+        }
+        Some(is_decided)
     }
 }
 
