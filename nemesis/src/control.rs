@@ -29,7 +29,7 @@ pub struct Control {
     pub what: &'static str,
     seats: u32,
     without: &'static [Guarantee],
-    /// Without the unique index of claims, too.
+    /// Without the unique index, too.
     drops_index: bool,
     faults: fn() -> Vec<(Duration, Fault)>,
     /// Allocators freeze with deliveries in hand, one after the other, over one partition.
@@ -105,7 +105,7 @@ pub const ALL: [Control; 15] = [
         name: "unique-index",
         what: "a session takes every seat for free; the unique index and the bound of the count are gone",
         seats: SEATS,
-        without: &[Guarantee::SeatMap],
+        without: &[Guarantee::SeatMap, Guarantee::UniqueIndex],
         drops_index: true,
         faults: kills,
         freezes: false,

@@ -25,6 +25,8 @@ pub enum Guarantee {
     Idempotency,
     /// A session begins with the seats as the claims have them; without it, with all of them free.
     SeatMap,
+    /// Claims go in under the unique index; the index itself is dropped from outside.
+    UniqueIndex,
     /// Seat locks are written again after Redis has lost them.
     Rebuild,
     /// 202 is said after the broker's confirm.
@@ -42,11 +44,12 @@ pub enum Guarantee {
 
 impl Guarantee {
     /// Every one, in the order they are documented.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AckAfterCommit,
         Self::Fence,
         Self::Idempotency,
         Self::SeatMap,
+        Self::UniqueIndex,
         Self::Rebuild,
         Self::Confirm,
         Self::Relay,
@@ -63,6 +66,7 @@ impl Guarantee {
             Self::Fence => "fence",
             Self::Idempotency => "idempotency",
             Self::SeatMap => "seat-map",
+            Self::UniqueIndex => "unique-index",
             Self::Rebuild => "rebuild",
             Self::Confirm => "confirm",
             Self::Relay => "relay",

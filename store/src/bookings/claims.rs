@@ -1,7 +1,7 @@
 //! Claims: which seats a booking has. Every claim there ever was stays as history.
 
 use contract::{BookingId, SeatLabel, ShowId};
-use platform::faults::sometimes;
+use platform::faults::{Guarantee, sometimes, without};
 use uuid::Uuid;
 
 use super::outcome::Decided;
@@ -24,11 +24,24 @@ pub(super) async fn insert(
     claims.sort_unstable();
     let wanted = claims.len();
     let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
+    if without(Guarantee::UniqueIndex) {
+        sqlx::query!(
+            "insert into seat_claims (show_id, seat_id, booking_id, state)
+             select $1, seat_id, booking_id, 'HELD'
+             from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)",
+            show.0,
+            &seats,
+            &bookings,
+        )
+        .execute(tx)
+        .await?;
+        return Ok(());
+    }
     let inserted = sqlx::query!(
         "insert into seat_claims (show_id, seat_id, booking_id, state)
          select $1, seat_id, booking_id, 'HELD'
          from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)
-         on conflict do nothing",
+         on conflict (show_id, seat_id) where state in ('HELD', 'SOLD') do nothing",
         show.0,
         &seats,
         &bookings,
