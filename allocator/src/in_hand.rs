@@ -18,6 +18,14 @@ const IDLE_MAX: Duration = Duration::from_secs(4);
 #[derive(Clone, Default)]
 pub(crate) struct InHand(Arc<Mutex<Hand>>);
 
+/// Bookings that wait, and none is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle {
+    waiting: u32,
+    /// Batches that had been taken by then.
+    n_batches: u64,
+}
+
 #[derive(Default)]
 struct Hand {
     /// How many, and when the oldest was accepted.
@@ -28,6 +36,8 @@ struct Hand {
     waiting: u32,
     /// How many of these are known not to be in the queue.
     elsewhere: u32,
+    /// Batches that were taken, ever.
+    n_batches: u64,
     /// The last time it was known that nothing waits, or that something was decided.
     moved_at: Option<Instant>,
     /// Whether a session consumes the queue.
@@ -53,6 +63,7 @@ impl InHand {
         let oldest = fresh.map(|request| request.deadline - BOOKING_DEADLINE).min();
         hand.batch = oldest.map(|oldest| (requests.len(), oldest));
         hand.before = oldest.or(hand.before);
+        hand.n_batches += u64::from(!requests.is_empty());
     }
 
     /// Notes that they are decided.
@@ -83,19 +94,23 @@ impl InHand {
         }
     }
 
-    /// How many wait though nothing was decided for seconds; `None` where that is not so.
-    pub(crate) fn idle(&self, now: Instant) -> Option<u32> {
+    /// What waits though nothing was decided for seconds; `None` where that is not so.
+    pub(crate) fn idle(&self, now: Instant) -> Option<Idle> {
         let hand = self.hand();
         let is_idle = hand.moved_at.is_some_and(|moved_at| now - moved_at > IDLE_MAX);
         let is_behind = hand.batch.is_none() && hand.waiting > hand.elsewhere;
-        (is_idle && is_behind).then_some(hand.waiting)
+        (is_idle && is_behind).then_some(Idle { waiting: hand.waiting, n_batches: hand.n_batches })
     }
 
-    /// Notes that so many of those that waited are not in the queue. They count as undecided, and hold
-    /// nobody up.
-    pub(crate) fn are_elsewhere(&self, n: u32) {
+    /// Notes that what waited is not in the queue, unless a batch was taken since: then it may have
+    /// been in it. It counts as undecided, and holds nobody up. Returns whether it is noted.
+    pub(crate) fn are_elsewhere(&self, idle: Idle) -> bool {
         let mut hand = self.hand();
-        hand.elsewhere = n.min(hand.waiting);
+        let is_still_idle = hand.n_batches == idle.n_batches;
+        if is_still_idle {
+            hand.elsewhere = idle.waiting.min(hand.waiting);
+        }
+        is_still_idle
     }
 
     fn hand(&self) -> MutexGuard<'_, Hand> {
@@ -113,6 +128,21 @@ mod tests {
     };
 
     use super::*;
+
+    fn request(accepted_at: DateTime<Utc>) -> BookingRequested {
+        BookingRequested {
+            booking_id: BookingId::new(),
+            account_id: AccountId::new(),
+            kind: Kind::Hold,
+            wish: Wish::BestAvailable(1),
+            idempotency_key: None,
+            ticket_id: None,
+            deadline: accepted_at + BOOKING_DEADLINE,
+            traceparent: None,
+            attempt: 0,
+            number: None,
+        }
+    }
 
     #[test]
     fn a_queue_that_nobody_decides_from_ages() {
@@ -134,8 +164,12 @@ mod tests {
         let at = |s| start + Duration::from_secs(s);
         in_hand.seen(&partition, 5, start);
         assert_eq!(in_hand.idle(at(3)), None);
-        assert_eq!(in_hand.idle(at(5)), Some(5));
-        in_hand.are_elsewhere(5);
+        let idle = in_hand.idle(at(5)).expect("five wait");
+        assert_eq!(idle.waiting, 5);
+        in_hand.takes(&[request(DateTime::UNIX_EPOCH)]);
+        assert!(!in_hand.are_elsewhere(idle), "it may be one of them");
+        in_hand.is_empty_again(start);
+        assert!(in_hand.are_elsewhere(in_hand.idle(at(5)).expect("five wait")));
         let seen = in_hand.seen(&partition, 5, at(6));
         assert_eq!((seen.undecided, seen.idle_for), (5, None));
         assert_eq!(in_hand.idle(at(20)), None);
@@ -150,18 +184,7 @@ mod tests {
         let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
         let (in_hand, now) = (InHand::default(), Instant::now());
         let accepted_at = DateTime::UNIX_EPOCH;
-        in_hand.takes(&[BookingRequested {
-            booking_id: BookingId::new(),
-            account_id: AccountId::new(),
-            kind: Kind::Hold,
-            wish: Wish::BestAvailable(1),
-            idempotency_key: None,
-            ticket_id: None,
-            deadline: accepted_at + BOOKING_DEADLINE,
-            traceparent: None,
-            attempt: 0,
-            number: None,
-        }]);
+        in_hand.takes(&[request(accepted_at)]);
         assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));
         in_hand.is_empty_again(now);
         assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));

@@ -174,13 +174,12 @@ async fn look_for_what_waits(
 ) -> Infallible {
     loop {
         sleep(LOOK_EVERY).await;
-        let Some(n) = in_hand.idle(Instant::now()) else { continue };
+        let Some(idle) = in_hand.idle(Instant::now()) else { continue };
         match goes_through(office, partition, passed).await {
-            Ok(true) => {
-                info!(%partition, n, "accepted, not decided, and not in its queue");
-                in_hand.are_elsewhere(n);
+            Ok(true) if in_hand.are_elsewhere(idle) => {
+                info!(%partition, ?idle, "accepted, not decided, and not in its queue");
             }
-            Ok(false) => {}
+            Ok(_) => {}
             Err(error) => warn!(%partition, "whether its queue is empty cannot be told: {error:#}"),
         }
     }

@@ -37,6 +37,7 @@ pub(super) async fn insert(
         .await?;
         return Ok(());
     }
+    // The index is named, so that nothing is sold where it is missing.
     let inserted = sqlx::query!(
         "insert into seat_claims (show_id, seat_id, booking_id, state)
          select $1, seat_id, booking_id, 'HELD'
