@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use crate::{arena::Arena, sale::Hall};
 
 /// It tries again so long: batches come and go, and not each touches an account.
-const LASTS: Duration = Duration::from_secs(3);
+const LASTS: Duration = Duration::from_secs(6);
 /// Nobody waits longer for the accounts than the patience of those who are not to be hurt.
 const HOLDS: Duration = Duration::from_millis(400);
 
