@@ -113,7 +113,8 @@ impl Frames for Teller {
     }
 
     fn ended(end: Option<End>) {
-        if let Some((code, reason)) = end {
+        // A client that closes is not closed.
+        if let Some((code, reason)) = end.filter(|(code, _)| *code != close::NORMAL) {
             debug!(code, reason, "a live socket is closed");
             metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
         }

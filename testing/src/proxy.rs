@@ -173,6 +173,9 @@ impl Proxy {
 }
 
 async fn serve(wire: Arc<Wire>, client: TcpStream, stop: Shutdown) {
+    // Before the mode is looked at: what is cut meanwhile is cut.
+    let mut resets = wire.resets.subscribe();
+    resets.mark_unchanged();
     let refused = *wire.mode.borrow() == Mode::Refuse;
     let target = *wire.target.borrow();
     let connecting = tokio::time::timeout(CONNECT_WAIT, TcpStream::connect(target));
@@ -184,8 +187,6 @@ async fn serve(wire: Arc<Wire>, client: TcpStream, stop: Shutdown) {
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     // An abortive close: whoever is cut off hears of it as of a crash, not as of a farewell.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
-    let mut resets = wire.resets.subscribe();
-    resets.mark_unchanged();
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let silenced = AtomicBool::new(false);

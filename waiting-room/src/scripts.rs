@@ -13,5 +13,7 @@ pub(crate) mod change;
 
 pub(crate) use admit::Bounds;
 pub(crate) use call::LineStore;
-pub(crate) use join::{Joiner, joining};
+pub(crate) use join::Joiner;
+#[cfg(feature = "testing")]
+pub(crate) use join::joining;
 pub(crate) use presence::{NodeId, Presence};

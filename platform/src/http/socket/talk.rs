@@ -1,6 +1,6 @@
 //! The conversation over a socket: frames out, at most one on its way; very little in.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, pin::pin, time::Duration};
 
 use axum::{
     body::Bytes,
@@ -72,37 +72,52 @@ impl<F: Frames> Talk<F> {
     }
 
     async fn talk(&mut self) -> Option<End> {
+        let Self { socket, frames, heard_at, ping_at, pace } = self;
         loop {
-            let message = tokio::select! {
-                next = self.frames.next(self.ping_at.min(self.heard_at + SILENCE_MAX)) => match next {
-                    Some(Next::Frame(frame)) => text(&frame),
-                    Some(Next::End(end)) => return Some(end),
-                    None if self.heard_at.elapsed() >= SILENCE_MAX => return None,
-                    None => {
-                        self.ping_at = Instant::now() + PING_EVERY;
-                        Message::Ping(Bytes::new())
-                    }
-                },
-                received = self.socket.recv() => {
-                    self.heard_at = Instant::now();
-                    match received? {
-                        Ok(Message::Close(_)) => return Some((close::NORMAL, "")),
-                        Ok(message) if self.pace.is_exceeded(&message, self.heard_at) => {
-                            return Some((close::POLICY, "at most 5 frames a second"));
+            let turn = {
+                // Kept while the client is heard: what is being looked up is not begun again.
+                let mut next = pin!(frames.next((*ping_at).min(*heard_at + SILENCE_MAX)));
+                loop {
+                    tokio::select! {
+                        next = &mut next => break Turn::Tell(next),
+                        received = socket.recv() => {
+                            *heard_at = Instant::now();
+                            match received? {
+                                Ok(Message::Close(_)) => return Some((close::NORMAL, "")),
+                                Ok(message) if pace.is_exceeded(&message, *heard_at) => {
+                                    return Some((close::POLICY, "at most 5 frames a second"));
+                                }
+                                Ok(Message::Ping(_) | Message::Pong(_)) => {}
+                                Ok(message) => break Turn::Take(message),
+                                Err(error) => return refusal(error),
+                            }
                         }
-                        Ok(Message::Ping(_) | Message::Pong(_)) => continue,
-                        Ok(message) => return Some(Box::pin(self.frames.take(message)).await),
-                        Err(error) => return refusal(error),
                     }
                 }
             };
-            match timeout(SEND_WAIT, self.socket.send(message)).await {
+            let message = match turn {
+                Turn::Take(message) => return Some(Box::pin(frames.take(message)).await),
+                Turn::Tell(Some(Next::Frame(frame))) => text(&frame),
+                Turn::Tell(Some(Next::End(end))) => return Some(end),
+                Turn::Tell(None) if heard_at.elapsed() >= SILENCE_MAX => return None,
+                Turn::Tell(None) => {
+                    *ping_at = Instant::now() + PING_EVERY;
+                    Message::Ping(Bytes::new())
+                }
+            };
+            match timeout(SEND_WAIT, socket.send(message)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return None,
                 Err(_) => return Some((close::TOO_SLOW, "frames were not read; connect again")),
             }
         }
     }
+}
+
+/// Whose turn it is.
+enum Turn<F> {
+    Tell(Option<Next<F>>),
+    Take(Message),
 }
 
 fn text(frame: &impl Serialize) -> Message {
