@@ -21,7 +21,7 @@ use std::{
 
 use imports::{Arrows, Crate, Module, shown};
 
-const CRATES: [&str; 9] = [
+const CRATES: [&str; 11] = [
     "contract",
     "platform",
     "store",
@@ -31,6 +31,8 @@ const CRATES: [&str; 9] = [
     "notifier",
     "loadtest",
     "usher",
+    "testing",
+    "bench",
 ];
 
 #[test]
