@@ -9,10 +9,11 @@ use std::{
     time::Duration,
 };
 
+use contract::access::Role;
 use serde::Deserialize;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, SqlSafeStr as _};
 use store::{MIGRATIONS, migrate};
-use testing::{Slot, eventually};
+use testing::{Slot, account, eventually};
 use tokio::time::Instant;
 
 /// The last migration of version 3f88f6e.
@@ -82,6 +83,19 @@ async fn every_query_of_the_version_before_fits_the_new_schema() {
             assert_eq!(*kind, in_words_of_postgres(old_kind), "{name} of {query}");
         }
     }
+}
+
+/// The rehearsal of an upgrade (`./dev rehearse`) begins with them.
+#[tokio::test]
+async fn the_kit_makes_accounts_in_the_schema_of_the_version_before() {
+    let slot = Slot::take().await;
+    let mut direct = emptied(&slot, BEFORE).await;
+    let pool = slot.pool();
+    let (admin, user) = (account(&pool, Role::Admin).await, account(&pool, Role::User).await);
+    let roles = "select role::text from accounts where account_id in ($1, $2) order by 1";
+    let roles: Vec<String> =
+        sqlx::query_scalar(roles).bind(admin.0).bind(user.0).fetch_all(&mut direct).await.unwrap();
+    assert_eq!(roles, ["admin", "user"]);
 }
 
 /// Types as `.sqlx` names them.
