@@ -24,15 +24,15 @@ pub struct Caller {
     pub role: Role,
 }
 
-/// What a token says: who is calling, and which of the account's generations of tokens it is of.
-/// Whether that generation is over, only a node that follows the revocations can tell.
+/// What a token says: the account, its role, and the generation of the account's tokens that this
+/// one belongs to. Only a node that follows the revocations knows whether that generation is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token {
     pub account: AccountId,
     pub role: Role,
     /// Counts how often all tokens of the account were ended before this one was made.
     pub generation: i64,
-    /// `None` for a token of before there were generations.
+    /// `None` in a token of a version before token generations.
     pub issued_at: Option<DateTime<Utc>>,
     pub expires_at: DateTime<Utc>,
 }
@@ -45,15 +45,15 @@ struct Claims {
     exp: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     iat: Option<i64>,
-    /// Missing in tokens of before there were generations: they are of the first.
+    /// Missing in tokens of a version before token generations, which belong to generation 0.
     #[serde(default)]
     r#gen: i64,
 }
 
 const ISSUER: &str = "usher";
-/// No token lives longer, so a revocation that is older concerns no token any more.
+/// Longest life of a token. An older revocation concerns no token any more.
 pub const TOKEN_LIFETIME_MAX: Duration = Duration::from_hours(24);
-/// What the clocks of two nodes may differ by.
+/// Most by which the clocks of two nodes may differ.
 const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
 
 /// Signs and checks access tokens.
@@ -74,7 +74,7 @@ impl AccessKeys {
         }
     }
 
-    /// The text of a token.
+    /// Signs a token.
     #[must_use]
     pub fn sign(&self, token: &Token) -> String {
         let claims = Claims {
@@ -89,16 +89,16 @@ impl AccessKeys {
             .expect("these claims are plain JSON")
     }
 
-    /// A token of the account's first generation until `expires_at`, for tests and load tests: an
-    /// account whose tokens were once ended refuses it.
+    /// A token of generation 0, for tests and load tests. It is refused once the account's tokens
+    /// have been ended.
     #[must_use]
     pub fn issue(&self, caller: Caller, expires_at: DateTime<Utc>) -> String {
         let Caller { account, role } = caller;
         self.sign(&Token { account, role, generation: 0, issued_at: None, expires_at })
     }
 
-    /// What the token says; `None` for a forged, foreign or expired one, and for one that would
-    /// outlive the memory of revocations.
+    /// Reads a token. `None` if it is forged, foreign or expired, or valid for longer than
+    /// revocations are remembered.
     #[must_use]
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Token> {
         let mut validation = Validation::new(Algorithm::HS256);

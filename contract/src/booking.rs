@@ -1,4 +1,4 @@
-//! A booking: what may be asked, how it can end, and the states between.
+//! A booking: what a client may ask for, how the request is decided, and the states that follow.
 
 mod words;
 mod state;
@@ -19,7 +19,7 @@ pub const SEATS_PER_REQUEST_MAX: usize = 20;
 pub enum Wish {
     /// Exactly these, all or none; sorted, without repetition.
     Seats(Vec<SeatLabel>),
-    /// So many, adjacent where possible, the best that are free.
+    /// A number of seats: the best that are free, adjacent where possible.
     BestAvailable(u16),
 }
 
@@ -52,7 +52,8 @@ words! {
         SoldOut = "SOLD_OUT",
         /// Too few seats of the tier are free; some are only held and may come back.
         AllHeld = "ALL_HELD",
-        /// The account would hold more seats of the show than it may, or keep them unpaid for longer.
+        /// The account would have more seats of the show than it may, or keep seats unpaid for
+        /// longer than it may.
         LimitExceeded = "LIMIT_EXCEEDED",
         /// The sale ended before the request was decided.
         SaleClosed = "SALE_CLOSED",
@@ -62,22 +63,21 @@ words! {
         Expired = "EXPIRED",
         /// The same Idempotency-Key came with another body.
         IdempotencyKeyReused = "IDEMPOTENCY_KEY_REUSED",
-        /// It could not be decided; nothing was booked.
+        /// The request could not be decided; nothing was booked.
         Internal = "INTERNAL",
     }
 }
 
 words! {
-    /// Which rule for the sake of others a request would have broken.
+    /// Which limit a request would have broken.
     Limit {
         /// The most seats of the show that an account may have.
         Seats = "SEATS",
         /// The longest time for which an account may keep seats of the show from others unpaid, over
         /// all its bookings.
         UnpaidSeatTime = "UNPAID_SEAT_TIME",
-        /// Seats that have just come back are first for those who have not given back any of the show
-        /// unpaid more than once.
-        /// Some seconds later they are for everybody.
+        /// For some seconds, seats that have just come back are only for accounts that have not
+        /// given back unpaid seats of the show more than once.
         JustCameBack = "JUST_CAME_BACK",
     }
 }

@@ -1,10 +1,10 @@
 //! Booking ids that prove what they are.
 //!
-//! With a key, the first half is a keyed hash of what was asked, so that a repeated request has the
-//! same id on any node without shared state, today and next year. Without one nothing is ever
-//! repeated, and the first half says when the request was accepted. The second half is a keyed hash
-//! of the first and the account, so that ingress can tell the owner QUEUED, and anybody else 404,
-//! while no row exists.
+//! If the request has an Idempotency-Key, the first half of its id is a keyed hash of the request,
+//! so a repeated request gets the same id on any node, at any time, without shared state. If it has
+//! no key, the first half says when the request was accepted. The second half is a keyed hash of
+//! the first half and the account. So while the booking has no row, ingress can answer QUEUED to
+//! its owner and 404 to anybody else.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -29,7 +29,7 @@ pub struct RequestIdentity<'a> {
     pub key: &'a str,
 }
 
-/// Most characters an Idempotency-Key has.
+/// Most characters in an Idempotency-Key.
 pub const KEY_LENGTH_MAX: usize = 64;
 
 /// Whether these bytes can be an Idempotency-Key: 1 to 64 visible ASCII characters.
@@ -38,7 +38,7 @@ pub fn is_key(bytes: &[u8]) -> bool {
     (1..=KEY_LENGTH_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
 }
 
-/// The moment that ids count their seconds from: 2026 begins. They last for 136 years.
+/// The start of 2026, from which ids count seconds. 32 bits of seconds last for 136 years.
 const COUNTED_FROM: i64 = 1_767_225_600;
 
 /// Makes and recognises booking ids.
@@ -52,9 +52,10 @@ impl BookingIds {
         Self(master.derive("booking-id"))
     }
 
-    /// A new id for a request without a key, accepted at this moment of Postgres's clock: a second
-    /// (32 bits), a number that this process does not use twice in it (16), and a hash of both
-    /// and the account (12) by which it is known from the id of a keyed request.
+    /// A new id for a request without a key, accepted at this moment of Postgres's clock. Its first
+    /// half holds the second (32 bits), a number that this process does not use twice in that
+    /// second (16), and a hash of both and the account (12), by which it differs from the id of a
+    /// request with a key.
     #[must_use]
     pub fn fresh(&self, account: AccountId, accepted_at: DateTime<Utc>) -> BookingId {
         static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -70,7 +71,8 @@ impl BookingIds {
         self.prove(bytes, account)
     }
 
-    /// When the request was accepted, where its id tells: it had no key. The id is this account's.
+    /// When the request was accepted. `None` if it had a key: its id does not say. The id must be
+    /// this account's.
     #[must_use]
     pub fn accepted_at(&self, id: BookingId, account: AccountId) -> Option<DateTime<Utc>> {
         let mut stamped = *id.0.as_bytes();
@@ -104,21 +106,24 @@ impl BookingIds {
             if self.accepted_at(id, asked.account).is_none() {
                 return id;
             }
-            // One in 4,096 looks like a moment: it is hashed in another way.
+            // One hash in 4,096 looks like the id of a request without a key. Hash again, with
+            // another prefix.
             turn.push(b'+');
         }
     }
 
-    /// Sets the last twelve free bits of the first half to a hash of those before them.
+    /// Sets the last twelve free bits of the first half to a hash of the bits before and the
+    /// account.
     fn stamp(&self, bytes: &mut [u8; 16], account: AccountId) {
         let mark = self.0.mac(&[b"at", &bytes[..6], account.0.as_bytes()]);
         bytes[6..8].copy_from_slice(&mark[..2]);
     }
 
-    /// Whether this id was made here, for this account.
+    /// Whether this installation made the id for this account.
     #[must_use]
     pub fn belongs_to(&self, id: BookingId, account: AccountId) -> bool {
-        // The id is no secret to its owner, so an early exit of the comparison tells nothing new.
+        // The comparison may exit early: how long it takes reveals nothing that the owner does not
+        // know.
         self.prove(*id.0.as_bytes(), account) == id
     }
 

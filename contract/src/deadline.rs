@@ -6,20 +6,21 @@ use std::time::Duration;
 pub const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 /// How long after its acceptance a request may still be allocated; then it ends EXPIRED.
 pub const BOOKING_DEADLINE: Duration = Duration::from_mins(15);
-/// A request past its deadline that is in a queue has its outcome within this.
+/// Longest time after its deadline until a queued request has its outcome.
 pub const UNDECIDED_GRACE: Duration = Duration::from_mins(1);
-/// How long after the deadline an outcome may still be on its way into the database; a request
-/// that has none by then ends EXPIRED for whoever looks.
+/// Longest time after the deadline until an outcome is in the database. From then on, a request
+/// without an outcome is shown as EXPIRED.
 pub const BOOKING_GRACE: Duration = Duration::from_mins(2);
 /// AMQP heartbeat: a frozen peer is noticed after about twice this.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
-/// A seat lock in Redis while its booking is undecided.
+/// How long a seat lock in Redis lasts while its booking is undecided.
 pub const SEAT_LOCK_UNDECIDED: Duration = Duration::from_secs(30);
 /// Longest `Prefer: wait`.
 pub const PREFER_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long `POST /holds` waits where the client does not say.
 pub const HOLD_WAIT_DEFAULT: Duration = Duration::from_secs(5);
-/// How long seats that came back are first for accounts that gave none back unpaid.
+/// How long seats that came back are only for accounts that have not given back unpaid seats of the
+/// show more than once.
 pub const CAME_BACK_FOR_OTHERS: Duration = Duration::from_secs(3);
 /// Leeway between the clocks of two nodes when a pass is checked.
 pub const PASS_LEEWAY: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ pub const ALLOCATOR_DEAD_AFTER: Duration = Duration::from_secs(3);
 /// How often an allocator says it is alive.
 pub const ALLOCATOR_HEARTBEAT: Duration = Duration::from_secs(1);
 
-// A batch that began before a deadline has some ten statements to go.
+// A batch that begins just before a deadline has about ten statements to run.
 const _: () = assert!(BOOKING_GRACE.as_secs() > 10 * STATEMENT_MAX.as_secs());
 // An undecided seat lock must outlive the slowest transaction that decides it.
 const _: () = assert!(SEAT_LOCK_UNDECIDED.as_secs() > 3 * STATEMENT_MAX.as_secs());

@@ -1,4 +1,4 @@
-//! Every id its own type, so that a show can never be passed where an account is meant.
+//! Every id has its own type, so that a show can never be passed where an account is meant.
 
 use std::{fmt, str::FromStr};
 
@@ -44,7 +44,7 @@ macro_rules! id {
 id! {
     /// A person who can sign in.
     AccountId,
-    /// A sign-in and all that follows from it, until it ends.
+    /// A sign-in session, from a password to a log-out.
     SessionId,
     /// A film.
     MovieId,
@@ -56,12 +56,12 @@ id! {
     ShowId,
     /// A booking request, and the hold it may become. Made by [`crate::booking_id`].
     BookingId,
-    /// What is paid for.
+    /// An order, which is paid for.
     OrderId,
     /// A place in the line; the `pid` of every pass issued for it.
     TicketId,
     /// One event of the outbox.
     EventId,
-    /// One ingress node's requests to one partition within some minutes, which it numbers.
+    /// A numbered series of requests from one ingress node to one partition.
     ProducerId,
 }

@@ -1,4 +1,4 @@
-//! One master key from the environment; every other secret is derived from it or sealed by it.
+//! One master key from the environment; every other secret is derived from it or sealed with it.
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
@@ -75,7 +75,7 @@ impl Secret {
         &self.0
     }
 
-    /// HMAC-SHA256 over the parts, each led by its length so that no two lists collide.
+    /// HMAC-SHA256 over the parts, each preceded by its length so that no two lists collide.
     #[must_use]
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, &self.0));
@@ -86,15 +86,14 @@ impl Secret {
         context.sign().as_ref().try_into().expect("SHA-256 has 32 bytes")
     }
 
-    /// Whether this is the [`Self::mac`] of the parts, in a time that does not depend on where it
-    /// differs.
+    /// Whether `mac` is the [`Self::mac`] of the parts, compared in constant time.
     #[must_use]
     pub fn proves(&self, parts: &[&[u8]], mac: &[u8]) -> bool {
         constant_time::verify_slices_are_equal(&self.mac(parts), mac).is_ok()
     }
 }
 
-/// SHA-256, under which a secret may be kept that is random enough not to be guessed.
+/// SHA-256, enough to store a secret that is too random to be guessed.
 #[must_use]
 pub fn digest(secret: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, secret);

@@ -14,7 +14,7 @@ use crate::{
 
 /// Most bookings one envelope carries.
 pub const ENVELOPE_BOOKINGS_MAX: usize = 64;
-/// Most bytes one envelope has; the broker refuses more than 64 KiB.
+/// Most bytes in one envelope; the broker refuses more than 64 KiB.
 pub const ENVELOPE_BYTES_MAX: usize = 60 * 1024;
 
 /// The version of envelopes that is written and read here.
@@ -27,26 +27,26 @@ pub struct Envelope {
     pub v: u8,
     pub show_id: ShowId,
     pub tier: TierCode,
-    /// The number of the first booking; the others follow it one by one. `None` in what a version
-    /// before numbers has sent.
+    /// The number of the first booking; the others are numbered on from it. `None` in messages of a
+    /// version before numbers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub first: Option<Number>,
     pub bookings: Vec<BookingRequested>,
 }
 
-/// Which of the requests that a producer sent one is. What was accepted and what was decided are
-/// compared by these numbers, so that a request that is in no queue any more is missed.
+/// The number of a request among those of its producer. Accepted and decided requests are compared
+/// by these numbers, so that a request that vanished from its queue is noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Number {
-    /// One ingress node's requests to one partition within some minutes.
+    /// The series of requests from one ingress node to one partition.
     pub producer: ProducerId,
     /// Counts from 0.
     pub n: i64,
 }
 
 impl Number {
-    /// The number so many behind it; `None` behind the last that there is.
+    /// The number that comes `behind` numbers later; `None` if it would overflow.
     #[must_use]
     pub fn plus(self, behind: usize) -> Option<Self> {
         let n = self.n.checked_add(i64::try_from(behind).ok()?)?;
@@ -64,7 +64,7 @@ pub struct BookingRequested {
     pub wish: Wish,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// The place whose pass paid for this request; `None` where the room is off.
+    /// The place whose pass came with this request; `None` if the waiting room is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket_id: Option<TicketId>,
     /// After this moment, on Postgres's clock, the request ends EXPIRED.
@@ -75,26 +75,26 @@ pub struct BookingRequested {
     /// How often the booking has come back from the parking queue.
     #[serde(default)]
     pub attempt: u8,
-    /// Its number, as its envelope says; see [`Envelope::first`].
+    /// The number that follows from its envelope; see [`Envelope::first`].
     #[serde(skip)]
     pub number: Option<Number>,
 }
 
 impl BookingRequested {
-    /// Whether the other one may stand behind this one in an envelope: its number is the next, or
-    /// neither has one.
+    /// Whether `other` may follow this request in an envelope: it has the next number, or neither
+    /// has a number.
     #[must_use]
     pub fn precedes(&self, other: &Self) -> bool {
         other.number == self.number.and_then(|number| number.plus(1))
     }
 }
 
-/// Goes through a queue behind everything that was accepted for it. The session that sent it and
-/// consumes it has seen all that was before it.
+/// A marker that a session publishes to its own queue. When the session consumes it, the session
+/// has seen everything that was in the queue before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Sentinel {
-    /// This one, and no other.
+    /// Identifies this sentinel.
     pub sentinel: Uuid,
     /// The epoch of the session that sent it; `None` where the session had none yet.
     pub epoch: Option<i64>,
@@ -120,10 +120,10 @@ impl Sentinel {
 pub enum BadEnvelope {
     #[error("not an envelope")]
     Json(#[from] serde_json::Error),
-    /// A newer version's words: not for this one to judge.
+    /// The message holds a word of a newer version, which this version cannot judge.
     #[error("the {0} is not known to this version")]
     Newer(&'static str),
-    #[error("version {0} never was")]
+    #[error("version {0} never existed")]
     Version(u8),
     #[error("{0} bookings in one envelope")]
     Length(usize),
@@ -134,7 +134,7 @@ pub enum BadEnvelope {
 }
 
 impl Envelope {
-    /// An envelope of these bookings, whose numbers, where they have some, follow each other.
+    /// An envelope of these bookings. If they have numbers, the numbers must be consecutive.
     #[must_use]
     pub fn new(partition: &Partition, bookings: Vec<BookingRequested>) -> Self {
         let first = bookings.first().and_then(|booking| booking.number);
@@ -142,7 +142,7 @@ impl Envelope {
         Self { v: 1, show_id, tier, first, bookings }
     }
 
-    /// Reads and checks a message; what passes can be decided without further checks of form.
+    /// Reads and checks a message. What it returns needs no further check of form.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadEnvelope> {
         let mut envelope: Self = match serde_json::from_slice(bytes) {
             Ok(envelope) => envelope,
@@ -173,9 +173,9 @@ impl Envelope {
         Ok(envelope)
     }
 
-    /// Parts a message into what this version knows and what waits for a newer one. Each part has
-    /// bookings that stood side by side, so that all keep their numbers. An envelope of a newer
-    /// version waits as a whole.
+    /// Splits a message into parts that this version can read and parts that wait for a newer
+    /// version. Each part holds adjacent bookings, so that all keep their numbers. An envelope of a
+    /// newer version waits as a whole.
     #[must_use]
     pub fn without_newer(bytes: &[u8]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
         let whole = || (Vec::new(), vec![bytes.to_vec()]);
@@ -201,7 +201,7 @@ impl Envelope {
         if waiting.is_empty() { whole() } else { (known, waiting) }
     }
 
-    /// The latest deadline in a message of any version: after it none of its bookings may be
+    /// The latest deadline in a message of any version. After it, none of the bookings may be
     /// allocated.
     #[must_use]
     pub fn latest_deadline(bytes: &[u8]) -> Option<DateTime<Utc>> {
@@ -219,7 +219,7 @@ impl Envelope {
     }
 }
 
-/// What of a message that cannot be read is a newer version's, where something is.
+/// The error for an unreadable message, if a newer version wrote it.
 fn newer(bytes: &[u8]) -> Option<BadEnvelope> {
     let message: Value = serde_json::from_slice(bytes).ok()?;
     if message.get("v")?.as_u64()? > u64::from(VERSION) {
@@ -231,8 +231,8 @@ fn newer(bytes: &[u8]) -> Option<BadEnvelope> {
     message.get("bookings")?.as_array()?.iter().find_map(newer_word).map(BadEnvelope::Newer)
 }
 
-/// What of a booking is a word that this version does not have. A value of another shape than any
-/// version would write is none.
+/// Which part of a booking is a word that this version does not know. A value of a shape that no
+/// version would write is not a word.
 fn newer_word(booking: &Value) -> Option<&'static str> {
     let is_word = |word: &str| {
         (1..=32).contains(&word.len())
@@ -280,7 +280,7 @@ pub struct BookingEvent {
 }
 
 impl BookingEvent {
-    /// The event of this number of a booking; what happened is to be added.
+    /// Event number `seq` of a booking. Add what happened with [`Self::now`] or [`Self::rejected`].
     #[must_use]
     pub fn new(
         partition: &Partition,
@@ -304,13 +304,13 @@ impl BookingEvent {
         }
     }
 
-    /// Allocated, with these seats and the order that it has.
+    /// Adds that the booking is allocated, in this state, with these seats and this order.
     #[must_use]
     pub fn now(self, state: State, seats: Vec<SeatLabel>, order: Option<OrderId>) -> Self {
         Self { state: Some(state), seat_ids: seats, order_id: order, ..self }
     }
 
-    /// Rejected.
+    /// Adds that the booking was rejected.
     #[must_use]
     pub fn rejected(self, reason: Reason) -> Self {
         Self { reason: Some(reason), ..self }

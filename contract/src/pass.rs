@@ -18,7 +18,8 @@ use crate::{AccountId, ShowId, TicketId, deadline::PASS_LEEWAY};
 pub struct Pass {
     pub show: ShowId,
     pub account: AccountId,
-    /// The place it was issued for. Survives renewal; buys at most one live order.
+    /// The place that the pass was issued for. A renewed pass keeps it. It buys at most one live
+    /// booking.
     pub ticket: TicketId,
     pub issued_at: DateTime<Utc>,
     pub expires_at: DateTime<Utc>,
@@ -55,7 +56,7 @@ pub enum InvalidPass {
     Revoked,
 }
 
-/// A private signing key, in PKCS#8, and the id it is known by.
+/// A private signing key and its id.
 pub struct SigningKey {
     pub kid: String,
     sign: EncodingKey,
@@ -106,7 +107,7 @@ impl SigningKey {
     }
 }
 
-/// The public keys a pass may be signed with, by key id.
+/// The public keys that check passes, by key id.
 #[derive(Clone, Default)]
 pub struct PassKeys(HashMap<String, (Vec<u8>, DecodingKey)>);
 
@@ -139,7 +140,7 @@ impl PassKeys {
         Self(ring.collect())
     }
 
-    /// The ring as anybody may see it.
+    /// The public keys as a JSON Web Key Set.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
         let keys = self.0.iter().map(|(kid, (public, _))| Jwk {
@@ -170,7 +171,7 @@ impl PassKeys {
         let mut validation = Validation::new(Algorithm::EdDSA);
         validation.set_issuer(&[ISSUER]);
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud", "nbf"]);
-        // Checked below: each with an answer of its own, on the caller's clock.
+        // Checked below, each with its own error, on the caller's clock.
         validation.validate_aud = false;
         validation.validate_exp = false;
         let claims =

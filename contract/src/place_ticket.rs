@@ -1,5 +1,5 @@
-//! The place ticket: what a visitor holds to prove a place in the line, also after the line's
-//! store was lost. HS256, because only the waiting room reads it.
+//! The place ticket: the signed text with which a visitor proves a place in the line, even after a
+//! loss of Redis. HS256, because only the waiting room reads it.
 
 use chrono::{DateTime, Utc};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{AccountId, ShowId, TicketId, keys::MasterKey};
 
-/// A place in a line: nobody with a smaller number in the same lane is served after it.
+/// The place that one account has in a line: a number in a stretch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     #[serde(rename = "tid")]
@@ -17,29 +17,30 @@ pub struct Place {
     pub show: ShowId,
     /// 0 is the ordinary lane; others are for priority lanes to come.
     pub lane: u8,
-    /// Counts rebuilds of the line; numbers of different epochs do not compare.
+    /// Counts rebuilds of the line; numbers of different epochs cannot be compared.
     pub epoch: u32,
     #[serde(rename = "num")]
     pub number: u64,
     /// To the millisecond.
     #[serde(rename = "jat", with = "chrono::serde::ts_milliseconds")]
     pub joined_at: DateTime<Utc>,
-    /// The number ahead that its owner was told with this ticket: no node tells a larger one.
+    /// How many visitors ahead the owner was told of with this ticket; no node tells a larger
+    /// number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub told: Option<u64>,
-    /// Where in the line the place is; with it, it is found again after a loss of the line, whatever
-    /// was changed about the show meanwhile. Absent from tickets of before there were stretches.
+    /// The place's stretch, by which the place is found after a loss of the line even if the show
+    /// was changed. Absent from tickets of a version before stretches.
     #[serde(rename = "str", default, skip_serializing_if = "Option::is_none")]
     pub stretch: Option<InStretch>,
 }
 
-/// A place in a stretch of a line: one in which places are ordered in one way.
+/// Where a place stands in its stretch, a part of the line that is ordered in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InStretch {
-    /// Its ranks lie above this.
+    /// All ranks of the stretch are larger than this.
     pub base: u64,
-    /// Where the place is drawn: how many lots after the account's own it has, as that may have been
-    /// taken. The lot itself is nobody's to know before the draw.
+    /// In a stretch drawn by lot: how many lots after the account's own lot, which may have been
+    /// taken, the place's lot comes. Nobody may know the lot itself before the draw.
     #[serde(rename = "lot", default, skip_serializing_if = "Option::is_none")]
     pub past: Option<u32>,
 }

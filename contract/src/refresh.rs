@@ -1,5 +1,6 @@
-//! Refresh tokens: which session, and which of its turns. Each is good once; the next one counts
-//! one more. They are derived, not stored: a copy of the database holds none, not even hashed.
+//! Refresh tokens. A token names a session and a turn, and works once; the next token names the
+//! next turn. Tokens are derived, not stored, so a copy of the database holds none, not even
+//! hashed.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use uuid::Uuid;
@@ -40,7 +41,7 @@ impl RefreshKeys {
         BASE64_URL_SAFE_NO_PAD.encode([session, &number, &mac].concat())
     }
 
-    /// What a token says; `None` for one that was not made here. Costs no look at the database.
+    /// Reads a token without the database; `None` if this installation did not make it.
     #[must_use]
     pub fn read(&self, text: &str) -> Option<Turn> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;

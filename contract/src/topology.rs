@@ -13,9 +13,9 @@ use crate::{ShowId, TierCode};
 
 /// Where accepted requests are published, with [`Partition::routing_key`].
 pub const REQUESTS: &str = "booking.requests";
-/// Alternate exchange of [`REQUESTS`] and the queue behind it: accepted, but no queue was bound.
+/// Alternate exchange of [`REQUESTS`], and its queue: requests that found no queue.
 pub const UNROUTED: &str = "booking.unrouted";
-/// Dead letters of the request queues, and the queue behind it.
+/// Exchange for dead letters of the request queues, and its queue.
 pub const PARKED: &str = "booking.parked";
 /// Topic exchange for what happened to bookings.
 pub const EVENTS: &str = "booking.events";
@@ -26,8 +26,8 @@ pub const DELIVERY_LIMIT: i64 = 20;
 pub const REQUEST_QUEUE_MESSAGES_MAX: i64 = 200_000;
 /// Bytes a request queue holds before publishes are refused.
 pub const REQUEST_QUEUE_BYTES_MAX: i64 = 512 * 1024 * 1024;
-/// Ready events a live node's queue holds before the oldest go; whoever waits looks at the
-/// database now and then.
+/// Ready events that a live node's queue holds before the oldest are dropped. Nodes also look at
+/// the database now and then.
 pub const LIVE_QUEUE_MESSAGES_MAX: i64 = 50_000;
 
 /// The requests of one tier of one show: one queue, one active consumer.

@@ -62,7 +62,7 @@ pub struct SignedIn {
     pub refresh_expires_at: DateTime<Utc>,
 }
 
-/// Names the session, and proves it.
+/// The refresh token names the session and proves it.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Refresh {
@@ -72,7 +72,7 @@ pub struct Refresh {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordChange {
-    /// The present one.
+    /// The present password.
     pub password: String,
     #[schema(min_length = 8, max_length = 128)]
     pub new_password: String,
@@ -81,7 +81,7 @@ pub struct PasswordChange {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordReset {
-    /// As `usher admin create`, `grant` or `link` printed it; good once.
+    /// The token that `usher admin create`, `grant` or `link` printed. It works once.
     pub token: String,
     #[schema(min_length = 8, max_length = 128)]
     pub password: String,

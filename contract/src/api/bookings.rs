@@ -62,7 +62,7 @@ pub struct Booking {
 }
 
 impl Booking {
-    /// A booking that nobody has decided yet.
+    /// A booking that is not decided yet.
     #[must_use]
     pub fn queued(booking_id: BookingId) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Booking {
         }
     }
 
-    /// A booking that came to nothing before its deadline.
+    /// A booking that was not decided before its deadline.
     #[must_use]
     pub fn expired(booking_id: BookingId) -> Self {
         let status = Status::Rejected;
@@ -180,7 +180,7 @@ pub struct Ticket {
     pub seat_ids: Vec<SeatLabel>,
 }
 
-/// What a booking's socket tells: the present state at once, then each change.
+/// What a booking's socket sends: the present state at once, then each change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum BookingFrame {

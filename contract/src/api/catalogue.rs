@@ -143,7 +143,8 @@ pub struct ScreenTier {
     pub name: String,
     /// Whether places of this tier have no seat numbers.
     pub general_admission: bool,
-    /// Places of a general-admission tier. Otherwise the sellable seats, counted by us.
+    /// Number of places of a general-admission tier. For other tiers the server counts the sellable
+    /// seats.
     #[serde(default)]
     pub capacity: i32,
 }
@@ -180,7 +181,7 @@ pub enum SeatKind {
     #[default]
     Seat,
     Wheelchair,
-    /// There, but never sold.
+    /// A seat that is never sold.
     Unavailable,
     /// A gap in the row.
     Aisle,
@@ -224,9 +225,9 @@ written! {
         pub starts_at: DateTime<Utc>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub prequeue_opens_at: Option<DateTime<Utc>>,
-        /// The sale opens then by itself, where this is to come when it is entered.
+        /// The sale opens by itself at this time, if the time is in the future when it is entered.
         pub sale_opens_at: DateTime<Utc>,
-        /// The sale closes then by itself.
+        /// The sale closes by itself at this time.
         pub sale_closes_at: DateTime<Utc>,
         #[schema(min_items = 1)]
         pub prices: Vec<Price>,
@@ -279,7 +280,7 @@ pub enum RoomMode {
     Off,
     /// First come, first served.
     Fifo,
-    /// Those who came before the opening are shuffled at the opening.
+    /// Visitors who join before the opening are put in random order at the opening.
     Lottery,
     /// Nobody may join.
     Reject,
@@ -314,7 +315,7 @@ impl Default for WaitingRoom {
     }
 }
 
-/// A change of a waiting room: what is absent stays.
+/// A change of a waiting room. An absent field keeps its value.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct WaitingRoomChange {
@@ -323,7 +324,7 @@ pub struct WaitingRoomChange {
     pub rate_per_second: Option<f64>,
     #[schema(minimum = 1, maximum = 100_000)]
     pub burst: Option<i32>,
-    /// Absent: as it is. Null: no cap.
+    /// Absent: unchanged. Null: no cap.
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<i32>, minimum = 1, maximum = 10_000_000)]
     pub max_active: Option<Option<i32>>,

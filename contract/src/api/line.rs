@@ -35,7 +35,7 @@ pub struct PlaceStatus {
     /// Null while paused or not known.
     pub eta_seconds: Option<Interval>,
     pub live_url: String,
-    /// With state ADMITTED, where the show's room is on.
+    /// Present in state ADMITTED, if the show's waiting room is on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pass: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +49,7 @@ pub struct Interval {
     pub high: u32,
 }
 
-/// What the server tells a waiting visitor.
+/// What the server sends to a waiting visitor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum LineFrame {
@@ -77,14 +77,14 @@ pub enum LineFrame {
     },
 }
 
-/// What a waiting visitor may tell the server.
+/// What a waiting visitor may send to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case", from = "StrictFrame")]
 pub enum VisitorFrame {
     Leave,
 }
 
-/// The same with braces: of a variant without them, serde would let unknown fields pass.
+/// `VisitorFrame` with braces, because serde ignores unknown fields of a variant without braces.
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
 enum StrictFrame {
@@ -130,7 +130,7 @@ mod tests {
             let text = serde_json::to_string(&frame).unwrap();
             let LineFrame::Position { rate_per_second, .. } = serde_json::from_str(&text).unwrap()
             else { panic!("{text}") };
-            // Decimal digits of a double read back to its neighbour at worst.
+            // A double that is read back from its decimal digits may become a neighbouring double.
             prop_assert!((rate_per_second - rate).abs() <= rate * f64::EPSILON);
         }
     }

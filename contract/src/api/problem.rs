@@ -82,7 +82,7 @@ codes! {
         ValidationFailed = "VALIDATION_FAILED",
     }
     UNAUTHORIZED {
-        /// Address and password do not belong together.
+        /// The e-mail address or the password is wrong.
         BadCredentials = "BAD_CREDENTIALS",
         /// The place ticket is not valid for this line and account.
         PlaceTicketInvalid = "PLACE_TICKET_INVALID",
@@ -104,7 +104,7 @@ codes! {
         Forbidden = "FORBIDDEN",
         /// Pages of this origin may not open sockets.
         OriginRefused = "ORIGIN_REFUSED",
-        /// The admission pass is another's, has expired, or was revoked.
+        /// The admission pass was issued for another show or account, has expired, or was revoked.
         PassInvalid = "PASS_INVALID",
         /// The show has a waiting room: join its line first.
         PassRequired = "PASS_REQUIRED",
@@ -160,7 +160,7 @@ codes! {
         OrderFailed = "ORDER_FAILED",
         /// Only a paid order has a ticket.
         OrderNotConfirmed = "ORDER_NOT_CONFIRMED",
-        /// The pass has bought something already.
+        /// The pass was used for another booking.
         PassUsed = "PASS_USED",
         /// Nobody can join this line at the moment.
         RoomClosed = "ROOM_CLOSED",
@@ -168,7 +168,7 @@ codes! {
         SaleClosed = "SALE_CLOSED",
         /// The sale, or the line before it, has not begun; `Retry-After` says when.
         SaleNotOpen = "SALE_NOT_OPEN",
-        /// Shows to come are sold by the layout of this screen.
+        /// Shows that are not over use the layout of this screen.
         ScreenInUse = "SCREEN_IN_USE",
         /// At least one of the seats is taken; `alternatives` may name others.
         SeatTaken = "SEAT_TAKEN",
@@ -200,7 +200,7 @@ codes! {
         SeatUnknown = "SEAT_UNKNOWN",
     }
     UPGRADE_REQUIRED {
-        /// The path is a WebSocket's.
+        /// The path is for WebSockets only.
         UpgradeRequired = "UPGRADE_REQUIRED",
     }
     TOO_MANY_REQUESTS {
@@ -208,7 +208,7 @@ codes! {
         RateLimited = "RATE_LIMITED",
     }
     INTERNAL_SERVER_ERROR {
-        /// A fault of the service; 409 where a hold could not be decided and nothing was held.
+        /// A fault of the service; with 409, a hold could not be decided and nothing is held.
         Internal = "INTERNAL",
     }
     SERVICE_UNAVAILABLE {
@@ -216,7 +216,7 @@ codes! {
         DatabaseUnavailable = "DATABASE_UNAVAILABLE",
         /// The line cannot be reached; places are kept.
         LineUnavailable = "LINE_UNAVAILABLE",
-        /// The node has as many sockets open as it can.
+        /// The node cannot open more sockets.
         NodeFull = "NODE_FULL",
         /// The node cannot serve; `missing` names what it needs.
         NotReady = "NOT_READY",
@@ -224,9 +224,9 @@ codes! {
         OutcomeUnknown = "OUTCOME_UNKNOWN",
         /// The booking was not accepted: try again.
         QueueUnavailable = "QUEUE_UNAVAILABLE",
-        /// Another node may know this show.
+        /// This node cannot read the show; another node may.
         ShowNotReadable = "SHOW_NOT_READABLE",
-        /// Too many sign in at this moment.
+        /// Too many people are signing in at this moment.
         SignInBusy = "SIGN_IN_BUSY",
     }
 }

@@ -1,17 +1,17 @@
 //! What every WebSocket has in common: its subprotocols and its close codes.
 
-/// The subprotocol every socket of ours speaks.
+/// The subprotocol of every socket.
 pub const SUBPROTOCOL: &str = "usher.v1";
 /// Prefix of the subprotocol that carries an access token as credential.
 pub const BEARER_PROTOCOL: &str = "bearer.";
 
 /// Close codes of sockets. The reasons of [`DRAIN`](close::DRAIN) and
-/// [`TRY_LATER`](close::TRY_LATER) begin with when to connect again: `retry in 2.345 s: `, with
-/// another number for each client.
+/// [`TRY_LATER`](close::TRY_LATER) begin with when to connect again: `retry in 2.345 s: `, with a
+/// different number for each client.
 pub mod close {
     use std::time::Duration;
 
-    /// Before the seconds in a reason.
+    /// Precedes the seconds in a reason.
     const RETRY_IN: &str = "retry in ";
 
     /// A reason that says when to connect again.
@@ -20,16 +20,16 @@ pub mod close {
         format!("{RETRY_IN}{}.{:03} s: {reason}", wait.as_secs(), wait.subsec_millis())
     }
 
-    /// After how long to connect again, where a reason says so.
+    /// The wait before connecting again, if the reason names one.
     #[must_use]
     pub fn retry_in(reason: &str) -> Option<Duration> {
         let (seconds, _) = reason.strip_prefix(RETRY_IN)?.split_once(" s")?;
         Duration::try_from_secs_f64(seconds.parse().ok()?).ok()
     }
 
-    /// Both sides agree that it is over.
+    /// Both sides agree that the conversation is over.
     pub const NORMAL: u16 = 1000;
-    /// The node drains; connect again.
+    /// The node is stopping; connect again.
     pub const DRAIN: u16 = 1001;
     /// This is not the WebSocket protocol.
     pub const PROTOCOL: u16 = 1002;

@@ -7,7 +7,7 @@
 //!   ▼                    ▼ PaymentFailed          ▼
 //! Expired, Released, Cancelled, Failed: ended, and nothing more becomes of it
 //! ```
-//! A booking whose time is over can only lapse, whoever looks first; the database's clock says so.
+//! A booking whose time is over, by the database's clock, can only lapse.
 
 use super::words::words;
 
@@ -77,7 +77,7 @@ pub enum Ending {
     PaymentFailed,
 }
 
-/// Something that cannot happen to a booking where it stands.
+/// A transition that cannot happen in the booking's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{transition:?} of a booking that is {}", state.as_str())]
 pub struct InvalidTransition {
@@ -86,12 +86,12 @@ pub struct InvalidTransition {
 }
 
 impl State {
-    /// Those in which a booking's seats are kept from others.
+    /// States in which a booking's seats are kept from others.
     pub const LIVE: &[Self] = &[Self::Held, Self::PaymentPending, Self::Confirmed];
-    /// Those that have a time, and are over with it.
+    /// States with a time limit. When the time is over, the booking lapses.
     pub const LAPSING: &[Self] = &[Self::Held, Self::PaymentPending];
 
-    /// Where a booking begins that was just allocated.
+    /// The state of a booking that was just allocated.
     #[must_use]
     pub fn first(kind: Kind) -> Self {
         match kind {
@@ -106,7 +106,7 @@ impl State {
         Self::LIVE.contains(&self)
     }
 
-    /// Everything that can happen next.
+    /// Every transition that can happen next.
     #[must_use]
     pub fn next(self) -> &'static [Transition] {
         use Ending::{Cancelled, Lapsed, PaymentFailed, Released};
@@ -119,7 +119,7 @@ impl State {
         }
     }
 
-    /// Where the booking stands after this.
+    /// The state after this transition.
     pub fn after(self, transition: Transition) -> Result<Self, InvalidTransition> {
         if self.next().contains(&transition) {
             Ok(transition.to())
@@ -128,7 +128,7 @@ impl State {
         }
     }
 
-    /// Where the booking's order stands; `None` where it has none, or never had one.
+    /// Where the booking's order stands, if it has one; `None` in states without an order.
     #[must_use]
     pub fn order_status(self) -> Option<OrderStatus> {
         match self {
@@ -143,7 +143,7 @@ impl State {
 }
 
 impl Transition {
-    /// Where it leads, from wherever it may begin.
+    /// The state it leads to, from whichever state it begins.
     #[must_use]
     pub fn to(self) -> State {
         match self {
@@ -156,7 +156,7 @@ impl Transition {
         }
     }
 
-    /// Every state in which it may happen.
+    /// Every state in which this transition may happen.
     pub fn from(self) -> impl Iterator<Item = State> {
         State::ALL.iter().copied().filter(move |state| state.next().contains(&self))
     }

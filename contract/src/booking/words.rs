@@ -2,7 +2,7 @@
 
 /// A word that this version does not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no word of this version")]
+#[error("a word that this version does not know")]
 pub struct UnknownWord;
 
 macro_rules! words {

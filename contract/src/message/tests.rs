@@ -17,7 +17,7 @@ fn wish() -> impl Strategy<Value = Wish> {
     prop_oneof![seats.prop_map(parsed), (1..=20u16).prop_map(Wish::BestAvailable)]
 }
 
-/// Within bounds or not.
+/// A wish within the bounds or outside them.
 fn any_wish() -> impl Strategy<Value = Wish> {
     let label = |seat: String| seat.parse().unwrap();
     let seats = |n| vec("[AB][01]".prop_map(label), n).prop_map(Wish::Seats);
@@ -223,7 +223,7 @@ proptest! {
     }
 }
 
-/// A version after this one, that knows the word: here it becomes one that is known.
+/// Reads a message as a later version would, by replacing the unknown word with a known one.
 fn with_word_known(bytes: &[u8]) -> Envelope {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     Envelope::decode(text.replace("LOAN", "HOLD").as_bytes()).expect("it is read")
