@@ -14,7 +14,7 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use serde_json::{Value, json};
-use store::acceptance::{self, Numbers, Told};
+use store::acceptance::{self, Numbers, ProducerReport};
 use testing::eventually;
 
 use crate::{
@@ -53,8 +53,9 @@ async fn what_was_set_aside_before_the_closing_is_decided_and_what_came_after_it
     late.deadline = platform::clock::now() - Duration::from_secs(1);
     let mut confirmed = Numbers::default();
     confirmed.add(0, 2);
-    let told = Told { partition: partition.clone(), producer, confirmed, is_sealed: true };
-    acceptance::tell(&system.pool, &[told]).await.unwrap();
+    let report =
+        ProducerReport { partition: partition.clone(), producer, confirmed, is_sealed: true };
+    acceptance::report(&system.pool, &[report]).await.unwrap();
     let mut body: Value = serde_json::from_slice(&forge.envelope(vec![newer.clone()])).unwrap();
     body["bookings"][0]["kind"] = json!("LOAN");
     publish(&channel, &partition, body.to_string().as_bytes()).await;

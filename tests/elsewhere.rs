@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::{ProducerId, topology::Partition};
 use store::{
-    acceptance::{self, Numbers, Told},
+    acceptance::{self, Numbers, ProducerReport},
     backlogs,
 };
 use testing::eventually;
@@ -20,13 +20,13 @@ async fn what_was_accepted_and_is_in_no_queue_holds_no_line_up() {
     let show = system.show(Plan::default()).await;
     let mut numbers = Numbers::default();
     numbers.add(0, 4);
-    let told = Told {
+    let report = ProducerReport {
         partition: Partition { show, tier: "STANDARD".parse().unwrap() },
         producer: ProducerId::new(),
         confirmed: numbers,
         is_sealed: true,
     };
-    acceptance::tell(&system.pool, &[told]).await.unwrap();
+    acceptance::report(&system.pool, &[report]).await.unwrap();
     let backlog = async || {
         let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
         backlogs[&show]

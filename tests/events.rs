@@ -62,7 +62,7 @@ async fn an_event_that_cannot_be_published_holds_nobody_up() {
     system.stop().await;
 }
 
-async fn append(pool: &store::PgPool, booking: Uuid, seq: i32, text: &str) {
+async fn append(pool: &store::Pool, booking: Uuid, seq: i32, text: &str) {
     sqlx::query(
         "insert into outbox (event_id, show_id, booking_id, seq, routing_key, body)
          values ($1, $1, $2, $3, 'a.b', jsonb_build_object('text', $4))",

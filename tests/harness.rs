@@ -13,7 +13,7 @@ use platform::{Shutdown, clock};
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use store::PgPool;
+use store::Pool;
 use testing::{
     Slot, eventually,
     show::{self, Tier},
@@ -31,7 +31,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(10);
 /// Every service in this process, on a port of its own.
 pub(crate) struct System {
     pub(crate) slot: Slot,
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) address: SocketAddr,
     pub(crate) http: reqwest::Client,
     shutdown: Shutdown,

@@ -6,7 +6,7 @@ use contract::{ShowId, access::Role};
 use lapin::types::FieldTable;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{PgPool, Transaction};
+use store::{Pool, Transaction};
 use testing::{
     Slot, eventually,
     proxy::{CommitCut, Proxy},
@@ -126,7 +126,7 @@ async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
 
 /// Takes the row of an account that has a seat, and sends a booking of it, so that its batch has
 /// the partition and waits. Ending the transaction lets it go on.
-async fn held_up(system: &System, rest: &PgPool, show: ShowId, token: &str) -> Transaction {
+async fn held_up(system: &System, rest: &Pool, show: ShowId, token: &str) -> Transaction {
     let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let rows = "select account_id from account_quotas where show_id = $1 for update";
     let mut tx = rest.begin().await.unwrap();
@@ -148,7 +148,7 @@ async fn held_up(system: &System, rest: &PgPool, show: ShowId, token: &str) -> T
     tx
 }
 
-async fn are_decided(rest: &PgPool, show: ShowId, bookings: i64) {
+async fn are_decided(rest: &Pool, show: ShowId, bookings: i64) {
     let claims = "select count(*) from seat_claims where show_id = $1";
     eventually("each booking has its seat, and one", SOON, async || {
         let claims = sqlx::query_scalar::<_, i64>(claims).bind(show.0);

@@ -10,7 +10,7 @@ use contract::BookingId;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::{PgPool, allocators, many};
+use store::{Pool, allocators, many};
 use testing::{
     Slot, eventually,
     proxy::{Mode, Proxy},
@@ -49,7 +49,7 @@ fn open_breakers(dependency: &str) -> f64 {
 
 /// A system, a proxy before one of its backends, a way around it to the database, and what the
 /// backends need by themselves.
-async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, PgPool, Beside) {
+async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, Pool, Beside) {
     let mut slot = Slot::take().await;
     let (database, beside) = (slot.pool(), Beside::of(&slot));
     let proxy = Proxy::before(url(&mut slot)).await;
@@ -95,7 +95,7 @@ async fn is_missing(system: &System, dependency: &str) {
     .await;
 }
 
-async fn is_whole_again(system: &System, database: &PgPool, accepted: &[BookingId]) {
+async fn is_whole_again(system: &System, database: &Pool, accepted: &[BookingId]) {
     eventually("the node is ready again", RECOVERED, async || {
         (system.get("/readyz", None).await.status == StatusCode::OK).then_some(())
     })

@@ -21,7 +21,7 @@ use platform::{
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use store::{
-    acceptance::{self, Numbers, Told},
+    acceptance::{self, Numbers, ProducerReport},
     many, partitions,
 };
 use testing::eventually;
@@ -190,13 +190,13 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
     let show = system.show(Plan::default()).await;
     let (_, admin) = system.account(Role::Admin).await;
     let producer = ProducerId::new();
-    let told = Told {
+    let report = ProducerReport {
         partition: partition(show),
         producer,
         confirmed: Numbers::default(),
         is_sealed: false,
     };
-    acceptance::tell(&system.pool, &[told]).await.unwrap();
+    acceptance::report(&system.pool, &[report]).await.unwrap();
     let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
     assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
     let until = Instant::now() + Duration::from_secs(10);

@@ -17,7 +17,7 @@ use contract::{
 };
 use platform::faults::{Guarantee, failpoint, sometimes, without};
 use store::{
-    PgConnection, StoreResult, acceptance,
+    Connection, StoreResult, acceptance,
     bookings::{self, Decided, Outcome},
     partitions::{self, Locked, Terms},
 };
@@ -167,7 +167,7 @@ impl Ledger {
     }
 
     /// Takes over what the sweep, cancellations and others changed since our last batch.
-    async fn catch_up(&mut self, tx: &mut PgConnection, version: i64) -> StoreResult<()> {
+    async fn catch_up(&mut self, tx: &mut Connection, version: i64) -> StoreResult<()> {
         if version == self.version {
             return Ok(());
         }
@@ -184,7 +184,7 @@ impl Ledger {
 
     async fn decide(
         &self,
-        tx: &mut PgConnection,
+        tx: &mut Connection,
         map: &mut SeatMap,
         requests: &[BookingRequested],
         mut facts: Facts,
@@ -208,7 +208,7 @@ impl Ledger {
 
     async fn facts(
         &mut self,
-        tx: &mut PgConnection,
+        tx: &mut Connection,
         requests: &[BookingRequested],
         locked: Locked,
     ) -> StoreResult<Facts> {
@@ -236,7 +236,7 @@ impl Ledger {
     /// Locks the quotas of would-be winners, and looks whether their passes were used.
     async fn ask_about(
         &self,
-        tx: &mut PgConnection,
+        tx: &mut Connection,
         requests: &[BookingRequested],
         accounts: &[AccountId],
         facts: &mut Facts,

@@ -8,7 +8,7 @@ use platform::{
     broker::{Broker, Connections, Publisher},
     cache::Cache,
 };
-use store::PgPool;
+use store::Pool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{lines::Lines, roster::Roster, waiting::Waiting};
@@ -19,7 +19,7 @@ pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
 /// What every part of the allocator works with.
 #[derive(Clone)]
 pub(crate) struct Office {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) consuming: Connections,
     pub(crate) publishing: Broker,

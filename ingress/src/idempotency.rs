@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use platform::http::{ApiError, ApiResult};
 use serde::{Serialize, de::DeserializeOwned};
 use store::{
-    PgConnection,
+    Connection,
     bound_keys::{self, Binding, BindingState},
     idempotency::Attempt,
 };
@@ -73,7 +73,7 @@ impl Write {
     ) -> ApiResult<T>
     where
         T: Serialize + DeserializeOwned + Send + 'static,
-        W: for<'t> FnOnce(&'t mut PgConnection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
+        W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
     {
         let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
         let fingerprint = fingerprint(&self.call, &body);

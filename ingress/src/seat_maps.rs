@@ -7,7 +7,7 @@ use bytes::Bytes;
 use contract::{ShowId, api::problem::Code};
 use moka::future::Cache;
 use platform::http::{ApiError, ApiResult};
-use store::{PgPool, catalogue::seat_map};
+use store::{Pool, catalogue::seat_map};
 
 use crate::errors::database;
 
@@ -19,12 +19,12 @@ const SHOWS_MAX: u64 = 1_000;
 
 /// The seat maps of the shows people look at, as JSON.
 pub(crate) struct SeatMaps {
-    pool: PgPool,
+    pool: Pool,
     kept: Cache<ShowId, Bytes>,
 }
 
 impl SeatMaps {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: Pool) -> Self {
         let kept = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(KEPT_FOR).build();
         Self { pool, kept }
     }
@@ -36,7 +36,7 @@ impl SeatMaps {
     }
 }
 
-async fn read(pool: PgPool, show: ShowId) -> ApiResult<Bytes> {
+async fn read(pool: Pool, show: ShowId) -> ApiResult<Bytes> {
     metrics::counter!("usher_seat_map_reads_total").increment(1);
     let map = store::detached(async move { seat_map::read(&pool, show).await }).await;
     let map = map.map_err(database)?.ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?;

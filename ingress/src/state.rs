@@ -15,7 +15,7 @@ use platform::{
     http::{ApiError, ApiResult},
 };
 use store::{
-    PgPool,
+    Pool,
     catalogue::shows,
     keys::Keys,
     live::{
@@ -51,12 +51,12 @@ pub(crate) struct State(Arc<Shared>);
 
 /// What [`State`] holds.
 pub(crate) struct Shared {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     /// For what the node follows and what bookings need at the door: clients' calls, which may hold
     /// every connection of the others, have none of it.
-    pub(crate) following: PgPool,
+    pub(crate) following: Pool,
     /// The replica, where there is one. It may lag; never read from it what was just written.
-    pub(crate) read_pool: PgPool,
+    pub(crate) read_pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) board: watch::Receiver<Arc<Board>>,
     pub(crate) pass_keys: watch::Receiver<Arc<Keys>>,
@@ -164,7 +164,7 @@ pub(crate) fn fresh_enough(age: Duration) -> Result<(), String> {
     Err(format!("has not answered for {} s", age.as_secs()))
 }
 
-fn forget_old_answers(pool: PgPool, shutdown: &Shutdown) {
+fn forget_old_answers(pool: Pool, shutdown: &Shutdown) {
     let stop = shutdown.clone();
     shutdown.spawn(async move {
         while stop.sleep(FORGET_EVERY).await {

@@ -18,14 +18,14 @@ const ASKED_AT_ONCE: usize = 32;
 
 /// A final answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FinalAnswer {
     pub status: Status,
     pub reason: Option<Reason>,
 }
 
 struct Entry {
     owner: Client,
-    told: Option<Told>,
+    told: Option<FinalAnswer>,
 }
 
 /// Every accepted booking of a crowd; as many entries as bookings it sends.
@@ -55,7 +55,7 @@ impl Journal {
     }
 
     /// Notes what the owner of a booking was told.
-    pub fn told(&self, id: BookingId, told: Told) {
+    pub fn told(&self, id: BookingId, told: FinalAnswer) {
         if let Some(entry) = self.entries().get_mut(&id) {
             entry.told = Some(told);
         }
@@ -83,7 +83,7 @@ impl Journal {
 
     /// Asks again for every accepted booking: an outcome must be there and must not have changed.
     pub async fn recheck(&self) -> Recheck {
-        let asked: Vec<(BookingId, Client, Option<Told>)> = self
+        let asked: Vec<(BookingId, Client, Option<FinalAnswer>)> = self
             .entries()
             .iter()
             .map(|(id, entry)| (*id, entry.owner.clone(), entry.told))
@@ -96,7 +96,7 @@ impl Journal {
             match answer {
                 Ok(now) if now.status == Status::Queued => seen.lost += 1,
                 Ok(now) => {
-                    let now = Told { status: now.status, reason: now.reason };
+                    let now = FinalAnswer { status: now.status, reason: now.reason };
                     match told {
                         None => seen.late += 1,
                         Some(before) if before != now => seen.changed += 1,

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use contract::{BookingId, place_ticket::Place};
-use store::PgPool;
+use store::Pool;
 
 use crate::{arena::Arena, fleet::Fleet, probe::Probe, sale::Hall, story::Story};
 
@@ -74,7 +74,7 @@ impl fmt::Display for Findings {
 pub struct Scene<'a> {
     pub arena: &'a Arena,
     pub fleet: &'a Fleet,
-    pub pool: &'a PgPool,
+    pub pool: &'a Pool,
     pub halls: &'a [Hall],
     pub stories: &'a [Story],
     /// Bookings that break a batch: each is refused, and nothing else suffers.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use platform::clock;
-use store::PgPool;
+use store::Pool;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -23,7 +23,7 @@ const QUIET_WAIT_MAX: Duration = Duration::from_mins(5);
 const SERVING_WAIT: Duration = Duration::from_mins(1);
 
 /// The longest that an accepted booking waited for its decision.
-pub(crate) async fn longest_wait(pool: &PgPool, stories: &[Story]) -> anyhow::Result<Duration> {
+pub(crate) async fn longest_wait(pool: &Pool, stories: &[Story]) -> anyhow::Result<Duration> {
     let (ids, times) = accepted_at(stories);
     let longest: Option<f64> = sqlx::query_scalar(
         "select max(extract(epoch from b.decided_at - accepted.at))::float8
@@ -39,7 +39,7 @@ pub(crate) async fn longest_wait(pool: &PgPool, stories: &[Story]) -> anyhow::Re
 
 /// Waits until the backends serve again, which is when a fault has ended: a broker that was killed
 /// takes its time to find its queues.
-pub(crate) async fn serving(arena: &Arena, pool: &PgPool, halls: &[Hall]) {
+pub(crate) async fn serving(arena: &Arena, pool: &Pool, halls: &[Hall]) {
     let until = Instant::now() + SERVING_WAIT;
     while Instant::now() < until {
         let postgres = store::pool::check(pool.clone()).await.is_ok();
@@ -59,7 +59,7 @@ pub(crate) struct Healed {
 }
 
 impl Healed {
-    pub(crate) async fn now(pool: &PgPool, halls: &[Hall]) -> Self {
+    pub(crate) async fn now(pool: &Pool, halls: &[Hall]) -> Self {
         let shows: Vec<uuid::Uuid> = halls.iter().map(|hall| hall.show.0).collect();
         let decided = sqlx::query_scalar("select booking_id from bookings where show_id = any($1)");
         let published = sqlx::query_scalar(

@@ -9,7 +9,7 @@ use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
-use store::PgPool;
+use store::Pool;
 use tokio::time::{Instant, sleep};
 
 use crate::{
@@ -43,7 +43,7 @@ const BOOKERS: usize = 6;
 pub struct Office<'a> {
     pub http: &'a reqwest::Client,
     pub fleet: &'a Fleet,
-    pub pool: &'a PgPool,
+    pub pool: &'a Pool,
     pub halls: &'a [Hall],
     /// Of an administrator.
     pub token: String,

@@ -16,7 +16,7 @@ use fastrand::Rng;
 use futures_util::future::join;
 use platform::{Shutdown, faults::Guarantee};
 use serde_json::json;
-use store::PgPool;
+use store::Pool;
 use tokio::{
     process::Command,
     task::JoinSet,
@@ -114,7 +114,7 @@ impl Verdict {
 pub struct Theatre {
     pub arena: Arena,
     pub fleet: Fleet,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub rare: RarePaths,
     pub probe: Probe,
     folder: PathBuf,

@@ -14,7 +14,7 @@ use platform::clock;
 use reqwest::Method;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use store::PgPool;
+use store::Pool;
 use testing::show::{self, Plan, Tier};
 use tokio::time::{Instant, sleep};
 
@@ -77,7 +77,7 @@ impl Hall {
 }
 
 /// Makes accounts without hashing passwords, with their tokens.
-pub async fn tokens(pool: &PgPool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<Ticket>> {
+pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<Ticket>> {
     let keys = AccessKeys::new(master);
     let tokens = usher::seed::tokens(pool, master, n).await?;
     let now = clock::now();
@@ -119,7 +119,7 @@ pub async fn open(
 }
 
 /// The token of a new administrator.
-pub async fn admin(pool: &PgPool, master: &MasterKey) -> String {
+pub async fn admin(pool: &Pool, master: &MasterKey) -> String {
     let id = testing::account(pool, Rights::Admin).await;
     let expires_at = clock::now() + Duration::from_hours(12);
     AccessKeys::new(master).issue(Caller { account: id, role: Rights::Admin }, expires_at)

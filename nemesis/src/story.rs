@@ -30,7 +30,7 @@ pub struct Story {
     /// A refusal that settles it.
     pub refused: Option<String>,
     /// Every final outcome heard, in order.
-    pub told: Vec<Told>,
+    pub told: Vec<OutcomeHeard>,
     pub order: Option<OrderStory>,
     /// The hold was given back, and that was answered.
     pub released: bool,
@@ -40,7 +40,7 @@ pub struct Story {
 
 /// An outcome as it was answered or pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct OutcomeHeard {
     pub status: String,
     pub reason: Option<String>,
     pub taken: Vec<String>,
@@ -65,7 +65,7 @@ impl OrderStory {
     }
 }
 
-impl Told {
+impl OutcomeHeard {
     /// The outcome in a booking as the API shows it; `None` while it is queued.
     pub fn of(booking: &Value) -> Option<Self> {
         let status = booking["status"].as_str().filter(|status| *status != "QUEUED")?;
@@ -93,7 +93,7 @@ impl Story {
 
     /// Notes an outcome that was answered or pushed.
     pub fn hear(&mut self, booking: &Value) -> bool {
-        let Some(told) = Told::of(booking) else { return false };
+        let Some(told) = OutcomeHeard::of(booking) else { return false };
         self.told.push(told);
         true
     }

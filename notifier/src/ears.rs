@@ -2,14 +2,14 @@
 
 use contract::booking_id::BookingIds;
 use platform::{Shutdown, cache::Cache};
-use store::{PgPool, bookings::Looker};
+use store::{Pool, bookings::Looker};
 
 use crate::hub::Hub;
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Ears {
-    pub pool: PgPool,
+    pub pool: Pool,
     pub looker: Looker,
     pub cache: Cache,
     pub ids: BookingIds,

@@ -9,7 +9,7 @@ use contract::{
 use platform::http::{
     ApiError, ApiResult, Door, PathId, SignedIn,
     limits::offered,
-    socket::{Asked, accept, talk},
+    socket::{SocketRequest, accept, talk},
 };
 
 use crate::{ears::Ears, socket::Teller};
@@ -34,14 +34,14 @@ pub(crate) async fn of_booking(
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
     headers: HeaderMap,
-    asked: Asked,
+    request: SocketRequest,
 ) -> ApiResult<Response> {
     let PathId(id) = id?;
     let caller = who(&door, caller, &headers)?;
     if !ears.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
-    open(ears, caller, Some(id), &door, &headers, asked)
+    open(ears, caller, Some(id), &door, &headers, request)
 }
 
 /// WebSocket: every change of the caller's bookings.
@@ -55,10 +55,10 @@ pub(crate) async fn of_account(
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
     headers: HeaderMap,
-    asked: Asked,
+    request: SocketRequest,
 ) -> ApiResult<Response> {
     let caller = who(&door, caller, &headers)?;
-    open(ears, caller, None, &door, &headers, asked)
+    open(ears, caller, None, &door, &headers, request)
 }
 
 /// The caller by header, or by the subprotocol of a client that can set no header.
@@ -75,10 +75,10 @@ fn open(
     only: Option<BookingId>,
     door: &Door,
     headers: &HeaderMap,
-    asked: Asked,
+    request: SocketRequest,
 ) -> ApiResult<Response> {
     let instead = "this is a WebSocket: open it as one";
-    let (upgrade, connection) = asked.allowed(headers, door, instead)?;
+    let (upgrade, connection) = request.allowed(headers, door, instead)?;
     let shutdown = ears.shutdown.clone();
     let standing = door.access.stand(caller);
     let serve = move |socket| talk(socket, Teller::new(ears, standing, caller.account, only));

@@ -25,4 +25,4 @@ pub use extract::{
 pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;
 pub use problem::{ApiError, ApiResult};
-pub use serve::{Connection, HEADERS_WAIT, serve, serve_admin};
+pub use serve::{ClientConnection, HEADERS_WAIT, serve, serve_admin};

@@ -18,7 +18,7 @@ use contract::{
 };
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreResult, error::readable};
+use crate::{Connection, Pool, StoreResult, error::readable};
 
 /// All that a producer has accepted is over so long after it began: it lives for a minute, and may have
 /// accepted its last in the end of it.
@@ -69,24 +69,25 @@ impl Numbers {
     }
 }
 
-/// What a producer has to tell.
+/// What a producer has to tell: which numbers were confirmed.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct ProducerReport {
     pub partition: Partition,
     pub producer: ProducerId,
-    /// Confirmed since it last told.
+    /// Confirmed since the producer's last report.
     pub confirmed: Numbers,
     /// Whether nothing more will come.
     pub is_sealed: bool,
 }
 
 /// Writes down what producers tell; a new one is written down even when it has nothing to tell yet.
-pub async fn tell(pool: &PgPool, told: &[Told]) -> StoreResult<()> {
-    let shows: Vec<Uuid> = told.iter().map(|one| one.partition.show.0).collect();
-    let tiers: Vec<String> = told.iter().map(|one| one.partition.tier.to_string()).collect();
-    let producers: Vec<Uuid> = told.iter().map(|one| one.producer.0).collect();
-    let numbers: Vec<String> = told.iter().map(|one| one.confirmed.text()).collect();
-    let sealed: Vec<bool> = told.iter().map(|one| one.is_sealed).collect();
+pub async fn report(pool: &Pool, reports: &[ProducerReport]) -> StoreResult<()> {
+    let shows: Vec<Uuid> = reports.iter().map(|report| report.partition.show.0).collect();
+    let tiers: Vec<String> =
+        reports.iter().map(|report| report.partition.tier.to_string()).collect();
+    let producers: Vec<Uuid> = reports.iter().map(|report| report.producer.0).collect();
+    let numbers: Vec<String> = reports.iter().map(|report| report.confirmed.text()).collect();
+    let sealed: Vec<bool> = reports.iter().map(|report| report.is_sealed).collect();
     sqlx::query!(
         "insert into accepted (show_id, tier, producer_id, numbers, sealed_at)
          select show_id, tier, producer_id, numbers::int8multirange,
@@ -110,7 +111,7 @@ pub async fn tell(pool: &PgPool, told: &[Told]) -> StoreResult<()> {
 
 /// Writes down that these have their outcome. Comes last in the transaction that decides them.
 pub async fn are_decided(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     numbers: impl IntoIterator<Item = Number>,
 ) -> StoreResult<()> {
@@ -155,7 +156,7 @@ pub struct Open {
 }
 
 /// What is open in a partition whose sale has closed.
-pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> {
+pub async fn open_in(pool: &Pool, partition: &Partition) -> StoreResult<Open> {
     let row = sqlx::query!(
         r#"select coalesce(sum(u.undecided), 0)::bigint as "undecided!",
                coalesce(bool_or(a.sealed_at is null and a.began_at
@@ -183,7 +184,7 @@ pub async fn open_in(pool: &PgPool, partition: &Partition) -> StoreResult<Open> 
 /// Whether all that the producers of a show have accepted is decided, of those that began before this
 /// moment, and none of them will accept more. Not before that moment, by PostgreSQL's clock.
 pub async fn is_decided_of_before(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     before: DateTime<Utc>,
 ) -> StoreResult<bool> {
@@ -206,7 +207,7 @@ pub async fn is_decided_of_before(
 /// Whether all that may not be over yet of what a show's producers have accepted, of those that began
 /// before this moment, has a number: one that has told of none may stand for those without.
 pub async fn is_numbered_of_before(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     before: DateTime<Utc>,
 ) -> StoreResult<bool> {
@@ -226,7 +227,7 @@ pub async fn is_numbered_of_before(
 }
 
 /// How many of each partition were accepted lately and are not decided, without those that have none.
-pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
+pub async fn undecided(pool: &Pool) -> StoreResult<HashMap<Partition, i64>> {
     let rows = sqlx::query!(
         r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "undecided!"
            from accepted a
@@ -248,7 +249,7 @@ pub async fn undecided(pool: &PgPool) -> StoreResult<HashMap<Partition, i64>> {
 
 /// Forgets what was decided a week ago and more, and producers of which nothing is known, some
 /// thousands at a time; what was accepted and is not decided stays. Returns how many.
-pub async fn forget_old(pool: &PgPool) -> StoreResult<i64> {
+pub async fn forget_old(pool: &Pool) -> StoreResult<i64> {
     let mut forgotten = 0;
     loop {
         let deleted = sqlx::query_scalar!(
@@ -277,10 +278,7 @@ pub async fn forget_old(pool: &PgPool) -> StoreResult<i64> {
 
 /// Partitions in which something was accepted and has no outcome, though its queue is gone or its
 /// deadline is over; and how many. Nothing that the broker has kept is among them.
-pub async fn lost(
-    tx: &mut PgConnection,
-    show: Option<ShowId>,
-) -> StoreResult<Vec<(Partition, i64)>> {
+pub async fn lost(tx: &mut Connection, show: Option<ShowId>) -> StoreResult<Vec<(Partition, i64)>> {
     let rows = sqlx::query!(
         r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "lost!"
            from accepted a

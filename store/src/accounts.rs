@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use contract::{AccountId, access::Role, api::accounts::User};
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreError, StoreResult};
+use crate::{Connection, Pool, StoreError, StoreResult};
 
 /// The constraint that a second account of one address breaks.
 pub const EMAIL_KEY: &str = "accounts_email_key";
@@ -33,7 +33,7 @@ pub struct Credentials {
 
 /// Makes an account with the role `user`. Breaks [`EMAIL_KEY`] where the address is taken.
 pub(crate) async fn create_in(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     new: NewAccount,
     password_hash: &str,
 ) -> StoreResult<Credentials> {
@@ -42,17 +42,13 @@ pub(crate) async fn create_in(
 
 /// Makes an account with the role `admin`. Breaks [`EMAIL_KEY`] where the address is taken: whoever
 /// has it is not promoted.
-pub async fn create_admin(
-    pool: &PgPool,
-    new: NewAccount,
-    password_hash: &str,
-) -> StoreResult<User> {
+pub async fn create_admin(pool: &Pool, new: NewAccount, password_hash: &str) -> StoreResult<User> {
     let mut connection = pool.acquire().await?;
     Ok(insert(&mut connection, new, password_hash, Role::Admin).await?.user)
 }
 
 async fn insert(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     new: NewAccount,
     password_hash: &str,
     role: Role,
@@ -77,7 +73,7 @@ async fn insert(
 
 /// Makes many accounts that nobody can sign in to with a password: those of a load test, which
 /// get their tokens elsewhere. Addresses that are taken are left out; returns how many were made.
-pub async fn create_many(pool: &PgPool, new: &[NewAccount]) -> StoreResult<u64> {
+pub async fn create_many(pool: &Pool, new: &[NewAccount]) -> StoreResult<u64> {
     let ids: Vec<Uuid> = new.iter().map(|account| account.id.0).collect();
     let names: Vec<String> = new.iter().map(|account| account.name.clone()).collect();
     let emails: Vec<String> = new.iter().map(|account| account.email.clone()).collect();
@@ -97,7 +93,7 @@ pub async fn create_many(pool: &PgPool, new: &[NewAccount]) -> StoreResult<u64> 
 }
 
 /// Finds an account by its address, in lower case.
-pub async fn by_email(pool: &PgPool, email: &str) -> StoreResult<Option<Credentials>> {
+pub async fn by_email(pool: &Pool, email: &str) -> StoreResult<Option<Credentials>> {
     let row = sqlx::query_as!(
         Row,
         r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash,
@@ -111,17 +107,17 @@ pub async fn by_email(pool: &PgPool, email: &str) -> StoreResult<Option<Credenti
 }
 
 /// Finds an account.
-pub async fn by_id(pool: &PgPool, account: AccountId) -> StoreResult<Option<User>> {
+pub async fn by_id(pool: &Pool, account: AccountId) -> StoreResult<Option<User>> {
     Ok(credentials(pool, account).await?.map(|found| found.user))
 }
 
 /// Finds an account with what proves its password.
-pub async fn credentials(pool: &PgPool, account: AccountId) -> StoreResult<Option<Credentials>> {
+pub async fn credentials(pool: &Pool, account: AccountId) -> StoreResult<Option<Credentials>> {
     credentials_in(&mut pool.acquire().await?, account).await
 }
 
 pub(crate) async fn credentials_in(
-    connection: &mut PgConnection,
+    connection: &mut Connection,
     account: AccountId,
 ) -> StoreResult<Option<Credentials>> {
     let row = sqlx::query_as!(
@@ -138,7 +134,7 @@ pub(crate) async fn credentials_in(
 
 /// Changes name and phone number; `None` where there is no such account.
 pub async fn change_profile(
-    pool: &PgPool,
+    pool: &Pool,
     account: AccountId,
     name: &str,
     phone: Option<&str>,
@@ -159,7 +155,7 @@ pub async fn change_profile(
 
 /// Gives an account a role; where it had another one, its sessions and tokens end. Returns whether
 /// it exists.
-pub async fn set_role(pool: &PgPool, account: AccountId, role: Role) -> StoreResult<bool> {
+pub async fn set_role(pool: &Pool, account: AccountId, role: Role) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set role = $2::text::account_role where account_id = $1",
         account.0,
@@ -171,7 +167,7 @@ pub async fn set_role(pool: &PgPool, account: AccountId, role: Role) -> StoreRes
 }
 
 /// Ends every session and token of an account. Returns whether it exists.
-pub async fn end_tokens(pool: &PgPool, account: AccountId) -> StoreResult<bool> {
+pub async fn end_tokens(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set token_generation = token_generation + 1 where account_id = $1",
         account.0,
@@ -182,7 +178,7 @@ pub async fn end_tokens(pool: &PgPool, account: AccountId) -> StoreResult<bool> 
 }
 
 /// Makes an account's password [`NO_PASSWORD`]: until another is set by a link, nobody can sign in.
-pub async fn void_password(pool: &PgPool, account: AccountId) -> StoreResult<bool> {
+pub async fn void_password(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set password_hash = $2 where account_id = $1",
         account.0,
@@ -195,7 +191,7 @@ pub async fn void_password(pool: &PgPool, account: AccountId) -> StoreResult<boo
 
 /// Changes the password, if these are the credentials still; its sessions and tokens end.
 pub(crate) async fn change_password_in(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     account: &Credentials,
     password_hash: &str,
 ) -> StoreResult<Option<Credentials>> {
@@ -216,7 +212,7 @@ pub(crate) async fn change_password_in(
 
 /// Sets the password of an account, whatever it was; its sessions and tokens end.
 pub(crate) async fn set_password_in(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     account: AccountId,
     password_hash: &str,
 ) -> StoreResult<()> {
@@ -241,7 +237,7 @@ pub struct Admin {
 }
 
 /// Every admin, the oldest first; at most a thousand.
-pub async fn admins(pool: &PgPool) -> StoreResult<Vec<Admin>> {
+pub async fn admins(pool: &Pool) -> StoreResult<Vec<Admin>> {
     let rows = sqlx::query!(
         r#"select accounts.account_id, name, email, phone, created_at,
                password_hash <> $1 as "has_password!",

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult};
+use crate::{Pool, StoreResult};
 
 /// Somebody who was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub enum Spent {
 /// Appends admissions to the log, and returns them as they stand there: somebody who was in it
 /// already keeps the first time. One that another transaction is just writing may be missing from
 /// the answer; append it again.
-pub async fn append(pool: &PgPool, show: ShowId, places: &[Place]) -> StoreResult<Vec<Admission>> {
+pub async fn append(pool: &Pool, show: ShowId, places: &[Place]) -> StoreResult<Vec<Admission>> {
     let tickets: Vec<Uuid> = places.iter().map(|place| place.ticket.0).collect();
     let accounts: Vec<Uuid> = places.iter().map(|place| place.account.0).collect();
     let lanes: Vec<i16> = places.iter().map(|place| i16::from(place.lane)).collect();
@@ -66,7 +66,7 @@ pub async fn append(pool: &PgPool, show: ShowId, places: &[Place]) -> StoreResul
 
 /// Those of the tickets that were let in.
 pub async fn of_tickets(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     tickets: &[TicketId],
 ) -> StoreResult<Vec<Admission>> {
@@ -88,7 +88,7 @@ pub async fn of_tickets(
 
 /// The account's last admission.
 pub async fn of_account(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     account: AccountId,
 ) -> StoreResult<Option<Admission>> {
@@ -110,7 +110,7 @@ pub async fn of_account(
 
 /// Admissions of a show after this moment and ticket, oldest first, as far as they are not spent.
 pub async fn unspent_after(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     (admitted_at, ticket): (DateTime<Utc>, TicketId),
     at_most: i64,
@@ -137,7 +137,7 @@ pub async fn unspent_after(
 
 /// Keeps until when a pass was renewed; `false` where it was taken back.
 pub async fn renew(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     ticket: TicketId,
     until: DateTime<Utc>,
@@ -155,7 +155,7 @@ pub async fn renew(
 }
 
 /// Takes a pass back. Twice is once.
-pub async fn revoke(pool: &PgPool, show: ShowId, ticket: TicketId) -> StoreResult<()> {
+pub async fn revoke(pool: &Pool, show: ShowId, ticket: TicketId) -> StoreResult<()> {
     sqlx::query!(
         "update admissions set revoked_at = clock_timestamp()
          where show_id = $1 and ticket_id = $2 and revoked_at is null",
@@ -170,7 +170,7 @@ pub async fn revoke(pool: &PgPool, show: ShowId, ticket: TicketId) -> StoreResul
 /// Passes whose order was confirmed after this moment, oldest first. A commit may come a few
 /// seconds after the time it carries: ask again from a little earlier.
 pub async fn used_after(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     after: DateTime<Utc>,
     at_most: i64,
@@ -194,7 +194,7 @@ pub async fn used_after(
 /// Those of the tickets whose accounts have been told an outcome since they were let in: seats, or
 /// that there are none for them.
 pub async fn with_outcome(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     tickets: &[TicketId],
 ) -> StoreResult<Vec<TicketId>> {

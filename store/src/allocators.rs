@@ -3,10 +3,10 @@
 use contract::deadline::ALLOCATOR_DEAD_AFTER;
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult};
+use crate::{Pool, StoreResult};
 
 /// Says that this allocator is alive, which is not to say that it has looked at its queues.
-pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<()> {
+pub async fn beat(pool: &Pool, me: Uuid, name: &str) -> StoreResult<()> {
     sqlx::query!(
         "insert into allocators (allocator_id, name, writes_numbers, recorded_at)
          values ($1, $2, true, '-infinity')
@@ -21,7 +21,7 @@ pub async fn beat(pool: &PgPool, me: Uuid, name: &str) -> StoreResult<()> {
 
 /// All that are alive. One whose heartbeat is to come has written it before this clock was set back;
 /// if it lives, it says so again within a second.
-pub async fn live(pool: &PgPool) -> StoreResult<Vec<Uuid>> {
+pub async fn live(pool: &Pool) -> StoreResult<Vec<Uuid>> {
     let live = sqlx::query_scalar!(
         "select allocator_id from allocators
          where heartbeat_at > clock_timestamp() - make_interval(secs => $1)
@@ -36,7 +36,7 @@ pub async fn live(pool: &PgPool) -> StoreResult<Vec<Uuid>> {
 
 /// Whether every allocator that was heard of in the last minute writes down the numbers of what it
 /// decides; versions before numbers do not.
-pub async fn write_numbers(pool: &PgPool) -> StoreResult<bool> {
+pub async fn write_numbers(pool: &Pool) -> StoreResult<bool> {
     let all = sqlx::query_scalar!(
         r#"select coalesce(bool_and(writes_numbers), true) as "all!" from allocators
            where heartbeat_at > clock_timestamp() - interval '1 minute'"#
@@ -47,7 +47,7 @@ pub async fn write_numbers(pool: &PgPool) -> StoreResult<bool> {
 }
 
 /// Leaves at once, and removes those that have been silent for an hour.
-pub async fn leave(pool: &PgPool, me: Uuid) -> StoreResult<()> {
+pub async fn leave(pool: &Pool, me: Uuid) -> StoreResult<()> {
     sqlx::query!(
         "delete from allocators
          where allocator_id = $1 or heartbeat_at < clock_timestamp() - interval '1 hour'",

@@ -3,7 +3,7 @@
 use contract::{BookingId, ShowId, topology::Partition};
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult, acceptance};
+use crate::{Pool, StoreResult, acceptance};
 
 /// Counts of what must never be. A clean audit is all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Audit {
 
 /// Counts over one show or all, and over the bookings that clients say were accepted.
 pub async fn audit(
-    pool: &PgPool,
+    pool: &Pool,
     show: Option<ShowId>,
     accepted: &[BookingId],
 ) -> StoreResult<Audit> {

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use contract::{ShowId, topology::Partition};
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult};
+use crate::{Pool, StoreResult};
 
 /// What an allocator sees of one queue.
 #[derive(Clone, Debug)]
@@ -35,7 +35,7 @@ pub struct Backlog {
 
 /// Writes down what the allocator that serves these queues has seen, and that it has looked: what
 /// does not change need not be written again.
-pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Sighting]) -> StoreResult<()> {
+pub async fn record(pool: &Pool, allocator: Uuid, seen: &[Sighting]) -> StoreResult<()> {
     let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
     let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
     let undecided: Vec<i32> =
@@ -73,7 +73,7 @@ pub async fn record(pool: &PgPool, allocator: Uuid, seen: &[Sighting]) -> StoreR
 }
 
 /// Writes down that this allocator does not serve these queues any more.
-pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> StoreResult<()> {
+pub async fn leave(pool: &Pool, allocator: Uuid, partitions: &[Partition]) -> StoreResult<()> {
     let shows: Vec<Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
     let tiers: Vec<String> =
         partitions.iter().map(|partition| partition.tier.to_string()).collect();
@@ -95,7 +95,7 @@ pub async fn leave(pool: &PgPool, allocator: Uuid, partitions: &[Partition]) -> 
 /// How far the queues of these shows are behind. One that is there and of which nothing is written is
 /// silent since it was made: what nobody wrote is not known to be zero. What was written before the
 /// clock was set back counts for as far as it was.
-pub async fn of_lines(pool: &PgPool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
+pub async fn of_lines(pool: &Pool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
     let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(
         r#"select s.show_id as "show_id!", coalesce(sum(b.undecided), 0) as "undecided!",

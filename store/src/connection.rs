@@ -31,7 +31,7 @@ const RETURN_WAIT: Duration = Duration::from_secs(3);
 /// A connection to the database, until it is dropped: then it goes back to the pool, or is closed
 /// where a wait on it came to nothing.
 #[derive(Debug)]
-pub struct PgConnection {
+pub struct Connection {
     /// Taken when dropped.
     live: Option<PoolConnection<Postgres>>,
     /// Goes back to the pool after the connection.
@@ -41,7 +41,7 @@ pub struct PgConnection {
     is_broken: bool,
 }
 
-impl PgConnection {
+impl Connection {
     pub(crate) fn new(
         live: PoolConnection<Postgres>,
         place: OwnedSemaphorePermit,
@@ -84,7 +84,7 @@ impl PgConnection {
     }
 }
 
-impl Drop for PgConnection {
+impl Drop for Connection {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         match Handle::try_current() {
@@ -115,7 +115,7 @@ async fn give_back(mut live: PoolConnection<Postgres>, in_transaction: bool) {
     let _ = timeout(RETURN_WAIT, live.return_to_pool()).await;
 }
 
-impl<'c> Executor<'c> for &'c mut PgConnection {
+impl<'c> Executor<'c> for &'c mut Connection {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(
@@ -159,10 +159,10 @@ impl<'c> Executor<'c> for &'c mut PgConnection {
 /// A transaction. Dropped without a commit, it is rolled back. A commit that fails without the
 /// database's word may have happened.
 #[derive(Debug)]
-pub struct Transaction(PgConnection);
+pub struct Transaction(Connection);
 
 impl Transaction {
-    pub(crate) async fn begin(mut connection: PgConnection) -> sqlx::Result<Self> {
+    pub(crate) async fn begin(mut connection: Connection) -> sqlx::Result<Self> {
         // Before it is sent: a caller that goes away half way must not leave it to the next.
         connection.in_transaction = true;
         connection.execute("BEGIN").await?;
@@ -185,15 +185,15 @@ impl Transaction {
 }
 
 impl Deref for Transaction {
-    type Target = PgConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &PgConnection {
+    fn deref(&self) -> &Connection {
         &self.0
     }
 }
 
 impl DerefMut for Transaction {
-    fn deref_mut(&mut self) -> &mut PgConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         &mut self.0
     }
 }

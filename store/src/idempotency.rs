@@ -4,7 +4,7 @@
 use contract::AccountId;
 use serde_json::Value;
 
-use crate::{PgConnection, PgPool, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
 /// What is known of a keyed write.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Attempt {
 /// Claims the key for this transaction; must be its first statement. Whoever sends the same key
 /// meanwhile waits here until this transaction has ended.
 pub async fn begin(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     account: AccountId,
     key: &str,
     fingerprint: &[u8],
@@ -55,7 +55,7 @@ pub async fn begin(
 
 /// Keeps the answer under the key that [`begin`] claimed.
 pub async fn finish(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     account: AccountId,
     key: &str,
     status: u16,
@@ -75,7 +75,7 @@ pub async fn finish(
 }
 
 /// Forgets answers older than a day, at most `limit` of them; returns how many.
-pub async fn forget_old(pool: &PgPool, limit: i64) -> StoreResult<u64> {
+pub async fn forget_old(pool: &Pool, limit: i64) -> StoreResult<u64> {
     let gone = sqlx::query!(
         "delete from idempotent_answers where (account_id, idempotency_key) in (
              select account_id, idempotency_key from idempotent_answers

@@ -8,7 +8,7 @@ use contract::{
     pass::{NewKey, PassKeys, SigningKey},
 };
 
-use crate::{PgPool, StoreError, StoreResult};
+use crate::{Pool, StoreError, StoreResult};
 
 /// A new key is live this long before it signs: by then every node has read it, and knows the
 /// passes that it signs.
@@ -21,7 +21,7 @@ pub struct Keys {
 }
 
 /// Loads the keys. A key that was sealed with another master key is an error, not a missing key.
-pub async fn load(pool: &PgPool, master: &MasterKey) -> StoreResult<Keys> {
+pub async fn load(pool: &Pool, master: &MasterKey) -> StoreResult<Keys> {
     let rows = sqlx::query!(
         r#"select kid, public_key, sealed_private_key,
                created_at < clock_timestamp() - make_interval(secs => $1) as "known!"
@@ -45,7 +45,7 @@ pub async fn load(pool: &PgPool, master: &MasterKey) -> StoreResult<Keys> {
 }
 
 /// Makes a first key where there is none; of several nodes that try, one wins.
-pub async fn ensure(pool: &PgPool, master: &MasterKey) -> StoreResult<()> {
+pub async fn ensure(pool: &Pool, master: &MasterKey) -> StoreResult<()> {
     let new = NewKey::generate();
     let sealed = master.seal(&new.private_pkcs8);
     let mut tx = pool.begin().await?;
@@ -76,7 +76,7 @@ pub enum Rotation {
 /// Makes a new key, and retires the one before the last, unless the last is younger than passes
 /// live.
 pub async fn rotate(
-    pool: &PgPool,
+    pool: &Pool,
     master: &MasterKey,
     passes_live: Duration,
 ) -> StoreResult<Rotation> {

@@ -37,8 +37,8 @@ pub mod waiting;
 pub mod migrations;
 pub mod many;
 
-pub use connection::{PgConnection, Transaction};
+pub use connection::{Connection, Transaction};
 pub use error::{StoreError, StoreResult};
 pub use migrations::{MIGRATIONS, migrate};
-pub use pool::{PgPool, connect, connect_patiently, detached};
+pub use pool::{Pool, connect, connect_patiently, detached};
 pub use sqlx::PgExecutor;

@@ -3,7 +3,7 @@
 
 use contract::ShowId;
 
-use crate::{PgPool, StoreError, StoreResult};
+use crate::{Pool, StoreError, StoreResult};
 
 /// A line, as Postgres remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Numbers {
 }
 
 /// The line's mark, where it was ever opened.
-pub async fn find(pool: &PgPool, show: ShowId) -> StoreResult<Option<LineMark>> {
+pub async fn find(pool: &Pool, show: ShowId) -> StoreResult<Option<LineMark>> {
     let row = sqlx::query_as!(
         Row,
         "select epoch, high_water, rule, drawn, rank_base from lines where show_id = $1",
@@ -60,7 +60,7 @@ pub async fn find(pool: &PgPool, show: ShowId) -> StoreResult<Option<LineMark>> 
 }
 
 /// The line's mark; a line that was never opened starts with epoch 1 and no number reserved.
-pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<LineMark> {
+pub async fn find_or_open(pool: &Pool, show: ShowId) -> StoreResult<LineMark> {
     let row = sqlx::query_as!(
         Row,
         r#"with new as (
@@ -86,7 +86,7 @@ pub async fn find_or_open(pool: &PgPool, show: ShowId) -> StoreResult<LineMark> 
 /// line has a newer epoch. Where a newer rule orders them in another way, a new stretch begins:
 /// behind every number of this one, or behind every lot.
 pub async fn reserve_numbers(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     epoch: u32,
     count: u32,
@@ -121,7 +121,7 @@ pub async fn reserve_numbers(
 /// Begins the epoch after `epoch`, unless somebody else did; `None` then. Its numbers start above
 /// everything that may have been handed out, so no number is used twice.
 pub async fn begin_epoch_after(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     epoch: u32,
 ) -> StoreResult<Option<LineMark>> {

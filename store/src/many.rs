@@ -2,13 +2,13 @@
 
 use contract::{ShowId, topology::Partition};
 
-use crate::{PgPool, StoreResult, error::readable};
+use crate::{Pool, StoreResult, error::readable};
 
 /// Copies made by one statement.
 const CHUNK: usize = 50;
 
 /// Makes copies of a show, seats and all, with their sales open.
-pub async fn copy_on_sale(pool: &PgPool, show: ShowId, copies: usize) -> StoreResult<Vec<ShowId>> {
+pub async fn copy_on_sale(pool: &Pool, show: ShowId, copies: usize) -> StoreResult<Vec<ShowId>> {
     let mut made = Vec::with_capacity(copies);
     while made.len() < copies {
         let some = i32::try_from((copies - made.len()).min(CHUNK)).unwrap_or(i32::MAX);
@@ -49,7 +49,7 @@ pub async fn copy_on_sale(pool: &PgPool, show: ShowId, copies: usize) -> StoreRe
 }
 
 /// Ends every sale. Returns how many.
-pub async fn close_all(pool: &PgPool) -> StoreResult<u64> {
+pub async fn close_all(pool: &Pool) -> StoreResult<u64> {
     let closed = sqlx::query!(
         "update shows set sale_state = 'CLOSED', closed_at = clock_timestamp()
          where sale_state in ('SCHEDULED', 'ON_SALE')"
@@ -60,7 +60,7 @@ pub async fn close_all(pool: &PgPool) -> StoreResult<u64> {
 }
 
 /// The partitions that the allocator of this name serves.
-pub async fn served_by(pool: &PgPool, name: &str) -> StoreResult<Vec<Partition>> {
+pub async fn served_by(pool: &Pool, name: &str) -> StoreResult<Vec<Partition>> {
     let rows = sqlx::query!(
         "select show_id, tier from backlogs join allocators on allocator_id = served_by
          where name = $1",

@@ -10,7 +10,7 @@ use contract::{
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::{PgPool, StoreError, StoreResult, error::readable, partitions::labels};
+use crate::{Pool, StoreError, StoreResult, error::readable, partitions::labels};
 
 struct Row {
     show_id: Uuid,
@@ -109,7 +109,7 @@ pub async fn of_booking(
 
 /// The orders of those of these bookings that have one; an error where this version cannot read it.
 pub async fn of_bookings(
-    pool: &PgPool,
+    pool: &Pool,
     bookings: &[(ShowId, BookingId)],
 ) -> StoreResult<HashMap<BookingId, StoreResult<Order>>> {
     if bookings.is_empty() {
@@ -146,7 +146,7 @@ pub async fn by_id(
 
 /// The order with this reference, if it is this account's.
 pub async fn by_reference(
-    pool: &PgPool,
+    pool: &Pool,
     reference: &str,
     owner: AccountId,
 ) -> StoreResult<Option<Order>> {
@@ -156,7 +156,7 @@ pub async fn by_reference(
 
 /// The account's orders, newest first, after this one.
 pub async fn of_account(
-    pool: &PgPool,
+    pool: &Pool,
     owner: AccountId,
     after: Option<(DateTime<Utc>, OrderId)>,
     limit: i64,
@@ -165,11 +165,7 @@ pub async fn of_account(
 }
 
 /// The ticket of a confirmed order of this account.
-pub async fn ticket(
-    pool: &PgPool,
-    order: OrderId,
-    owner: AccountId,
-) -> StoreResult<Option<Ticket>> {
+pub async fn ticket(pool: &Pool, order: OrderId, owner: AccountId) -> StoreResult<Option<Ticket>> {
     let row = sqlx::query!(
         r#"select o.show_id, o.reference, o.tier, o.seat_ids, o.ticket_code as "ticket_code!",
                m.title, t.name as theatre_name, sc.name as screen_name, s.starts_at

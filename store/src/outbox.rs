@@ -3,7 +3,7 @@
 use contract::{message::BookingEvent, topology::Partition};
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreError, StoreResult};
+use crate::{Connection, Pool, StoreError, StoreResult};
 
 /// An event that waits for the broker.
 pub struct Unpublished {
@@ -13,7 +13,7 @@ pub struct Unpublished {
 }
 
 /// Appends events to the transaction that makes them true.
-pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResult<()> {
+pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult<()> {
     let ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
     let shows: Vec<Uuid> = events.iter().map(|event| event.show_id.0).collect();
     let bookings: Vec<Uuid> = events.iter().map(|event| event.booking_id.0).collect();
@@ -49,7 +49,7 @@ pub async fn append(tx: &mut PgConnection, events: &[BookingEvent]) -> StoreResu
 /// By a status column, never by "id above the last seen": a transaction that commits late has
 /// smaller ids than one that was read already.
 pub async fn take(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     at_most: i64,
     but_not: &[i64],
 ) -> StoreResult<Vec<Unpublished>> {
@@ -78,7 +78,7 @@ pub async fn take(
 }
 
 /// Notes that the broker has confirmed these.
-pub async fn mark_published(tx: &mut PgConnection, outbox_ids: &[i64]) -> StoreResult<()> {
+pub async fn mark_published(tx: &mut Connection, outbox_ids: &[i64]) -> StoreResult<()> {
     sqlx::query!(
         "update outbox set published_at = clock_timestamp() where outbox_id = any($1)",
         outbox_ids
@@ -89,7 +89,7 @@ pub async fn mark_published(tx: &mut PgConnection, outbox_ids: &[i64]) -> StoreR
 }
 
 /// Deletes events published more than a day ago, some thousands at a time. Returns how many.
-pub async fn forget_old(pool: &PgPool) -> StoreResult<u64> {
+pub async fn forget_old(pool: &Pool) -> StoreResult<u64> {
     let mut forgotten = 0;
     loop {
         let deleted = sqlx::query!(

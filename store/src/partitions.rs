@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use contract::{SeatLabel, ShowId, TierCode, booking::Kind, topology::Partition};
 use platform::faults::{Guarantee, sometimes, without};
 
-use crate::{PgConnection, PgPool, StoreError, StoreResult, error::readable};
+use crate::{Connection, Pool, StoreError, StoreResult, error::readable};
 
 /// A partition whose row this transaction holds.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +40,7 @@ pub struct Queued {
 ///
 /// With an epoch, fails with [`StoreError::StaleEpoch`] where a newer session exists.
 pub async fn lock(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     epoch: Option<i64>,
 ) -> StoreResult<Locked> {
@@ -65,7 +65,7 @@ pub async fn lock(
 
 /// Writes what changed under the next version, and returns that version. The row must be locked.
 pub async fn record_change(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     claimed: &[SeatLabel],
     freed: &[SeatLabel],
@@ -96,7 +96,7 @@ pub async fn record_change(
 /// Every change after one version up to another, oldest first. Fails with
 /// [`StoreError::ChangesMissing`] where one of them is not there: a map cannot catch up then.
 pub async fn changes_between(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     known: i64,
     latest: i64,
@@ -128,7 +128,7 @@ pub async fn changes_between(
 }
 
 /// Begins a session: whoever consumed before can no longer commit. Returns the new epoch.
-pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) -> StoreResult<i64> {
+pub async fn begin_session(pool: &Pool, partition: &Partition, owner: &str) -> StoreResult<i64> {
     let epoch = sqlx::query_scalar!(
         "with begun as (
              update partitions set epoch = epoch + 1, owner = $3
@@ -147,7 +147,7 @@ pub async fn begin_session(pool: &PgPool, partition: &Partition, owner: &str) ->
 }
 
 /// Every partition that has a queue or should have one, those with the most to decide first.
-pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
+pub async fn queued(pool: &Pool) -> StoreResult<Vec<Queued>> {
     let rows = sqlx::query!(
         r#"with due as (
                select show_id, tier from partitions where queue_ready_at is not null
@@ -171,7 +171,7 @@ pub async fn queued(pool: &PgPool) -> StoreResult<Vec<Queued>> {
 }
 
 /// Notes that the partition's queue takes requests. Returns whether this is news.
-pub async fn queue_is_ready(pool: &PgPool, partition: &Partition) -> StoreResult<bool> {
+pub async fn queue_is_ready(pool: &Pool, partition: &Partition) -> StoreResult<bool> {
     let noted = sqlx::query!(
         "update partitions set queue_ready_at = clock_timestamp()
          where show_id = $1 and tier = $2 and queue_ready_at is null",
@@ -197,7 +197,7 @@ pub struct Standing {
 
 /// How the sales of these partitions stand, also of those that do not exist.
 pub async fn standing(
-    pool: &PgPool,
+    pool: &Pool,
     partitions: &[&Partition],
 ) -> StoreResult<HashMap<Partition, Standing>> {
     let shows: Vec<uuid::Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
@@ -231,7 +231,7 @@ pub async fn standing(
 
 /// Notes that the partition's queue is deleted. Nobody decides from a map of it any more, so what
 /// changed under each version is forgotten with it.
-pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<()> {
+pub async fn queue_is_gone(pool: &Pool, partition: &Partition) -> StoreResult<()> {
     sqlx::query!(
         "with closed as (
              update partitions set queue_ready_at = null where show_id = $1 and tier = $2),
@@ -247,7 +247,7 @@ pub async fn queue_is_gone(pool: &PgPool, partition: &Partition) -> StoreResult<
 
 /// Puts shows on sale whose time to open comes within a minute: until then their queues are ready.
 /// Requests are taken from that time on. Returns how many.
-pub async fn open_due_sales(pool: &PgPool) -> StoreResult<u64> {
+pub async fn open_due_sales(pool: &Pool) -> StoreResult<u64> {
     // No sale closes later than a day after its show has begun: older ones are not looked at.
     let opened = sqlx::query!(
         "update shows set sale_state = 'ON_SALE'
@@ -262,7 +262,7 @@ pub async fn open_due_sales(pool: &PgPool) -> StoreResult<u64> {
 }
 
 /// Closes sales whose time has come. Returns how many.
-pub async fn close_ended_sales(pool: &PgPool) -> StoreResult<u64> {
+pub async fn close_ended_sales(pool: &Pool) -> StoreResult<u64> {
     let closed = sqlx::query!(
         "update shows set sale_state = 'CLOSED', closed_at = clock_timestamp()
          where sale_state = 'ON_SALE' and sale_closes_at <= clock_timestamp()"
@@ -323,7 +323,7 @@ pub struct SeatRow {
 }
 
 /// Reads a partition's seats and claims, as of one version.
-pub async fn open(pool: &PgPool, partition: &Partition) -> StoreResult<Opening> {
+pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<Opening> {
     let mut tx = pool.begin().await?;
     sqlx::query!("set transaction isolation level repeatable read, read only")
         .execute(&mut *tx)
@@ -372,7 +372,7 @@ pub async fn open(pool: &PgPool, partition: &Partition) -> StoreResult<Opening> 
 }
 
 /// Every seat of a partition. Does not change while the show exists.
-pub async fn seats_in(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<SeatLabel>> {
+pub async fn seats_in(pool: &Pool, partition: &Partition) -> StoreResult<Vec<SeatLabel>> {
     let seats = sqlx::query_scalar!(
         "select seat_id from show_seats where show_id = $1 and tier = $2",
         partition.show.0,
@@ -384,7 +384,7 @@ pub async fn seats_in(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<S
 }
 
 /// Which tier each seat of a show belongs to. Does not change while the show exists.
-pub async fn seats_of(pool: &PgPool, show: ShowId) -> StoreResult<Vec<(SeatLabel, TierCode)>> {
+pub async fn seats_of(pool: &Pool, show: ShowId) -> StoreResult<Vec<(SeatLabel, TierCode)>> {
     let rows = sqlx::query!("select seat_id, tier from show_seats where show_id = $1", show.0)
         .fetch_all(pool)
         .await?;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use contract::{AccountId, keys::digest};
 
-use crate::{PgPool, StoreResult, accounts};
+use crate::{Pool, StoreResult, accounts};
 
 /// Makes the link of an account; one that was made before is good no more.
 pub async fn make(
-    pool: &PgPool,
+    pool: &Pool,
     account: AccountId,
     token: &str,
     lifetime: Duration,
@@ -35,7 +35,7 @@ pub async fn make(
 }
 
 /// Whether a link is good, before a password is hashed for it.
-pub async fn is_good(pool: &PgPool, token: &str) -> StoreResult<bool> {
+pub async fn is_good(pool: &Pool, token: &str) -> StoreResult<bool> {
     let hash = digest(token.as_bytes());
     let found = sqlx::query_scalar!(
         "select account_id from password_links
@@ -50,7 +50,7 @@ pub async fn is_good(pool: &PgPool, token: &str) -> StoreResult<bool> {
 /// Uses a link up: its account has this password, and its sessions and tokens end. `None` where the
 /// link was used, is over, or never was.
 pub async fn redeem(
-    pool: &PgPool,
+    pool: &Pool,
     token: &str,
     password_hash: &str,
 ) -> StoreResult<Option<AccountId>> {

@@ -1,7 +1,7 @@
 //! The way to the database: a bounded pool behind a circuit breaker, and migrations.
 //!
-//! [`PgPool`] and [`PgConnection`] stand in for sqlx's of the same names and are used alike. What
-//! they add: no wait is without end, and a connection on which one ended early is thrown away.
+//! [`Pool`] and [`Connection`] stand in for sqlx's `PgPool` and `PgConnection` and are used alike.
+//! What they add: no wait is without end, and a connection on which one ended early is thrown away.
 //! sqlx sets neither keepalive nor a user timeout on its sockets and has no way to them, so a peer
 //! that is frozen or gone without a word is noticed here or not at all; `tcp_user_timeout` below is
 //! the server's own.
@@ -25,7 +25,7 @@ use tokio::{
 };
 
 use crate::{
-    connection::{PgConnection, Transaction},
+    connection::{Connection, Transaction},
     server::Server,
 };
 
@@ -47,7 +47,7 @@ const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait:
 /// Getting one fails at once while the breaker is open. Statements on a connection one already has
 /// are sent in any case.
 #[derive(Clone, Debug)]
-pub struct PgPool {
+pub struct Pool {
     server: Server,
     /// As many as there may be connections, each kept until its connection is back: sqlx does not
     /// tell a pool that is full from a database that is silent.
@@ -56,17 +56,17 @@ pub struct PgPool {
 
 /// Opens a pool. Nothing is connected before it is used, so a database that is away delays
 /// nobody's start.
-pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<PgPool> {
-    Ok(PgPool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
+pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pool> {
+    Ok(Pool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
 }
 
 /// Opens a pool of one connection on which a statement may take as long as it takes: for what a
 /// person waits for. No service may use it.
-pub fn connect_patiently(url: &str, name: &str) -> anyhow::Result<PgPool> {
+pub fn connect_patiently(url: &str, name: &str) -> anyhow::Result<Pool> {
     let for_as_long = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
     // Counts over whole tables: one loop in a loop would take for ever, and no plan needs one.
     let options = options(url, name)?.options(for_as_long).options([("enable_nestloop", "off")]);
-    Ok(PgPool::new(options, 1, PATIENT_WAIT))
+    Ok(Pool::new(options, 1, PATIENT_WAIT))
 }
 
 fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
@@ -83,7 +83,7 @@ fn options(url: &str, name: &str) -> anyhow::Result<PgConnectOptions> {
     ]))
 }
 
-impl PgPool {
+impl Pool {
     fn new(options: PgConnectOptions, connections_max: u32, statement_wait: Duration) -> Self {
         let connections = PgPoolOptions::new()
             .max_connections(connections_max)
@@ -97,13 +97,13 @@ impl PgPool {
 
     /// A connection that answers, or an error: in [`ACQUIRE_WAIT`] where the pool is full or the
     /// database silent, at once while the breaker is open.
-    pub async fn acquire(&self) -> sqlx::Result<PgConnection> {
+    pub async fn acquire(&self) -> sqlx::Result<Connection> {
         let place = self.place().await?;
         let began = self.server.breaker.enter().map_err(not_asked)?;
         match self.server.connections.acquire().await {
             Ok(connection) => {
                 self.server.answered();
-                Ok(PgConnection::new(connection, place, self.server.clone()))
+                Ok(Connection::new(connection, place, self.server.clone()))
             }
             Err(error) => {
                 self.server.observe(began, &error);
@@ -140,7 +140,7 @@ impl PgPool {
 }
 
 /// Each statement on a connection of its own.
-impl<'p> Executor<'p> for &PgPool {
+impl<'p> Executor<'p> for &Pool {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(
@@ -221,7 +221,7 @@ pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 
 }
 
 /// Whether the database answers, for `/readyz`.
-pub async fn check(pool: PgPool) -> Result<(), String> {
+pub async fn check(pool: Pool) -> Result<(), String> {
     let answer = sqlx::query!("select 1 as one").fetch_one(&pool).await;
     answer.map(|_| ()).map_err(|error| error.to_string())
 }

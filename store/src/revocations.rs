@@ -12,7 +12,7 @@ use platform::{
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::{PgPool, StoreResult};
+use crate::{Pool, StoreResult};
 
 /// What ends is known everywhere after this and two short queries.
 const REFRESH: Duration = Duration::from_millis(500);
@@ -23,7 +23,7 @@ const PAGE: i64 = 1_000;
 ///
 /// While the database cannot be read, tokens stay good until they expire, and nobody administrates
 /// ([`platform::access::BLIND_MAX`]).
-pub async fn follow(pool: PgPool, shutdown: &Shutdown) -> StoreResult<Revocations> {
+pub async fn follow(pool: Pool, shutdown: &Shutdown) -> StoreResult<Revocations> {
     let revocations = Revocations::default();
     let mut from = read(&pool, &revocations, Transaction(0)).await?;
     let (known, stop) = (revocations.clone(), shutdown.clone());
@@ -48,7 +48,7 @@ pub async fn follow(pool: PgPool, shutdown: &Shutdown) -> StoreResult<Revocation
 }
 
 /// Forgets what no token is left of, at most so many rows; returns how many went.
-pub async fn forget_old(pool: &PgPool, rows_max: i64) -> StoreResult<u64> {
+pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<u64> {
     let gone = sqlx::query!(
         "delete from revocations where (xact, number) in (
              select xact, number from revocations
@@ -67,7 +67,7 @@ struct Transaction(i64);
 
 /// Reads everything that was committed by transactions from this one on; returns from which one to
 /// read the next time: the oldest that was still open, so that a late commit is not missed.
-async fn read(pool: &PgPool, known: &Revocations, from: Transaction) -> StoreResult<Transaction> {
+async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResult<Transaction> {
     let began = Instant::now();
     let open = sqlx::query!(
         r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "xact!",
@@ -98,7 +98,7 @@ struct Row {
     revocation: Revocation,
 }
 
-async fn page(pool: &PgPool, after: (Transaction, i64)) -> StoreResult<Vec<Row>> {
+async fn page(pool: &Pool, after: (Transaction, i64)) -> StoreResult<Vec<Row>> {
     let (Transaction(xact), number) = after;
     let rows = sqlx::query!(
         r#"select xact::text::bigint as "xact!", number, account_id, valid_from,

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use contract::{AccountId, SessionId, refresh::Turn};
 
 use crate::{
-    PgConnection, PgPool, StoreResult,
+    Connection, Pool, StoreResult,
     accounts::{self, Credentials, NewAccount},
 };
 
@@ -36,11 +36,7 @@ pub enum Refreshed {
 
 /// Begins a session of an account whose password was proved as of these credentials. Where they
 /// have changed since, it is over before it is used.
-pub async fn begin(
-    pool: &PgPool,
-    account: Credentials,
-    lifetime: Duration,
-) -> StoreResult<Session> {
+pub async fn begin(pool: &Pool, account: Credentials, lifetime: Duration) -> StoreResult<Session> {
     let mut tx = pool.begin().await?;
     let session = begin_in(&mut tx, account, lifetime).await?;
     tx.commit().await?;
@@ -49,7 +45,7 @@ pub async fn begin(
 
 /// Makes an account with its first session.
 pub async fn sign_up(
-    pool: &PgPool,
+    pool: &Pool,
     new: NewAccount,
     password_hash: &str,
     lifetime: Duration,
@@ -64,7 +60,7 @@ pub async fn sign_up(
 /// Changes the password of an account, if these still are its credentials: every session and token
 /// ends, and one session begins. `None` where they are not.
 pub async fn change_password(
-    pool: &PgPool,
+    pool: &Pool,
     account: &Credentials,
     password_hash: &str,
     lifetime: Duration,
@@ -78,7 +74,7 @@ pub async fn change_password(
 }
 
 async fn begin_in(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     account: Credentials,
     lifetime: Duration,
 ) -> StoreResult<Session> {
@@ -111,7 +107,7 @@ async fn begin_in(
 }
 
 /// Turns a session over: its next refresh token is the one that is good.
-pub async fn refresh(pool: &PgPool, token: Turn) -> StoreResult<Refreshed> {
+pub async fn refresh(pool: &Pool, token: Turn) -> StoreResult<Refreshed> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"select account_id, generation, turn, expires_at,
@@ -158,13 +154,13 @@ fn next_turn(present: i32, shown: i32, is_recent: bool) -> Option<i32> {
 }
 
 /// Ends the session of this token, whichever turn it is of.
-pub async fn end(pool: &PgPool, session: SessionId) -> StoreResult<()> {
+pub async fn end(pool: &Pool, session: SessionId) -> StoreResult<()> {
     sqlx::query!("delete from sessions where session_id = $1", session.0).execute(pool).await?;
     Ok(())
 }
 
 /// Forgets sessions and links that are over, at most so many of each.
-pub async fn forget_old(pool: &PgPool, rows_max: i64) -> StoreResult<()> {
+pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<()> {
     sqlx::query!(
         "delete from sessions where session_id in (
              select session_id from sessions where expires_at < statement_timestamp()

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::{PgConnection, PgPool, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
 /// Most messages that wait. What comes then stays in its queue, and its partition waits with it.
 pub const WAITING_MAX: i64 = 10_000;
@@ -19,7 +19,7 @@ pub struct Waiting {
 
 /// Sets a message aside. `false` where as many wait as may.
 pub async fn set_aside(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     routing_key: &str,
     body: &[u8],
     why: &str,
@@ -41,13 +41,13 @@ pub async fn set_aside(
 }
 
 /// How many wait.
-pub async fn count(pool: &PgPool) -> StoreResult<i64> {
+pub async fn count(pool: &Pool) -> StoreResult<i64> {
     let n = sqlx::query_scalar!(r#"select count(*) as "n!" from waiting_messages"#);
     Ok(n.fetch_one(pool).await?)
 }
 
 /// Locks some of those after this one, by age; others that look pass over them.
-pub async fn locked(tx: &mut PgConnection, after: i64, limit: i64) -> StoreResult<Vec<Waiting>> {
+pub async fn locked(tx: &mut Connection, after: i64, limit: i64) -> StoreResult<Vec<Waiting>> {
     let rows = sqlx::query_as!(
         Waiting,
         r#"select waiting_id as id, routing_key, body,
@@ -63,7 +63,7 @@ pub async fn locked(tx: &mut PgConnection, after: i64, limit: i64) -> StoreResul
 }
 
 /// Forgets what has gone on.
-pub async fn forget(tx: &mut PgConnection, ids: &[i64]) -> StoreResult<()> {
+pub async fn forget(tx: &mut Connection, ids: &[i64]) -> StoreResult<()> {
     sqlx::query!("delete from waiting_messages where waiting_id = any($1)", ids)
         .execute(tx)
         .await?;

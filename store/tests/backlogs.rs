@@ -4,7 +4,7 @@ use chrono::{DateTime, Days, Utc};
 use contract::{AccountId, BookingId, ProducerId, message::Number};
 use platform::cache::Cache;
 use store::{
-    acceptance::{self, Numbers, Told},
+    acceptance::{self, Numbers, ProducerReport},
     allocators,
     backlogs::{self, Sighting},
     bookings::{self, Fate},
@@ -83,8 +83,9 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
         if let Some(high) = high {
             confirmed.add(0, high);
         }
-        let told = Told { partition: partition.clone(), producer, confirmed, is_sealed };
-        acceptance::tell(pool, &[told]).await.unwrap();
+        let report =
+            ProducerReport { partition: partition.clone(), producer, confirmed, is_sealed };
+        acceptance::report(pool, &[report]).await.unwrap();
     };
     let is_decided = async |before: DateTime<Utc>| {
         acceptance::is_decided_of_before(pool, hall.show, before).await.unwrap()
@@ -108,7 +109,7 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     acceptance::are_decided(&mut tx, &partition, numbers).await.unwrap();
     tx.commit().await.unwrap();
     assert!(is_decided(later).await);
-    let other = Told {
+    let other = ProducerReport {
         partition: partition.clone(),
         producer: ProducerId::new(),
         confirmed: Numbers::default(),
@@ -117,7 +118,7 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     let is_numbered = async |before: DateTime<Utc>| {
         acceptance::is_numbered_of_before(pool, hall.show, before).await.unwrap()
     };
-    acceptance::tell(pool, &[other]).await.unwrap();
+    acceptance::report(pool, &[other]).await.unwrap();
     assert!(is_decided(later).await && is_numbered(later).await);
     let last = now().await;
     assert!(!is_decided(last).await && !is_numbered(last).await, "it may have accepted something");

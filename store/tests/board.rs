@@ -7,7 +7,7 @@ use std::{
 
 use contract::ShowId;
 use store::{
-    PgPool,
+    Pool,
     live::board::{self, Board},
     many,
 };
@@ -21,7 +21,7 @@ fn seen(board: &Board) -> Vec<String> {
     sales
 }
 
-async fn change(pool: &PgPool, statement: &'static str, show: ShowId) {
+async fn change(pool: &Pool, statement: &'static str, show: ShowId) {
     let changed = sqlx::query(statement).bind(show.0).execute(pool).await.unwrap();
     assert!(changed.rows_affected() > 0, "{statement}");
 }

@@ -8,7 +8,7 @@ use contract::{
     booking::{Ending, Kind, OrderStatus, Reason},
 };
 use store::{
-    PgConnection, PgPool, StoreError, StoreResult,
+    Connection, Pool, StoreError, StoreResult,
     bookings::{self, Decided, Ended, Outcome, Payment, Placement, Refusal},
     orders,
     partitions::{self, Terms},
@@ -46,7 +46,7 @@ pub(crate) enum Forgery {
 
 /// What the store answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
     Decided(Vec<(BookingId, Outcome)>),
     Ended(BTreeSet<BookingId>),
     Placed,
@@ -64,7 +64,7 @@ pub(crate) enum Told {
 
 /// A session for each tier, and a client for the rest.
 pub(crate) struct Clerk {
-    pool: PgPool,
+    pool: Pool,
     hall: Hall,
     epochs: [i64; TIERS],
     terms: Vec<Terms>,
@@ -80,7 +80,7 @@ struct Map {
 
 impl Clerk {
     /// Begins a session for each tier.
-    pub(crate) async fn new(pool: &PgPool, hall: &Hall) -> Self {
+    pub(crate) async fn new(pool: &Pool, hall: &Hall) -> Self {
         for tier in &hall.tiers {
             partitions::begin_session(pool, tier, "clerk").await.unwrap();
         }
@@ -88,7 +88,7 @@ impl Clerk {
     }
 
     /// Joins the sessions with these epochs.
-    pub(crate) async fn colleague(pool: &PgPool, hall: &Hall, epochs: [i64; TIERS]) -> Self {
+    pub(crate) async fn colleague(pool: &Pool, hall: &Hall, epochs: [i64; TIERS]) -> Self {
         let mut terms = Vec::new();
         let mut maps = Vec::new();
         for tier in &hall.tiers {
@@ -102,7 +102,7 @@ impl Clerk {
         Self { pool: pool.clone(), hall: hall.clone(), epochs, terms, maps }
     }
 
-    pub(crate) async fn perform(&mut self, command: &Command) -> StoreResult<Told> {
+    pub(crate) async fn perform(&mut self, command: &Command) -> StoreResult<Reply> {
         let pool = &self.pool;
         match command {
             Command::Decide(tier, requests) => self.decide(*tier, requests).await,
@@ -113,10 +113,10 @@ impl Clerk {
                 Ok(match placed {
                     Placement::Placed(order) => {
                         assert_eq!(order.booking_id, *hold);
-                        Told::Placed
+                        Reply::Placed
                     }
-                    Placement::HoldExpired => Told::HoldExpired,
-                    Placement::NoSuchHold => Told::NoSuchHold,
+                    Placement::HoldExpired => Reply::HoldExpired,
+                    Placement::NoSuchHold => Reply::NoSuchHold,
                 })
             }
             Command::Pay(booking, account) => {
@@ -126,9 +126,9 @@ impl Clerk {
                 let payment = bookings::confirm(&mut tx, order, *account).await?;
                 tx.commit().await?;
                 Ok(match payment {
-                    Payment::Confirmed(_) => Told::Paid,
-                    Payment::TooLate(order) => Told::TooLate(order.status),
-                    Payment::NoSuchOrder => Told::NoSuchOrder,
+                    Payment::Confirmed(_) => Reply::Paid,
+                    Payment::TooLate(order) => Reply::TooLate(order.status),
+                    Payment::NoSuchOrder => Reply::NoSuchOrder,
                 })
             }
             Command::End(tier, booking, account, ending) => {
@@ -138,7 +138,7 @@ impl Clerk {
             }
             Command::TimePasses(booking, seconds) => {
                 time_passes(pool, *booking, *seconds).await?;
-                Ok(Told::TimePassed)
+                Ok(Reply::TimePassed)
             }
             Command::Sweep(tier) => {
                 Ok(told_ended(bookings::sweep(pool, &self.hall.tiers[*tier]).await?))
@@ -154,13 +154,13 @@ impl Clerk {
                     deadline: None,
                     reason: Reason::SaleClosed,
                 };
-                Ok(Told::Refused(bookings::refuse(pool, &refusal).await?))
+                Ok(Reply::Refused(bookings::refuse(pool, &refusal).await?))
             }
             Command::Forge(forgery, tier, decided) => self.forge(*forgery, *tier, decided).await,
         }
     }
 
-    async fn decide(&mut self, tier: usize, requests: &[Request]) -> StoreResult<Told> {
+    async fn decide(&mut self, tier: usize, requests: &[Request]) -> StoreResult<Reply> {
         let partition = &self.hall.tiers[tier];
         let mut tx = self.pool.begin().await?;
         let locked = partitions::lock(&mut tx, partition, Some(self.epochs[tier])).await?;
@@ -190,12 +190,12 @@ impl Clerk {
         }
         map.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
         self.maps[tier] = map;
-        Ok(Told::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect()))
+        Ok(Reply::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect()))
     }
 
     async fn facts(
         &self,
-        tx: &mut PgConnection,
+        tx: &mut Connection,
         requests: &[Request],
         free: BTreeSet<SeatLabel>,
     ) -> StoreResult<Facts> {
@@ -214,7 +214,12 @@ impl Clerk {
         })
     }
 
-    async fn forge(&self, forgery: Forgery, tier: usize, decided: &[Decided]) -> StoreResult<Told> {
+    async fn forge(
+        &self,
+        forgery: Forgery,
+        tier: usize,
+        decided: &[Decided],
+    ) -> StoreResult<Reply> {
         let partition = &self.hall.tiers[tier];
         let epoch = self.epochs[tier] - i64::from(forgery == Forgery::OldSession);
         let mut tx = self.pool.begin().await?;
@@ -227,19 +232,19 @@ impl Clerk {
         };
         let forged = forged.await;
         match forged {
-            Err(StoreError::Constraint { constraint, .. }) => Ok(Told::Denied(constraint)),
-            Err(StoreError::StaleEpoch) => Ok(Told::StaleEpoch),
+            Err(StoreError::Constraint { constraint, .. }) => Ok(Reply::Denied(constraint)),
+            Err(StoreError::StaleEpoch) => Ok(Reply::StaleEpoch),
             Err(other) => Err(other),
             Ok(_) => {
                 tx.commit().await?;
-                Ok(Told::Decided(Vec::new()))
+                Ok(Reply::Decided(Vec::new()))
             }
         }
     }
 }
 
-fn told_ended(ended: impl IntoIterator<Item = Ended>) -> Told {
-    Told::Ended(ended.into_iter().map(|ended| ended.booking).collect())
+fn told_ended(ended: impl IntoIterator<Item = Ended>) -> Reply {
+    Reply::Ended(ended.into_iter().map(|ended| ended.booking).collect())
 }
 
 fn customer() -> Customer {
@@ -247,7 +252,7 @@ fn customer() -> Customer {
 }
 
 /// A live, unpaid booking and its order are past their time.
-async fn time_passes(pool: &PgPool, booking: BookingId, seconds: i32) -> StoreResult<()> {
+async fn time_passes(pool: &Pool, booking: BookingId, seconds: i32) -> StoreResult<()> {
     let mut tx = pool.begin().await?;
     sqlx::query(
         "with late as (

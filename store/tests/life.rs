@@ -11,7 +11,7 @@ use proptest::{
     test_runner::{Config, TestError, TestRunner},
 };
 use store::{
-    PgPool,
+    Pool,
     bookings::{self, Decided, Outcome},
 };
 
@@ -222,7 +222,7 @@ async fn live(stage: &Stage, ops: &[Op]) -> Result<(), TestCaseError> {
 
 /// Whoever looks at a booking sees its outcome, and a lapsed one as lapsed before it is swept.
 async fn seen_as_known(
-    pool: &PgPool,
+    pool: &Pool,
     booking: BookingId,
     model: &Model,
 ) -> Result<(), TestCaseError> {

@@ -9,7 +9,7 @@ use contract::{
 use store::bookings::{Decided, Outcome, Quota};
 
 use crate::{
-    command::{Command, Forgery, Told},
+    command::{Command, Forgery, Reply},
     records::{Records, Row},
     rules::{self, Facts, Request},
     stage::{Hall, TIERS},
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// What the store must answer; from then on it is so.
-    pub(crate) fn perform(&mut self, command: &Command) -> Told {
+    pub(crate) fn perform(&mut self, command: &Command) -> Reply {
         match command {
             Command::Decide(tier, requests) => self.decide(*tier, requests),
             Command::Place(hold, account) => self.place(*hold, *account),
@@ -141,23 +141,23 @@ impl Model {
                         booking.kept_seconds = *seconds;
                     }
                 }
-                Told::TimePassed
+                Reply::TimePassed
             }
             Command::Sweep(tier) => self.sweep(*tier),
             Command::Refuse(tier, booking, account, key) => {
                 self.refuse(*tier, *booking, *account, key.as_ref())
             }
             Command::Forge(forgery, ..) => match forgery {
-                Forgery::SeatOfAnother => Told::Denied("seat_claims_one_live".into()),
-                Forgery::PassOfAnother => Told::Denied("bookings_pass_used_once".into()),
-                Forgery::KeyOfAnother => Told::Denied("bookings_idempotency".into()),
-                Forgery::DecidedBefore => Told::Denied("bookings_pkey".into()),
-                Forgery::OldSession => Told::StaleEpoch,
+                Forgery::SeatOfAnother => Reply::Denied("seat_claims_one_live".into()),
+                Forgery::PassOfAnother => Reply::Denied("bookings_pass_used_once".into()),
+                Forgery::KeyOfAnother => Reply::Denied("bookings_idempotency".into()),
+                Forgery::DecidedBefore => Reply::Denied("bookings_pkey".into()),
+                Forgery::OldSession => Reply::StaleEpoch,
             },
         }
     }
 
-    fn decide(&mut self, tier: usize, requests: &[Request]) -> Told {
+    fn decide(&mut self, tier: usize, requests: &[Request]) -> Reply {
         self.sweep(tier);
         let known = &self.hall.accounts[..self.hall.accounts.len() - 1];
         let spent = self.bookings.values().filter(|b| b.is_live() || b.was_paid());
@@ -198,51 +198,51 @@ impl Model {
             };
             self.bookings.insert(d.booking, booking);
         }
-        Told::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect())
+        Reply::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect())
     }
 
-    fn place(&mut self, hold: BookingId, account: AccountId) -> Told {
+    fn place(&mut self, hold: BookingId, account: AccountId) -> Reply {
         let hold = self.bookings.get_mut(&hold);
         let Some(hold) = hold.filter(|b| b.account == account && b.kind == Kind::Hold) else {
-            return Told::NoSuchHold;
+            return Reply::NoSuchHold;
         };
         match (hold.state, hold.late) {
-            (None, _) => Told::NoSuchHold,
+            (None, _) => Reply::NoSuchHold,
             (Some(State::Held), false) => {
                 hold.moves(State::PaymentPending, Some(OrderStatus::PaymentPending));
-                Told::Placed
+                Reply::Placed
             }
-            (Some(State::PaymentPending | State::Confirmed), false) => Told::Placed,
-            _ => Told::HoldExpired,
+            (Some(State::PaymentPending | State::Confirmed), false) => Reply::Placed,
+            _ => Reply::HoldExpired,
         }
     }
 
-    fn pay(&mut self, booking: BookingId, account: AccountId) -> Told {
+    fn pay(&mut self, booking: BookingId, account: AccountId) -> Reply {
         let booking = self.bookings.get_mut(&booking).filter(|b| b.account == account);
         let Some(booking) = booking.filter(|b| !b.order.is_empty()) else {
-            return Told::NoSuchOrder;
+            return Reply::NoSuchOrder;
         };
         match booking.order.last() {
             Some(OrderStatus::PaymentPending) if booking.late => {
-                Told::TooLate(OrderStatus::Expired)
+                Reply::TooLate(OrderStatus::Expired)
             }
             Some(OrderStatus::PaymentPending) => {
                 booking.moves(State::Confirmed, Some(OrderStatus::Confirmed));
-                Told::Paid
+                Reply::Paid
             }
-            Some(OrderStatus::Confirmed) => Told::Paid,
-            Some(ended) => Told::TooLate(*ended),
-            None => Told::NoSuchOrder,
+            Some(OrderStatus::Confirmed) => Reply::Paid,
+            Some(ended) => Reply::TooLate(*ended),
+            None => Reply::NoSuchOrder,
         }
     }
 
-    fn sweep(&mut self, tier: usize) -> Told {
+    fn sweep(&mut self, tier: usize) -> Reply {
         let here = self.bookings.iter().filter(|(_, b)| b.tier == tier);
         let here: Vec<BookingId> = here.map(|(id, _)| *id).collect();
         self.end(tier, &here, Ending::Lapsed)
     }
 
-    fn end(&mut self, tier: usize, candidates: &[BookingId], ending: Ending) -> Told {
+    fn end(&mut self, tier: usize, candidates: &[BookingId], ending: Ending) -> Reply {
         let mut ended = BTreeSet::new();
         for id in candidates {
             let booking = self.bookings.get_mut(id).filter(|b| b.may_end(ending));
@@ -258,7 +258,7 @@ impl Model {
             }
         }
         self.versions[tier] += i64::from(!ended.is_empty());
-        Told::Ended(ended)
+        Reply::Ended(ended)
     }
 
     fn refuse(
@@ -267,9 +267,9 @@ impl Model {
         booking: BookingId,
         account: AccountId,
         key: Option<&String>,
-    ) -> Told {
+    ) -> Reply {
         if self.bookings.contains_key(&booking) {
-            return Told::Refused(false);
+            return Reply::Refused(false);
         }
         let has = |key| self.bookings.values().any(|b| b.account == account && b.key == key);
         let key = key.cloned().filter(|key| !has(Some(key.clone())));
@@ -287,7 +287,7 @@ impl Model {
             order: Vec::new(),
         };
         self.bookings.insert(booking, refused);
-        Told::Refused(true)
+        Reply::Refused(true)
     }
 
     /// Whether this is what is stored, and nothing else.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use store::{PgPool, acceptance, idempotency, partitions};
+use store::{Pool, acceptance, idempotency, partitions};
 use testing::eventually;
 
 use crate::stage::Stage;
@@ -10,13 +10,13 @@ use crate::stage::Stage;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Whether the index was used; a connection tells what it did about once a second.
-async fn is_used(pool: &PgPool, index: &str) -> bool {
+async fn is_used(pool: &Pool, index: &str) -> bool {
     let scans =
         "select count(*) from pg_stat_user_indexes where indexrelname = $1 and idx_scan > 0";
     sqlx::query_scalar::<_, i64>(scans).bind(index).fetch_one(pool).await.unwrap() > 0
 }
 
-async fn run(pool: &PgPool, statements: &[&'static str]) {
+async fn run(pool: &Pool, statements: &[&'static str]) {
     for sql in statements {
         sqlx::query(*sql).execute(pool).await.unwrap();
     }

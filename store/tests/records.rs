@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use contract::{AccountId, BookingId, ShowId};
-use store::{PgPool, audit::audit, bookings::Quota};
+use store::{Pool, audit::audit, bookings::Quota};
 use uuid::Uuid;
 
 use crate::stage::{Hall, SEATS_PER_TIER, TIERS};
@@ -47,7 +47,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    pub(crate) async fn read(pool: &PgPool, show: ShowId) -> Self {
+    pub(crate) async fn read(pool: &Pool, show: ShowId) -> Self {
         let mut connection = pool.acquire().await.unwrap();
         let bookings: Vec<Row> = sqlx::query_as(
             "select booking_id, account_id, tier, kind::text, reason::text,
@@ -230,7 +230,7 @@ impl Records {
 
 /// Whether the audit finds nothing in this show, where these bookings were accepted.
 pub(crate) async fn audited(
-    pool: &PgPool,
+    pool: &Pool,
     hall: &Hall,
     accepted: &[BookingId],
 ) -> Result<(), String> {

@@ -12,7 +12,7 @@ use store::{StoreError, bookings::Outcome};
 use tokio::task::JoinSet;
 
 use crate::{
-    command::{Clerk, Command, Told},
+    command::{Clerk, Command, Reply},
     records::{Records, audited},
     rules::Request,
     stage::{Hall, SEATS_PER_TIER, Stage, TIERS},
@@ -75,7 +75,7 @@ fn request(hall: &Hall, tier: usize, passes: &[TicketId], rng: &mut Rng) -> Requ
 }
 
 /// Gives a command until it is not contended. Any other failure is nobody's right.
-async fn insist(clerk: &mut Clerk, command: &Command) -> Told {
+async fn insist(clerk: &mut Clerk, command: &Command) -> Reply {
     for _ in 0..ATTEMPTS_MAX {
         match clerk.perform(command).await {
             Ok(told) => return told,
@@ -126,12 +126,12 @@ fn wanted(command: &Command) -> Vec<BookingId> {
 
 /// Each booking was decided or refused for one of the crowd and ended for one at most, and what
 /// that one was told is what is stored.
-fn nothing_was_done_twice(told: &[(Command, Told)], stored: &Records) {
+fn nothing_was_done_twice(told: &[(Command, Reply)], stored: &Records) {
     let mut outcomes: HashMap<BookingId, Vec<String>> = HashMap::new();
     let mut endings: HashMap<BookingId, usize> = HashMap::new();
     for (command, answer) in told {
         match (command, answer) {
-            (_, Told::Decided(decided)) => {
+            (_, Reply::Decided(decided)) => {
                 for (booking, outcome) in decided {
                     let words = match outcome {
                         Outcome::Allocated { seats } => {
@@ -142,19 +142,19 @@ fn nothing_was_done_twice(told: &[(Command, Told)], stored: &Records) {
                     assert!(outcomes.insert(*booking, words).is_none(), "{booking} decided twice");
                 }
             }
-            (Command::Refuse(_, booking, ..), Told::Refused(true)) => {
+            (Command::Refuse(_, booking, ..), Reply::Refused(true)) => {
                 let words = vec!["SALE_CLOSED".to_owned()];
                 assert!(outcomes.insert(*booking, words).is_none(), "{booking} decided twice");
             }
-            (_, Told::Ended(ended)) => {
+            (_, Reply::Ended(ended)) => {
                 for booking in ended {
                     *endings.entry(*booking).or_default() += 1;
                 }
             }
-            (Command::Place(booking, _), Told::Placed) => {
+            (Command::Place(booking, _), Reply::Placed) => {
                 assert!(!stored.bookings[booking].order.is_empty(), "an order was promised");
             }
-            (Command::Pay(booking, _), Told::Paid) => {
+            (Command::Pay(booking, _), Reply::Paid) => {
                 let order = &stored.bookings[booking].order;
                 assert!(order.iter().any(|status| status == "CONFIRMED"), "{order:?} was paid");
             }

@@ -1,7 +1,7 @@
 //! Shows to try things on: two tiers of six seats that share their accounts' limits.
 
 use contract::{AccountId, SeatLabel, ShowId, topology::Partition};
-use store::{PgPool, accounts::NewAccount};
+use store::{Pool, accounts::NewAccount};
 use testing::{
     Slot,
     show::{Plan, Tier},
@@ -16,7 +16,7 @@ const N_ACCOUNTS: usize = 3;
 
 /// A database with accounts.
 pub(crate) struct Stage {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     plan: Plan,
     accounts: Vec<AccountId>,
     slot: Slot,

@@ -1,14 +1,14 @@
 //! Accounts that went through no hashing of passwords.
 
 use contract::{AccountId, access::Role};
-use store::{PgPool, accounts::NO_PASSWORD};
+use store::{Pool, accounts::NO_PASSWORD};
 
 /// Makes an account that no password signs in to. Every version of the schema takes it: the
 /// rehearsal of an upgrade begins on an old one.
 ///
 /// # Panics
 /// Where the database does not take it.
-pub async fn account(pool: &PgPool, role: Role) -> AccountId {
+pub async fn account(pool: &Pool, role: Role) -> AccountId {
     let id = AccountId::new();
     let role = match role {
         Role::Admin => "admin",

@@ -11,7 +11,7 @@ use contract::{
 };
 use platform::clock;
 use store::{
-    PgPool,
+    Pool,
     catalogue::{movies, screens, shows, theatres},
 };
 
@@ -134,7 +134,7 @@ impl Plan {
     ///
     /// # Panics
     /// Where the database does not take it.
-    pub async fn put_on_sale(&self, pool: &PgPool) -> ShowId {
+    pub async fn put_on_sale(&self, pool: &Pool) -> ShowId {
         let (theatre, screen) = (TheatreId::new(), ScreenId::new());
         let (hall, film) =
             (self.screen(theatre), Movie { movie_id: MovieId::new(), details: movie() });

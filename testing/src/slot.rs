@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use contract::keys::MasterKey;
 use redis::aio::MultiplexedConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
-use store::PgPool;
+use store::Pool;
 use tokio::time::Instant;
 
 /// Virtual hosts that `./dev` makes; a test waits until one is free.
@@ -68,7 +68,7 @@ impl Slot {
     /// # Panics
     /// Where the URL cannot be read.
     #[must_use]
-    pub fn pool(&self) -> PgPool {
+    pub fn pool(&self) -> Pool {
         store::connect(&self.database_url, "test", 8).expect("DATABASE_URL is readable")
     }
 

@@ -70,7 +70,7 @@ const KEYED: usize = 2_000;
 const KEYED_AT_ONCE: usize = 50;
 
 /// How often PostgreSQL has looked into the bookings. Connections tell it when they end.
-async fn looks_at_bookings(pool: &store::PgPool) -> i64 {
+async fn looks_at_bookings(pool: &store::Pool) -> i64 {
     let looks = "select (coalesce(idx_scan, 0) + seq_scan)::bigint from pg_stat_user_tables
                  where relname = 'bookings'";
     sqlx::query_scalar(looks).fetch_one(pool).await.unwrap()

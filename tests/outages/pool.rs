@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use store::PgPool;
+use store::Pool;
 use testing::{
     Slot, eventually,
     proxy::{Mode, Proxy},
@@ -19,7 +19,7 @@ use super::POSTGRES_NOTICED;
 use crate::{beside::Beside, harness::SOON};
 
 /// A pool of so many connections behind a proxy, and a way around it, as long as the slot is held.
-async fn pool_of(n_connections: u32) -> ((Slot, Beside), PgPool, Proxy, PgPool) {
+async fn pool_of(n_connections: u32) -> ((Slot, Beside), Pool, Proxy, Pool) {
     let mut slot = Slot::take().await;
     let (database, beside) = (slot.pool(), Beside::of(&slot));
     let proxy = Proxy::before(&mut slot.database_url).await;
@@ -27,21 +27,21 @@ async fn pool_of(n_connections: u32) -> ((Slot, Beside), PgPool, Proxy, PgPool) 
     ((slot, beside), pool, proxy, database)
 }
 
-async fn try_insert(pool: &PgPool) -> sqlx::Result<Uuid> {
+async fn try_insert(pool: &Pool) -> sqlx::Result<Uuid> {
     let id = Uuid::new_v4();
     let insert = sqlx::query("insert into allocators (allocator_id, name) values ($1, 'test')");
     insert.bind(id).execute(pool).await.map(|_| id)
 }
 
-async fn insert(pool: &PgPool) -> Uuid {
+async fn insert(pool: &Pool) -> Uuid {
     try_insert(pool).await.expect("the row goes in")
 }
 
-async fn insert_soon(pool: &PgPool) -> Uuid {
+async fn insert_soon(pool: &Pool) -> Uuid {
     eventually("a row goes in", SOON, async || try_insert(pool).await.ok()).await
 }
 
-async fn is_there(database: &PgPool, id: Uuid) -> bool {
+async fn is_there(database: &Pool, id: Uuid) -> bool {
     let found = sqlx::query("select from allocators where allocator_id = $1").bind(id);
     found.fetch_optional(database).await.expect("a read").is_some()
 }

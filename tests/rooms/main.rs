@@ -71,7 +71,7 @@ fn the_line_in_memory_has_no_way_to_a_store() {
         files += 1;
         for path in paths {
             let is_way = ["redis", "sqlx"].contains(&path[0].as_str())
-                || ["LineStore", "PgPool", "Cache"].contains(&path[path.len() - 1].as_str());
+                || ["LineStore", "Pool", "Cache"].contains(&path[path.len() - 1].as_str());
             assert!(!is_way, "{}: {}", shown(name), path.join("::"));
         }
     }

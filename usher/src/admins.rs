@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use clap::{Args, Subcommand};
 use contract::{AccountId, access::Role, keys};
 use store::{
-    PgPool,
+    Pool,
     accounts::{self, EMAIL_KEY, NO_PASSWORD, NewAccount},
     password_links,
 };
@@ -94,7 +94,7 @@ fn tell(email: &str, link: &Link) {
 }
 
 /// Makes an admin's account. Whoever has the address already is not promoted.
-pub async fn create(pool: &PgPool, email: &str, name: &str) -> anyhow::Result<Link> {
+pub async fn create(pool: &Pool, email: &str, name: &str) -> anyhow::Result<Link> {
     let id = AccountId::new();
     let new = NewAccount { id, name: name.to_owned(), email: address(email)?, phone: None };
     match accounts::create_admin(pool, new, NO_PASSWORD).await {
@@ -109,7 +109,7 @@ pub async fn create(pool: &PgPool, email: &str, name: &str) -> anyhow::Result<Li
 
 /// Makes an account that is there an admin. Addresses are not verified, so whoever registered it
 /// loses the password: the new one is set by the link.
-pub async fn grant(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
+pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<Link> {
     let account = find(pool, email).await?;
     accounts::void_password(pool, account).await?;
     accounts::set_role(pool, account, Role::Admin).await?;
@@ -117,7 +117,7 @@ pub async fn grant(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
 }
 
 /// Another link for an admin.
-pub async fn link(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
+pub async fn link(pool: &Pool, email: &str) -> anyhow::Result<Link> {
     let email = address(email)?;
     let found = accounts::by_email(pool, &email).await?.context("no account has this address")?;
     if found.user.role != Role::Admin {
@@ -127,13 +127,13 @@ pub async fn link(pool: &PgPool, email: &str) -> anyhow::Result<Link> {
 }
 
 /// Makes an admin an ordinary user.
-pub async fn revoke(pool: &PgPool, email: &str) -> anyhow::Result<()> {
+pub async fn revoke(pool: &Pool, email: &str) -> anyhow::Result<()> {
     let account = find(pool, email).await?;
     accounts::set_role(pool, account, Role::User).await?;
     Ok(())
 }
 
-async fn list(pool: &PgPool) -> anyhow::Result<()> {
+async fn list(pool: &Pool) -> anyhow::Result<()> {
     for admin in accounts::admins(pool).await? {
         let seen = admin.seen_at.map_or("never".to_owned(), |at| at.to_rfc3339());
         let password = if admin.has_password { "" } else { ", no password yet" };
@@ -148,12 +148,12 @@ async fn list(pool: &PgPool) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn find(pool: &PgPool, email: &str) -> anyhow::Result<AccountId> {
+async fn find(pool: &Pool, email: &str) -> anyhow::Result<AccountId> {
     let found = accounts::by_email(pool, &address(email)?).await?;
     Ok(found.context("no account has this address: `usher admin create` makes one")?.user.user_id)
 }
 
-async fn new_link(pool: &PgPool, account: AccountId) -> anyhow::Result<Link> {
+async fn new_link(pool: &Pool, account: AccountId) -> anyhow::Result<Link> {
     let token = BASE64_URL_SAFE_NO_PAD.encode(keys::random::<32>());
     let expires_at = password_links::make(pool, account, &token, LINK_LIFETIME).await?;
     Ok(Link { token, expires_at })

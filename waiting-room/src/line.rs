@@ -37,7 +37,7 @@ use crate::{
     LineError,
     scripts::{change::Change, keys::Keys, progress::Progress, spot::Spot},
 };
-use desk::{Asked, Desk};
+use desk::{Desk, JoinQueue};
 use forecast::Forecast;
 use gate::{Gate, Opening};
 use pace::Pace;
@@ -106,8 +106,8 @@ struct Memory {
 
 impl Line {
     /// A line, and what is asked at its desk, to be served by the round `join`.
-    pub(crate) fn new(show: ShowId) -> (Self, Asked) {
-        let (desk, asked) = Desk::new();
+    pub(crate) fn new(show: ShowId) -> (Self, JoinQueue) {
+        let (desk, queue) = Desk::new();
         let line = Self {
             show,
             keys: Keys::of(show),
@@ -126,7 +126,7 @@ impl Line {
                 is_deserted: false,
             }),
         };
-        (line, asked)
+        (line, queue)
     }
 
     /// Waits until this node has seen the change.

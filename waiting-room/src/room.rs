@@ -22,13 +22,13 @@ use platform::{
     Shutdown,
     http::{ApiError, socket::Sockets},
 };
-use store::{PgPool, live::board::Board, sale::Sale};
+use store::{Pool, live::board::Board, sale::Sale};
 use tokio::sync::watch;
 
 use crate::{
     LineError,
     config::LineSettings,
-    line::{Line, desk::Asked, gate::Gate},
+    line::{Line, desk::JoinQueue, gate::Gate},
     scripts::{LineStore, NodeId, keys::Keys},
 };
 use challenge::Challenge;
@@ -43,7 +43,7 @@ const TENDERS: usize = 3;
 pub(crate) struct Room {
     pub node: NodeId,
     pub settings: LineSettings,
-    pub pool: PgPool,
+    pub pool: Pool,
     pub store: LineStore,
     pub board: watch::Receiver<Arc<Board>>,
     pub place_keys: PlaceKeys,
@@ -58,7 +58,7 @@ pub(crate) struct Room {
     /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
     /// Starts the rounds of a line that is new here.
-    pub begin: fn(&Arc<Room>, &Arc<Line>, Asked),
+    pub begin: fn(&Arc<Room>, &Arc<Line>, JoinQueue),
 }
 
 impl Room {
@@ -110,12 +110,12 @@ impl Room {
                 Arc::clone(known.get())
             }
             Entry::Vacant(vacant) => {
-                let (line, asked) = Line::new(sale.show);
+                let (line, queue) = Line::new(sale.show);
                 let line = Arc::new(line);
                 line.set_gate(self.gate(sale, &line));
                 vacant.insert(Arc::clone(&line));
                 metrics::gauge!("usher_lines_tended").increment(1.0);
-                (self.begin)(self, &line, asked);
+                (self.begin)(self, &line, queue);
                 line
             }
         }

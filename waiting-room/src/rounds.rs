@@ -14,7 +14,7 @@ mod memory;
 use std::sync::Arc;
 
 use crate::{
-    line::{Line, desk::Asked},
+    line::{Line, desk::JoinQueue},
     room::Room,
 };
 
@@ -28,9 +28,9 @@ pub(crate) fn start(room: &Arc<Room>) {
 }
 
 /// Starts what a node does for one line that is new here: as many tasks as [`Room`] counts.
-pub(crate) fn begin(room: &Arc<Room>, line: &Arc<Line>, asked: Asked) {
+pub(crate) fn begin(room: &Arc<Room>, line: &Arc<Line>, queue: JoinQueue) {
     let shutdown = &room.shutdown;
     shutdown.spawn(tend::tend(Arc::clone(room), Arc::clone(line)));
     shutdown.spawn(presence::keep(Arc::clone(room), Arc::clone(line)));
-    shutdown.spawn(join::serve(Arc::clone(room), Arc::clone(line), asked));
+    shutdown.spawn(join::serve(Arc::clone(room), Arc::clone(line), queue));
 }

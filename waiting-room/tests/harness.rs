@@ -13,7 +13,7 @@ use platform::{
     config::{Backends, Http, Process},
 };
 use redis::aio::MultiplexedConnection;
-use store::PgPool;
+use store::Pool;
 use testing::{Slot, proxy::Proxy};
 use tokio::net::{TcpListener, TcpSocket};
 use waiting_room::{ChallengeKind, Config, LineSettings};
@@ -45,7 +45,7 @@ pub(crate) fn measured(name: &str, label: &str) -> f64 {
 }
 
 pub(crate) struct Stage {
-    pub pool: PgPool,
+    pub pool: Pool,
     pub redis: MultiplexedConnection,
     pub nodes: Vec<SocketAddr>,
     /// Between the nodes and Redis.
@@ -185,7 +185,7 @@ impl Stage {
 }
 
 /// What an allocator does that looks at every queue: the lines would stand still without it.
-async fn keep_counting(pool: PgPool, stop: Shutdown) {
+async fn keep_counting(pool: Pool, stop: Shutdown) {
     while stop.sleep(Duration::from_secs(1)).await {
         let count = sqlx::query("update backlogs set seen_at = clock_timestamp()");
         // A test may keep the table for itself.

@@ -7,7 +7,7 @@ use contract::ShowId;
 use proptest::{prelude::*, sample::Index, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
 use store::{
-    PgPool,
+    Pool,
     line_marks::{self, LineMark, Numbers, Rule, Stretch},
 };
 use tokio::runtime::Runtime;
@@ -63,7 +63,7 @@ struct Member {
 /// The line as it is meant: stretches one behind the other.
 struct World {
     redis: MultiplexedConnection,
-    pool: PgPool,
+    pool: Pool,
     show: ShowId,
     join: Script,
     open: Script,
@@ -79,7 +79,7 @@ struct World {
 }
 
 impl World {
-    async fn new(redis: MultiplexedConnection, pool: PgPool, show: ShowId) -> Self {
+    async fn new(redis: MultiplexedConnection, pool: Pool, show: ShowId) -> Self {
         let first = Rule { version: 1, drawn: false };
         let mut world = Self {
             redis,

@@ -19,7 +19,7 @@ use platform::{
     broker::{self, Broker, Link},
 };
 use reqwest::Method;
-use store::{PgPool, many, partitions};
+use store::{Pool, many, partitions};
 use tokio::time::{Instant, sleep};
 use usher::seed::{self, hall, shows};
 
@@ -47,7 +47,7 @@ const BACK_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Run {
     pub(super) screen: Screen,
-    pub(super) pool: PgPool,
+    pub(super) pool: Pool,
     pub(super) busy: Busy,
     pub(super) tokens: Tokens,
     pub(super) amqp_url: String,

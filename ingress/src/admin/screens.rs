@@ -12,7 +12,7 @@ use contract::{
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
-    PgConnection,
+    Connection,
     catalogue::{
         screens::{self, Change},
         theatres,
@@ -120,7 +120,7 @@ pub(super) async fn retire(
     retired(was_there, Code::ScreenNotFound)
 }
 
-async fn stands_in_a_theatre(tx: &mut PgConnection, screen: &ScreenDetails) -> ApiResult<()> {
+async fn stands_in_a_theatre(tx: &mut Connection, screen: &ScreenDetails) -> ApiResult<()> {
     if theatres::exists(tx, screen.theatre_id).await.map_err(database)? {
         return Ok(());
     }

@@ -13,7 +13,7 @@ use contract::{
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
-    PgConnection,
+    Connection,
     catalogue::{movies, screens, shows, theatres},
     sale::SaleState,
 };
@@ -138,11 +138,7 @@ pub(super) async fn retire(
 }
 
 /// A show as the transaction sees it.
-pub(super) async fn read_back(
-    state: &State,
-    tx: &mut PgConnection,
-    show: ShowId,
-) -> ApiResult<Show> {
+pub(super) async fn read_back(state: &State, tx: &mut Connection, show: ShowId) -> ApiResult<Show> {
     let sale = shows::by_id(tx, show)
         .await
         .map_err(database)?
@@ -151,7 +147,7 @@ pub(super) async fn read_back(
 }
 
 /// The show's screen, once everything the show refers to is there.
-async fn screen_of(tx: &mut PgConnection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
+async fn screen_of(tx: &mut Connection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
     if movies::by_id(&mut *tx, show.movie_id).await.map_err(database)?.is_none() {
         return Err(ApiError::invalid("/movieId", "is not a movie"));
     }

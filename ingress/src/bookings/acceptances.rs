@@ -18,8 +18,8 @@ use std::{
 use contract::{ProducerId, message::Number, topology::Partition};
 use platform::{Shutdown, faults::failpoint};
 use store::{
-    PgPool,
-    acceptance::{self, Numbers, Told},
+    Pool,
+    acceptance::{self, Numbers, ProducerReport},
     allocators,
 };
 use tokio::{sync::Notify, time::Instant};
@@ -84,7 +84,7 @@ pub(crate) struct Producer {
 
 impl Acceptances {
     /// Begins to tell, until the shutdown begins and all is told.
-    pub(crate) fn start(pool: PgPool, shutdown: &Shutdown) -> Self {
+    pub(crate) fn start(pool: Pool, shutdown: &Shutdown) -> Self {
         let acceptances = Self::default();
         shutdown.spawn(tell(Arc::clone(&acceptances.0), pool, shutdown.clone()));
         acceptances
@@ -160,10 +160,10 @@ impl Book {
     }
 
     /// Takes some of what is new.
-    fn news(&self) -> Vec<Told> {
+    fn news(&self) -> Vec<ProducerReport> {
         let mut producers = self.producers();
         let news = producers.iter_mut().filter(|(_, entry)| entry.has_news()).take(TOLD_AT_ONCE);
-        news.map(|(producer, entry)| Told {
+        news.map(|(producer, entry)| ProducerReport {
             partition: entry.partition.clone(),
             producer: *producer,
             confirmed: std::mem::take(&mut entry.confirmed),
@@ -173,23 +173,23 @@ impl Book {
     }
 
     /// Puts back what could not be told.
-    fn put_back(&self, news: &[Told]) {
+    fn put_back(&self, news: &[ProducerReport]) {
         let mut producers = self.producers();
-        for told in news {
-            if let Some(entry) = producers.get_mut(&told.producer) {
-                entry.confirmed.merge(&told.confirmed);
+        for report in news {
+            if let Some(entry) = producers.get_mut(&report.producer) {
+                entry.confirmed.merge(&report.confirmed);
             }
         }
     }
 
-    fn are_told(&self, news: &[Told]) {
+    fn are_told(&self, news: &[ProducerReport]) {
         let mut producers = self.producers();
-        for told in news {
-            let Some(entry) = producers.get_mut(&told.producer) else { continue };
+        for report in news {
+            let Some(entry) = producers.get_mut(&report.producer) else { continue };
             entry.is_known = true;
             let is_never_sealed = entry.has_ended && !entry.is_whole;
-            if told.is_sealed || (is_never_sealed && entry.confirmed.is_empty()) {
-                producers.remove(&told.producer);
+            if report.is_sealed || (is_never_sealed && entry.confirmed.is_empty()) {
+                producers.remove(&report.producer);
             }
         }
         let n_producers = u32::try_from(producers.len()).unwrap_or(u32::MAX);
@@ -197,7 +197,7 @@ impl Book {
     }
 }
 
-async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
+async fn tell(book: Arc<Book>, pool: Pool, shutdown: Shutdown) {
     let mut until = None;
     loop {
         if let Ok(all) = allocators::write_numbers(&pool).await {
@@ -207,10 +207,10 @@ async fn tell(book: Arc<Book>, pool: PgPool, shutdown: Shutdown) {
         let is_all = news.len() < TOLD_AT_ONCE;
         let mut is_told = true;
         if !news.is_empty() {
-            if news.iter().any(|told| !told.confirmed.is_empty()) {
+            if news.iter().any(|report| !report.confirmed.is_empty()) {
                 failpoint("before-count");
             }
-            match acceptance::tell(&pool, &news).await {
+            match acceptance::report(&pool, &news).await {
                 Ok(()) => book.are_told(&news),
                 Err(error) => {
                     is_told = false;

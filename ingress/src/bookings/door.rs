@@ -20,13 +20,13 @@ use store::sale::{Sale, TierOnSale};
 use super::Desk;
 
 /// A request of correct form.
-pub(crate) struct Asked {
+pub(crate) struct BookingAsked {
     pub(crate) show: ShowId,
     pub(crate) tier: TierCode,
     pub(crate) wish: Wish,
 }
 
-impl TryFrom<NewBooking> for Asked {
+impl TryFrom<NewBooking> for BookingAsked {
     type Error = ApiError;
 
     fn try_from(body: NewBooking) -> ApiResult<Self> {
@@ -86,7 +86,7 @@ pub(crate) async fn pass_through(
     sale: &Sale,
     now: DateTime<Utc>,
     account: AccountId,
-    asked: &Asked,
+    asked: &BookingAsked,
     headers: &HeaderMap,
 ) -> ApiResult<Option<TicketId>> {
     let tier = sale.tier(&asked.tier);
@@ -165,7 +165,7 @@ async fn seats_exist(
     desk: &Desk,
     sale: &Sale,
     tier: Option<&TierOnSale>,
-    asked: &Asked,
+    asked: &BookingAsked,
 ) -> ApiResult<()> {
     let unknown = |detail: String| ApiError::new(Code::SeatUnknown, detail);
     let Some(tier) = tier else {
@@ -233,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_request_names_seats_or_a_number_once() {
-        let asked = |json: &str| serde_json::from_str::<NewBooking>(json).ok().map(Asked::try_from);
+        let asked =
+            |json: &str| serde_json::from_str::<NewBooking>(json).ok().map(BookingAsked::try_from);
         let show = ShowId::new();
         let with = |rest: &str| asked(&format!(r#"{{"showId":"{show}","tier":"A",{rest}}}"#));
         assert!(with(r#""quantity":2"#).unwrap().is_ok());

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use contract::{SeatLabel, ShowId, TierCode};
 use moka::future::Cache;
 use platform::http::{ApiError, ApiResult};
-use store::{PgPool, partitions};
+use store::{Pool, partitions};
 
 use crate::errors::database;
 
@@ -17,13 +17,13 @@ type Hall = Arc<HashMap<SeatLabel, TierCode>>;
 /// Seats of shows. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Halls {
-    pool: PgPool,
+    pool: Pool,
     known: Cache<ShowId, Hall>,
 }
 
 impl Halls {
     /// Reads from this database.
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: Pool) -> Self {
         // An empty hall takes room, too.
         let weigh = |_: &ShowId, hall: &Hall| u32::try_from(hall.len()).unwrap_or(u32::MAX).max(1);
         Self { pool, known: Cache::builder().max_capacity(SEATS_MAX).weigher(weigh).build() }

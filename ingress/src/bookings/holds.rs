@@ -21,7 +21,7 @@ use store::bookings::{self, View};
 
 use super::{
     Desk,
-    door::{self, Asked},
+    door::{self, BookingAsked},
     submit::{self, Taken},
 };
 use crate::{errors::database, idempotency::IdempotencyKey};
@@ -48,7 +48,7 @@ pub(crate) async fn hold(
     headers: HeaderMap,
     Body(body): Body<NewBooking>,
 ) -> ApiResult<Response> {
-    let asked = Asked::try_from(body)?;
+    let asked = BookingAsked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
     match submit::take_in(&desk, caller, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),

@@ -23,7 +23,7 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 use store::{
-    PgConnection, PgExecutor,
+    Connection, PgExecutor,
     bookings::{self, Payment, Placement},
     orders, partitions,
 };
@@ -178,7 +178,7 @@ enum Paid {
     Declined,
 }
 
-async fn accept(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
+async fn accept(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
     match bookings::confirm(tx, id, owner).await.map_err(database)? {
         Payment::Confirmed(order) => Ok(Paid::Confirmed(order)),
         Payment::TooLate(order) => Err(over(order.status)),
@@ -186,7 +186,7 @@ async fn accept(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResu
     }
 }
 
-async fn decline(tx: &mut PgConnection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
+async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResult<Paid> {
     let order = end(tx, id, owner, Ending::PaymentFailed).await?;
     match order.status {
         OrderStatus::Confirmed => Ok(Paid::Confirmed(Box::new(order))),
@@ -231,7 +231,7 @@ pub(crate) async fn cancel(
 
 /// Ends an order, as far as it can be ended this way. Returns it as it is then.
 async fn end(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     id: OrderId,
     owner: AccountId,
     ending: Ending,

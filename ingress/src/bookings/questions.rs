@@ -8,7 +8,7 @@ use contract::{BookingId, ShowId};
 use governor::{DefaultDirectRateLimiter, Quota};
 use moka::future::Cache;
 use store::{
-    PgPool, acceptance,
+    Pool, acceptance,
     backlogs::{self, Backlog},
     bookings::{Looker, is_over},
     sale::Sale,
@@ -27,7 +27,7 @@ const SHOWS_MAX: u64 = 10_000;
 
 /// Asks whether bookings were accepted.
 pub(crate) struct Questions {
-    pool: PgPool,
+    pool: Pool,
     looker: Looker,
     rate: DefaultDirectRateLimiter,
     /// Whether nothing is left in a show's queues that was accepted before a moment.
@@ -37,7 +37,7 @@ pub(crate) struct Questions {
 }
 
 impl Questions {
-    pub(crate) fn new(pool: PgPool, looker: Looker, per_second: NonZeroU32) -> Self {
+    pub(crate) fn new(pool: Pool, looker: Looker, per_second: NonZeroU32) -> Self {
         let decided = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(LEFT_KEPT).build();
         let all_decided =
             Cache::builder().max_capacity(SHOWS_MAX).time_to_idle(NOTHING_LEFT_KEPT).build();

@@ -33,7 +33,7 @@ use store::{
 
 use super::{
     Desk,
-    door::{self, Asked},
+    door::{self, BookingAsked},
     intake::count_accepted,
     outcomes::Waiter,
     repetition::{self, Keyed, not_published},
@@ -66,7 +66,7 @@ pub(crate) async fn book(
     headers: HeaderMap,
     Body(body): Body<NewBooking>,
 ) -> ApiResult<Response> {
-    let asked = Asked::try_from(body)?;
+    let asked = BookingAsked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
     let taken = take_in(&desk, caller, key, &headers, asked, Kind::Order, wait).await?;
     Ok(match taken {
@@ -138,7 +138,7 @@ pub(crate) async fn take_in(
     caller: Result<SignedIn, ApiError>,
     key: Result<IdempotencyKey, ApiError>,
     headers: &HeaderMap,
-    asked: Asked,
+    asked: BookingAsked,
     kind: Kind,
     wait: Duration,
 ) -> ApiResult<Taken> {

@@ -8,7 +8,7 @@ use ingress::Config;
 use platform::{Shutdown, bind, clock, http};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use store::PgPool;
+use store::Pool;
 use testing::{Answer, Slot};
 
 /// Nobody listens there.
@@ -16,7 +16,7 @@ pub(crate) const NO_REDIS: &str = "redis://127.0.0.1:1/0";
 
 /// An ingress in this process, on a port of its own.
 pub(crate) struct Ingress {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     pub(crate) http: reqwest::Client,
     address: SocketAddr,
     access: AccessKeys,

@@ -16,7 +16,7 @@ use crate::{
     CallError,
     calls::{BookAnswer, HoldAnswer},
     client::fresh_key,
-    journal::Told,
+    journal::FinalAnswer,
     outcome,
     seats::{self, Wanted},
     tally::{Ending, Step},
@@ -171,7 +171,7 @@ impl Visitor {
     }
 
     fn note_told(&self, id: BookingId, status: Status, reason: Option<Reason>) {
-        self.journal.told(id, Told { status, reason });
+        self.journal.told(id, FinalAnswer { status, reason });
         match status {
             Status::Allocated => self.tally.allocated.up(),
             Status::Rejected => self.tally.rejected.up(),

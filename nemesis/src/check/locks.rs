@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use sqlx::Row as _;
-use store::PgPool;
+use store::Pool;
 
 use crate::{
     arena::Arena,
@@ -13,7 +13,7 @@ use crate::{
 /// Every seat whose lock and claim do not agree, in words.
 pub async fn differences(
     arena: &Arena,
-    pool: &PgPool,
+    pool: &Pool,
     halls: &[Hall],
 ) -> anyhow::Result<Vec<String>> {
     let client = redis::Client::open(arena.redis_url()?)?;

@@ -6,14 +6,14 @@ use sqlx::Row as _;
 use uuid::Uuid;
 
 use super::{Findings, Scene};
-use crate::story::{OrderStory, Story, Told};
+use crate::story::{OrderStory, OutcomeHeard, Story};
 
 /// A decided booking as the tables have it.
 struct Decided {
     id: Uuid,
     account: Uuid,
     key: Option<String>,
-    outcome: Told,
+    outcome: OutcomeHeard,
     state: Option<String>,
     free_at_decision: Option<i64>,
 }
@@ -53,7 +53,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
             id: row.try_get("booking_id")?,
             account: row.try_get("account_id")?,
             key: row.try_get("idempotency_key")?,
-            outcome: Told {
+            outcome: OutcomeHeard {
                 status: row.try_get("status")?,
                 reason: row.try_get("reason")?,
                 taken: row.try_get::<Option<Vec<String>>, _>("taken_seats")?.unwrap_or_default(),

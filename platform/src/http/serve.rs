@@ -53,7 +53,7 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
             },
         };
         let _ = socket.set_nodelay(true);
-        let connection = Connection::new(permit, http.connections_max / KEPT_FREE);
+        let connection = ClientConnection::new(permit, http.connections_max / KEPT_FREE);
         let (router, stop) = (router.clone(), shutdown.clone());
         shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, router, stop));
     }
@@ -62,7 +62,7 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
 /// One of the connections that a listener may have at once. Whoever takes its socket over, as a
 /// WebSocket, keeps a clone of it.
 #[derive(Clone)]
-pub struct Connection {
+pub struct ClientConnection {
     open: Arc<Open>,
 }
 
@@ -71,7 +71,7 @@ struct Open {
     kept_free: usize,
 }
 
-impl Connection {
+impl ClientConnection {
     fn new(permit: OwnedSemaphorePermit, kept_free: usize) -> Self {
         metrics::gauge!("usher_http_connections").increment(1.0);
         Self { open: Arc::new(Open { permit, kept_free }) }
@@ -92,7 +92,7 @@ impl Drop for Open {
 async fn serve_connection(
     socket: TokioIo<tokio::net::TcpStream>,
     peer: SocketAddr,
-    connection: Connection,
+    connection: ClientConnection,
     router: Router,
     stop: Shutdown,
 ) {

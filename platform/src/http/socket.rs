@@ -20,7 +20,7 @@ use axum::{
 use contract::api::{problem::Code, socket::SUBPROTOCOL};
 use futures_util::FutureExt as _;
 
-use super::{ApiError, ApiResult, Connection, Door, origin_is_allowed};
+use super::{ApiError, ApiResult, ClientConnection, Door, origin_is_allowed};
 use crate::Shutdown;
 pub use end::{End, SEND_WAIT};
 pub use register::{Slot, Sockets};
@@ -35,23 +35,23 @@ const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const RETRY_AFTER_S: u64 = 2;
 
 /// A request for a socket, or for something else by mistake.
-pub struct Asked {
+pub struct SocketRequest {
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-    connection: Connection,
+    connection: ClientConnection,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asked {
+impl<S: Send + Sync> FromRequestParts<S> for SocketRequest {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let connection = Extension::<Connection>::from_request_parts(parts, state).await;
+        let connection = Extension::<ClientConnection>::from_request_parts(parts, state).await;
         let Extension(connection) = connection.map_err(IntoResponse::into_response)?;
         let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
         Ok(Self { upgrade, connection })
     }
 }
 
-impl Asked {
+impl SocketRequest {
     /// A socket for a page we know, or for no page; else 426 with what to do `instead`, 403, or 503
     /// where the node is full.
     pub fn allowed(
@@ -59,7 +59,7 @@ impl Asked {
         headers: &HeaderMap,
         door: &Door,
         instead: &str,
-    ) -> ApiResult<(WebSocketUpgrade, Connection)> {
+    ) -> ApiResult<(WebSocketUpgrade, ClientConnection)> {
         let upgrade =
             self.upgrade.map_err(|_| ApiError::new(Code::UpgradeRequired, instead.to_owned()))?;
         if !origin_is_allowed(headers, door) {
@@ -72,7 +72,7 @@ impl Asked {
 }
 
 /// Whether a connection may stay open for as long as its client likes; 503 where the node is full.
-pub fn may_stay(connection: &Connection) -> ApiResult<()> {
+pub fn may_stay(connection: &ClientConnection) -> ApiResult<()> {
     if connection.may_stay() {
         return Ok(());
     }
@@ -85,7 +85,7 @@ pub fn may_stay(connection: &Connection) -> ApiResult<()> {
 /// until it has been served.
 pub fn accept<F: Future<Output = ()> + Send + 'static>(
     upgrade: WebSocketUpgrade,
-    connection: Connection,
+    connection: ClientConnection,
     shutdown: Shutdown,
     serve: impl FnOnce(WebSocket) -> F + Send + 'static,
 ) -> Response {

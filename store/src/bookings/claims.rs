@@ -5,14 +5,14 @@ use platform::faults::{Guarantee, sometimes, without};
 use uuid::Uuid;
 
 use super::outcome::Decided;
-use crate::{PgConnection, StoreError, StoreResult};
+use crate::{Connection, StoreError, StoreResult};
 
 /// Seats of a batch's winners that turned out to have a live claim. The map in memory is wrong.
 const CLAIM_CONFLICT: &str = "seat_claims_one_live";
 
 /// Claims the seats of a batch's winners: all of them, or it is an error.
 pub(super) async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     winners: &[(&Decided, &[SeatLabel])],
 ) -> StoreResult<()> {
@@ -61,11 +61,7 @@ pub(super) async fn insert(
 }
 
 /// Those of a booking that was paid are sold.
-pub(super) async fn sell(
-    tx: &mut PgConnection,
-    show: ShowId,
-    booking: BookingId,
-) -> StoreResult<()> {
+pub(super) async fn sell(tx: &mut Connection, show: ShowId, booking: BookingId) -> StoreResult<()> {
     sqlx::query!(
         "update seat_claims set state = 'SOLD'
          where show_id = $1 and booking_id = $2 and state = 'HELD'",
@@ -78,11 +74,7 @@ pub(super) async fn sell(
 }
 
 /// The seats of bookings that ended are free again.
-pub(super) async fn free(
-    tx: &mut PgConnection,
-    show: ShowId,
-    bookings: &[Uuid],
-) -> StoreResult<()> {
+pub(super) async fn free(tx: &mut Connection, show: ShowId, bookings: &[Uuid]) -> StoreResult<()> {
     sqlx::query!(
         "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
          where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",

@@ -9,7 +9,7 @@ use platform::faults::failpoint;
 
 use super::{claims, codes::new_ticket_code};
 use crate::{
-    PgConnection, StoreResult,
+    Connection, StoreResult,
     error::readable,
     orders::{by_id, of_booking},
     outbox,
@@ -31,7 +31,7 @@ const CODE_ATTEMPTS_MAX: usize = 8;
 
 /// Confirms the order and makes its ticket code. Twice is once. Committing is the caller's.
 pub async fn confirm(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     order: OrderId,
     owner: AccountId,
 ) -> StoreResult<Payment> {
@@ -62,7 +62,7 @@ pub async fn confirm(
 }
 
 async fn confirm_with(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     order: OrderId,
     owner: AccountId,
     code: &str,

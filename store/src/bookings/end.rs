@@ -10,7 +10,7 @@ use contract::{
 use uuid::Uuid;
 
 use super::{claims, quotas};
-use crate::{PgConnection, PgPool, StoreResult, outbox, partitions};
+use crate::{Connection, Pool, StoreResult, outbox, partitions};
 
 /// A booking that ended, and the seats that came free with it.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Ended {
 
 /// Ends these bookings as far as they can be ended this way. The partition is locked.
 pub async fn end(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     candidates: &[(BookingId, AccountId)],
     ending: Ending,
@@ -84,7 +84,7 @@ pub async fn end(
 }
 
 async fn free(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     ended: &[Ended],
     state: State,
@@ -111,7 +111,7 @@ async fn free(
 
 /// Ends one booking in a transaction of its own. `None` where it can't be ended this way.
 pub async fn end_one(
-    pool: &PgPool,
+    pool: &Pool,
     partition: &Partition,
     booking: BookingId,
     account: AccountId,

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use contract::{AccountId, BookingId, ShowId, TicketId, topology::Partition};
 use uuid::Uuid;
 
-use crate::{PgConnection, StoreResult};
+use crate::{Connection, StoreResult};
 
 /// Which of these bookings have been decided.
 pub async fn decided(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     bookings: &[BookingId],
 ) -> StoreResult<HashSet<BookingId>> {
@@ -26,7 +26,7 @@ pub async fn decided(
 
 /// Which of these idempotency keys belong to a decided booking of their account.
 pub async fn keys_used(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     keys: &[(AccountId, String)],
 ) -> StoreResult<HashSet<(AccountId, String)>> {
@@ -51,7 +51,7 @@ pub async fn keys_used(
 
 /// How many seats of a partition are held and not sold, counted up to the first `at_most` bookings.
 pub async fn seats_held(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     at_most: i64,
 ) -> StoreResult<i64> {
@@ -73,7 +73,7 @@ pub async fn seats_held(
 /// pass taken back. Call it after [`lock_quotas`](super::lock_quotas) of their
 /// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
 pub async fn passes_spent(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     tickets: &[TicketId],
 ) -> StoreResult<HashSet<TicketId>> {

@@ -17,7 +17,7 @@ use redis::RedisResult;
 use serde::{Deserialize, Serialize};
 
 use super::{Refusal, refuse};
-use crate::{PgPool, StoreResult, bound_keys::REMEMBERED};
+use crate::{Pool, StoreResult, bound_keys::REMEMBERED};
 
 /// How long it is remembered that somebody was told of a booking that it has expired, where nothing else
 /// is known of it.
@@ -60,7 +60,7 @@ pub fn remember(pipeline: &mut redis::Pipeline, booking: BookingId, last: &LastT
 /// A keyed booking whose time is over is refused for good, so that a late delivery finds it
 /// decided. Where Redis has forgotten it, the first look starts the clock.
 pub async fn fate(
-    pool: &PgPool,
+    pool: &Pool,
     cache: &Cache,
     booking: BookingId,
     account: AccountId,
@@ -87,7 +87,7 @@ pub async fn fate(
 
 /// Refuses a booking whose last try is over, for good, unless it is decided.
 pub async fn expire(
-    pool: &PgPool,
+    pool: &Pool,
     booking: BookingId,
     account: AccountId,
     last: LastTry,

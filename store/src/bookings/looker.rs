@@ -12,7 +12,7 @@ use platform::Shutdown;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{View, view_many};
-use crate::{PgPool, StoreError, StoreResult};
+use crate::{Pool, StoreError, StoreResult};
 
 /// Bookings in one query.
 const BATCH_MAX: usize = 256;
@@ -37,7 +37,7 @@ type Answer = oneshot::Sender<StoreResult<Look>>;
 pub struct Looker(Arc<Shared>);
 
 struct Shared {
-    pool: PgPool,
+    pool: Pool,
     shutdown: Shutdown,
     waiting: Mutex<Vec<(BookingId, Answer)>>,
     queries: Semaphore,
@@ -46,7 +46,7 @@ struct Shared {
 impl Looker {
     /// A looker at this database.
     #[must_use]
-    pub fn new(pool: PgPool, shutdown: Shutdown) -> Self {
+    pub fn new(pool: Pool, shutdown: Shutdown) -> Self {
         let queries = Semaphore::new(QUERIES_MAX);
         Self(Arc::new(Shared { pool, shutdown, waiting: Mutex::default(), queries }))
     }

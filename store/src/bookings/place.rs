@@ -17,7 +17,7 @@ use super::{
     prices::{amount, lines_json},
 };
 use crate::{
-    PgConnection, StoreResult,
+    Connection, StoreResult,
     error::readable,
     orders::of_booking,
     outbox,
@@ -38,7 +38,7 @@ pub enum Placement {
 /// Makes the order; a second call finds the first one's. The order's time replaces the hold's.
 /// Committing is the caller's.
 pub async fn place(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     hold: BookingId,
     owner: AccountId,
     customer: &Customer,
@@ -120,7 +120,7 @@ pub async fn place(
 
 /// Makes the orders of a batch's winners that asked for one.
 pub(super) async fn insert_orders(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     terms: &Terms,
     winners: &[(&Decided, &[SeatLabel])],

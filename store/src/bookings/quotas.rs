@@ -7,7 +7,7 @@ use contract::{AccountId, BookingId, SeatLabel, ShowId};
 use uuid::Uuid;
 
 use super::outcome::Decided;
-use crate::{PgConnection, StoreResult};
+use crate::{Connection, StoreResult};
 
 /// What an account has of a show, over all tiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct Quota {
 /// Takes the quota rows of these accounts, in order, making them where they are missing.
 /// An account that does not exist is absent.
 pub async fn lock_quotas(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     accounts: &[AccountId],
 ) -> StoreResult<HashMap<AccountId, Quota>> {
@@ -58,7 +58,7 @@ pub async fn lock_quotas(
 
 /// Adds the seats of a batch's winners. The quotas are locked.
 pub(super) async fn raise(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     winners: &[(&Decided, &[SeatLabel])],
 ) -> StoreResult<()> {
@@ -86,7 +86,7 @@ pub(super) async fn raise(
 /// not paid for were kept from others. A lapsed booking kept them until its time was over, however
 /// late it is ended.
 pub(super) async fn settle(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     ended: &[(BookingId, AccountId, usize)],
 ) -> StoreResult<()> {

@@ -16,14 +16,14 @@ use super::{
     place, quotas,
 };
 use crate::{
-    PgConnection, StoreResult, outbox,
+    Connection, StoreResult, outbox,
     partitions::{self, Terms},
 };
 
 /// Writes a batch's outcomes in the order of locks. The partition is locked, the quotas of all
 /// winners are. Returns the partition's version afterwards, where seats were claimed.
 pub async fn commit_outcomes(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     epoch: i64,
     terms: &Terms,
@@ -118,7 +118,7 @@ fn joined(seats: &[SeatLabel]) -> Option<String> {
 }
 
 async fn insert_outcomes(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
     epoch: i64,
     terms: &Terms,

@@ -8,7 +8,7 @@ use contract::{
     topology::Partition,
 };
 
-use crate::{PgConnection, PgPool, StoreResult, acceptance, outbox};
+use crate::{Connection, Pool, StoreResult, acceptance, outbox};
 
 /// A request that ends without having been weighed against the seats.
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub struct Refusal {
 }
 
 /// Writes REJECTED where there is no outcome yet. Needs no epoch: a refusal touches no seat.
-pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
+pub async fn refuse(pool: &Pool, refusal: &Refusal) -> StoreResult<bool> {
     let mut tx = pool.begin().await?;
     let key = refusal.idempotency_key.as_deref();
     let mut decided_at = insert_refusal(&mut tx, refusal, key).await?;
@@ -50,7 +50,7 @@ pub async fn refuse(pool: &PgPool, refusal: &Refusal) -> StoreResult<bool> {
 /// When it was refused, and whether its deadline was over; `None` where the booking or the key is
 /// there already.
 async fn insert_refusal(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     refusal: &Refusal,
     key: Option<&str>,
 ) -> StoreResult<Option<(DateTime<Utc>, bool)>> {
@@ -80,7 +80,7 @@ async fn insert_refusal(
 
 /// Keeps a message that cannot be understood, for a person to read.
 pub async fn keep_parked(
-    pool: &PgPool,
+    pool: &Pool,
     routing_key: &str,
     body: &[u8],
     why: &str,

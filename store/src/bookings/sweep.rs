@@ -4,11 +4,11 @@ use contract::{AccountId, BookingId, ShowId, booking::Ending, topology::Partitio
 use platform::faults::failpoint;
 
 use super::end::{Ended, end};
-use crate::{PgConnection, PgPool, StoreResult, error::readable, partitions};
+use crate::{Connection, Pool, StoreResult, error::readable, partitions};
 
 /// Partitions that have bookings whose time is over. All of them: one that cannot be swept keeps
 /// what it has, and must not hide the others. The clock is read once, so that an index leads there.
-pub async fn partitions_with_due(pool: &PgPool) -> StoreResult<Vec<Partition>> {
+pub async fn partitions_with_due(pool: &Pool) -> StoreResult<Vec<Partition>> {
     let rows = sqlx::query!(
         "select distinct show_id, tier from bookings
          where state in ('HELD', 'PAYMENT_PENDING')
@@ -23,7 +23,7 @@ pub async fn partitions_with_due(pool: &PgPool) -> StoreResult<Vec<Partition>> {
 
 /// Live bookings of a partition whose time is over.
 pub async fn due(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     partition: &Partition,
 ) -> StoreResult<Vec<(BookingId, AccountId)>> {
     let rows = sqlx::query!(
@@ -40,7 +40,7 @@ pub async fn due(
 }
 
 /// Ends what is due in a partition, in a transaction of its own.
-pub async fn sweep(pool: &PgPool, partition: &Partition) -> StoreResult<Vec<Ended>> {
+pub async fn sweep(pool: &Pool, partition: &Partition) -> StoreResult<Vec<Ended>> {
     let mut tx = pool.begin().await?;
     partitions::lock(&mut tx, partition, None).await?;
     let due = due(&mut tx, partition).await?;

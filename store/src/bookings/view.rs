@@ -12,7 +12,7 @@ use contract::{
 };
 use uuid::Uuid;
 
-use crate::{PgPool, StoreResult, error::readable, orders, partitions::labels};
+use crate::{Pool, StoreResult, error::readable, orders, partitions::labels};
 
 /// A decided booking, and whose it is.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct View {
 }
 
 /// The booking, if it has been decided.
-pub async fn view(pool: &PgPool, booking: BookingId) -> StoreResult<Option<View>> {
+pub async fn view(pool: &Pool, booking: BookingId) -> StoreResult<Option<View>> {
     view_many(pool, &[booking]).await?.by_id.remove(&booking).transpose()
 }
 
@@ -58,7 +58,7 @@ struct Row {
 
 /// These bookings, as far as they have been decided, in one query; and one for the orders of those
 /// that were allocated.
-pub async fn view_many(pool: &PgPool, bookings: &[BookingId]) -> StoreResult<Views> {
+pub async fn view_many(pool: &Pool, bookings: &[BookingId]) -> StoreResult<Views> {
     let ids: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
     // What an undecided booking has not is never looked at: its show is absent.
     let rows = sqlx::query_as!(
@@ -133,7 +133,7 @@ fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<View> {
 
 /// The hold of this account, if there is one.
 pub async fn view_hold(
-    pool: &PgPool,
+    pool: &Pool,
     hold: BookingId,
     owner: AccountId,
 ) -> StoreResult<Option<(View, Hold)>> {

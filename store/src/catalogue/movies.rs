@@ -8,7 +8,7 @@ use contract::{
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
 /// Which movies are wanted.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Filter<'a> {
 }
 
 /// Movies by title.
-pub async fn list(pool: &PgPool, filter: Filter<'_>) -> StoreResult<Vec<Movie>> {
+pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Vec<Movie>> {
     let pattern = filter.title.map(contains_pattern);
     let (after_title, after_id) = filter.after.unzip();
     let rows = sqlx::query_as!(
@@ -71,7 +71,7 @@ pub async fn by_id(executor: impl PgExecutor<'_>, movie: MovieId) -> StoreResult
 }
 
 /// Days, in UTC, on which the movie is still to be shown; the first `limit`.
-pub async fn dates(pool: &PgPool, movie: MovieId, limit: i64) -> StoreResult<Vec<NaiveDate>> {
+pub async fn dates(pool: &Pool, movie: MovieId, limit: i64) -> StoreResult<Vec<NaiveDate>> {
     let dates = sqlx::query_scalar!(
         r#"select distinct (starts_at at time zone 'UTC')::date as "date!"
            from shows
@@ -88,7 +88,7 @@ pub async fn dates(pool: &PgPool, movie: MovieId, limit: i64) -> StoreResult<Vec
 }
 
 /// Adds a movie.
-pub async fn insert(tx: &mut PgConnection, movie: &Movie) -> StoreResult<()> {
+pub async fn insert(tx: &mut Connection, movie: &Movie) -> StoreResult<()> {
     let details = &movie.details;
     sqlx::query!(
         "insert into movies (movie_id, title, description, genres, rating, duration_minutes,
@@ -110,7 +110,7 @@ pub async fn insert(tx: &mut PgConnection, movie: &Movie) -> StoreResult<()> {
 }
 
 /// Replaces what is known of a movie. Returns whether there is one.
-pub async fn change(pool: &PgPool, movie: &Movie) -> StoreResult<bool> {
+pub async fn change(pool: &Pool, movie: &Movie) -> StoreResult<bool> {
     let details = &movie.details;
     let changed = sqlx::query!(
         "update movies set title = $2, description = $3, genres = $4, rating = $5,
@@ -132,7 +132,7 @@ pub async fn change(pool: &PgPool, movie: &Movie) -> StoreResult<bool> {
 }
 
 /// Takes a movie off the lists. Returns whether it was there.
-pub async fn retire(pool: &PgPool, movie: MovieId) -> StoreResult<bool> {
+pub async fn retire(pool: &Pool, movie: MovieId) -> StoreResult<bool> {
     let retired = sqlx::query!(
         "update movies set retired_at = clock_timestamp()
          where movie_id = $1 and retired_at is null",

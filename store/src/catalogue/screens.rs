@@ -7,7 +7,7 @@ use contract::{
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
 /// Finds a screen.
 pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResult<Option<Screen>> {
@@ -24,7 +24,7 @@ pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResu
 }
 
 /// Finds a screen, and keeps it as it is until the transaction ends.
-pub async fn locked(tx: &mut PgConnection, screen: ScreenId) -> StoreResult<Option<Screen>> {
+pub async fn locked(tx: &mut Connection, screen: ScreenId) -> StoreResult<Option<Screen>> {
     let row = sqlx::query_as!(
         Row,
         r#"select screen_id, theatre_id, name, tiers as "tiers: Json<Vec<ScreenTier>>",
@@ -39,7 +39,7 @@ pub async fn locked(tx: &mut PgConnection, screen: ScreenId) -> StoreResult<Opti
 
 /// Adds a screen.
 pub async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     screen: ScreenId,
     details: &ScreenDetails,
 ) -> StoreResult<()> {
@@ -68,7 +68,7 @@ pub enum Change {
 
 /// Replaces what is known of a screen.
 pub async fn change(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     screen: ScreenId,
     details: &ScreenDetails,
 ) -> StoreResult<Change> {
@@ -111,7 +111,7 @@ pub async fn change(
 }
 
 /// Takes a screen off the lists. Returns whether it was there.
-pub async fn retire(pool: &PgPool, screen: ScreenId) -> StoreResult<bool> {
+pub async fn retire(pool: &Pool, screen: ScreenId) -> StoreResult<bool> {
     let retired = sqlx::query!(
         "update screens set retired_at = clock_timestamp()
          where screen_id = $1 and retired_at is null",

@@ -7,11 +7,11 @@ use contract::{
 use sqlx::types::Json;
 
 use super::seats::never_sold;
-use crate::{PgPool, StoreResult, error::readable};
+use crate::{Pool, StoreResult, error::readable};
 
 /// Reads the seat map in one statement, thus from one snapshot. Places of general admission are
 /// in no row and are not listed; a hold that has lapsed counts as free.
-pub async fn read(pool: &PgPool, show: ShowId) -> StoreResult<Option<SeatMap>> {
+pub async fn read(pool: &Pool, show: ShowId) -> StoreResult<Option<SeatMap>> {
     let row = sqlx::query!(
         r#"with tiers as (select * from partitions where show_id = $1),
            claims as (

@@ -15,7 +15,7 @@ use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use crate::{
-    PgPool, StoreError, StoreResult,
+    Pool, StoreError, StoreResult,
     error::readable,
     sale::{Sale, TierOnSale, room_mode, sale_state},
 };
@@ -42,7 +42,7 @@ pub struct Listed {
 }
 
 /// Shows by start.
-pub async fn list(pool: &PgPool, filter: Filter) -> StoreResult<Listed> {
+pub async fn list(pool: &Pool, filter: Filter) -> StoreResult<Listed> {
     let (after_start, after_id) = filter.after.unzip();
     let limit = usize::from(filter.limit);
     let mut found = sqlx::query!(

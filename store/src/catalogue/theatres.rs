@@ -7,11 +7,11 @@ use contract::{
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::{PgConnection, PgPool, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
 /// Theatres by name, with their screens: those after `after`, at most `limit`.
 pub async fn list(
-    pool: &PgPool,
+    pool: &Pool,
     after: Option<(&str, TheatreId)>,
     limit: i64,
 ) -> StoreResult<Vec<Theatre>> {
@@ -38,7 +38,7 @@ pub async fn list(
 }
 
 /// Finds a theatre, with its screens.
-pub async fn by_id(pool: &PgPool, theatre: TheatreId) -> StoreResult<Option<Theatre>> {
+pub async fn by_id(pool: &Pool, theatre: TheatreId) -> StoreResult<Option<Theatre>> {
     let row = sqlx::query_as!(
         Row,
         r#"select t.theatre_id, t.name, t.address, t.city, t.latitude, t.longitude,
@@ -57,7 +57,7 @@ pub async fn by_id(pool: &PgPool, theatre: TheatreId) -> StoreResult<Option<Thea
 }
 
 /// Whether there is such a theatre; it cannot be retired before the transaction ends.
-pub async fn exists(tx: &mut PgConnection, theatre: TheatreId) -> StoreResult<bool> {
+pub async fn exists(tx: &mut Connection, theatre: TheatreId) -> StoreResult<bool> {
     let found = sqlx::query!(
         "select theatre_id from theatres
          where theatre_id = $1 and retired_at is null for key share",
@@ -70,7 +70,7 @@ pub async fn exists(tx: &mut PgConnection, theatre: TheatreId) -> StoreResult<bo
 
 /// Adds a theatre.
 pub async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     theatre: TheatreId,
     details: &TheatreDetails,
 ) -> StoreResult<()> {
@@ -91,7 +91,7 @@ pub async fn insert(
 
 /// Replaces what is known of a theatre. Returns whether there is one.
 pub async fn change(
-    pool: &PgPool,
+    pool: &Pool,
     theatre: TheatreId,
     details: &TheatreDetails,
 ) -> StoreResult<bool> {
@@ -111,7 +111,7 @@ pub async fn change(
 }
 
 /// Takes a theatre off the lists. Returns whether it was there.
-pub async fn retire(pool: &PgPool, theatre: TheatreId) -> StoreResult<bool> {
+pub async fn retire(pool: &Pool, theatre: TheatreId) -> StoreResult<bool> {
     let retired = sqlx::query!(
         "update theatres set retired_at = clock_timestamp()
          where theatre_id = $1 and retired_at is null",

@@ -14,7 +14,7 @@ use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
 use crate::{
-    PgPool, StoreResult,
+    Pool, StoreResult,
     catalogue::shows::{self, Found},
     sale::Sale,
 };
@@ -70,7 +70,7 @@ impl Board {
 
 /// Reads the board once, then keeps it fresh until the shutdown begins. While the database is
 /// away the last board stays, and ages.
-pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<watch::Receiver<Arc<Board>>> {
+pub async fn watch(pool: Pool, shutdown: &Shutdown) -> StoreResult<watch::Receiver<Arc<Board>>> {
     let mut known = HashSet::new();
     let first = read(&pool).await?;
     tell_unreadable(&first, &mut known);
@@ -113,7 +113,7 @@ fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
 }
 
 /// Reads the board. A show in words that this version does not know is left out and named.
-pub async fn read(pool: &PgPool) -> StoreResult<Board> {
+pub async fn read(pool: &Pool) -> StoreResult<Board> {
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
                pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
@@ -137,7 +137,7 @@ pub async fn read(pool: &PgPool) -> StoreResult<Board> {
 /// Reads of the board what has changed since it was read last: a row that was not seen then was
 /// written by a transaction that had not ended then. The others are taken over, but those without a
 /// free seat of which some are held.
-pub async fn read_changes(pool: &PgPool, last: &Board) -> StoreResult<Board> {
+pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
     // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
     // A frozen row may look young: it is read once more, which does no harm.
     let row = sqlx::query!(

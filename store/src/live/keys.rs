@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    PgPool, StoreResult,
+    Pool, StoreResult,
     keys::{self, Keys},
 };
 
@@ -19,7 +19,7 @@ const _: () = assert!(REFRESH.as_millis() * 3 < keys::KNOWN_AFTER.as_millis());
 /// Reads the keys, after making the first one where there is none, and then again and again until
 /// the shutdown begins. While they cannot be read, the last ones stay.
 pub async fn watch(
-    pool: &PgPool,
+    pool: &Pool,
     master: &MasterKey,
     shutdown: &Shutdown,
 ) -> StoreResult<watch::Receiver<Arc<Keys>>> {

@@ -12,7 +12,7 @@ use contract::TicketId;
 use platform::Shutdown;
 use tracing::warn;
 
-use crate::{PgPool, StoreResult};
+use crate::{Pool, StoreResult};
 
 const REFRESH: Duration = Duration::from_millis(250);
 /// A commit may come so long after the time it carries.
@@ -36,7 +36,7 @@ struct Tickets {
 
 impl Revoked {
     /// Reads once what was taken back lately, then again and again until the shutdown begins.
-    pub async fn watch(pool: PgPool, shutdown: &Shutdown) -> StoreResult<Self> {
+    pub async fn watch(pool: Pool, shutdown: &Shutdown) -> StoreResult<Self> {
         let revoked = Self::default();
         let mut after = revoked.read(&pool, None).await?;
         let (reading, stop) = (revoked.clone(), shutdown.clone());
@@ -64,7 +64,7 @@ impl Revoked {
     /// Reads on; returns where to begin the next time.
     async fn read(
         &self,
-        pool: &PgPool,
+        pool: &Pool,
         after: Option<DateTime<Utc>>,
     ) -> StoreResult<Option<DateTime<Utc>>> {
         let mut after = after;

@@ -8,7 +8,7 @@ use platform::cache::Cache;
 use uuid::Uuid;
 
 use super::call::{MEND, SEATS_PER_CALL_MAX, key, millis, run};
-use crate::{PgPool, StoreResult, error::readable};
+use crate::{Pool, StoreResult, error::readable};
 
 /// A seat's lock, and what it should be.
 struct Finding {
@@ -21,7 +21,7 @@ struct Finding {
 /// its hold or order ends, a sold one until its show is over, a free one only for a booking that
 /// is undecided. Returns how many locks changed.
 pub async fn mirror(
-    pool: &PgPool,
+    pool: &Pool,
     cache: &Cache,
     show: ShowId,
     seats: &[SeatLabel],
@@ -64,7 +64,7 @@ async fn look(
 
 /// Seats that are claimed, and those whose lock names a booking that has no claim on them.
 async fn compare(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     seats: &[SeatLabel],
     seen: &[Option<BookingId>],

@@ -4,7 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use contract::ShowId;
 use loadtest::{Journal, Report, tally::Ending};
-use store::PgPool;
+use store::Pool;
 use tokio::time::{Instant, sleep};
 
 use super::premiere::Premiere;
@@ -15,7 +15,7 @@ const QUIET_WAIT: Duration = Duration::from_secs(15);
 
 /// Prints the report and the audit; success when no promise was broken.
 pub(super) async fn print(
-    pool: &PgPool,
+    pool: &Pool,
     premiere: &Premiere,
     report: &Report,
     journal: &Journal,
@@ -45,7 +45,7 @@ pub(super) async fn print(
 
 /// The audit once events have gone out; what is not clean by then stays so.
 async fn settled(
-    pool: &PgPool,
+    pool: &Pool,
     show: ShowId,
     journal: &Journal,
 ) -> anyhow::Result<store::audit::Audit> {

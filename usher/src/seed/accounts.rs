@@ -8,7 +8,7 @@ use contract::{
     access::{AccessKeys, Caller, Role},
     keys::MasterKey,
 };
-use store::{PgPool, accounts::NewAccount};
+use store::{Pool, accounts::NewAccount};
 use uuid::Builder;
 
 /// How long a token is good.
@@ -17,7 +17,7 @@ const TOKEN_TTL: Duration = Duration::from_hours(24);
 const CHUNK: usize = 5_000;
 
 /// Makes the first `n` accounts of the load test where they are missing, and their tokens.
-pub async fn tokens(pool: &PgPool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<String>> {
+pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<String>> {
     let accounts: Vec<NewAccount> = (0..n).map(|at| account(master, at)).collect();
     for chunk in accounts.chunks(CHUNK) {
         store::accounts::create_many(pool, chunk).await.context("accounts cannot be made")?;

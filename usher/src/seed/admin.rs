@@ -8,7 +8,7 @@ use contract::{
     keys::MasterKey,
 };
 use loadtest::Client;
-use store::PgPool;
+use store::Pool;
 
 /// The admin, signed in.
 pub struct Admin {
@@ -31,11 +31,7 @@ impl Admin {
     /// not proved the password before.
     ///
     /// The password is derived from the master key, too, and can be printed again.
-    pub async fn ensure(
-        pool: &PgPool,
-        master: &MasterKey,
-        client: &Client,
-    ) -> anyhow::Result<Self> {
+    pub async fn ensure(pool: &Pool, master: &MasterKey, client: &Client) -> anyhow::Result<Self> {
         let secret = master.derive("seeded-admin-password");
         let password = BASE64_URL_SAFE_NO_PAD.encode(&secret.as_bytes()[..12]);
         let email = Self::address(master);

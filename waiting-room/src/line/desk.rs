@@ -13,8 +13,8 @@ use crate::{
 /// Joins of one line that wait for a call here; more are refused with 503.
 pub(crate) const WAITING_MAX: usize = 4_096;
 
-/// What is asked at a desk.
-pub(crate) type Asked = mpsc::Receiver<Join>;
+/// The joins that wait at a desk.
+pub(crate) type JoinQueue = mpsc::Receiver<Join>;
 
 /// The way to it.
 pub(crate) struct Desk(mpsc::Sender<Join>);
@@ -30,9 +30,9 @@ pub(crate) struct Join {
 pub(crate) type Claimed = (Placed, Progress, Spot);
 
 impl Desk {
-    pub(crate) fn new() -> (Self, Asked) {
-        let (ask, asked) = mpsc::channel(WAITING_MAX);
-        (Self(ask), asked)
+    pub(crate) fn new() -> (Self, JoinQueue) {
+        let (ask, queue) = mpsc::channel(WAITING_MAX);
+        (Self(ask), queue)
     }
 
     /// Gives an account its place. Whoever goes away without waiting for it has it all the same.

@@ -43,7 +43,7 @@ impl Forecast {
     }
 
     /// Learns from what somebody was told who has been let in, and measures it.
-    pub(crate) fn ends(&mut self, told: &Told) {
+    pub(crate) fn ends(&mut self, told: &PromisesMade) {
         let moved = self.moved();
         for (shown, promise) in [("first", told.first), ("later", told.later)] {
             if let Some(promise) = promise {
@@ -63,13 +63,13 @@ impl Forecast {
 
 /// The promises a visitor was made: the first, and one of all of them, each as likely as another.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct PromisesMade {
     first: Option<Promise>,
     later: Option<Promise>,
     count: u64,
 }
 
-impl Told {
+impl PromisesMade {
     /// Notes one more.
     pub(crate) fn note(&mut self, promise: Promise, to: TicketId) {
         self.first.get_or_insert(promise);

@@ -8,7 +8,7 @@ use std::{
 use contract::{AccountId, TicketId, place_ticket::Place};
 use tokio::{sync::watch, time::Instant};
 
-use super::{forecast::Told, promise::Promise, signal::Signal};
+use super::{forecast::PromisesMade, promise::Promise, signal::Signal};
 use crate::scripts::spot::Spot;
 
 /// Visitors without a socket whose last number a node remembers. Past that, it forgets: they
@@ -30,7 +30,7 @@ struct Visitor {
     spot: Spot,
     /// The smallest number told so far.
     ahead_told: Option<u64>,
-    told: Told,
+    told: PromisesMade,
     sockets: u32,
     /// When it last polled, or closed a socket.
     polled_at: Instant,
@@ -84,7 +84,7 @@ impl Visitors {
     }
 
     /// The account of a visitor this node has met, and what it was told if it waits still.
-    pub(crate) fn met(&self, ticket: TicketId) -> Option<(AccountId, Option<&Told>)> {
+    pub(crate) fn met(&self, ticket: TicketId) -> Option<(AccountId, Option<&PromisesMade>)> {
         let visitor = self.known.get(&ticket)?;
         Some((visitor.spot.place.account, visitor.waits().then_some(&visitor.told)))
     }
@@ -162,7 +162,7 @@ impl Visitor {
         Box::new(Self {
             spot: spot.clone(),
             ahead_told: None,
-            told: Told::default(),
+            told: PromisesMade::default(),
             sockets: 0,
             polled_at: Instant::now(),
             signal: watch::Sender::new(signal),

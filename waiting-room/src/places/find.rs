@@ -14,7 +14,7 @@ use crate::{
     room::{Room, recover},
     scripts::{
         Presence,
-        answers::{Placed, Told, Whereabouts},
+        answers::{Placed, ScriptAnswer, Whereabouts},
         spot::Spot,
     },
 };
@@ -29,12 +29,12 @@ pub(crate) async fn find(
 ) -> Result<Option<Found>, LineError> {
     let touched = room.store.touch(&line.keys, &[ticket], Presence::Heard, true).await?;
     let (whereabouts, detail) = match touched {
-        Told::Known(touched) => {
+        ScriptAnswer::Known(touched) => {
             line.heard();
             line.caught_up(touched.at).await?;
             touched.tickets.into_iter().next().unwrap_or((Whereabouts::Unknown, String::new()))
         }
-        Told::Flushed => {
+        ScriptAnswer::LineLost => {
             if matches!(proof, Proof::Account(_)) {
                 room.limits.question()?;
             }

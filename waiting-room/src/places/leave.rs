@@ -7,7 +7,7 @@ use crate::{
     LineError,
     line::Line,
     room::{Room, recover},
-    scripts::answers::{GivenBack, Told},
+    scripts::answers::{GivenBack, ScriptAnswer},
 };
 
 /// Gives a place back at once, and the pass with it where there is one.
@@ -22,14 +22,14 @@ pub(crate) async fn leave(
         admissions::revoke(&room.pool, line.show, ticket).await?;
     }
     match room.store.leave(&line.keys, ticket).await? {
-        Told::Known(GivenBack::Nothing) => {}
-        Told::Known(given) => {
+        ScriptAnswer::Known(GivenBack::Nothing) => {}
+        ScriptAnswer::Known(given) => {
             metrics::counter!("usher_line_left_total").increment(1);
             if given == GivenBack::Pass && !may_have_pass {
                 admissions::revoke(&room.pool, line.show, ticket).await?;
             }
         }
-        Told::Flushed => recover::open_again(room, line).await?,
+        ScriptAnswer::LineLost => recover::open_again(room, line).await?,
     }
     Ok(())
 }

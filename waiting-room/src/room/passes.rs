@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use contract::{ShowId, keys::MasterKey, pass::Pass};
 use platform::Shutdown;
-use store::{PgPool, admissions::Admission, keys::Keys, live};
+use store::{Pool, admissions::Admission, keys::Keys, live};
 use tokio::sync::watch;
 
 use crate::config::PASS_LIFETIMES_MAX;
@@ -29,7 +29,7 @@ pub(crate) struct Passes {
 impl Passes {
     /// Signs by the newest key that every node knows.
     pub(crate) async fn start(
-        pool: &PgPool,
+        pool: &Pool,
         master: &MasterKey,
         lifetime: Duration,
         shutdown: &Shutdown,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use contract::{ShowId, TicketId};
 use store::{
-    PgPool, admissions, detached,
+    Pool, admissions, detached,
     line_marks::{self, LineMark},
 };
 use tokio::time::{Instant, sleep};
@@ -64,7 +64,7 @@ async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineE
 }
 
 async fn open_under(
-    pool: &PgPool,
+    pool: &Pool,
     store: &LineStore,
     keys: &Keys,
     show: ShowId,
@@ -109,7 +109,7 @@ async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result
 /// Makes the visitors with a valid pass active again, after the store has lost them: they count
 /// against the cap.
 async fn restore(
-    pool: &PgPool,
+    pool: &Pool,
     store: &LineStore,
     passes: &Passes,
     keys: &Keys,

@@ -13,10 +13,10 @@ use crate::{
     LineError,
     line::{
         Line,
-        desk::{Asked, Join, WAITING_MAX},
+        desk::{Join, JoinQueue, WAITING_MAX},
     },
     room::{Room, recover},
-    scripts::answers::{Joined, Told},
+    scripts::answers::{Joined, ScriptAnswer},
 };
 
 /// Joins that share a call: so many that the store is not kept from others for more than some
@@ -28,7 +28,7 @@ const BLOCK: u32 = 1_000;
 const TRIES_MAX: u32 = 6;
 
 /// Serves the desk of a line until this node lets go of it.
-pub(crate) async fn serve(room: Arc<Room>, line: Arc<Line>, mut asked: Asked) {
+pub(crate) async fn serve(room: Arc<Room>, line: Arc<Line>, mut queue: JoinQueue) {
     let mut counter = Counter {
         lot: room.lot_of(line.show),
         reserved: None,
@@ -39,7 +39,7 @@ pub(crate) async fn serve(room: Arc<Room>, line: Arc<Line>, mut asked: Asked) {
         let mut joins = Vec::new();
         let has_room = counter.wait_for_numbers.len() < WAITING_MAX;
         tokio::select! {
-            _ = asked.recv_many(&mut joins, BATCH), if has_room => {}
+            _ = queue.recv_many(&mut joins, BATCH), if has_room => {}
             told = counter.is_reserved() => {
                 joins = std::mem::take(&mut counter.wait_for_numbers);
                 if let Err(error) = told {
@@ -91,7 +91,7 @@ impl Counter {
             let (keys, lot) = (&line.keys, &self.lot);
             let joined =
                 room.store.join(line.show, keys, joiners, lot, self.reserved, line.known()).await?;
-            let Told::Known(Joined { at, places }) = joined else {
+            let ScriptAnswer::Known(Joined { at, places }) = joined else {
                 recover::open(room, line).await?;
                 continue;
             };

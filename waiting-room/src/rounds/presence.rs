@@ -20,7 +20,7 @@ use crate::{
     room::{Room, recover},
     scripts::{
         Presence,
-        answers::{Swept, Told, Whereabouts},
+        answers::{ScriptAnswer, Swept, Whereabouts},
         progress::Progress,
     },
 };
@@ -141,8 +141,8 @@ impl Rounds {
             .sweep(line.show, &line.keys, patience, SWEPT_MAX, room.node, line.known())
             .await?;
         let swept = match swept {
-            Told::Known(swept) => swept,
-            Told::Flushed => {
+            ScriptAnswer::Known(swept) => swept,
+            ScriptAnswer::LineLost => {
                 recover::open_again(room, line).await?;
                 line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
                 line.note_deserted(true);
@@ -222,7 +222,8 @@ async fn hold(
     for some in places.chunks(TICKETS_AT_ONCE) {
         let tickets: Vec<_> = some.iter().map(|place| place.ticket).collect();
         let held = Presence::HeldBy(room.node);
-        let Told::Known(touched) = room.store.touch(&line.keys, &tickets, held, false).await?
+        let ScriptAnswer::Known(touched) =
+            room.store.touch(&line.keys, &tickets, held, false).await?
         else {
             recover::open_again(room, line).await?;
             return Err(LineError::NotReady);

@@ -21,7 +21,7 @@ use crate::{
     },
     places::admitted,
     room::{Room, recover},
-    scripts::{Bounds, answers::Told, spot::Spot},
+    scripts::{Bounds, answers::ScriptAnswer, spot::Spot},
 };
 
 /// How often a line is looked after.
@@ -171,8 +171,8 @@ impl Rounds {
             chooses_for: CHOOSES_FOR,
         };
         match room.store.admit(line.show, &line.keys, bounds, line.known()).await? {
-            Told::Flushed => recover::open_again(room, line).await?,
-            Told::Known(taken) => {
+            ScriptAnswer::LineLost => recover::open_again(room, line).await?,
+            ScriptAnswer::Known(taken) => {
                 line.heard();
                 if !taken.is_empty() {
                     failpoint("after-admit");

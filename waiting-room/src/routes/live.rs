@@ -10,7 +10,7 @@ use contract::{
 use platform::http::{
     ApiError, ApiResult, Door, OptionalCaller, Params,
     limits::offered,
-    socket::{Asked, accept, talk},
+    socket::{SocketRequest, accept, talk},
 };
 
 use super::{
@@ -45,10 +45,10 @@ pub(crate) async fn live(
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
     caller: Result<OptionalCaller, ApiError>,
-    asked: Asked,
+    request: SocketRequest,
 ) -> ApiResult<Response> {
     let instead = "this is a WebSocket; for a stream over HTTP ask the place for text/event-stream";
-    let (upgrade, connection) = asked.allowed(&headers, &door, instead)?;
+    let (upgrade, connection) = request.allowed(&headers, &door, instead)?;
     let shown = offered(&headers, PLACE_TICKET_PROTOCOL).map(str::to_owned);
     let ticket = match shown.or(params.place_ticket) {
         Some(ticket) => Some(ticket),

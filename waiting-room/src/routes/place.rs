@@ -19,8 +19,8 @@ use contract::{
     place_ticket::Place,
 };
 use platform::http::{
-    ApiError, ApiResult, Connection, Door, OptionalBody, OptionalCaller, Params, PathId, SignedIn,
-    retry_after, socket::may_stay,
+    ApiError, ApiResult, ClientConnection, Door, OptionalBody, OptionalCaller, Params, PathId,
+    SignedIn, retry_after, socket::may_stay,
 };
 use store::sale::Sale;
 
@@ -122,7 +122,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
     OptionalCaller(caller): OptionalCaller,
     Extension(door): Extension<Door>,
-    Extension(connection): Extension<Connection>,
+    Extension(connection): Extension<ClientConnection>,
 ) -> ApiResult<Response> {
     if accepts_events(&headers) {
         may_stay(&connection)?;

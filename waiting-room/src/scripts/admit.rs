@@ -6,7 +6,7 @@ use contract::{ShowId, TicketId};
 use store::admissions::Admission;
 
 use super::{
-    answers::{self, Told},
+    answers::{self, ScriptAnswer},
     call::{ADMIT, LineStore, SETTLE, STAY, USED, ms, note_behind, with_keys},
     keys::Keys,
     progress::Progress,
@@ -36,7 +36,7 @@ impl LineStore {
         keys: &Keys,
         bounds: Bounds<'_>,
         known: Progress,
-    ) -> Result<Told<Vec<Spot>>, LineError> {
+    ) -> Result<ScriptAnswer<Vec<Spot>>, LineError> {
         let Bounds { room, at_most, slot_grace, choosers_max, chooses_for } = bounds;
         let mut call = with_keys(&ADMIT, keys);
         call.arg(room.rate_per_second)

@@ -7,9 +7,9 @@ use crate::LineError;
 
 /// What a script says, or that the store has lost the line.
 #[derive(Debug)]
-pub(crate) enum Told<T> {
+pub(crate) enum ScriptAnswer<T> {
     Known(T),
-    Flushed,
+    LineLost,
 }
 
 /// How joins ended, in the order in which they were asked for.
@@ -79,8 +79,8 @@ pub(crate) struct Swept {
 
 impl Joined {
     /// Reads the answer of a join.
-    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
-        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<ScriptAnswer<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(ScriptAnswer::LineLost) };
         let places = rest.chunks_exact(3).map(|place| {
             let how = match place[0].as_str() {
                 "FULL" => return Ok(None),
@@ -94,15 +94,15 @@ impl Joined {
             Ok(Some((how, Spot::parse(show, &place[1], &place[2])?)))
         });
         let places = places.collect::<Result<_, LineError>>()?;
-        Ok(Told::Known(Self { at, places }))
+        Ok(ScriptAnswer::Known(Self { at, places }))
     }
 }
 
 impl GivenBack {
     /// Reads the answer of a leave.
-    pub(crate) fn read(answer: &str) -> Result<Told<Self>, LineError> {
-        Ok(Told::Known(match answer {
-            "FLUSHED" => return Ok(Told::Flushed),
+    pub(crate) fn read(answer: &str) -> Result<ScriptAnswer<Self>, LineError> {
+        Ok(ScriptAnswer::Known(match answer {
+            "FLUSHED" => return Ok(ScriptAnswer::LineLost),
             "PLACE" => Self::Place,
             "PASS" => Self::Pass,
             "NOTHING" => Self::Nothing,
@@ -113,24 +113,24 @@ impl GivenBack {
 
 impl Touched {
     /// Reads the answer of a touch.
-    pub(crate) fn read(answer: &[String]) -> Result<Told<Self>, LineError> {
-        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+    pub(crate) fn read(answer: &[String]) -> Result<ScriptAnswer<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(ScriptAnswer::LineLost) };
         let tickets =
             rest.chunks_exact(2).map(|pair| Ok((whereabouts(&pair[0])?, pair[1].clone())));
         let tickets = tickets.collect::<Result<_, LineError>>()?;
-        Ok(Told::Known(Self { at, tickets }))
+        Ok(ScriptAnswer::Known(Self { at, tickets }))
     }
 }
 
 impl Swept {
     /// Reads the answer of a sweep.
-    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<Told<Self>, LineError> {
-        let Some((at, rest)) = known(answer)? else { return Ok(Told::Flushed) };
+    pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<ScriptAnswer<Self>, LineError> {
+        let Some((at, rest)) = known(answer)? else { return Ok(ScriptAnswer::LineLost) };
         let Some((counts, unsettled)) = rest.split_first_chunk::<6>() else {
             return Err(unreadable(answer));
         };
         let [active, absent, waiting, is_new, node_gone, contradicts] = counts;
-        Ok(Told::Known(Self {
+        Ok(ScriptAnswer::Known(Self {
             at,
             active: number(active)?,
             absent: number(absent)?,
@@ -144,10 +144,10 @@ impl Swept {
 }
 
 /// Reads the answer of an admission: who was taken from the line.
-pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<Told<Vec<Spot>>, LineError> {
+pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<ScriptAnswer<Vec<Spot>>, LineError> {
     match answer {
-        [flushed, ..] if flushed == "FLUSHED" => Ok(Told::Flushed),
-        [ok, _epoch, rest @ ..] if ok == "OK" => Ok(Told::Known(spots(show, rest)?)),
+        [flushed, ..] if flushed == "FLUSHED" => Ok(ScriptAnswer::LineLost),
+        [ok, _epoch, rest @ ..] if ok == "OK" => Ok(ScriptAnswer::Known(spots(show, rest)?)),
         _ => Err(unreadable(answer)),
     }
 }

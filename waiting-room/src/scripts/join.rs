@@ -9,7 +9,7 @@ use redis::ScriptInvocation;
 use store::line_marks::{Numbers, Rule};
 
 use super::{
-    answers::{GivenBack, Joined, Told},
+    answers::{GivenBack, Joined, ScriptAnswer},
     call::{JOIN, LEAVE, LineStore, add_stretch, note_behind, with_keys},
     keys::Keys,
     progress::Progress,
@@ -39,7 +39,7 @@ impl LineStore {
         lot: &[u8],
         reserved: Option<Numbers>,
         known: Progress,
-    ) -> Result<Told<Joined>, LineError> {
+    ) -> Result<ScriptAnswer<Joined>, LineError> {
         let answer: Vec<String> =
             self.run("join", &joining(keys, joiners, lot, reserved, known)).await?;
         note_behind(show, &answer);
@@ -51,7 +51,7 @@ impl LineStore {
         &self,
         keys: &Keys,
         ticket: TicketId,
-    ) -> Result<Told<GivenBack>, LineError> {
+    ) -> Result<ScriptAnswer<GivenBack>, LineError> {
         let mut call = with_keys(&LEAVE, keys);
         call.arg(ticket.to_string());
         let answer: String = self.run("leave", &call).await?;

@@ -6,7 +6,7 @@ use contract::{ShowId, TicketId};
 use uuid::Uuid;
 
 use super::{
-    answers::{Swept, Told, Touched},
+    answers::{ScriptAnswer, Swept, Touched},
     call::{FORSAKE, LineStore, RELEASE, SWEEP, TOUCH, ms, note_behind, with_keys},
     keys::Keys,
     progress::Progress,
@@ -49,7 +49,7 @@ impl LineStore {
         tickets: &[TicketId],
         presence: Presence,
         with_records: bool,
-    ) -> Result<Told<Touched>, LineError> {
+    ) -> Result<ScriptAnswer<Touched>, LineError> {
         let mut call = with_keys(&TOUCH, keys);
         call.arg(u8::from(with_records));
         match presence {
@@ -107,7 +107,7 @@ impl LineStore {
         at_most: u32,
         node: NodeId,
         known: Progress,
-    ) -> Result<Told<Swept>, LineError> {
+    ) -> Result<ScriptAnswer<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
         call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
         call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(patience.slot));

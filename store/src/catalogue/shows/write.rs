@@ -6,7 +6,7 @@ use contract::{
 };
 
 use crate::{
-    PgConnection, StoreResult,
+    Connection, StoreResult,
     catalogue::seats,
     sale::{SaleState, room_mode, sale_state},
 };
@@ -14,7 +14,7 @@ use crate::{
 /// Adds a show with one partition per priced tier and a copy of the screen's seats. There must
 /// be a price.
 pub async fn insert(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     details: &ShowDetails,
     screen: &ScreenDetails,
@@ -52,7 +52,7 @@ pub async fn insert(
 
 /// Replaces a show that is SCHEDULED, seats and all.
 pub async fn replace(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     details: &ShowDetails,
     screen: &ScreenDetails,
@@ -91,7 +91,7 @@ pub async fn replace(
 }
 
 async fn copy_seats(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     details: &ShowDetails,
     screen: &ScreenDetails,
@@ -140,7 +140,7 @@ fn currency(details: &ShowDetails) -> &str {
 }
 
 /// What an organiser decided so far, and nobody else decides until the transaction ends.
-pub async fn locked_state(tx: &mut PgConnection, show: ShowId) -> StoreResult<Option<SaleState>> {
+pub async fn locked_state(tx: &mut Connection, show: ShowId) -> StoreResult<Option<SaleState>> {
     let state = sqlx::query_scalar!(
         r#"select sale_state::text as "state!" from shows
            where show_id = $1 and retired_at is null for no key update"#,
@@ -152,7 +152,7 @@ pub async fn locked_state(tx: &mut PgConnection, show: ShowId) -> StoreResult<Op
 }
 
 /// Puts a show on sale; the allocators now make its queues.
-pub async fn open(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
+pub async fn open(tx: &mut Connection, show: ShowId) -> StoreResult<()> {
     sqlx::query!("update shows set sale_state = 'ON_SALE' where show_id = $1", show.0)
         .execute(tx)
         .await?;
@@ -160,7 +160,7 @@ pub async fn open(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
 }
 
 /// Ends a sale.
-pub async fn close(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
+pub async fn close(tx: &mut Connection, show: ShowId) -> StoreResult<()> {
     sqlx::query!(
         "update shows set sale_state = 'CLOSED', closed_at = clock_timestamp()
          where show_id = $1",
@@ -172,7 +172,7 @@ pub async fn close(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
 }
 
 /// Takes a show off the lists.
-pub async fn retire(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
+pub async fn retire(tx: &mut Connection, show: ShowId) -> StoreResult<()> {
     sqlx::query!("update shows set retired_at = clock_timestamp() where show_id = $1", show.0)
         .execute(tx)
         .await?;
@@ -181,7 +181,7 @@ pub async fn retire(tx: &mut PgConnection, show: ShowId) -> StoreResult<()> {
 
 /// Reads a waiting room's settings, and nobody else changes them until the transaction ends.
 pub async fn locked_waiting_room(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
 ) -> StoreResult<Option<WaitingRoom>> {
     let row = sqlx::query!(
@@ -204,7 +204,7 @@ pub async fn locked_waiting_room(
 
 /// Sets a waiting room's settings.
 pub async fn set_waiting_room(
-    tx: &mut PgConnection,
+    tx: &mut Connection,
     show: ShowId,
     room: &WaitingRoom,
 ) -> StoreResult<()> {
