@@ -6,16 +6,16 @@ use clap::{Args, ValueEnum};
 use contract::deadline::PASS_LEEWAY;
 use platform::config::{Backends, Http, Listen};
 
-/// A visitor who is there is heard of far more often than this; after it, the visitor is absent.
+/// Silence after which a visitor is absent; a visitor who is there is heard of far more often.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
-/// A node says once a second that it is alive; after such a silence its visitors are absent.
+/// Silence after which a node's visitors are absent; a living node reports once a second.
 pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// Renewed as long as its visitor is there, a pass lasts at most so many lifetimes.
+/// Most lifetimes a pass lasts, however often it is renewed.
 pub const PASS_LIFETIMES_MAX: u32 = 3;
-/// An admission that is not settled after this is done again, by any node.
+/// An admission that is not settled within this time is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
 
-/// Everything the waiting room is told from outside.
+/// Settings of a waiting-room process.
 #[derive(Args, Clone)]
 #[group(id = "waiting_room")]
 #[command(about = "The line of a flash sale: join, watch, be admitted")]
@@ -64,13 +64,13 @@ pub struct LineSettings {
     /// What a client must solve to join: nothing, or a proof of work.
     #[arg(long, env = "USHER_CHALLENGE", default_value = "off", value_enum)]
     pub challenge: ChallengeKind,
-    /// Zero bits a proof of work needs; each one more doubles the work. A phone needs some tenths
-    /// of a second for 18.
+    /// Zero bits a proof of work needs; each further bit doubles the work. A phone needs some
+    /// tenths of a second for 18.
     #[arg(long, env = "USHER_CHALLENGE_BITS", default_value_t = 18,
           value_parser = clap::value_parser!(u8).range(1..=32))]
     pub challenge_bits: u8,
     /// Joins per second and client address (IPv6: per /64), with a burst of ten seconds' worth; a
-    /// carrier has thousands of customers behind one.
+    /// mobile carrier has thousands of customers behind one address.
     #[arg(long, env = "USHER_LIMIT_JOINS_PER_SECOND", default_value = "200")]
     pub limit_joins_per_second: NonZeroU32,
 }
@@ -83,20 +83,20 @@ pub enum ChallengeKind {
     ProofOfWork,
 }
 
-/// How long a sweep waits for somebody.
+/// How long a sweep waits before it acts on a silence.
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     /// Silence after which a visitor is absent.
     pub absent: Duration,
     /// Silence after which the place is lost.
     pub grace: Duration,
-    /// After it an admission that is not settled is done again.
+    /// Time after which an admission that is not settled is done again.
     pub retry: Duration,
     /// Silence after which a node is gone.
     pub node: Duration,
     /// For how long a lapsed pass still takes its slot.
     pub slot: Duration,
-    /// Until the sale is over; a day later all is forgotten.
+    /// Time until the sale is over; a day later the line is forgotten.
     pub sale: Duration,
 }
 
@@ -113,19 +113,19 @@ impl LineSettings {
         u64::from(self.rebuild_seconds) * 1000
     }
 
-    /// How long after the hold of a rebuild places are still kept for those who come back.
+    /// How long after the hold of a rebuild places are still kept for returning visitors.
     pub(crate) fn returns_ms(&self) -> u64 {
         u64::from(self.grace_seconds.saturating_sub(self.rebuild_seconds)) * 1000
     }
 
-    /// How long after the hold of a rebuild a pass of before the loss may still be taken.
+    /// How long after the hold of a rebuild a pass from before the loss may still be valid.
     pub(crate) fn lost_passes_ms(&self) -> u64 {
         let longest = self.pass_lifetime() * PASS_LIFETIMES_MAX + PASS_LEEWAY;
         u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// When somebody counts as absent, and when the place is lost. A grace that is shorter than
-    /// the silence of a visitor who is there begins with that silence.
+    /// The times a sweep goes by. The grace is at least [`ABSENT_AFTER`], since a visitor who is
+    /// there may be silent for that time.
     pub(crate) fn patience(&self, slot: Duration, sale: Duration) -> Patience {
         let grace = self.grace().max(ABSENT_AFTER);
         Patience {

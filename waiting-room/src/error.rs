@@ -19,15 +19,15 @@ pub(crate) enum LineError {
     Unreadable(String),
     #[error("this node does not know the line yet")]
     NotReady,
-    #[error("too many wait for a place already")]
+    #[error("too many joins are waiting for a place")]
     Busy,
-    #[error("too many ask for places that nobody here knows")]
+    #[error("too many requests for places that this node does not know")]
     TooManyAsk,
-    #[error("the call that others shared failed")]
+    #[error("the call of the store that several joins shared failed")]
     Shared(#[source] Arc<LineError>),
 }
 
-/// A client should come back after so many seconds.
+/// Seconds after which a client should try again.
 const RETRY_AFTER_S: u64 = 2;
 
 impl From<LineError> for ApiError {

@@ -1,10 +1,10 @@
 //! The line: join, watch, be admitted.
 //!
-//! Redis holds the line, in Lua scripts that any node may run; Postgres holds what must survive
-//! its loss; each node holds in memory what those who watch it need. A visitor's way through the
-//! rooms below: [`routes`] → [`places`] → [`scripts`]; from there the stream of changes comes back
-//! through the [`rounds`] into the [`line`](mod@line) and to each [`places::watch`]. The rounds let
-//! visitors in. Each room needs those below it alone.
+//! Redis holds the line, and Lua scripts that any node may run change it. Postgres holds what must
+//! survive a loss of Redis. Each node keeps in memory what its watchers need. A request goes
+//! [`routes`] → [`places`] → [`scripts`]; the stream of changes comes back through the [`rounds`]
+//! into the [`line`](mod@line) and to each [`places::watch`]. The rounds also admit visitors. Each
+//! module uses only the modules listed below it.
 
 mod routes;
 mod rounds;

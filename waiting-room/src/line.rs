@@ -1,5 +1,5 @@
-//! One line as this node knows it: who stands where, who watches from here, how it stands. Fed by
-//! the stream of changes; read by every watcher without asking the store.
+//! One line as this node knows it: the rank of every place, the visitors who watch here, and
+//! whether the line moves. The stream of changes feeds it; watchers read it without asking Redis.
 
 pub(crate) mod gate;
 pub(crate) mod pace;
@@ -46,37 +46,37 @@ use signal::Signal;
 use snapshot::Snapshot;
 use visitors::Visitors;
 
-/// A line that nobody is in is tended so long after somebody asked for it.
+/// How long an empty line is still tended after the last request for it.
 const UNUSED_AFTER: Duration = Duration::from_secs(5);
-/// Longest wait for this node to hear of a change that it made itself.
+/// Longest wait until this node reads from the stream a change that it made itself.
 const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 /// A line, in the memory of this node.
 pub(crate) struct Line {
     pub show: ShowId,
     pub keys: Keys,
-    /// How it stands.
+    /// Whether the line moves, or why not.
     pub gate: watch::Sender<Gate>,
-    /// Where places are asked for.
+    /// Where joins wait for their places.
     pub desk: Desk,
-    /// Cancelled once this node does not tend it any more.
+    /// Cancelled once this node no longer tends the line.
     pub over: CancellationToken,
     progress: watch::Sender<Progress>,
-    /// What the last sweep found about those who were let in.
+    /// What the last sweep found about admitted visitors.
     admitted: Mutex<AdmittedSeen>,
     memory: Mutex<Memory>,
 }
 
-/// What a visitor is told of the place.
+/// What a visitor is told about the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// `None` while it is not drawn.
+    /// `None` before the draw, and while no number can be told after a loss.
     pub ahead: Option<u64>,
     pub waiting: u64,
     pub eta: Option<Interval>,
 }
 
-/// What a join, a touch or a change found to be wrong with this node's picture.
+/// Whether a change continued this node's picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Applied {
     Yes,
@@ -84,11 +84,11 @@ pub(crate) enum Applied {
     Gap,
 }
 
-/// What a sweep finds about those who were let in.
+/// What a sweep finds about admitted visitors.
 #[derive(Default)]
 pub(crate) struct AdmittedSeen {
     pub active: u64,
-    /// Taken from the line by a node that did not finish.
+    /// Places taken from the line by a node that did not finish their admission.
     pub unsettled: Vec<Spot>,
 }
 
@@ -98,14 +98,14 @@ struct Memory {
     forecast: Forecast,
     pace: Pace,
     heard_at: Instant,
-    /// When somebody last asked for the line here.
+    /// When a request last asked for the line here.
     asked_at: Instant,
-    /// Whether the last look at the store found nobody: in the line, let in, or on the way in.
+    /// Whether the last sweep found nobody waiting, admitted, or being admitted.
     is_deserted: bool,
 }
 
 impl Line {
-    /// A line, and what is asked at its desk, to be served by the round `join`.
+    /// A line, and the joins that come to its desk; the round `join` serves them.
     pub(crate) fn new(show: ShowId) -> (Self, JoinQueue) {
         let (desk, queue) = Desk::new();
         let line = Self {
@@ -129,7 +129,7 @@ impl Line {
         (line, queue)
     }
 
-    /// Waits until this node has seen the change.
+    /// Waits until this node has read the change from the stream.
     pub(crate) async fn caught_up(&self, at: Progress) -> Result<(), LineError> {
         let mut progress = self.progress.subscribe();
         let seen = progress.wait_for(|seen| *seen >= at);
@@ -139,8 +139,8 @@ impl Line {
         }
     }
 
-    /// The number of somebody, which never rises, and the wait. `rate` is what the room is set
-    /// to, per second.
+    /// The number ahead of a visitor, which never rises, and the expected wait. `rate` is the
+    /// visitors admitted per second.
     pub(crate) fn standing(
         &self,
         spot: &Spot,
@@ -151,13 +151,13 @@ impl Line {
         let mut guard = self.memory();
         let memory = &mut *guard;
         let waiting = memory.picture.waiting();
-        // However the line stands: a number of a draw that is not closed might rise.
+        // Whatever the gate: while lots are still added to the draw, the number might rise.
         if spot.is_drawn() && !opening.draw_is_told {
             return Standing { ahead: None, waiting, eta: None };
         }
         let computed = memory.picture.ahead_of(spot.rank);
         let told = memory.visitors.ahead_told(spot.place.ticket);
-        // Where none can be told, what the visitor knows stands.
+        // Where no number can be told, the visitor keeps the last one.
         let is_sure = memory.picture.loss.is_sure();
         let ahead = is_sure.then(|| told.map_or(computed, |told| told.min(computed)));
         let moves = matches!(gate, Gate::Open | Gate::Early);
@@ -168,7 +168,7 @@ impl Line {
         Standing { ahead, waiting, eta: promise.map(|promise| promise.interval) }
     }
 
-    /// Notes what a visitor was told with the ticket, by this node or another.
+    /// Notes the number that stands in a visitor's place ticket, signed by this node or another.
     pub(crate) fn was_told(&self, spot: &Spot, ahead: u64) {
         let mut memory = self.memory();
         memory.visitors.polled(spot);
@@ -180,17 +180,17 @@ impl Line {
         self.memory().visitors.polled(spot);
     }
 
-    /// Registers a socket. Every call needs its [`Self::unwatch`].
+    /// Registers a watcher of a place. Every call needs its [`Self::unwatch`].
     pub(crate) fn watch(&self, spot: &Spot, signal: Signal) -> watch::Receiver<Signal> {
         self.memory().visitors.watch(spot, signal)
     }
 
-    /// Takes a socket off the register.
+    /// Removes a watcher of a place.
     pub(crate) fn unwatch(&self, ticket: TicketId) {
         self.memory().visitors.unwatch(ticket);
     }
 
-    /// Tells those who watch a ticket.
+    /// Tells the watchers of a place what became of it.
     pub(crate) fn signal(&self, ticket: TicketId, signal: Signal) {
         self.memory().visitors.signal(ticket, signal);
     }
@@ -200,23 +200,23 @@ impl Line {
         with(&mut self.memory().visitors)
     }
 
-    /// Whether nobody waits, as far as this node knows; false while it does not.
+    /// Whether nobody waits, as far as this node knows; false until the picture is loaded.
     pub(crate) fn is_empty(&self) -> bool {
         self.memory().picture.is_empty()
     }
 
-    /// Notes what a sweep found about those who were let in.
+    /// Notes what a sweep found about admitted visitors.
     pub(crate) fn note_admitted(&self, seen: AdmittedSeen) {
         *self.admitted.lock().unwrap_or_else(PoisonError::into_inner) = seen;
     }
 
-    /// Takes it: how many were active, and what a node did not finish.
+    /// What the last sweep found about admitted visitors; each unsettled place is returned once.
     pub(crate) fn take_admitted(&self) -> AdmittedSeen {
         let mut seen = self.admitted.lock().unwrap_or_else(PoisonError::into_inner);
         AdmittedSeen { unsettled: std::mem::take(&mut seen.unsettled), ..*seen }
     }
 
-    /// How many wait.
+    /// Visitors in the line.
     pub(crate) fn waiting(&self) -> u64 {
         self.memory().picture.waiting()
     }
@@ -231,36 +231,36 @@ impl Line {
         self.memory().heard_at.elapsed()
     }
 
-    /// Takes over how far the show's queues are behind; once a second.
+    /// Takes over the backlog of the show's queues; called once a second.
     pub(crate) fn follow_backlog(&self, backlog: &Backlog) {
         self.memory().pace.follow(backlog, Instant::now());
         self.measure_pace();
     }
 
-    /// Measures how fast visitors may be let in.
+    /// Sets the metric of the pace.
     pub(crate) fn measure_pace(&self) {
         metrics::gauge!("usher_line_pace", "show" => self.show.to_string())
             .set(self.pace().factor());
     }
 
-    /// How fast visitors may be let in, by what the queues can take.
+    /// How fast visitors may be admitted, given how far the queues are behind.
     pub(crate) fn pace(&self) -> Pace {
         self.memory().pace.at(Instant::now())
     }
 
-    /// For how long a lapsed pass still takes its slot under the cap: what was posted with it in time is
-    /// taken with some leeway, and may wait for its decision.
+    /// How long a lapsed pass still takes its slot under the cap: a booking posted in time is
+    /// accepted with some leeway, and then waits for its decision.
     pub(crate) fn slot_grace(&self) -> Duration {
         PASS_LEEWAY + CONFIRM_WAIT + self.memory().pace.lag()
     }
 
-    /// Sets how the line stands; watchers hear of it at once.
+    /// Sets the gate; watchers hear of a change at once.
     pub(crate) fn set_gate(&self, gate: Gate) {
         self.memory().forecast.moves(gate == Gate::Open);
         self.gate.send_if_modified(|was| std::mem::replace(was, gate) != gate);
     }
 
-    /// Whether somebody may have a pass of which the store has lost everything.
+    /// Whether a visitor may have a valid pass that Redis lost.
     pub(crate) fn may_have_lost_passes(&self) -> bool {
         self.memory().picture.loss.may_have_taken_passes()
     }
@@ -270,17 +270,17 @@ impl Line {
         self.memory().picture.seen()
     }
 
-    /// The last change this node ever knew of, by the stream or an answer.
+    /// The last change this node ever knew of, from the stream or from an answer of a script.
     pub(crate) fn known(&self) -> Progress {
         self.memory().picture.known()
     }
 
-    /// Notes that the store told of a change.
+    /// Notes that the store has made this change.
     pub(crate) fn note(&self, at: Progress) {
         self.memory().picture.note(at);
     }
 
-    /// Where to read on in the stream; `None` where the picture must be loaded first.
+    /// The stream id to read on from; `None` where the picture must be loaded first.
     pub(crate) fn read_from(&self) -> Option<String> {
         self.memory().picture.read_from()
     }
@@ -295,22 +295,22 @@ impl Line {
         self.memory().picture.is_due()
     }
 
-    /// The store does not have the line, or it cannot be loaded: it is tried again a little later.
+    /// Puts off the next load, because the store does not have the line or the load failed.
     pub(crate) fn load_later(&self) {
         self.memory().picture.load_later();
     }
 
-    /// Notes that somebody asks for the line.
+    /// Notes that a request asks for the line.
     pub(crate) fn asked(&self) {
         self.memory().asked_at = Instant::now();
     }
 
-    /// Notes whether anybody has to do with the line, as the store knows it.
+    /// Notes whether the store has nobody waiting, admitted, or being admitted.
     pub(crate) fn note_deserted(&self, is_deserted: bool) {
         self.memory().is_deserted = is_deserted;
     }
 
-    /// Whether it need not be tended: nobody is in it, nobody watches it, nobody asked lately.
+    /// Whether the line need not be tended: nobody is in it, watches it, or asked for it lately.
     pub(crate) fn is_unused(&self) -> bool {
         let memory = self.memory();
         memory.is_deserted
@@ -320,14 +320,14 @@ impl Line {
             && memory.asked_at.elapsed() > UNUSED_AFTER
     }
 
-    /// Whether the store, at this change, had another number of visitors in the line than this
-    /// node knows of: then it has lost some of them.
+    /// Whether the store, at this change, counted other visitors in the line than this node: then
+    /// the store has lost some.
     pub(crate) fn differs(&self, at: Progress, waiting: u64) -> bool {
         self.memory().picture.differs(at, waiting)
     }
 
-    /// What other nodes must be told after a loss, some times over as they may not hear all of it,
-    /// and the epoch that followed the loss.
+    /// The epoch after the last loss, and the ranks to announce to other nodes in this round. They
+    /// are announced in several rounds, since a node may miss some.
     pub(crate) fn recalled(&self) -> (u32, Vec<u64>) {
         let mut memory = self.memory();
         (memory.picture.seen().epoch, memory.picture.loss.recalled())
@@ -337,14 +337,15 @@ impl Line {
     pub(crate) fn install(&self, fresh: Snapshot) {
         let mut memory = self.memory();
         if memory.picture.has_been_loaded() {
-            // What was told between the pictures is not known: who was let in, left, was let go of.
+            // The changes between the two pictures were missed: visitors with a socket here may
+            // have been admitted, ended or released.
             memory.visitors.all_unheld();
         }
         memory.picture.install(fresh);
         self.progress.send_replace(memory.picture.seen());
     }
 
-    /// Takes over one change.
+    /// Applies one change of the stream.
     pub(crate) fn apply(&self, id: &str, change: Change) -> Applied {
         let mut guard = self.memory();
         let memory = &mut *guard;
@@ -352,7 +353,7 @@ impl Line {
             return Applied::Gap;
         }
         let Some(gone) = memory.picture.apply(id, &change) else { return Applied::Yes };
-        // One script took them all: they left, or they were let in.
+        // One script made this change, so all of its ranks left or all were admitted.
         let left = !change.left.is_empty() || !change.expired.is_empty();
         let (admitted, left) = if left { (0, gone) } else { (gone, 0) };
         memory.forecast.gone(admitted, left, memory.picture.waiting());

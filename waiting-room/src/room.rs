@@ -1,4 +1,4 @@
-//! What a node of the waiting room has at hand.
+//! What a node of the waiting room works with: its backends, keys, limits, and the lines it tends.
 
 pub(crate) mod limits;
 pub(crate) mod challenge;
@@ -35,9 +35,9 @@ use challenge::Challenge;
 use limits::Limits;
 use passes::Passes;
 
-/// Lines that are looked at in one call.
+/// Lines looked up in one pipeline.
 const LOOKED_AT_ONCE: usize = 500;
-/// Tasks that have a line in hand as long as it is tended; [`Room::begin`] starts them.
+/// Tasks that share a line as long as it is tended; [`Room::begin`] starts them.
 const TENDERS: usize = 3;
 
 pub(crate) struct Room {
@@ -49,12 +49,12 @@ pub(crate) struct Room {
     pub place_keys: PlaceKeys,
     pub passes: Passes,
     pub limits: Limits,
-    /// `None` where anybody may join.
+    /// `None` where challenges are off.
     pub challenge: Option<Box<dyn Challenge>>,
     pub sockets: Arc<Sockets>,
     pub lot: Secret,
     pub shutdown: Shutdown,
-    /// The lines this node tends: those somebody is in or was asked for lately. Bounded by the
+    /// The lines this node tends: those with visitors, and those asked for lately. Bounded by the
     /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
     /// Starts the rounds of a line that is new here.
@@ -62,18 +62,18 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// The show, and Postgres's clock.
+    /// The sale of a show, and the time by Postgres's clock.
     pub(crate) fn sale(&self, show: ShowId) -> Option<(Arc<Sale>, DateTime<Utc>)> {
         let board = self.board.borrow();
         board.sale(show).map(|sale| (sale, board.now()))
     }
 
-    /// Whether the show is there in words of a newer version: its line is held, not over.
+    /// Whether the show is on the board but written by a newer version: its line is held, not over.
     pub(crate) fn is_unreadable(&self, show: ShowId) -> bool {
         self.board.borrow().is_unreadable(show)
     }
 
-    /// Why there is no such sale.
+    /// The answer where this node has no sale of the show.
     pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
         if self.is_unreadable(show) {
             let why = "another node may know this show; try again";
@@ -82,19 +82,19 @@ impl Room {
         ApiError::not_found(Code::ShowNotFound)
     }
 
-    /// Postgres's clock.
+    /// The time by Postgres's clock.
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.board.borrow().now()
     }
 
-    /// How long the sale of a show goes on still.
+    /// Time until the sale of a show ends.
     pub(crate) fn ends_in(&self, show: ShowId) -> Duration {
         let Some((sale, now)) = self.sale(show) else { return Duration::ZERO };
         let left = (sale.sale_closes_at - now).to_std().unwrap_or_default();
         if sale.is_over(now) { Duration::ZERO } else { left }
     }
 
-    /// How the line of a sale stands at this moment.
+    /// The gate of a sale's line at this moment.
     pub(crate) fn gate(&self, sale: &Sale, line: &Line) -> Gate {
         let board = self.board.borrow();
         let gate = Gate::of(sale, board.now(), board.age(), line.store_silent());
@@ -121,7 +121,7 @@ impl Room {
         }
     }
 
-    /// The line of a show, where this node tends it already.
+    /// The line of a show, if this node tends it already.
     pub(crate) fn tended(&self, show: ShowId) -> Option<Arc<Line>> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.get(&show)?;
@@ -129,8 +129,8 @@ impl Room {
         Some(Arc::clone(line))
     }
 
-    /// The line of a show for whoever proves no place in it: tended already, or open. `None` where
-    /// nobody ever joined it; then nothing is made, and nothing tended.
+    /// The line of a show for a request that proves no place in it. `None` where nobody ever joined
+    /// the line, which is then not tended either.
     pub(crate) async fn opened_line(
         self: &Arc<Self>,
         sale: &Sale,
@@ -144,14 +144,14 @@ impl Room {
         Ok(is_there.then(|| self.line(sale)))
     }
 
-    /// Stops tending a line that nobody is in and nobody asks for; whether it did. Whoever has the
-    /// line in hand keeps it tended.
+    /// Stops tending a line that nobody is in and nobody asks for; returns whether it did. A
+    /// request that holds the line keeps it tended.
     pub(crate) fn let_go_of_unused(&self, line: &Arc<Line>) -> bool {
         if !line.is_unused() {
             return false;
         }
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock nobody new comes to have it.
+        // While the lock is held no request can get hold of the line.
         let is_free = Arc::strong_count(line) <= TENDERS + 1 && line.is_unused();
         if is_free && lines.remove(&line.show).is_some() {
             line.over.cancel();
@@ -160,7 +160,7 @@ impl Room {
         is_free
     }
 
-    /// Tends every line that somebody is in.
+    /// Begins to tend every line that has visitors.
     pub(crate) async fn find_peopled(self: &Arc<Self>) -> Result<(), LineError> {
         let now = self.now();
         let sales: Vec<Arc<Sale>> = {

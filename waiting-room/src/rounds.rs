@@ -1,4 +1,4 @@
-//! What a node does in the background: for each line, and for all of them.
+//! The background work of a node: tasks for each line, and tasks for all lines together.
 
 mod join;
 mod tend;
@@ -18,7 +18,7 @@ use crate::{
     room::Room,
 };
 
-/// Starts what a node does for all its lines.
+/// Starts the tasks that serve all lines of this node.
 pub(crate) fn start(room: &Arc<Room>) {
     let shutdown = &room.shutdown;
     shutdown.spawn_vital("line follower", follow::follow(Arc::clone(room)));
@@ -27,7 +27,7 @@ pub(crate) fn start(room: &Arc<Room>) {
     shutdown.spawn(memory::watch(Arc::clone(room)));
 }
 
-/// Starts what a node does for one line that is new here: as many tasks as [`Room`] counts.
+/// Starts the tasks of one line that is new here; `TENDERS` in `room.rs` is their number.
 pub(crate) fn begin(room: &Arc<Room>, line: &Arc<Line>, queue: JoinQueue) {
     let shutdown = &room.shutdown;
     shutdown.spawn(tend::tend(Arc::clone(room), Arc::clone(line)));

@@ -1,4 +1,4 @@
-//! The waiting room over HTTP.
+//! The HTTP routes of the waiting room.
 
 pub(crate) mod limits;
 mod request;

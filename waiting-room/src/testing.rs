@@ -1,5 +1,4 @@
-//! The line's format in Redis, for programs that look at it from outside: its tests, and what
-//! measures it.
+//! The line's format in Redis, for the tests and the bench, which look at it from outside.
 
 use contract::{AccountId, ShowId, TicketId};
 use redis::{ScriptInvocation, streams::StreamId};
@@ -21,7 +20,7 @@ pub fn key(show: ShowId, name: &str) -> String {
     keys::key(show, name)
 }
 
-/// A call by which somebody new joins, in a line with numbers to give out.
+/// A call by which a new account joins a line that has numbers left.
 #[must_use]
 pub fn join(show: ShowId) -> ScriptInvocation<'static> {
     let (account, ticket) = (AccountId::new(), TicketId::new());
@@ -29,13 +28,13 @@ pub fn join(show: ShowId) -> ScriptInvocation<'static> {
     joining(&Keys::of(show), [&joiner].into_iter(), b"secret", None, Progress::default())
 }
 
-/// Who left the line together, by the stream of changes.
+/// The ranks that left the line by one change.
 #[derive(Debug)]
 pub struct Gone {
     /// By Redis's clock.
     pub at_ms: u64,
     pub ranks: Vec<u64>,
-    /// Whether they were taken to be let in; else they left or expired, or are told of again.
+    /// Whether they were taken to be admitted; else they left or expired, or are told of again.
     pub to_be_admitted: bool,
 }
 

@@ -1,18 +1,18 @@
-//! How often somebody hears of the line: the nearer the front, the oftener.
+//! How often a visitor hears of the line: more often near the front.
 
 use std::{sync::LazyLock, time::Duration};
 
 use tokio::time::Instant;
 
-/// So many at the front hear twice a second, so that what they see is never older than a second.
+/// Visitors at the front, who get two frames a second so that no number is older than a second.
 const FRONT: u64 = 1_000;
-/// So far back and beyond, the slowest cadence holds.
+/// Visitors ahead from which on the slowest cadence holds.
 const BACK: u64 = 20_000;
 const FASTEST_MS: u64 = 500;
 const SLOWEST_MS: u64 = 7_500;
 const GRID_MS: u64 = 50;
 const SLOWEST_POLL_S: u64 = 9;
-/// A socket that has nothing to count down to.
+/// The time between two frames where there is no number to show.
 pub(crate) const IDLE: Duration = Duration::from_millis(SLOWEST_MS);
 
 /// The time between two frames on a socket.
@@ -22,8 +22,8 @@ pub(crate) fn between_frames(ahead: u64) -> Duration {
     Duration::from_millis(FASTEST_MS + slower)
 }
 
-/// The moment of the next frame, if it is due in so long. All watchers of a process meet at the same
-/// moments, twenty a second: it wakes once for many of them.
+/// The moment of the next frame, due after `wait`. Frames fall on a grid of twenty moments a second
+/// that all watchers share, so that the process wakes once for many.
 pub(crate) fn frame_at(now: Instant, wait: Duration) -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = now.saturating_duration_since(*START) + wait;
@@ -31,8 +31,7 @@ pub(crate) fn frame_at(now: Instant, wait: Duration) -> Instant {
     now + wait.saturating_sub(Duration::from_millis(late)).max(Duration::from_millis(GRID_MS))
 }
 
-/// When somebody who polls should ask again. Far below the silence after which a visitor counts
-/// as absent.
+/// The time between two polls: far shorter than the silence after which a visitor is absent.
 pub(crate) fn between_polls(ahead: u64) -> Duration {
     Duration::from_secs((between_frames(ahead).as_secs().max(1) * 2 - 1).min(SLOWEST_POLL_S))
 }

@@ -1,4 +1,4 @@
-//! Where places are asked for: joins of one line wait here for the round that serves them.
+//! The desk of a line: joins wait here for the round that serves them.
 
 use tokio::sync::{
     mpsc::{self, error::TrySendError},
@@ -10,13 +10,13 @@ use crate::{
     scripts::{Joiner, answers::Placed, progress::Progress, spot::Spot},
 };
 
-/// Joins of one line that wait for a call here; more are refused with 503.
+/// Most joins of one line that wait here; more are refused with 503.
 pub(crate) const WAITING_MAX: usize = 4_096;
 
-/// The joins that wait at a desk.
+/// The joins that come to a desk.
 pub(crate) type JoinQueue = mpsc::Receiver<Join>;
 
-/// The way to it.
+/// The sending end, for the requests.
 pub(crate) struct Desk(mpsc::Sender<Join>);
 
 /// One join that waits for its place.
@@ -26,7 +26,7 @@ pub(crate) struct Join {
     pub answer: oneshot::Sender<Result<Claimed, LineError>>,
 }
 
-/// How a place was come by, at which change, and where it is.
+/// How the account came to its place, the change that made it, and the place.
 pub(crate) type Claimed = (Placed, Progress, Spot);
 
 impl Desk {
@@ -35,7 +35,7 @@ impl Desk {
         (Self(ask), queue)
     }
 
-    /// Gives an account its place. Whoever goes away without waiting for it has it all the same.
+    /// Gives an account its place, even if the request is dropped before the answer comes.
     pub(crate) async fn claim(&self, joiner: Joiner) -> Result<Claimed, LineError> {
         let (answer, told) = oneshot::channel();
         match self.0.try_send(Join { joiner, tries: 0, answer }) {

@@ -1,40 +1,40 @@
-//! How long somebody will wait: from how fast the line has been moving, or, as long as nothing
-//! speaks against it, from how fast it is set to move.
+//! How long a visitor will wait: from the rate the line is set to, or from how fast it has been
+//! moving where that contradicts the rate.
 //!
-//! With `n` ahead, of whom `pace` are let in each second and a share `leaving` gives up each
-//! second, it takes `ln(1 + n × leaving / pace) / leaving` seconds until nobody is.
+//! With `n` visitors ahead, of whom `pace` are admitted each second and a share `leaving` gives up
+//! each second, the wait is `ln(1 + n × leaving / pace) / leaving` seconds.
 
 use std::time::Duration;
 
-/// What was seen is forgotten with these time constants: quickly, to notice a change, and slowly,
-/// to know well what does not change.
+/// Time constants of the two exponential averages: a quick one to notice a change, and a slow one
+/// for an exact value while nothing changes.
 const MEMORIES_S: [f64; 2] = [15.0, 120.0];
-/// What was seen contradicts a pace where it is so many standard deviations away.
+/// Standard deviations between the expected and the counted admissions that contradict a pace.
 const DEVIATIONS: f64 = 3.0;
-/// A line that was seen to stand still is taken to move by so much of the rate: it is quiet, or
-/// everybody in it has just been let in.
+/// Least share of the rate an estimate goes by: a line may have stood still only because nobody
+/// waited.
 const LEAST_SHARE: f64 = 0.01;
 
-/// How many leave the line, and how; while it does not move, nothing is learned.
+/// How many visitors are admitted and how many give up; nothing is learned while the line stops.
 #[derive(Clone, Debug)]
 pub(crate) struct Outflow {
-    /// Since when the line moves; times are measured from any fixed moment.
+    /// Since when the line moves, as a time from any fixed moment.
     moving_since: Option<Duration>,
-    /// How long the line has moved, before that.
+    /// How long the line had moved before the last stop.
     moved: Duration,
     updated: Duration,
     waiting: u64,
     windows: [Window; 2],
 }
 
-/// Sums of what was seen, the older the less.
+/// Exponentially weighted sums: older seconds weigh less.
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     memory_s: f64,
     seconds: f64,
     admitted: f64,
     left: f64,
-    /// Seconds times those who waited.
+    /// Seconds times the visitors who waited.
     waited: f64,
 }
 
@@ -51,7 +51,7 @@ impl Default for Outflow {
 }
 
 impl Outflow {
-    /// Notes that so many were let in and so many left, and how many wait now.
+    /// Notes how many were admitted, how many left, and how many wait now.
     pub(crate) fn gone(&mut self, admitted: u64, left: u64, waiting: u64, now: Duration) {
         self.catch_up(now);
         self.waiting = waiting;
@@ -76,12 +76,12 @@ impl Outflow {
         }
     }
 
-    /// How long the line has moved until now, stops left out.
+    /// How long the line has moved until now, without its stops.
     pub(crate) fn moved(&self, now: Duration) -> Duration {
         self.moved + self.moving_since.map_or(Duration::ZERO, |since| now.saturating_sub(since))
     }
 
-    /// Seconds until nobody is ahead, where so many are; `rate` is what the room is set to.
+    /// Seconds until none of the `ahead` visitors is left; `rate` is the admissions per second set.
     pub(crate) fn wait(&self, ahead: u64, rate: f64) -> Option<f64> {
         let pace = self.pace(rate).max(rate * LEAST_SHARE);
         if pace <= 0.0 || !pace.is_finite() {
@@ -94,7 +94,7 @@ impl Outflow {
         Some(wait)
     }
 
-    /// Those let in per second: the rate or the long average, unless the last seconds contradict.
+    /// Admissions per second: the rate, or the average that contradicts it.
     fn pace(&self, rate: f64) -> f64 {
         let [quick, slow] = &self.windows;
         if !quick.contradicts(rate) && !slow.contradicts(rate) {
@@ -104,7 +104,7 @@ impl Outflow {
         if quick.contradicts(average) { quick.admitted / quick.seconds.max(0.001) } else { average }
     }
 
-    /// The share of those who wait that leaves each second.
+    /// The share of the waiting visitors that leaves each second.
     fn leaving(&self) -> f64 {
         let [_, slow] = &self.windows;
         if slow.left < 3.0 { 0.0 } else { slow.left / slow.waited.max(1.0) }
@@ -134,7 +134,7 @@ impl Window {
 
     fn contradicts(&self, pace: f64) -> bool {
         let expected = pace * self.seconds;
-        // Admissions come in handfuls; a few of them more or less say nothing.
+        // Admissions come in bursts: a difference of a few says nothing.
         let allowed = DEVIATIONS * expected.sqrt() + 0.02 * expected + 2.0;
         (self.admitted - expected).abs() > allowed
     }

@@ -1,4 +1,4 @@
-//! What those who wait are told of their waiting time, and whether it came true.
+//! The waiting time that visitors are told, and whether it came true.
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},
@@ -30,19 +30,19 @@ impl Forecast {
         self.outflow.moves(moves, self.started.elapsed());
     }
 
-    /// Notes that so many were let in and so many left, and how many wait now.
+    /// Notes how many were admitted, how many left, and how many wait now.
     pub(crate) fn gone(&mut self, admitted: u64, left: u64, waiting: u64) {
         self.outflow.gone(admitted, left, waiting, self.started.elapsed());
     }
 
-    /// What to promise somebody with so many ahead; `None` where nothing moves. `rate` is what the
-    /// room is set to, per second.
+    /// The interval to promise a visitor with this many ahead; `None` where the line cannot move.
+    /// `rate` is the admissions per second set.
     pub(crate) fn promise(&self, ahead: u64, rate: f64, opens_in: Duration) -> Option<Promise> {
         let expected = self.outflow.wait(ahead, rate)?;
         Some(self.edges.promise(expected, opens_in, self.moved()))
     }
 
-    /// Learns from what somebody was told who has been let in, and measures it.
+    /// Learns from the promises to a visitor who has been admitted, and counts whether they held.
     pub(crate) fn ends(&mut self, told: &PromisesMade) {
         let moved = self.moved();
         for (shown, promise) in [("first", told.first), ("later", told.later)] {
@@ -61,7 +61,7 @@ impl Forecast {
     }
 }
 
-/// The promises a visitor was made: the first, and one of all of them, each as likely as another.
+/// The promises made to a visitor: the first, and one picked at random from all of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct PromisesMade {
     first: Option<Promise>,
@@ -70,7 +70,7 @@ pub(crate) struct PromisesMade {
 }
 
 impl PromisesMade {
-    /// Notes one more.
+    /// Notes one more promise.
     pub(crate) fn note(&mut self, promise: Promise, to: TicketId) {
         self.first.get_or_insert(promise);
         self.count += 1;

@@ -1,4 +1,4 @@
-//! Whether the line moves, and what those in it are told when it does not.
+//! Whether the line moves, and what visitors are told when it does not.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use chrono::{DateTime, Utc};
 use contract::api::catalogue::RoomMode;
 use store::{line_marks::Rule, sale::Sale};
 
-/// With a board older than this, Postgres must be taken for unreachable.
+/// Age of the board from which on Postgres counts as unreachable.
 pub(crate) const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
-/// With the store silent this long, it is away.
+/// Silence after which Redis counts as away.
 const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Without a pre-queue, the line may be joined this long before the sale opens.
 const JOINABLE_BEFORE_OPENING: chrono::Duration = chrono::Duration::hours(1);
 
-/// So long after the opening no node adds to the draw any more.
+/// Time after the opening from which on no node adds to the draw; covers clocks that are behind.
 const DRAW_SETTLES: chrono::Duration = chrono::Duration::seconds(1);
 
-/// How a line stands.
+/// Whether a line moves, or why not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Gate {
     /// The sale has not opened.
     Early,
-    /// Visitors are let in.
+    /// Visitors are admitted.
     Open,
-    /// The organiser paused it, or lets nobody in.
+    /// The organiser paused the line, or set its mode to `REJECT`.
     Paused,
-    /// Something it needs does not answer.
+    /// A dependency of admission does not answer.
     Held,
     /// No seat is free, but some are only held and may come back.
     AllHeld,
-    /// Every seat is sold; the line stays, for a cancellation may bring one back.
+    /// Every seat is sold; the line stays, since a cancellation may bring one back.
     SoldOut,
     /// The sale has ended.
     Over,
@@ -41,22 +41,21 @@ pub(crate) enum Gate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
     pub opens_in: Duration,
-    /// Whether those who were drawn are told where they stand. A little after the opening: until
-    /// then a node whose clock is behind may still add to the draw.
+    /// Whether drawn places are told their numbers: [`DRAW_SETTLES`] after the opening.
     pub draw_is_told: bool,
 }
 
-/// Why a show cannot be joined now.
+/// Why a line cannot be joined now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unjoinable {
     Over,
-    /// It can after this.
+    /// It can be joined after this time.
     NotOpen(Duration),
     Rejecting,
 }
 
 impl Opening {
-    /// As it is at `now`.
+    /// The state of a sale's opening at `now`.
     pub(crate) fn of(sale: &Sale, now: DateTime<Utc>) -> Self {
         Self {
             opens_in: (sale.sale_opens_at - now).to_std().unwrap_or_default(),
@@ -66,7 +65,7 @@ impl Opening {
 }
 
 impl Gate {
-    /// How the line of a sale stands at `now`, with a board and a store of these ages.
+    /// The gate of a sale's line at `now`, given the age of the board and the store's silence.
     pub(crate) fn of(
         sale: &Sale,
         now: DateTime<Utc>,
@@ -94,7 +93,7 @@ impl Gate {
         Self::Open
     }
 
-    /// Why nothing moves, in words for a visitor; `None` where something does, or is not stopped.
+    /// Why the line is stopped, in words for a visitor; `None` where it is not.
     pub(crate) fn notice(self) -> Option<&'static str> {
         match self {
             Self::Paused => Some("the organiser has paused the line; you keep your place"),
@@ -119,9 +118,9 @@ pub(crate) fn joinable(sale: &Sale, now: DateTime<Utc>) -> Result<(), Unjoinable
     }
 }
 
-/// How a place is ordered that is taken at `now`; `None` where the room says nothing of it. Its
-/// version grows with each change of the room, and at the opening, so that a node which has not
-/// heard of a change does not undo it.
+/// How a place that is taken at `now` is ordered; `None` in modes without a line. The rule's
+/// version grows with each change of the room's settings and at the opening, so that a node that
+/// has not heard of a change does not undo it.
 pub(crate) fn rule(sale: &Sale, now: DateTime<Utc>) -> Option<Rule> {
     if matches!(sale.room.mode, RoomMode::Off | RoomMode::Reject) {
         return None;
@@ -131,7 +130,7 @@ pub(crate) fn rule(sale: &Sale, now: DateTime<Utc>) -> Option<Rule> {
     Some(Rule { version, drawn: is_early && sale.room.mode == RoomMode::Lottery })
 }
 
-/// Whether somebody who joined then was drawn, before there were stretches.
+/// Whether a place of this time was drawn; asked for tickets from before there were stretches.
 pub(crate) fn was_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
     // In ms, as place tickets keep it.
     let before = joined_at.timestamp_millis() < sale.sale_opens_at.timestamp_millis();

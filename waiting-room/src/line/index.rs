@@ -1,32 +1,32 @@
-//! Who is in the line, rank by rank: how many stand before a rank, without asking the store. Ranks
-//! are kept in chunks of 65,536, each as a list of the ranks there or as one bit per rank, whichever
-//! is smaller: a line costs memory for those who are in it, however high their ranks are.
+//! The ranks that are in the line, to count how many stand before a rank without asking the store.
+//! Ranks are kept in chunks of 65,536, each as a sorted list or as one bit per rank, whichever is
+//! smaller: memory grows with the visitors in the line, not with their ranks.
 
-/// Ranks above this are refused: the store cannot keep them apart.
+/// Ranks above this are refused: Redis keeps them as doubles and could not tell them apart.
 pub(crate) const RANK_MAX: u64 = 1 << 53;
 
 /// Ranks per chunk, as a power of two.
 const CHUNK_BITS: u32 = 16;
-/// Words of a chunk that is kept as bits.
+/// 64-bit words of a chunk that is kept as bits.
 const WORDS: usize = 1 << (CHUNK_BITS - 6);
 /// A list of more ranks than this takes more memory than the bits do.
 const LIST_MAX: usize = 4_096;
-/// Bits with fewer ranks than this become a list again; less than [`LIST_MAX`], so that a chunk
-/// does not change to and fro.
+/// A chunk of bits with fewer ranks than this becomes a list again; less than [`LIST_MAX`], so that
+/// a chunk does not change back and forth.
 const BITS_MIN: u32 = 2_048;
 
-/// The ranks that are in the line.
+/// A set of ranks that counts the ranks before any rank.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Index {
-    /// The chunks with a rank in them, in order: the high bits of their ranks.
+    /// The high bits of the ranks in each chunk, in order; no chunk is empty.
     keys: Vec<u64>,
-    /// How many ranks are in each.
+    /// How many ranks are in each chunk.
     counts: Vec<u32>,
     chunks: Vec<Chunk>,
     len: u64,
 }
 
-/// The low bits of the ranks of a chunk.
+/// The low 16 bits of the ranks of a chunk.
 #[derive(Clone, Debug)]
 enum Chunk {
     /// Sorted.
@@ -35,7 +35,7 @@ enum Chunk {
 }
 
 impl Index {
-    /// How many are in the line.
+    /// How many ranks are in the line.
     pub(crate) fn len(&self) -> u64 {
         self.len
     }
@@ -82,7 +82,7 @@ impl Index {
         true
     }
 
-    /// Adds every rank that both of two other indexes have.
+    /// Adds every rank that both other indexes have.
     pub(crate) fn merge_common(&mut self, one: &Self, other: &Self) {
         for (key, chunk) in one.keys.iter().zip(&one.chunks) {
             let Ok(at) = other.keys.binary_search(key) else { continue };
@@ -108,7 +108,7 @@ impl Index {
             Ok(at) => (at, self.chunks[at].before(low)),
             Err(at) => (at, 0),
         };
-        // A chunk each 65,536 ranks: some hundred, in a line of millions.
+        // One chunk per 65,536 ranks: in a line of millions, some hundred chunks.
         self.counts[..chunks].iter().map(|count| u64::from(*count)).sum::<u64>() + within
     }
 }
@@ -180,7 +180,7 @@ impl Chunk {
         }
     }
 
-    /// Calls for each of its ranks, in order.
+    /// Calls `with` for each rank of the chunk, in order.
     fn each(&self, mut with: impl FnMut(u16)) {
         match self {
             Self::List(list) => list.iter().for_each(|low| with(*low)),
@@ -192,7 +192,7 @@ impl Chunk {
 /// The key of a rank's chunk, and its low bits.
 fn split(rank: u64) -> (u64, u16) {
     let low = rank & u64::from(u16::MAX);
-    (rank >> CHUNK_BITS, u16::try_from(low).expect("masked"))
+    (rank >> CHUNK_BITS, u16::try_from(low).expect("the low 16 bits fit"))
 }
 
 /// The word and the bit of a rank in its chunk.
@@ -278,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_million_ranks_are_counted_drawn_from_any_range_and_cost_little() {
-        // One of 64 ranks each, as in a draw, in no order.
+        // Every 64th rank, as sparse as in a draw, inserted out of order.
         const MEMBERS: u64 = 1 << 20;
         const STRIDE: u64 = 64;
         let mut index = Index::default();

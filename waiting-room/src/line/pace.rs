@@ -1,12 +1,11 @@
-//! How fast visitors may be let in, given how far the queues behind the line are behind.
+//! How fast visitors may be admitted, given how far the booking queues are behind.
 //!
 //! A control loop: once a second each node reads the age of the oldest undecided booking, the
 //! *lag*, and sets the rate to `rate × e^-slowing`. The slowing follows the lag's distance from
 //! [`LAG_WANTED`] with the gain [`PER_LAG`] per second, and its change with the gain
-//! [`PER_CHANGE`]. In logarithms, because then the loop behaves the same whether the rate is
-//! twice or a hundred times what the queues can take. Between admission and booking a visitor
-//! takes a while, which is a delay in the loop: the gains are made for five seconds on average,
-//! and are stable up to ten.
+//! [`PER_CHANGE`]. The slowing is a logarithm, so that the loop behaves the same whether the rate
+//! is twice or a hundred times what the queues can take. The time between admission and booking is
+//! a delay in the loop: the gains are made for five seconds on average, and are stable up to ten.
 
 use std::time::Duration;
 
@@ -14,20 +13,20 @@ use contract::api::catalogue::WaitingRoom;
 use store::backlogs::Backlog;
 use tokio::time::Instant;
 
-/// The lag that is aimed at where there is more demand than the queues can take.
+/// The lag to aim at, in seconds, where demand exceeds what the queues can take.
 const LAG_WANTED: f64 = 2.0;
-/// Slowing per second and second of lag above the wanted.
+/// Slowing per second and per second of lag above [`LAG_WANTED`].
 const PER_LAG: f64 = 0.003;
 /// Slowing per second by which the lag changes.
 const PER_CHANGE: f64 = 0.12;
-/// With a lag of less than half the wanted, the slowing goes back by so much each second.
+/// Least decrease of the slowing per second while the lag is below half of [`LAG_WANTED`].
 const RELAX: f64 = 0.02;
-/// At most: to a ten-thousandth of the rate.
+/// Most slowing: a ten-thousandth of the rate is left.
 const SLOWING_MAX: f64 = 9.2;
-/// With a lag above this nobody is let in.
+/// Nobody is admitted while the lag is above this.
 const LAG_MAX: Duration = Duration::from_secs(15);
-/// When no allocator has looked at a queue for so long, or this node could not read whether one has,
-/// nobody is let in.
+/// Nobody is admitted once no allocator has looked at a queue for this long, or once this node has
+/// not been able to read the backlog for this long.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// The state of the loop.
@@ -41,12 +40,12 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// Of a line that is new at `now`.
+    /// The pace of a line that is new at `now`.
     pub(crate) fn new(now: Instant) -> Self {
         Self { slowing: 0.0, lag: 0.0, stopped: false, read_at: now }
     }
 
-    /// As it holds at `now`: a backlog that cannot be read is taken for a queue that nobody serves.
+    /// The pace at `now`: a backlog that cannot be read counts as a queue that nobody serves.
     pub(crate) fn at(self, now: Instant) -> Self {
         let unread = now.saturating_duration_since(self.read_at);
         Self { stopped: self.stopped || unread > SILENCE_MAX, ..self }
@@ -65,17 +64,17 @@ impl Pace {
         self.lag = lag;
     }
 
-    /// The room's settings as they hold now.
+    /// The room's settings with the rate and the burst slowed.
     pub(crate) fn slowed(&self, room: &WaitingRoom) -> WaitingRoom {
         let factor = self.factor();
         #[expect(clippy::cast_possible_truncation, reason = "no more than it was")]
         let burst = (f64::from(room.burst) * factor).round() as i32;
-        // No finer than clients need to know it.
+        // Clients are shown the rate, and need no more digits.
         let rate_per_second = (room.rate_per_second * factor * 1000.0).round() / 1000.0;
         WaitingRoom { rate_per_second, burst: burst.max(1), ..room.clone() }
     }
 
-    /// What part of the rate is let in.
+    /// The share of the rate at which visitors are admitted.
     pub(crate) fn factor(&self) -> f64 {
         if self.stopped { 0.0 } else { (-self.slowing).exp() }
     }
@@ -85,7 +84,7 @@ impl Pace {
         Duration::from_secs_f64(self.lag)
     }
 
-    /// Whether nobody may be let in.
+    /// Whether nobody may be admitted.
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped
     }
@@ -98,7 +97,7 @@ mod tests {
     /// Steps a second.
     const STEPS: u32 = 10;
 
-    /// Visitors are let in, book a while later, and are decided one after the other.
+    /// Visitors are admitted, book some seconds later, and their bookings are decided in turn.
     struct Pipeline {
         pace: Pace,
         rate: f64,
@@ -106,13 +105,13 @@ mod tests {
         capacity: f64,
         /// Seconds from admission to booking, on average.
         thinking: f64,
-        /// Those who are in, and have not booked.
+        /// Admitted visitors who have not booked.
         inside: f64,
         undecided: f64,
     }
 
     impl Pipeline {
-        /// At rest, with as many let in as are decided.
+        /// A pipeline at rest: as many are admitted as are decided.
         fn new(rate: f64, capacity: f64, thinking: f64) -> Self {
             let inside = rate.min(capacity) * thinking;
             Self {
@@ -125,7 +124,7 @@ mod tests {
             }
         }
 
-        /// Lets a second pass; returns the lag and how many were let in.
+        /// Lets a second pass; returns the lag and how many were admitted.
         fn second(&mut self) -> (f64, f64) {
             let lag = self.undecided / self.capacity;
             let oldest = Duration::from_secs_f64(lag);
@@ -170,7 +169,7 @@ mod tests {
                 assert!((80.0..=120.0).contains(admitted), "{admitted}/s, {thinking} s to think");
                 assert!(*lag < peak, "the depth is bounded");
             }
-            // What is left of a swing dies away.
+            // A swing that is left becomes smaller.
             let swing =
                 |seconds: &[(f64, f64)]| most(seconds.iter().map(|(_, a)| (a - 100.0).abs()));
             assert!(swing(&after[200..]) <= swing(&after[..70]) + 0.5);

@@ -1,4 +1,4 @@
-//! The picture of a line on this node: who stands where, after which change.
+//! The picture of a line on this node: the ranks in it after a certain change.
 
 use std::time::Duration;
 
@@ -7,27 +7,27 @@ use tokio::time::Instant;
 use super::{index::Index, loss::Loss, snapshot::Snapshot};
 use crate::scripts::{change::Change, progress::Progress};
 
-/// A line that the store does not have, or that cannot be loaded, is tried again this often.
+/// Time between two tries to load a line that Redis does not have or that cannot be loaded.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 pub(super) struct Picture {
-    /// Whether it is whole; where it is not, it is loaded again.
+    /// Whether no change is missing; a picture that is not whole is loaded again.
     is_whole: bool,
-    /// The store does not have the line: it is not loaded before.
+    /// Not loaded before this time, because the last try failed.
     load_at: Option<Instant>,
-    /// The last change that is in it.
+    /// The last change that is in the picture.
     seen: Progress,
-    /// The last change this node ever knew of: a store that has less has gone back in time.
+    /// The last change this node ever knew of: a Redis that is behind it has lost changes.
     known: Progress,
     /// The last id read from the stream.
     last_id: String,
     index: Index,
-    /// What the last loss of Redis means to it.
+    /// What the last loss of Redis means for the line.
     pub(super) loss: Loss,
 }
 
 impl Picture {
-    /// Of a line that is not loaded yet.
+    /// The picture of a line that is not loaded yet.
     pub(super) fn new() -> Self {
         Self {
             is_whole: false,
@@ -40,7 +40,7 @@ impl Picture {
         }
     }
 
-    /// Takes over a fresh one.
+    /// Takes over a fresh picture.
     pub(super) fn install(&mut self, mut fresh: Snapshot) {
         let is_lost = self.has_been_loaded() && fresh.seen.epoch > self.seen.epoch;
         self.loss.install(is_lost, &self.index, &mut fresh);
@@ -51,8 +51,8 @@ impl Picture {
         self.last_id = fresh.last_id;
     }
 
-    /// Whether a change continues it; where one is missing, or the line began anew, the picture is
-    /// loaded again.
+    /// Whether a change continues the picture. If a change is missing, or the line began anew, the
+    /// picture must be loaded again.
     pub(super) fn continues_with(&mut self, change: &Change) -> bool {
         self.is_whole &= change.at.epoch == self.seen.epoch
             && !change.opened
@@ -60,7 +60,8 @@ impl Picture {
         self.is_whole
     }
 
-    /// Takes over who joined and who is gone; how many are gone, or `None` where it has the change.
+    /// Adds the ranks that joined and removes those that are gone. Returns how many were removed,
+    /// or `None` where the picture had the change already.
     pub(super) fn apply(&mut self, id: &str, change: &Change) -> Option<u64> {
         id.clone_into(&mut self.last_id);
         if change.at.seq <= self.seen.seq {
@@ -78,37 +79,37 @@ impl Picture {
         Some(gone.len() as u64)
     }
 
-    /// Notes that the store told of a change.
+    /// Notes that the store has made this change.
     pub(super) fn note(&mut self, at: Progress) {
         self.known = self.known.max(at);
     }
 
-    /// Where to read on in the stream; `None` where it must be loaded first.
+    /// The stream id to read on from; `None` where the picture must be loaded first.
     pub(super) fn read_from(&mut self) -> Option<String> {
         if self.loss.settles_now() {
-            // Whoever has not come back is not counted any more.
+            // A fresh picture no longer counts visitors who have not come back.
             self.is_whole = false;
         }
         self.is_whole.then(|| self.last_id.clone())
     }
 
-    /// Makes this node load it again.
+    /// Makes this node load the picture again.
     pub(super) fn mark_stale(&mut self) {
         self.is_whole = false;
         self.load_at = None;
     }
 
-    /// Whether it is to be loaded now.
+    /// Whether the picture is to be loaded now.
     pub(super) fn is_due(&self) -> bool {
         !self.is_whole && self.load_at.is_none_or(|at| Instant::now() >= at)
     }
 
-    /// It is tried again a little later.
+    /// Puts off the next load by [`LOAD_AGAIN_AFTER`].
     pub(super) fn load_later(&mut self) {
         self.load_at = Some(Instant::now() + LOAD_AGAIN_AFTER);
     }
 
-    /// Whether the store, at this change, had another number of visitors in the line.
+    /// Whether the store, at this change, counted other visitors in the line than the picture.
     pub(super) fn differs(&self, at: Progress, waiting: u64) -> bool {
         let comparable = self.is_whole && !self.loss.is_settling() && self.seen == at;
         comparable && self.index.len() != waiting
@@ -119,17 +120,17 @@ impl Picture {
         self.loss.ahead_at_most(rank, self.index.before(rank))
     }
 
-    /// How many wait.
+    /// Visitors in the line.
     pub(super) fn waiting(&self) -> u64 {
         self.index.len()
     }
 
-    /// Whether nobody waits, as far as this node knows; false while it does not.
+    /// Whether nobody waits, as far as this node knows; false while the picture is not whole.
     pub(super) fn is_empty(&self) -> bool {
         self.is_whole && self.index.is_empty()
     }
 
-    /// The last change that is in it.
+    /// The last change that is in the picture.
     pub(super) fn seen(&self) -> Progress {
         self.seen
     }
@@ -139,7 +140,7 @@ impl Picture {
         self.known
     }
 
-    /// Whether it has ever been loaded.
+    /// Whether the picture has ever been loaded.
     pub(super) fn has_been_loaded(&self) -> bool {
         self.seen.epoch > 0
     }

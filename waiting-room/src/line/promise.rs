@@ -1,39 +1,39 @@
-//! The waiting time as an interval that keeps its word: as wide as some nine of ten waits need it
-//! to be, learned from those who have been let in.
+//! The waiting time as an interval that about nine of ten waits fall into. Its width is learned
+//! from visitors who have been admitted.
 //!
-//! A wait that ends outside of what was promised moves the edge it crossed outwards, any other
-//! moves it inwards a little; the steps balance where [`OUTSIDE`] of the waits cross each edge.
-//! Visitors who wait at the same time err together, and what they teach comes late: so the steps
-//! are small. Near and far waits err differently and are learned apart. Time during which the line
+//! A wait that ends outside of the interval moves the edge it crossed outwards, any other wait
+//! moves the edge inwards a little; the steps balance where [`OUTSIDE`] of the waits cross each
+//! edge. The steps are small, because visitors who wait at the same time err together and are heard
+//! of late. Short and long waits err differently and are learned apart. Time during which the line
 //! stood still does not count: nothing was promised then.
 
 use std::time::Duration;
 
 use contract::api::line::Interval;
 
-/// Each edge is to be crossed by this share of the waits. Fewer than the twentieth that is aimed
-/// at, because edges that are always late in learning are crossed more often than they should be.
+/// The share of the waits that may cross each edge. Less than the 5 % that are aimed at, because
+/// edges learn late and so are crossed more often than they should be.
 const OUTSIDE: f64 = 0.03;
 /// How far an edge moves when it is crossed, as a share of the wait.
 const STEP: f64 = 0.003;
-/// Where the edges begin, and how far they go: logarithms of wait over expected wait.
+/// The first edges, and their bounds: logarithms of wait over expected wait.
 const FIRST: (f64, f64) = (-0.22, 0.28);
 const NEAREST: f64 = 0.01;
 const FARTHEST: f64 = 2.0;
-/// Expected waits up to these many seconds, and longer ones, are learned apart.
+/// Bounds between bands of expected waits, each of which has edges of its own.
 const BANDS_S: [f64; 4] = [5.0, 20.0, 80.0, 320.0];
-/// Waits are compared as if all were a second longer: the last second is nobody's fault.
+/// Added to a wait before edges are computed: below a second, a relative error means little.
 const GRAIN_S: f64 = 1.0;
-/// Nobody is told more than a day.
+/// Longest wait that is told: a day.
 const LONGEST_S: f64 = 86_400.0;
 
-/// What somebody was told, and when.
+/// The interval a visitor was told, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
     pub interval: Interval,
-    /// How long the line had moved then.
+    /// How long the line had moved when the promise was made.
     made_at: Duration,
-    /// Seconds of it before the sale opens.
+    /// Seconds until the sale opens, which are part of the wait.
     opens_in: f64,
     expected: f64,
 }
@@ -46,7 +46,7 @@ pub(crate) enum Kept {
     Later,
 }
 
-/// The edges, by expected wait.
+/// The low and the high edge of each band of expected waits.
 #[derive(Clone, Debug)]
 pub(crate) struct Edges([(f64, f64); BANDS_S.len() + 1]);
 
@@ -79,7 +79,7 @@ impl Edges {
 }
 
 impl Promise {
-    /// Whether it was kept to somebody who was let in after the line had moved so long.
+    /// Whether it was kept to a visitor admitted when the line had moved for `moved` in all.
     pub(crate) fn kept(&self, moved: Duration) -> Kept {
         let waited = self.waited(moved);
         if waited < f64::from(self.interval.low) {
@@ -92,13 +92,13 @@ impl Promise {
     }
 
     fn waited(&self, moved: Duration) -> f64 {
-        // Until the opening nothing moves; it is taken to come when it was announced.
+        // Nothing moves before the opening; the sale is assumed to open on time.
         moved.saturating_sub(self.made_at).as_secs_f64() + self.opens_in
     }
 }
 
 impl Kept {
-    /// As it is measured.
+    /// The label of the metric.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Within => "within",

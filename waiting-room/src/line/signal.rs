@@ -1,9 +1,9 @@
-//! What became of a place, for those who watch it.
+//! What became of a place, for its watchers.
 
 use contract::api::line::PlaceState;
 use store::admissions::Admission;
 
-/// What a watcher must know of its own place.
+/// What a watcher must know about its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Signal {
     Waiting,

@@ -1,4 +1,4 @@
-//! The picture of a line as Redis has it, for the stream of changes to continue.
+//! A line as loaded from Redis; the stream of changes continues it.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ pub(crate) struct Snapshot {
     pub seen: Progress,
     pub last_id: String,
     pub index: Index,
-    /// How long visitors will still be coming back after a loss.
+    /// How long visitors may still come back after a loss.
     pub settles_in: Option<Duration>,
-    /// How long admission waits still for them.
+    /// How long admission still waits for returning visitors.
     pub held_for: Option<Duration>,
-    /// How long a pass of before the loss may still be taken.
+    /// How long a pass from before the loss may still be valid.
     pub lost_passes_for: Option<Duration>,
 }

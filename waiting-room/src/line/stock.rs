@@ -1,21 +1,21 @@
 //! How many visitors may be choosing seats at once, given how many seats are free: a pass is worth
-//! something only where those who are let in can find a seat.
+//! something only where admitted visitors can find a seat.
 //!
-//! Whoever was let in *chooses* until a booking is decided, either way, the pass is given back, no
-//! seat is left, or [`CHOOSES_FOR`] is over. That last one keeps the line moving whatever visitors do: who walks away
-//! with a valid pass, or thinks for long, holds up the next for a minute at most, and may still book.
+//! An admitted visitor *chooses* until a booking is decided, either way, the pass is given back, no
+//! seat is left, or [`CHOOSES_FOR`] is over. That time keeps the line moving: a visitor who walks
+//! away or thinks for long holds up the next one for a minute at most, and may still book after it.
 
 use std::time::Duration;
 
 use store::sale::Sale;
 
-/// For so long a visitor who was let in is expected to take a seat.
+/// How long after admission a visitor counts as choosing.
 pub(crate) const CHOOSES_FOR: Duration = Duration::from_mins(1);
-/// Seats that one visitor takes, where the show allows so many: two come together.
+/// Seats one visitor is expected to take, if the show allows it: people come in pairs.
 const SEATS_EACH: u32 = 2;
-/// Choosers for every two visitors there are seats for: one in three walks away without.
+/// Choosers for every two visitors there are seats for: one in three leaves without a booking.
 const CHOOSERS_FOR_TWO: u32 = 3;
-/// So many may choose whatever is left: the last seat is not what everybody wants.
+/// Choosers allowed beyond that: not every visitor wants the last seats.
 const CHOOSERS_MORE: u32 = 3;
 
 /// Most visitors who may be choosing seats of this sale.
@@ -44,14 +44,14 @@ mod tests {
         assert_eq!(most(7, 0), 14, "a limit of nothing is not divided by");
     }
 
-    /// A crowd without end in front of a hall, in steps of a tenth of a second.
+    /// An endless crowd in front of a hall, in steps of a tenth of a second.
     struct Rush {
-        /// Let in per second.
+        /// Admitted per second.
         rate: u32,
         seats: u32,
         /// Mean of the time to choose, in seconds.
         thinks: f64,
-        /// Of a hundred visitors, so many walk away without a booking.
+        /// Visitors in a hundred who walk away without a booking.
         walk_away: u32,
         /// Whether admission looks at the stock.
         looks: bool,
@@ -72,10 +72,10 @@ mod tests {
     }
 
     const STEP: f64 = 0.1;
-    /// A node hears of a booking so much later.
+    /// Seconds until a node hears of a booking.
     const HEARD_AFTER: f64 = 1.25;
 
-    /// Numbers below one from a seed, the same each time.
+    /// Numbers below one from a seed, the same in every run.
     struct Dice(u64);
 
     impl Dice {

@@ -88,7 +88,7 @@ async fn a_picture_that_is_loaded_again_after_a_loss_counts_nobody_who_has_left_
     let (line, _desk) = Line::new(ShowId::new());
     line.install(picture(1, 5, WAITING));
     line.install(picture(2, 1, 0));
-    // Somebody new comes, and is gone by the time that the picture is loaded again.
+    // A new visitor joins, and is gone by the time the picture is loaded again.
     assert_eq!(
         line.apply("1-0", Change { joined: vec![WAITING + 5], ..change(2, 2) }),
         Applied::Yes

@@ -1,4 +1,4 @@
-//! The visitors of one line whom this node has met: what each was told, and who has a socket here.
+//! The visitors of one line that this node knows: what each was told, and who has a socket here.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,18 +11,18 @@ use tokio::{sync::watch, time::Instant};
 use super::{forecast::PromisesMade, promise::Promise, signal::Signal};
 use crate::scripts::spot::Spot;
 
-/// Visitors without a socket whose last number a node remembers. Past that, it forgets: they
-/// might see the number a stale node told them rise.
+/// Most visitors without a socket whose last number a node remembers. The number of any further
+/// visitor might rise, if another node that is behind tells it next.
 const POLLERS_MAX: usize = 200_000;
 
-/// Bounded by the listener's connections, [`POLLERS_MAX`], and those who closed a socket since the
-/// store was last reached.
+/// Bounded by the listener's connections, [`POLLERS_MAX`], and the sockets closed since Redis last
+/// answered.
 #[derive(Default)]
 pub(crate) struct Visitors {
     known: HashMap<TicketId, Box<Visitor>>,
-    /// They have a socket here, and the store does not know.
+    /// Visitors who have a socket here that Redis does not know of.
     unheld: HashSet<TicketId>,
-    /// They have none any more, and the store does not know.
+    /// Visitors who closed their last socket here, which Redis does not know yet.
     gone: HashSet<TicketId>,
 }
 
@@ -32,7 +32,7 @@ struct Visitor {
     ahead_told: Option<u64>,
     told: PromisesMade,
     sockets: u32,
-    /// When it last polled, or closed a socket.
+    /// When the visitor last polled or closed a socket.
     polled_at: Instant,
     signal: watch::Sender<Signal>,
 }
@@ -48,7 +48,7 @@ impl Visitors {
         }
     }
 
-    /// Registers a socket. Every call needs its [`Self::unwatch`].
+    /// Registers a watcher of a place. Every call needs its [`Self::unwatch`].
     pub(crate) fn watch(&mut self, spot: &Spot, signal: Signal) -> watch::Receiver<Signal> {
         let ticket = spot.place.ticket;
         let visitor = self.known.entry(ticket).or_insert_with(|| Visitor::new(spot, signal));
@@ -63,7 +63,7 @@ impl Visitors {
         visitor.signal.subscribe()
     }
 
-    /// Takes a socket off the register.
+    /// Removes a watcher of a place.
     pub(crate) fn unwatch(&mut self, ticket: TicketId) {
         let Some(visitor) = self.known.get_mut(&ticket) else { return };
         visitor.sockets = visitor.sockets.saturating_sub(1);
@@ -76,33 +76,33 @@ impl Visitors {
         }
     }
 
-    /// Tells those who watch a ticket.
+    /// Tells the watchers of a place what became of it.
     pub(crate) fn signal(&mut self, ticket: TicketId, signal: Signal) {
         if let Some(visitor) = self.known.get(&ticket) {
             visitor.signal.send_if_modified(|was| std::mem::replace(was, signal) != signal);
         }
     }
 
-    /// The account of a visitor this node has met, and what it was told if it waits still.
+    /// The account of a visitor, and the promises made to it while it still waits.
     pub(crate) fn met(&self, ticket: TicketId) -> Option<(AccountId, Option<&PromisesMade>)> {
         let visitor = self.known.get(&ticket)?;
         Some((visitor.spot.place.account, visitor.waits().then_some(&visitor.told)))
     }
 
-    /// Notes that the store may know of nobody who has a socket here.
+    /// Notes that Redis may know of none of the sockets here.
     pub(crate) fn all_unheld(&mut self) {
         let here = self.known.iter().filter(|(_, visitor)| visitor.is_here());
         self.unheld.extend(here.map(|(ticket, _)| *ticket));
     }
 
-    /// Notes that the store counts these as held by no node.
+    /// Notes that no node holds these visitors, as Redis knows it.
     pub(crate) fn are_unheld(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let here = |ticket: &TicketId| known.get(ticket).is_some_and(|visitor| visitor.is_here());
         self.unheld.extend(tickets.into_iter().filter(here));
     }
 
-    /// Takes places that this node must hold, at most so many.
+    /// Takes up to `at_most` places that this node must tell Redis it holds.
     pub(crate) fn take_unheld(&mut self, at_most: usize) -> Vec<Place> {
         let tickets: Vec<TicketId> = self.unheld.iter().take(at_most).copied().collect();
         for ticket in &tickets {
@@ -112,7 +112,7 @@ impl Visitors {
         here.filter(|visitor| visitor.is_here()).map(|visitor| visitor.spot.place.clone()).collect()
     }
 
-    /// Whether this node has met nobody who may come back.
+    /// Whether this node knows no visitor of the line.
     pub(crate) fn is_empty(&self) -> bool {
         self.known.is_empty() && self.gone.is_empty()
     }
@@ -122,19 +122,19 @@ impl Visitors {
         self.known.values().any(|visitor| visitor.is_here())
     }
 
-    /// Takes those of whom the store must hear that they have no socket here any more.
+    /// Takes the visitors without a socket here that Redis still counts as held here.
     pub(crate) fn take_gone(&mut self) -> Vec<TicketId> {
         std::mem::take(&mut self.gone).into_iter().collect()
     }
 
-    /// Puts them back, because the store was not reached.
+    /// Puts visitors back that [`Self::take_gone`] took, because Redis was not reached.
     pub(crate) fn are_gone(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let away = |ticket: &TicketId| !known.get(ticket).is_some_and(|visitor| visitor.is_here());
         self.gone.extend(tickets.into_iter().filter(away));
     }
 
-    /// Forgets visitors without a socket who were not heard of for so long.
+    /// Forgets visitors without a socket who have been silent for longer than `after`.
     pub(crate) fn forget_silent(&mut self, after: Duration) {
         self.known.retain(|_, visitor| visitor.sockets > 0 || visitor.polled_at.elapsed() <= after);
     }
@@ -144,7 +144,7 @@ impl Visitors {
         self.known.get(&ticket)?.ahead_told
     }
 
-    /// Notes what a visitor is told. Numbers that would rise are not noted.
+    /// Notes what a visitor is told. A number larger than the last one is not noted.
     pub(crate) fn tell(&mut self, ticket: TicketId, ahead: Option<u64>, promise: Option<Promise>) {
         let Some(visitor) = self.known.get_mut(&ticket) else { return };
         visitor.ahead_told = match (visitor.ahead_told, ahead) {
@@ -169,7 +169,7 @@ impl Visitor {
         })
     }
 
-    /// Whether it waits with a socket here.
+    /// Whether the visitor waits with a socket here.
     fn is_here(&self) -> bool {
         self.sockets > 0 && self.waits()
     }

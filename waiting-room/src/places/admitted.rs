@@ -1,5 +1,5 @@
-//! Those who were let in: what the log says of them, until when their pass is valid, and what
-//! frees the slot it takes.
+//! Admitted visitors: what the log of admissions says about them, until when their passes are
+//! valid, and which used passes free their slots.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{TicketId, api::line::PlaceState};
@@ -12,14 +12,14 @@ use crate::{
     room::{Room, passes::Validity},
 };
 
-/// Admissions read at a time.
+/// Used passes read at a time.
 const PAGE: i64 = 1_000;
-/// Pages of used passes read in one go; the rest follows a second later.
+/// Pages of used passes read in one round; the rest follows a second later.
 const PAGES_MAX: u32 = 10;
-/// A confirmation may be committed so long after the time it carries.
+/// Longest time between the timestamp of a confirmation and its commit.
 const LATE_MAX: TimeDelta = TimeDelta::seconds(6);
 
-/// What the log says of a ticket.
+/// What the log of admissions says about a ticket.
 pub(crate) async fn find(
     room: &Room,
     line: &Line,
@@ -29,7 +29,7 @@ pub(crate) async fn find(
     Ok(found.into_iter().next())
 }
 
-/// Where in its life a place is that was admitted.
+/// The life of a place that was admitted.
 pub(crate) fn life(admission: Admission) -> Life {
     match admission.spent {
         None => Life::Admitted(admission),
@@ -38,8 +38,8 @@ pub(crate) fn life(admission: Admission) -> Life {
     }
 }
 
-/// Until when an admitted visitor may book, renewed where that is near; `None` where it is past,
-/// or the pass is spent.
+/// Until when an admitted visitor may book; a pass that is near its end is renewed. `None` where
+/// the pass has expired or is spent.
 pub(crate) async fn expiry(
     room: &Room,
     line: &Line,
@@ -48,8 +48,8 @@ pub(crate) async fn expiry(
     let (ticket, now) = (admission.ticket, room.now());
     let is_active = room.store.is_active(&line.keys, ticket).await.unwrap_or(false);
     let told = room.passes.validity(admission, room.passes.expiry(admission), now);
-    // The log knows more where the slot is free, where the store is away or has forgotten it, and
-    // where the pass may have been renewed meanwhile.
+    // The log is asked where Redis does not count the visitor as active (the slot was freed, or
+    // Redis is away or lost it), and where another node may have renewed the pass.
     let admission = if is_active && matches!(told, Validity::Until(_)) {
         *admission
     } else {
@@ -63,7 +63,7 @@ pub(crate) async fn expiry(
     match room.passes.validity(&admission, expires_at, now) {
         Validity::Until(time) => Some(time),
         Validity::Renewed(time) => {
-            // In the log first: a pass that goes out is valid after a loss of the store, too.
+            // In the log first, so that the pass stays valid after a loss of Redis.
             match admissions::renew(&room.pool, line.show, ticket, time).await {
                 Ok(true) => {
                     let left = (time - now).to_std().unwrap_or_default();
@@ -78,7 +78,7 @@ pub(crate) async fn expiry(
     }
 }
 
-/// Frees the slots of passes that were used since `after`; returns where to go on.
+/// Frees the slots of passes that were used since `after`; returns the time to go on from.
 pub(crate) async fn free_used(
     room: &Room,
     line: &Line,

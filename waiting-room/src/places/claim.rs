@@ -19,7 +19,7 @@ pub(crate) async fn claim(
     account: AccountId,
     back: Option<(Place, bool)>,
 ) -> Result<Claimed, LineError> {
-    // In ms, as the place ticket keeps it.
+    // The place ticket keeps milliseconds.
     let joined_at = room.now().trunc_subsecs(3);
     let joiner = Joiner {
         account,

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// Finds a place; `None` where it is not theirs, or there is none.
+/// Finds a place; `None` where there is none, or it belongs to another account.
 pub(crate) async fn find(
     room: &Room,
     line: &Line,
@@ -67,7 +67,7 @@ pub(crate) async fn find(
     }
 }
 
-/// A ticket that is not in the line: admitted, or lost and to be put back.
+/// Finds a place that is not in the line: admitted, ended, or lost and now put back.
 async fn find_lost(
     room: &Room,
     line: &Line,
@@ -88,7 +88,7 @@ async fn find_lost(
     let Proof::Ticket(place) = proof else { return Ok(None) };
     let ended = Found { place: place.clone(), life: Life::Ended(PlaceState::Expired) };
     if place.number == 0 {
-        // Given out while there was no line.
+        // A place of a show without a waiting room.
         return Ok(Some(ended));
     }
     let back = (place.clone(), gate::was_drawn(sale, place.joined_at));

@@ -1,4 +1,4 @@
-//! A place that was found, and how somebody proves whose it is.
+//! A place that was found, and the proof of whose place it is.
 
 use chrono::{DateTime, Utc};
 use contract::{AccountId, TicketId, api::line::PlaceState, place_ticket::Place};
@@ -6,7 +6,7 @@ use store::admissions::Admission;
 
 use crate::{line::Line, scripts::spot::Spot};
 
-/// How somebody proves whose a place is.
+/// What a request proves its place with: the signed-in account, or a place ticket.
 #[derive(Clone, Debug)]
 pub(crate) enum Proof {
     Account(AccountId),
@@ -29,7 +29,7 @@ pub(crate) enum Life {
 }
 
 impl Proof {
-    /// Whom it speaks for.
+    /// The account that asks.
     pub(crate) fn account(&self) -> AccountId {
         match self {
             Self::Account(account) => *account,
@@ -44,7 +44,7 @@ impl Found {
     }
 }
 
-/// A place of which the store knows the owner only.
+/// A place of which Redis knows only the owner: taken from the ticket, else without a number.
 pub(super) fn known_place(
     line: &Line,
     ticket: TicketId,

@@ -15,13 +15,14 @@ use crate::{
     scripts::{answers::Placed, spot::Spot},
 };
 
-/// Where a place ticket leads whoever joins with it.
+/// Where a place ticket leads a visitor who joins with it.
 pub(crate) enum Back {
-    /// To a pass that is valid.
+    /// To a valid pass.
     Admitted(Found),
-    /// To its place, in the line or lost with it; and whether it was drawn if it is not in a stretch.
+    /// To its place, in the line or lost with it. The flag says whether a place of before there
+    /// were stretches was drawn.
     Place(Place, bool),
-    /// The place has ended. Such a ticket proves nothing.
+    /// To nothing: the place has ended, and its ticket proves nothing.
     Nowhere,
 }
 
@@ -45,7 +46,7 @@ pub(crate) async fn back_to(
     Ok(Back::Admitted(Found { place, life: Life::Admitted(admission) }))
 }
 
-/// Gives an account its place in the line. Also says whether it is new.
+/// Gives an account its place in the line; also returns whether the place is new.
 pub(crate) async fn join(
     room: &Room,
     line: &Line,
@@ -75,7 +76,8 @@ pub(crate) async fn join(
     Ok((how == Placed::New, Found::waiting(spot)))
 }
 
-/// The account's admission that the store has lost: then the place it was just given goes again.
+/// The valid admission of an account that Redis has lost. If there is one, the place the account
+/// was just given is taken back.
 async fn admitted_before_a_loss(
     room: &Room,
     line: &Line,

@@ -17,7 +17,7 @@ pub(crate) async fn leave(
     ticket: TicketId,
     may_have_pass: bool,
 ) -> Result<(), LineError> {
-    // The pass first: a slot that is free is free of it.
+    // The pass is revoked before its slot is freed, so that a free slot has no valid pass.
     if may_have_pass {
         admissions::revoke(&room.pool, line.show, ticket).await?;
     }

@@ -1,5 +1,5 @@
-//! Watching a place: the frames a visitor gets, whatever carries them. A frame is made when it
-//! can be sent, so none ever waits behind another: the newest wins.
+//! Watching a place: the frames a visitor gets, over a WebSocket or as server-sent events. A frame
+//! is made when it can be sent, so a slow client gets the newest number and no old ones.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -40,9 +40,9 @@ pub(crate) struct Watch {
     gate: watch::Receiver<Gate>,
     gate_told: Gate,
     admitted: Option<Admission>,
-    /// The token that it was opened with, where it was one.
+    /// The access token it was opened with; `None` where it was opened with a place ticket.
     standing: Option<Standing>,
-    /// What is to be said before anything else; at most a handful.
+    /// Frames to send before any other; at most a handful.
     pending: VecDeque<Next<LineFrame>>,
     next_at: Instant,
 }
@@ -102,7 +102,7 @@ impl Watch {
         let signal = *self.signal.borrow_and_update();
         match signal {
             Signal::Waiting => self.push_position(),
-            // The pass is made when its time has come, which is now.
+            // `on_time` makes the pass, because that needs the log.
             Signal::Admitted(admission) => {
                 self.admitted = Some(admission);
                 self.next_at = Instant::now();
@@ -120,7 +120,7 @@ impl Watch {
                 self.end("the sale has ended");
             }
             Gate::Off => self.push(LineFrame::Admitted { pass: None, expires_at: None }),
-            // Whoever holds a pass is not concerned by the line.
+            // A visitor with a pass no longer depends on the line.
             _ if self.admitted.is_some() => {}
             Gate::Paused | Gate::Held => self.push_notice(gate),
             Gate::SoldOut => self.push(LineFrame::SoldOut),
@@ -174,10 +174,10 @@ impl Watch {
                 let pass = self.room.passes.sign(self.line.show, &admission, now, expires_at);
                 let left = (expires_at - now).to_std().unwrap_or_default();
                 let early = self.room.passes.renewal_before_end();
-                // Near its end where it can be renewed, else after it.
+                // Next when the pass can be renewed; if that is already past, after its end.
                 let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);
                 self.next_at = Instant::now() + wait;
-                // Known here as well, should the log be away at the next renewal.
+                // Kept here, since the log may not answer at the next renewal.
                 let valid_until = Some(expires_at);
                 self.admitted = Some(Admission { valid_until, ..admission });
                 self.push(LineFrame::Admitted { pass, expires_at: valid_until });
@@ -202,7 +202,7 @@ impl Frames for Watch {
         loop {
             if let Some(next) = self.pending.pop_front() {
                 if self.pending.is_empty() {
-                    // Thousands of sockets have nothing to say at any moment.
+                    // Frees the buffer: thousands of sockets are idle at any moment.
                     self.pending = VecDeque::new();
                 }
                 return Some(next);
@@ -275,7 +275,7 @@ impl Drop for Watch {
     }
 }
 
-/// Resolves, with the reason, when the token ends; never, where there is none.
+/// Resolves with the reason when the access token ends; never without a token.
 async fn ended(standing: Option<&Standing>) -> &'static str {
     match standing {
         Some(standing) => standing.ended().await,
@@ -283,7 +283,7 @@ async fn ended(standing: Option<&Standing>) -> &'static str {
     }
 }
 
-/// A place that is not in the line any more.
+/// The spot of a place that is no longer in the line.
 fn nowhere(place: &contract::place_ticket::Place) -> Spot {
     Spot { place: place.clone(), rank: 0 }
 }

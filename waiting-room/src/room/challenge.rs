@@ -1,8 +1,7 @@
 //! Challenges: what a client must solve before it is given a new place. Off by default.
 //!
-//! A [`Challenge`] poses and checks; the proof of work is the one that is built in. It is
-//! stateless: what it poses is signed and bound to an account and a show. That a solution is used
-//! once is the caller's business.
+//! A [`Challenge`] poses and checks; a proof of work is built in. It is stateless: the challenge is
+//! signed and bound to an account and a show. The caller makes sure that a solution is used once.
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -17,17 +16,17 @@ use utoipa::ToSchema;
 
 use crate::config::ChallengeKind;
 
-/// A challenge is to be solved within this time.
+/// Time to solve a challenge.
 const LIFETIME: TimeDelta = TimeDelta::minutes(2);
-/// Longest solution that is looked at.
+/// Longest solution that is checked.
 const SOLUTION_BYTES_MAX: usize = 256;
 
 /// What a client is to solve.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub(crate) enum Posed {
-    /// Find a number such that the SHA-256 of `<challenge>.<number>` begins with so many zero
-    /// bits, and send that text as `Challenge-Solution`.
+    /// Find a number such that the SHA-256 of `<challenge>.<number>` begins with `bits` zero bits,
+    /// and send that text as `Challenge-Solution`.
     ProofOfWork { challenge: String, bits: u8, expires_at: DateTime<Utc> },
 }
 
@@ -39,7 +38,7 @@ pub(crate) struct Joining {
     pub now: DateTime<Utc>,
 }
 
-/// What names a solved challenge; whoever has seen it before refuses it.
+/// The id of a solved challenge, by which a second use is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Solved {
     pub id: String,
@@ -48,14 +47,15 @@ pub(crate) struct Solved {
 
 /// A way to tell visitors from programs, or to make a place cost something.
 pub(crate) trait Challenge: Send + Sync {
-    /// Poses a challenge to somebody who joins.
+    /// Poses a challenge to a visitor who joins.
     fn pose(&self, joining: Joining) -> Posed;
 
-    /// Checks a solution; `None` where it is none. A provider may be asked over the network.
+    /// Checks a solution; `None` where it is wrong. Async, since a provider may be asked over the
+    /// network.
     fn check<'a>(&'a self, joining: Joining, solution: &'a str) -> BoxFuture<'a, Option<Solved>>;
 }
 
-/// The challenge of these settings; `None` where it is off.
+/// The challenge of these settings; `None` where challenges are off.
 pub(crate) fn of(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<Box<dyn Challenge>> {
     match kind {
         ChallengeKind::Off => None,
@@ -65,14 +65,15 @@ pub(crate) fn of(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<Bo
     }
 }
 
-/// A number that can be found by trying only, and checked at once.
+/// A number that can only be found by trying, and is checked with one hash.
 struct ProofOfWork {
     bits: u8,
     secret: Secret,
 }
 
 impl ProofOfWork {
-    /// Expiry, nonce and signature. The bits are signed, too: a client cannot make it easier.
+    /// The signature over the expiry, the nonce and the bits, so that a client cannot make the work
+    /// easier.
     fn sign(&self, joining: Joining, expires_s: i64, nonce: &str) -> String {
         let mac = self.secret.mac(&[
             joining.show.0.as_bytes(),

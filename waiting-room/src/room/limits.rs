@@ -1,4 +1,4 @@
-//! How often may be asked for places that are perhaps not there.
+//! Limits on requests for places that may not exist.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use platform::{
 
 use crate::LineError;
 
-/// An account that asks for places by their id alone may ask so often, with a burst of fifty.
+/// Requests per second and account for places by their id alone, with a burst of fifty.
 const GUESSES_PER_SECOND: u32 = 10;
 const GUESSES_AT_ONCE: u32 = 50;
-/// Asked for places that this node cannot know, by accounts that prove none, it asks the database
-/// so often in all.
+/// Lookups per second on this node, in all, for requests without a place ticket whose place is not
+/// known here.
 const QUESTIONS_PER_SECOND: u32 = 50;
 
-/// The limits on asking for what may not be there, of this node.
+/// This node's limits on requests for places that may not exist.
 pub(crate) struct Limits {
     guesses: Arc<Limiter<AccountId>>,
     questions: Arc<Limiter<()>>,
@@ -36,12 +36,12 @@ impl Limits {
         }
     }
 
-    /// Whether an account may ask now about a place by its id alone; 429 where not.
+    /// Whether an account may ask now for a place by its id alone; 429 where not.
     pub(crate) fn guess(&self, account: &AccountId) -> Result<(), ApiError> {
         self.guesses.take(account)
     }
 
-    /// Whether the database may be asked on behalf of somebody who proves no place.
+    /// Whether the database may be asked now for a request without a place ticket.
     pub(crate) fn question(&self) -> Result<(), LineError> {
         self.questions.take(&()).map_err(|_| {
             metrics::counter!("usher_line_questions_refused_total").increment(1);

@@ -1,4 +1,4 @@
-//! Passes: signed on demand, by any node, for whoever is in the log of admissions.
+//! Passes: any node signs them on demand for a visitor in the log of admissions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio::sync::watch;
 
 use crate::config::PASS_LIFETIMES_MAX;
 
-/// What becomes of a pass now.
+/// Until when a pass is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validity {
     Until(DateTime<Utc>),
-    /// It runs out soon and its visitor is here: it is renewed until then.
+    /// The pass is near its end and its visitor is here: it is renewed until this time.
     Renewed(DateTime<Utc>),
     Expired,
 }
@@ -27,7 +27,7 @@ pub(crate) struct Passes {
 }
 
 impl Passes {
-    /// Signs by the newest key that every node knows.
+    /// Follows the signing keys; passes are signed with the newest key that every node knows.
     pub(crate) async fn start(
         pool: &Pool,
         master: &MasterKey,
@@ -44,17 +44,17 @@ impl Passes {
         admission.valid_until.unwrap_or(admission.admitted_at + self.lifetime)
     }
 
-    /// For how long a pass is valid still, as the log knows it.
+    /// How long a pass is still valid, as the log knows it.
     pub(crate) fn left(&self, admission: &Admission, now: DateTime<Utc>) -> Duration {
         (self.expiry(admission) - now).to_std().unwrap_or_default()
     }
 
-    /// Whoever was admitted before this has no valid pass, however often it was renewed.
+    /// Passes of visitors admitted before this time have expired, however often they were renewed.
     pub(crate) fn all_over_before(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         now - self.lifetime * PASS_LIFETIMES_MAX.cast_signed()
     }
 
-    /// What becomes of a pass that is known to be valid until `expires_at`.
+    /// Whether a pass that is valid until `expires_at` is to be renewed, or has expired.
     pub(crate) fn validity(
         &self,
         admission: &Admission,
@@ -69,7 +69,7 @@ impl Passes {
         (self.lifetime / 3).to_std().unwrap_or_default()
     }
 
-    /// A pass that is valid from now, by Postgres's clock as its end is; `None` where the
+    /// A signed pass that is valid from `now`; both ends are by Postgres's clock. `None` where the
     /// installation has no signing key.
     pub(crate) fn sign(
         &self,
@@ -122,7 +122,7 @@ mod tests {
         let verify = PassKeys::new([(kid, public)]);
         let (_set, keys) = watch::channel(Arc::new(Keys { verify: verify.clone(), sign }));
         let passes = Passes { keys, lifetime: chrono::Duration::seconds(300) };
-        // Far behind this node's clock.
+        // A time far behind this node's clock.
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
         let (show, account, ticket) = (ShowId::new(), AccountId::new(), TicketId::new());
         let admission =

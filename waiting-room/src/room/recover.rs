@@ -18,19 +18,20 @@ use crate::{
     scripts::{LineStore, keys::Keys},
 };
 
-/// A node that has begun an epoch tells Redis of it within this, or has died over it.
+/// Longest wait for a node that has begun an epoch to open the line in Redis; after that the node
+/// counts as dead.
 const TOLD_WITHIN: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Admissions put back at a time.
 const PAGE: i64 = 1_000;
 
-/// Opens a line that Redis does not have, to its end even when the request that wanted it goes
-/// away. Any number of nodes may do so at once.
+/// Opens a line that Redis does not have; the work goes on even if the request is dropped. Any
+/// number of nodes may do so at once.
 pub(crate) async fn open(room: &Room, line: &Line) -> Result<(), LineError> {
     open_as(room, line, true).await
 }
 
-/// As [`open`], but leaves a line alone that nobody has joined yet.
+/// As [`open`], but only for a line that has been joined before.
 pub(crate) async fn open_again(room: &Room, line: &Line) -> Result<(), LineError> {
     open_as(room, line, false).await
 }
@@ -72,12 +73,13 @@ async fn open_under(
     mark: LineMark,
     rebuild_ms: u64,
 ) -> Result<(), LineError> {
-    // Numbers are reserved only once Redis has the line: without any, nothing can be lost.
+    // Numbers are reserved only once Redis has the line: if none are, no place can be lost.
     if mark.high_water == 0 {
         return store.open(keys, mark, 0).await;
     }
-    // With some, Redis had it when the mark was read. If it has it now, it was opened just then. An
-    // epoch that this node has not seen was begun by another, which is about to tell Redis.
+    // Numbers are reserved, so Redis had the line once. If it has the line now, another node has
+    // just opened it. An epoch that is new to this node was begun by another one, which is about to
+    // open the line in Redis.
     let patience = if mark.epoch > known { TOLD_WITHIN } else { Duration::ZERO };
     if is_opened(store, keys, patience).await? {
         return Ok(());
@@ -85,7 +87,7 @@ async fn open_under(
     let mark = match line_marks::begin_epoch_after(pool, show, mark.epoch).await? {
         Some(next) => {
             metrics::counter!("usher_line_rebuilt_total").increment(1);
-            warn!(%show, epoch = next.epoch, "redis had lost the line; it begins anew");
+            warn!(%show, epoch = next.epoch, "redis has lost the line; it begins anew");
             next
         }
         None => line_marks::find_or_open(pool, show).await?,
@@ -106,8 +108,7 @@ async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result
     }
 }
 
-/// Makes the visitors with a valid pass active again, after the store has lost them: they count
-/// against the cap.
+/// Makes visitors with a valid pass active again after a loss, so that they count against the cap.
 async fn restore(
     pool: &Pool,
     store: &LineStore,

@@ -1,5 +1,5 @@
-//! Counting the visitors who choose seats: those who are not to be waited for are taken out of the
-//! count. How many there may be is said by [`stock`](mod@crate::line::stock).
+//! Counting the visitors who choose seats: a visitor with an outcome no longer counts. The bound is
+//! in [`stock`](mod@crate::line::stock).
 
 use store::{admissions, sale::Sale};
 
@@ -11,10 +11,10 @@ use crate::{
 
 /// Choosers looked up at a time.
 const PAGE: usize = 1_000;
-/// Pages looked up in one go: with more choosers than that the last ones are only waited for.
+/// Pages looked up in one round; choosers beyond them count until their time is over.
 const PAGES_MAX: usize = 10;
 
-/// Takes those out of the count who are not to be waited for; once a second.
+/// Removes visitors from the count who no longer choose; called once a second.
 pub(crate) async fn look_after(
     room: &Room,
     line: &Line,
@@ -24,14 +24,14 @@ pub(crate) async fn look_after(
     match gate {
         _ if line.is_empty() => Ok(()),
         Gate::Open => note_who_has_chosen(room, line, sale).await,
-        // The door tells all of them that nothing is left. What comes back is for the next.
+        // Every booking is refused now. Seats that come back are for the next visitors.
         Gate::AllHeld | Gate::SoldOut => room.store.forget_choosers(&line.keys).await,
         _ => Ok(()),
     }
 }
 
-/// Takes those out of the count who have an outcome. Not asked while there is room for twice as many:
-/// then nobody waits for it.
+/// Removes visitors with an outcome from the count. Does not ask the database while at most half of
+/// the bound choose: then the bound holds nobody up.
 async fn note_who_has_chosen(room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
     let (choosing, most) = (room.store.choosers(&line.keys).await?, choosers_max(sale));
     let show = line.show.to_string();

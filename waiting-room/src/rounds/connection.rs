@@ -1,4 +1,5 @@
-//! The connections on which lines are read, and whose fault their errors are.
+//! The connections on which lines are read, and whether an error is the fault of one line or of
+//! Redis.
 
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use redis::{
 
 use crate::room::Room;
 
-/// A read waits so long for changes; a line that is new to this node is read after that at most.
+/// How long a read waits for changes, and so the longest wait before a new line is read, too.
 pub(super) const BLOCK: Duration = Duration::from_millis(100);
-/// Without a connection, the next try waits so long.
+/// Pause before the next try to connect.
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
-/// A connection of its own, for whoever waits on it.
+/// A connection that is not shared, because its caller blocks on it.
 pub(super) async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(1)))
@@ -24,16 +25,16 @@ pub(super) async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Whose {
-    /// Of one line: a key of it is not what it should be.
+    /// One line has a key of the wrong type or content.
     Line,
-    /// Of the store, or the way to it: every line has it.
+    /// Redis, or the way to it, fails for every line.
     Store,
 }
 
 impl Whose {
     pub(super) fn is(error: &RedisError) -> Self {
         match error.kind() {
-            // WRONGTYPE is one of the codes that the library has no word for.
+            // The library reports WRONGTYPE as an extension error.
             ErrorKind::Extension | ErrorKind::UnexpectedReturnType | ErrorKind::Parse => Self::Line,
             _ => Self::Store,
         }

@@ -1,4 +1,4 @@
-//! Finding lines that others have opened, and how far the queues of this node's lines are behind.
+//! Finding lines that other nodes have opened, and reading the backlogs of this node's lines.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,20 +7,20 @@ use tracing::{debug, warn};
 
 use crate::room::Room;
 
-/// How often a node looks how far the queues of its lines are behind.
+/// How often a node reads the backlogs of its lines.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How often it looks for lines that somebody is in and that it does not tend.
+/// How often a node looks for lines with visitors that it does not tend.
 const FIND_EVERY: Duration = Duration::from_secs(2);
 
-/// Follows how far the queues of its lines are behind, and finds lines that others have opened: a
-/// visitor whose node dies is not forgotten. Lines that nobody is in cost one word in a pipeline.
+/// Follows the backlogs of the lines, and finds lines that other nodes have opened, so that
+/// visitors whose node dies are still admitted. An empty line costs one command in a pipeline.
 pub(super) async fn find_lines(room: Arc<Room>) {
     let mut find_at = Instant::now();
     while room.shutdown.sleep(LOOK_EVERY).await {
         if Instant::now() >= find_at {
             find_at = Instant::now() + FIND_EVERY;
             if let Err(error) = room.find_peopled().await {
-                debug!("lines cannot be looked for: {:#}", anyhow::Error::from(error));
+                debug!("looking for lines failed: {:#}", anyhow::Error::from(error));
             }
         }
         let shows: Vec<_> = room.lines().iter().map(|line| line.show).collect();
@@ -38,7 +38,7 @@ pub(super) async fn find_lines(room: Arc<Room>) {
             Err(error) => {
                 metrics::counter!("usher_backlogs_unread_total").increment(1);
                 room.lines().iter().for_each(|line| line.measure_pace());
-                warn!("backlogs cannot be read: {:#}", anyhow::Error::from(error));
+                warn!("reading the backlogs failed: {:#}", anyhow::Error::from(error));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Reading the stream of changes: one connection per node, whatever it watches.
+//! Reading the streams of changes of all lines, on one connection per node.
 
 use std::{
     sync::{Arc, Weak},
@@ -16,8 +16,8 @@ use crate::{
     scripts::change::Change,
 };
 
-/// The pause between two reads. When many join, one read brings the changes of all of them, and a
-/// join waits a little for it; after a lull a change comes at once.
+/// The pause between two reads, so that in a rush one read brings the changes of many joins. After
+/// a lull a change is read at once.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
@@ -40,7 +40,7 @@ pub(crate) async fn follow(room: Arc<Room>) {
             Err(error) => {
                 metrics::counter!("usher_line_follow_failed_total").increment(1);
                 if !std::mem::replace(&mut failing, true) {
-                    warn!("the changes of the line cannot be read: {error}");
+                    warn!("reading the changes of the lines failed; trying again: {error}");
                 }
                 connection = None;
                 room.shutdown.sleep(RETRY).await;
@@ -50,7 +50,7 @@ pub(crate) async fn follow(room: Arc<Room>) {
 }
 
 async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {
-    // A line is not in hand while the read waits: nobody might be in it any more.
+    // Weak, so that a read that waits does not keep an empty line tended.
     let mut read: Vec<(Weak<Line>, String, String)> = Vec::new();
     for line in &room.lines() {
         if let Some(id) = line.read_from() {
@@ -91,8 +91,8 @@ async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResu
     Ok(())
 }
 
-/// A key of another type stops the read of all streams: its line is not read before it can be
-/// loaded again. Returns whether there is such a key.
+/// A key of the wrong type fails the read of all streams. Its line is marked to be loaded, and not
+/// read until that succeeds. Returns whether there is such a key.
 async fn set_apart(
     read: &[(Weak<Line>, String, String)],
     connection: &mut MultiplexedConnection,

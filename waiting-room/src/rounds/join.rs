@@ -1,5 +1,5 @@
-//! Giving out places, with a group commit: joins of one line that come while a call of the store is
-//! on its way share the next one. When nothing is on its way, a join goes at once.
+//! Giving out places in batches: joins of one line that come while a call to Redis is under way
+//! share the next call. A join that comes while none is under way goes at once.
 
 use std::sync::Arc;
 
@@ -19,12 +19,11 @@ use crate::{
     scripts::answers::{Joined, ScriptAnswer},
 };
 
-/// Joins that share a call: so many that the store is not kept from others for more than some
-/// milliseconds.
+/// Most joins per call, so that a call blocks Redis for some milliseconds at most.
 const BATCH: usize = 64;
-/// Numbers reserved at a time, at least.
+/// Fewest numbers reserved at a time.
 const BLOCK: u32 = 1_000;
-/// A join that finds the numbers used up, or a batch that finds the line lost, is tried so often.
+/// Most tries of a join that finds the numbers used up, and of a batch that finds the line lost.
 const TRIES_MAX: u32 = 6;
 
 /// Serves the desk of a line until this node lets go of it.
@@ -70,14 +69,15 @@ struct Counter {
     lot: [u8; 32],
     /// The last reservation.
     reserved: Option<Numbers>,
-    /// They need new numbers, or a new stretch. Those who have a place already do not wait behind them.
+    /// Joins that need new numbers or a new stretch. Joins of accounts that have a place do not
+    /// wait behind them.
     wait_for_numbers: Vec<Join>,
     reserving: Option<BoxFuture<'static, Result<Option<Numbers>, LineError>>>,
 }
 
 impl Counter {
-    /// Answers every join of a batch that needs no new numbers; those that are left when it fails
-    /// share the error.
+    /// Answers every join of a batch that needs no new numbers. On an error, the joins that are
+    /// left in the batch are not answered yet.
     async fn serve(
         &mut self,
         room: &Arc<Room>,
@@ -100,7 +100,7 @@ impl Counter {
             for (mut join, place) in batch.drain(..).zip(places) {
                 join.tries += 1;
                 match place {
-                    // Whoever has gone away meanwhile finds the place with the next call.
+                    // A visitor whose request is gone gets the same place on the next join.
                     Some((how, spot)) => _ = join.answer.send(Ok((how, at, spot))),
                     None if join.tries == TRIES_MAX => {
                         let _ = join.answer.send(Err(LineError::NotReady));
@@ -119,7 +119,8 @@ impl Counter {
         Err(LineError::NotReady)
     }
 
-    /// Resolves once the numbers are there that somebody waits for. Can be dropped and called again.
+    /// Resolves once a reservation ends; never while there is none. Can be dropped and called
+    /// again.
     async fn is_reserved(&mut self) -> Result<(), LineError> {
         let Some(reserving) = &mut self.reserving else { return std::future::pending().await };
         let reserved = reserving.await;
@@ -131,7 +132,7 @@ impl Counter {
     }
 }
 
-/// Reserves numbers for places under this rule; `None` where the line has begun anew.
+/// Reserves numbers for places under this rule; `None` where the line began anew meanwhile.
 fn reserve(
     room: &Arc<Room>,
     line: &Arc<Line>,

@@ -1,6 +1,5 @@
-//! Loading the picture of a line, which the stream of changes then continues: beside the reading of
-//! changes, on a connection of its own, so that neither a long line nor one that cannot be read
-//! keeps the changes of the others waiting.
+//! Loading the picture of a line, which the stream of changes then continues. Loads have a
+//! connection of their own, so that a long or unreadable line does not delay the changes of others.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -17,13 +16,13 @@ use crate::{
     scripts::progress::Progress,
 };
 
-/// How often a node looks for lines that are to be loaded.
+/// How often a node looks for lines to load.
 const LOOK_EVERY: Duration = Duration::from_millis(25);
-/// Lines that are loaded at once; further ones wait for one of them.
+/// Most lines loaded at once.
 const LOADS_MAX: usize = 16;
-/// Members of the line per read: a long line is told in many answers, with others between them.
+/// Places per read: a long line is read in many pages, between which Redis serves others.
 const PAGE: usize = 5_000;
-/// Admission is never held longer after a loss.
+/// Longest hold of admission after a loss.
 const HOLD_MS_MAX: u64 = 60_000;
 
 /// Loads every line of this node whose picture is not whole, until the shutdown begins.
@@ -78,7 +77,7 @@ fn due(room: &Room, loading: &HashSet<ShowId>) -> Vec<Arc<Line>> {
     lines
 }
 
-/// What fails; said once.
+/// What is failing now, so that each failure is logged once.
 #[derive(Default)]
 struct Failing {
     store: bool,
@@ -87,33 +86,33 @@ struct Failing {
 }
 
 impl Failing {
-    /// Notes that a load failed, and whose fault it is; it is tried again a little later.
+    /// Notes that a load failed, and puts off the next one; returns whose fault it is.
     fn note(&mut self, line: &Line, error: &RedisError) -> Whose {
         metrics::counter!("usher_line_load_failed_total").increment(1);
         line.load_later();
         let whose = Whose::is(error);
         match whose {
             Whose::Line if self.lines.insert(line.show) => {
-                warn!(show = %line.show, "the line cannot be loaded: {error}");
+                warn!(show = %line.show, "loading the line failed; trying again: {error}");
             }
             Whose::Store if !std::mem::replace(&mut self.store, true) => {
-                warn!("lines cannot be loaded: {error}");
+                warn!("loading lines failed; trying again: {error}");
             }
             _ => {}
         }
         whose
     }
 
-    /// Notes that a line can be loaded.
+    /// Notes that a line was loaded.
     fn is_over(&mut self, show: ShowId) {
         self.store = false;
         self.lines.remove(&show);
     }
 }
 
-/// Loads the picture of a line; `None` where the store does not have it. Changes made while it is
-/// read are applied again afterwards, which changes nothing. After a loss, visitors may come back
-/// for so long after admission goes on.
+/// Loads the picture of a line; `None` where Redis does not have it. Changes made while it is read
+/// are applied again afterwards, which does no harm. `settings` say for how long visitors may come
+/// back after a loss.
 async fn load(
     line: &Line,
     mut connection: MultiplexedConnection,

@@ -1,5 +1,5 @@
-//! What Redis does when its memory is full. One that evicts keys forgets lines; one that refuses
-//! writes keeps them, and says so in `/readyz`.
+//! Watching what Redis does when its memory is full. With an eviction policy it forgets lines;
+//! with `noeviction` it refuses writes, which `/readyz` then reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use tracing::{debug, warn};
 
 use crate::room::Room;
 
-/// How often it is looked at.
+/// How often Redis is asked for its policy.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Says which policy evicts, in a metric and once in the log, until the shutdown begins.
+/// Reports a policy that evicts, in a metric and once in the log, until the shutdown begins.
 pub(crate) async fn watch(room: Arc<Room>) {
     let mut was = None;
     loop {
@@ -22,7 +22,7 @@ pub(crate) async fn watch(room: Arc<Room>) {
                 }
                 was = now;
             }
-            Err(error) => debug!("redis does not say what it does when it is full: {error}"),
+            Err(error) => debug!("reading the maxmemory-policy of redis failed: {error}"),
         }
         if !room.shutdown.sleep(EVERY).await {
             return;
@@ -45,7 +45,7 @@ fn tell(was: Option<&str>, now: Option<&str>) {
     }
 }
 
-/// The policy, where there is a limit of memory at which keys are evicted.
+/// The policy, if it evicts keys and there is a memory limit.
 async fn evicting(cache: &Cache) -> redis::RedisResult<Option<String>> {
     let mut connection = cache.connection()?;
     let asked = redis::cmd("INFO").arg("memory").query_async(&mut connection).await;

@@ -1,4 +1,4 @@
-//! What became of visitors who have a socket here and are not in the line.
+//! Finding out what became of visitors who have a socket here but are not in the line.
 
 use contract::{api::line::PlaceState, place_ticket::Place};
 use futures_util::future::try_join_all;
@@ -12,8 +12,8 @@ use crate::{
     scripts::answers::Whereabouts,
 };
 
-/// Finds out what became of visitors who are not in the line, and tells them. Those whom the store
-/// has lost go back to their places; they are returned.
+/// Finds out what became of visitors who are not in the line, and tells them. Places that Redis has
+/// lost are put back and returned.
 pub(crate) async fn find_out(
     room: &Room,
     line: &Line,
@@ -40,7 +40,7 @@ pub(crate) async fn find_out(
     Ok(lost)
 }
 
-/// Tells those who are in the log that they are admitted; returns the others.
+/// Tells visitors who are in the log that they are admitted; returns the other places.
 async fn tell_admitted(
     room: &Room,
     line: &Line,

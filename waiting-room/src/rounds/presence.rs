@@ -1,10 +1,10 @@
-//! Who is there. Visitors who poll are heard of one by one; those with a socket are held by their
-//! node, which says once a second that it is alive, so that presence costs the store the same
-//! however many watch. What changes is told as it happens: sockets that were opened or closed, nodes
-//! that are gone, visitors who have a socket here and whom the store counts as nobody's.
+//! Presence: which visitors are there. Each poll counts for one visitor. Visitors with a socket are
+//! held by their node, which reports once a second that it is alive, so that the cost for Redis
+//! does not grow with the watchers. Only changes are reported: sockets opened or closed, nodes that
+//! are gone, and visitors with a socket here whom no node holds by Redis's count.
 //!
-//! A round of its own beside [`tend`](mod@super::tend): it asks Redis alone, except for visitors
-//! whom Redis has lost, and goes on while Postgres is away.
+//! This round is separate from [`tend`](mod@super::tend) so that it goes on while Postgres is away:
+//! it asks Postgres only about visitors whom Redis has lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,36 +25,36 @@ use crate::{
     },
 };
 
-/// How often the store hears of sockets that were opened or closed.
+/// How often Redis is told of sockets that were opened or closed.
 const TICK: Duration = Duration::from_millis(100);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// Most visitors noticed as away in one call, of each kind.
+/// Most visitors made absent, and most expired, in one sweep.
 const SWEPT_MAX: u32 = 1_000;
-/// Visitors held in one round: it must not keep the next sweep waiting.
+/// Most visitors held in one round, so that the next sweep is not late.
 const HELD_MAX: usize = 2_000;
-/// Tickets told of in one call.
+/// Most tickets in one call.
 const TICKETS_AT_ONCE: usize = 500;
-/// After a failure, the next try waits so long.
+/// Pause before the next try after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// When this node stops, its sockets have so long to close, so that their visitors are let go of.
+/// Time for the sockets of a stopping node to close, so that it can release their visitors.
 const STOP_WAIT: Duration = Duration::from_secs(3);
 
-/// What is left to do, and when.
+/// When to do what next.
 struct Rounds {
     next_at: Instant,
     sweep_at: Instant,
     /// When to look for visitors whose node is gone.
     forsake_at: Option<Instant>,
-    /// The last run failed; said once.
+    /// Whether the last run failed, so that a failure is logged once.
     failing: bool,
-    /// How far the line had got at the last sweep. A node that has not seen that a second later
-    /// has lost the stream.
+    /// The line's last change at the last sweep. A node that has not seen it a second later has
+    /// missed changes.
     must_have_seen: Progress,
-    /// The last sweep found another number of visitors than this node knows of.
+    /// Whether the last sweep counted other visitors in the line than this node knows.
     differs: bool,
 }
 
-/// Keeps the store up to date about who is there, until this node lets go of the line.
+/// Keeps Redis up to date about presence until this node lets go of the line.
 pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
@@ -81,10 +81,10 @@ pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
             Err(error) => rounds.failed(&line, error),
         }
     }
-    // Whoever goes on by polling elsewhere must not count as held here.
+    // A visitor who goes on by polling another node must not count as held here.
     let until = Instant::now() + STOP_WAIT;
     loop {
-        // Those whose sockets close meanwhile are let go of in the next turn.
+        // Sockets that close meanwhile are released in the next turn.
         let was_last = !line.visitors(|visitors| visitors.any_here()) || Instant::now() >= until;
         if release(&room, &line).await.is_err() || was_last {
             return;
@@ -108,13 +108,17 @@ impl Rounds {
             self.forsake_at = None;
             if forsaken > 0 {
                 metrics::counter!("usher_line_forsaken_total").increment(forsaken);
-                warn!(show = %line.show, visitors = forsaken, "their node is gone; they have their grace");
+                warn!(
+                    show = %line.show,
+                    visitors = forsaken,
+                    "a node is gone; its visitors keep their places for the grace"
+                );
             }
         }
         if missing.is_empty() {
             return Ok(());
         }
-        // What became of them is in Postgres, which may be away: everything else is done by now.
+        // Last, because this needs Postgres, which may be away.
         match missing::find_out(room, line, &missing).await {
             Ok(back) => hold_later(line, &back),
             Err(error) => {
@@ -129,7 +133,8 @@ impl Rounds {
     fn failed(&mut self, line: &Line, error: LineError) {
         metrics::counter!("usher_line_round_failed_total").increment(1);
         if !std::mem::replace(&mut self.failing, true) {
-            warn!(show = %line.show, "presence is not told: {:#}", anyhow::Error::from(error));
+            let error = anyhow::Error::from(error);
+            warn!(show = %line.show, "reporting presence failed; trying again: {error:#}");
         }
         self.next_at = Instant::now() + PAUSE_AFTER_FAILURE;
     }
@@ -153,7 +158,8 @@ impl Rounds {
         let nobody = swept.active == 0 && swept.waiting == 0 && swept.unsettled.is_empty();
         line.note_deserted(nobody);
         line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
-        // A picture that was just loaded may have more than its last change: it must differ twice.
+        // A picture that was just loaded may hold more than its last change says, so the line
+        // counts as partly lost only if two sweeps in a row differ.
         let differs = line.differs(swept.at, swept.waiting);
         let differs_still = std::mem::replace(&mut self.differs, differs) && differs;
         if swept.contradicts || differs_still {
@@ -170,7 +176,8 @@ impl Rounds {
         }
         self.must_have_seen = swept.at;
         if swept.is_new {
-            // New to the store, or the store to us: other nodes may be, too, and come back first.
+            // Redis does not know this node, and may not know others yet: they get time to report
+            // before their visitors are forsaken.
             line.visitors(Visitors::all_unheld);
             self.forsake_at = Some(Instant::now() + patience.node);
         } else if swept.node_gone {
@@ -189,17 +196,18 @@ fn measure(line: &Line, swept: &Swept) {
     metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
 }
 
-/// Redis has lost a part of the line. What is left cannot be told from what was there, so the line
-/// begins anew, as after a loss of all of it.
+/// Redis has lost a part of the line. Nobody can tell which part, so the line begins anew, as after
+/// a loss of all of it.
 async fn give_up(room: &Room, line: &Line, swept: &Swept) -> Result<(), LineError> {
     if room.store.give_up(&line.keys, swept.at.epoch).await? {
         metrics::counter!("usher_line_partly_lost_total").increment(1);
-        warn!(show = %line.show, epoch = swept.at.epoch, "redis has lost a part of the line");
+        let epoch = swept.at.epoch;
+        warn!(show = %line.show, epoch, "redis has lost a part of the line; it begins anew");
     }
     recover::open_again(room, line).await
 }
 
-/// Lets go of those whose sockets were closed.
+/// Tells Redis of visitors whose sockets here are closed.
 async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
     let gone = line.visitors(Visitors::take_gone);
     for (at, tickets) in gone.chunks(TICKETS_AT_ONCE).enumerate() {
@@ -212,7 +220,8 @@ async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
     Ok(())
 }
 
-/// Holds visitors who have a socket here; returns those who are not in the line, and where they are.
+/// Holds visitors who have a socket here. Returns the places that are not in the line, and where
+/// they are.
 async fn hold(
     room: &Room,
     line: &Line,

@@ -1,6 +1,6 @@
-//! Tending a line: letting visitors in, writing down whom, and freeing what passes took. Every node
-//! does it for every line; the scripts make the sum exact. Who is there is looked after beside it,
-//! by [`presence`](super::presence).
+//! Tending a line: admitting visitors, writing admissions to the log, and freeing the slots of used
+//! passes. Every node does it for every line it tends; the scripts keep the sum exact. Presence has
+//! a round of its own, [`presence`](super::presence).
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,34 +24,37 @@ use crate::{
     scripts::{Bounds, answers::ScriptAnswer, spot::Spot},
 };
 
-/// How often a line is looked after.
+/// How often a line is tended.
 const TICK: Duration = Duration::from_millis(100);
-/// How often admission runs at most. A bucket that is full loses what flows in: it is emptied four
-/// times in the time it takes to fill.
+/// Shortest time between two admissions. A full bucket loses the tokens that flow in, so admission
+/// runs four times in the time the bucket takes to fill.
 const ADMIT_EVERY_MIN: Duration = Duration::from_millis(5);
-/// How often passes that were used give their slots back, and what other nodes left undone is done.
+/// How often the slots of used passes are freed, and unfinished admissions of other nodes done
+/// again.
 const FREE_EVERY: Duration = Duration::from_secs(1);
-/// Most visitors let in, or dealt with, in one call of a script.
+/// Most visitors admitted in one call of a script.
 const BATCH: u32 = 1_000;
-/// A line is tended so long after its sale is over, for those who ask once more.
+/// How long a line is tended after its sale is over, so that visitors can still ask.
 const AFTER_THE_END: Duration = Duration::from_mins(1);
-/// After a failure, admission waits so long.
+/// Pause of admission after a failure.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
 
-/// What is left to do, and when.
+/// When to do what next.
 struct Rounds {
     free_at: Instant,
     admit_at: Instant,
     ended_at: Option<Instant>,
-    /// Passes that were used before this have given their slots back.
+    /// The slots of passes used before this time are free.
     used_until: Option<DateTime<Utc>>,
-    /// The last run failed; said once.
+    /// Whether the last run failed, so that a failure is logged once.
     failing: bool,
-    /// Taken from the line here, and not in the log yet: nobody else is taken before they are.
+    /// Places taken from the line by this node and not in the log yet; no others are taken before
+    /// they are.
     unlogged: Vec<Spot>,
 }
 
-/// Tends a line until its sale has long been over, or the shutdown begins.
+/// Tends a line until [`AFTER_THE_END`] of its sale, until it is unused, or until the shutdown
+/// begins.
 pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
@@ -109,7 +112,8 @@ impl Rounds {
     fn failed(&mut self, line: &Line, error: LineError) {
         metrics::counter!("usher_line_round_failed_total").increment(1);
         if !std::mem::replace(&mut self.failing, true) {
-            warn!(show = %line.show, "the line is held: {:#}", anyhow::Error::from(error));
+            let error = anyhow::Error::from(error);
+            warn!(show = %line.show, "admission failed; trying again: {error:#}");
         }
         let later = Instant::now() + PAUSE_AFTER_FAILURE;
         self.admit_at = later;
@@ -134,7 +138,7 @@ impl Rounds {
         Ok(())
     }
 
-    /// Admits now, and again as long as there is time before the next look.
+    /// Admits now, and again while there is time before the next tick.
     async fn admit_until(
         &mut self,
         next_look: Instant,
@@ -183,7 +187,7 @@ impl Rounds {
         Ok(())
     }
 
-    /// Appends admissions to the log; only then are they told.
+    /// Appends admissions to the log; visitors are told only after that.
     async fn record(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         if !self.unlogged.is_empty() {
             record(room, line, &self.unlogged).await?;
@@ -192,7 +196,7 @@ impl Rounds {
         Ok(())
     }
 
-    /// Finishes what a node began that died in between, and frees what used passes took.
+    /// Finishes admissions that a dead node began, and frees the slots of used passes.
     async fn look_after_admitted(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
         let AdmittedSeen { active, unsettled } = line.take_admitted();
         if active > 0 {

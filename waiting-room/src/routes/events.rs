@@ -1,4 +1,4 @@
-//! The same frames as server-sent events.
+//! The frames of a place as server-sent events.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -24,9 +24,9 @@ use crate::places::watch::Watch;
 
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Streams the frames of a place until it ends, or the client goes or stops reading.
+/// Streams the frames of a place until it ends, or until the client disconnects or stops reading.
 pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
-    // One frame on its way; the next is made when it was taken.
+    // One frame at a time: the next is made once the last was taken, so that it is never old.
     let (send, receive) = mpsc::channel::<LineFrame>(1);
     shutdown.spawn(async move {
         while let Some(Next::Frame(frame)) = next(&mut watch, &send).await {
@@ -36,7 +36,7 @@ pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
             }
         }
     });
-    // Should the stream end, a browser connects again after this.
+    // A browser connects again this long after the stream ends.
     let hint = stream::once(async { Ok(Event::default().retry(reconnect_after())) });
     let events = stream::unfold(receive, |mut receive| async move {
         let frame = receive.recv().await?;
@@ -46,7 +46,7 @@ pub(crate) fn stream(shutdown: &Shutdown, mut watch: Watch) -> Response {
     Sse::new(hint.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-/// The next frame; `None` once nobody listens.
+/// The next frame; `None` once the client has disconnected.
 async fn next(watch: &mut Watch, send: &mpsc::Sender<LineFrame>) -> Option<Next<LineFrame>> {
     loop {
         tokio::select! {

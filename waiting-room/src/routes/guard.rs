@@ -1,4 +1,4 @@
-//! Asking for a solved challenge before a new place is given out.
+//! Requiring a solved challenge before a new place is given out.
 
 use axum::http::HeaderMap;
 use contract::api::problem::Code;
@@ -9,11 +9,11 @@ use crate::{
     scripts::keys::Keys,
 };
 
-/// Carries a solution.
+/// The header that carries a solution.
 const SOLUTION: &str = "challenge-solution";
 
-/// Lets whoever has a place already, proves one, or brings a solution, join; 403 with a challenge
-/// for everybody else, where challenges are on.
+/// Lets an account join that has a place, proves one, or brings a solution. Any other account gets
+/// 403 with a challenge, where challenges are on.
 pub(crate) async fn solved(
     room: &Room,
     keys: &Keys,

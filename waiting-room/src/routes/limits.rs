@@ -1,4 +1,4 @@
-//! How often one address and one account may ask for a place, and after it.
+//! How often one address and one account may join, ask for places and open sockets.
 
 use std::num::NonZeroU32;
 
@@ -24,15 +24,15 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/api/v1/shows/{id}/queue/{ticketId}/live", limit: LINE_SOCKETS },
 ];
 
-/// Starts the limits of the routes. All accounts behind one address may look after many more
-/// places than may be asked for in a second, and open their sockets again after an outage.
+/// Starts the limits of the routes. An address gets fifty times its joins for questions about
+/// places, and ten times for sockets, which all open again after an outage.
 pub(crate) fn guard(
     joins_per_second: NonZeroU32,
     place_keys: PlaceKeys,
     shutdown: &Shutdown,
 ) -> Guard {
     let joins = joins_per_second.get();
-    // With ten seconds' worth at once.
+    // A burst of ten seconds' worth.
     let ten = |factor: u32| {
         let rate = joins.saturating_mul(factor);
         Quota::per_second(rate).at_once(rate.saturating_mul(10))
@@ -41,7 +41,7 @@ pub(crate) fn guard(
         |name, account, address| Limit { name, account, address, strangers: Strangers::Refused };
     let limits = [
         limit(JOINS, Quota::per_second(2).at_once(20), ten(1)),
-        // Over all devices of the account: far more than clients need that ask when they are told.
+        // For all devices of an account; far more than clients need that obey Retry-After.
         limit(PLACES, Quota::per_second(100).at_once(500), ten(50)),
         limit(LINE_SOCKETS, Quota::per_second(10).at_once(200), ten(10)),
     ];
@@ -50,7 +50,7 @@ pub(crate) fn guard(
     Guard::start(ROUTES, &limits, (STRANGERS, ten(1)), identify, shutdown)
 }
 
-/// The account whose place ticket comes with the request. What it says is remembered for the handler.
+/// The account of the place ticket in the request; the verified place is kept for the handler.
 fn by_place(parts: &mut Parts, keys: &PlaceKeys) -> Option<AccountId> {
     let ticket = match offered(&parts.headers, PLACE_TICKET_PROTOCOL) {
         Some(ticket) => Some(ticket.to_owned()),

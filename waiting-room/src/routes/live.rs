@@ -1,4 +1,4 @@
-//! Upgrading to a socket: who may.
+//! Upgrading a request to a WebSocket.
 
 use std::sync::Arc;
 
@@ -64,7 +64,7 @@ pub(crate) async fn live(
     let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();
-    // Whoever proves the place by its ticket needs no account, and none ends it.
+    // A socket opened with a place ticket needs no account, so no token's end closes it.
     let standing = token.filter(|_| ticket.is_none()).map(|token| door.access.stand(token));
     let serve = move |socket| talk(socket, Watch::start(room, line, found, standing));
     Ok(accept(upgrade, connection, shutdown, serve))

@@ -1,4 +1,4 @@
-//! Joining, asking, leaving.
+//! Joining a line, asking for a place, leaving.
 
 use std::sync::Arc;
 
@@ -85,7 +85,7 @@ pub(crate) async fn join(
     }
     let joining = Joining { show, account: caller.account, now };
     let back = match back {
-        // A ticket of ours: there is a line.
+        // A valid place ticket proves that there is a line.
         Some(place) => places::back_to(&room, &room.line(&sale), &sale, place).await?,
         None => Back::Nowhere,
     };
@@ -131,7 +131,7 @@ pub(crate) async fn show(
     let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     if accepts_events(&headers) {
-        // Whoever proves the place by its ticket needs no account, and none ends it.
+        // A stream opened with a place ticket needs no account, so no token's end closes it.
         let by_account = matches!(proof, Proof::Account(_));
         let standing = caller.filter(|_| by_account).map(|token| door.access.stand(token));
         let watch = Watch::start(Arc::clone(&room), line, found, standing);
@@ -140,7 +140,7 @@ pub(crate) async fn show(
     Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))
 }
 
-/// Gives a place back, at once, and the pass with it. An admin can do so for anybody.
+/// Gives a place back at once, and its pass with it. An admin can do so for every place.
 #[utoipa::path(
     delete, path = "/api/v1/shows/{id}/queue/{ticketId}", tag = "Waiting room",
     params(
@@ -172,7 +172,7 @@ pub(crate) async fn leave(
         }
         return Ok(StatusCode::NO_CONTENT);
     }
-    // Who proves nothing makes no line.
+    // A request without a proof must not begin a line.
     let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
     let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
@@ -181,7 +181,7 @@ pub(crate) async fn leave(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Finds the place of a request; 404 where it is not theirs.
+/// Finds the place of a request; 404 where it belongs to another account.
 pub(crate) async fn find(
     room: &Room,
     line: &Line,
@@ -233,7 +233,7 @@ fn refusal(why: Unjoinable) -> ApiError {
     }
 }
 
-/// The answer, with when to ask again where there is something to wait for.
+/// The answer, with `Retry-After` while the place waits.
 fn answer(status: StatusCode, place: PlaceStatus) -> Response {
     let waits =
         matches!(place.state, PlaceState::Prequeue | PlaceState::Waiting | PlaceState::SoldOut);
@@ -247,7 +247,7 @@ fn answer(status: StatusCode, place: PlaceStatus) -> Response {
     response
 }
 
-/// Where there is no waiting room, everybody is admitted, and no place is kept.
+/// The answer of a show without a waiting room: admitted, and no place is kept.
 fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus {
     let place = Place {
         ticket: TicketId::new(),
@@ -296,7 +296,7 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
     };
     let rate = line.pace().slowed(&sale.room).rate_per_second;
     let standing = line.standing(spot, gate, rate, opening);
-    // Whoever shows this ticket to another node is told no more there.
+    // In the ticket, so that another node tells no larger number.
     let place = Place { told: standing.ahead.or(place.told), ..place.clone() };
     PlaceStatus {
         ahead: standing.ahead,

@@ -1,4 +1,4 @@
-//! What a request to the waiting room says: which place, and whose.
+//! What a request to the waiting room asks for and proves.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::{line::Line, places::Proof, room::Room};
 
-/// Carries a place ticket.
+/// The header that carries a place ticket.
 const PLACE_TICKET: &str = "place-ticket";
 
 /// The body of a join; all of it may be left out.
@@ -32,7 +32,7 @@ pub(crate) struct PlaceParams {
     pub place_ticket: Option<String>,
 }
 
-/// The show and the ticket in a path, and the place ticket where it was looked at already.
+/// The show and the ticket in a path, and the place ticket if the limits have verified it.
 pub(crate) struct PlacePath {
     pub show: ShowId,
     pub ticket: TicketId,
@@ -61,7 +61,7 @@ pub(crate) fn header_ticket(headers: &HeaderMap) -> Result<Option<String>, ApiEr
     value.to_str().map(|text| Some(text.to_owned())).map_err(|_| bad_ticket())
 }
 
-/// A place ticket that was found to be good already.
+/// A place ticket that the limits have verified.
 #[derive(Clone)]
 pub(crate) struct Shown {
     pub ticket: String,
@@ -91,7 +91,7 @@ pub(crate) fn bad_ticket() -> ApiError {
     )
 }
 
-/// The proof of a request for a place: its ticket, or else the account.
+/// The proof of a request for a place: its place ticket, or else the account.
 pub(crate) fn proof(
     room: &Room,
     show: ShowId,
@@ -106,8 +106,8 @@ pub(crate) fn proof(
     }
 }
 
-/// The show on the board, and its line on this node. A ticket proves that there is a line; for an
-/// account alone none is tended that nobody ever joined.
+/// The sale of a show, and its line on this node. A place ticket proves that there is a line; for
+/// an account alone, a line that nobody ever joined is not begun.
 pub(crate) async fn sale_and_line(
     room: &Arc<Room>,
     show: ShowId,

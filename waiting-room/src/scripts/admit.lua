@@ -1,13 +1,15 @@
--- Lets in whoever is first in the line and there, as far as the bucket, the cap and the stock allow.
+-- Admits the first visitors in the line who are there, as far as the bucket, the cap and the stock
+-- allow.
 -- ARGV 1 rate per second, 2 burst, 3 most active visitors (0: no cap), 4 most in one call, 5 ms for
---      which a lapsed pass still takes its slot: until then what it bought in time may be decided,
---      6 and 7 epoch and seq of the last change that is known to the node,
---      8 most who may be choosing at once (0: any number), 9 ms after which somebody who was let in
---      is not taken to be choosing any more
--- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, then ticket and record of each}. They are in `admitting`
---      until settled, so a node that dies in between loses nobody.
--- Atomic, because any number of nodes run it at once and the sum must be exact. By the store's
--- own clock: a jump forwards yields at most one burst, a jump backwards nothing.
+--      which a lapsed pass still takes its slot, since a booking made in time may be undecided,
+--      6 and 7 epoch and seq of the last change that the node knows,
+--      8 most visitors who may be choosing at once (0: any number), 9 ms after which an admitted
+--      visitor no longer counts as choosing
+-- Returns {'FLUSHED'}, with 'BEHIND' where Redis lacks changes; or {'OK', epoch, then ticket and
+--      record of each admitted visitor}. They stay in `admitting` until settled, so a node that
+--      dies in between loses nobody.
+-- Atomic, because any number of nodes run it at once and the sum must be exact. It goes by Redis's
+-- clock: a jump forwards yields at most one burst, a jump backwards nothing.
 local lost = lost_or_behind(tonumber(ARGV[6]), tonumber(ARGV[7]), false)
 if lost then return lost end
 local mark = redis.call('HMGET', head, 'epoch', 'counter', 'held_until')
@@ -15,7 +17,7 @@ local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local max_active, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 local answer = {'OK', mark[1]}
--- No hold is longer than a minute; one that looks longer comes from a clock that jumped.
+-- A hold lasts a minute at most; one that looks longer comes from a clock that jumped.
 local hold = tonumber(mark[3] or '0') - now
 if hold > 0 and hold <= 60000 then return answer end
 
@@ -34,7 +36,8 @@ end
 local choosing_max = tonumber(ARGV[8] or '0')
 if choosing_max > 0 then
   redis.call('ZREMRANGEBYSCORE', choosing, '-inf', text(now - tonumber(ARGV[9])))
-  -- Let in later than now: the clock has jumped back, and nobody would ever be let in again.
+  -- An admission in the future means that the clock has jumped back: such choosers would never
+  -- lapse, and so hold up the line.
   redis.call('ZREMRANGEBYSCORE', choosing, '(' .. text(now + 1000), '+inf')
   free = math.min(free, choosing_max - redis.call('ZCARD', choosing))
 end

@@ -1,4 +1,4 @@
-//! Letting visitors in, and what becomes of the slots they take.
+//! Admitting visitors, and the slots they take under the cap.
 
 use std::time::Duration;
 
@@ -14,22 +14,22 @@ use super::{
 };
 use crate::LineError;
 
-/// How many a call of admission may let in.
+/// The bounds of one call of admission.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds<'a> {
     pub room: &'a contract::api::catalogue::WaitingRoom,
-    /// In one call.
+    /// Most visitors admitted in one call.
     pub at_most: u32,
-    /// For how long a lapsed pass still takes its slot.
+    /// How long a lapsed pass still takes its slot.
     pub slot_grace: Duration,
-    /// Who may be choosing seats at once.
+    /// Most visitors who may be choosing seats at once.
     pub choosers_max: u32,
-    /// For how long a visitor is taken to be choosing.
+    /// How long an admitted visitor counts as choosing.
     pub chooses_for: Duration,
 }
 
 impl LineStore {
-    /// Takes from the head of the line whoever the bucket, the cap and the stock let in.
+    /// Takes visitors from the head of the line, as far as the bucket, the cap and the stock allow.
     pub(crate) async fn admit(
         &self,
         show: ShowId,
@@ -53,7 +53,8 @@ impl LineStore {
         answers::taken(show, &answer)
     }
 
-    /// Records that admissions are in the log; their passes are valid for so long still.
+    /// Records that admissions are in the log. Each comes with the time its pass is still valid;
+    /// returns how many were new.
     pub(crate) async fn settle(
         &self,
         keys: &Keys,
@@ -68,7 +69,7 @@ impl LineStore {
         self.run("settle", &call).await
     }
 
-    /// Frees the slots of passes that were used; how many were taken.
+    /// Frees the slots of used passes; returns how many slots came free.
     pub(crate) async fn used(&self, keys: &Keys, tickets: &[TicketId]) -> Result<u64, LineError> {
         let mut call = with_keys(&USED, keys);
         for ticket in tickets {
@@ -77,7 +78,7 @@ impl LineStore {
         self.run("used", &call).await
     }
 
-    /// Whether the store counts a visitor among the admitted.
+    /// Whether Redis counts a visitor as active.
     pub(crate) async fn is_active(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
         let ticket = ticket.to_string();
         let score: Option<f64> =
@@ -85,7 +86,7 @@ impl LineStore {
         Ok(score.is_some())
     }
 
-    /// Keeps an admitted visitor active, whose pass is valid for so long still.
+    /// Keeps an admitted visitor active while the pass is valid: for `left`.
     pub(crate) async fn stay_active(
         &self,
         keys: &Keys,
@@ -97,12 +98,12 @@ impl LineStore {
         self.run("stay", &call).await
     }
 
-    /// How many may be choosing seats.
+    /// How many visitors count as choosing seats.
     pub(crate) async fn choosers(&self, keys: &Keys) -> Result<u64, LineError> {
         self.query(redis::cmd("ZCARD").arg(keys.choosing())).await
     }
 
-    /// Some of those who may be choosing seats, by how long they have been, from a place on.
+    /// A page of the visitors who count as choosing seats, the longest first.
     pub(crate) async fn some_choosers(
         &self,
         keys: &Keys,
@@ -115,12 +116,12 @@ impl LineStore {
         Ok(tickets.iter().filter_map(|ticket| ticket.parse().ok()).collect())
     }
 
-    /// Takes nobody to be choosing seats any more.
+    /// Counts nobody as choosing seats any more.
     pub(crate) async fn forget_choosers(&self, keys: &Keys) -> Result<(), LineError> {
         self.query(redis::cmd("DEL").arg(keys.choosing())).await.map(|_: u64| ())
     }
 
-    /// Notes that visitors have chosen; how many of them were taken to be choosing.
+    /// Counts these visitors as choosing no more; returns how many of them had counted.
     pub(crate) async fn have_chosen(
         &self,
         keys: &Keys,

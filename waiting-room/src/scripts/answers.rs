@@ -1,21 +1,21 @@
-//! What the scripts answer, read.
+//! Reading the answers of the scripts.
 
 use contract::ShowId;
 
 use super::{progress::Progress, spot::Spot};
 use crate::LineError;
 
-/// What a script says, or that the store has lost the line.
+/// The answer of a script, or that Redis has lost the line.
 #[derive(Debug)]
 pub(crate) enum ScriptAnswer<T> {
     Known(T),
     LineLost,
 }
 
-/// How joins ended, in the order in which they were asked for.
+/// How joins ended, in the order of the joiners.
 #[derive(Debug)]
 pub(crate) struct Joined {
-    /// The change with which they were made.
+    /// The change that made the new places, or the line's last change if there is no new one.
     pub at: Progress,
     /// `None` where numbers must be reserved first.
     pub places: Vec<Option<(Placed, Spot)>>,
@@ -25,9 +25,9 @@ pub(crate) struct Joined {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Placed {
     New,
-    /// By a ticket that the store had lost.
+    /// Put back by its place ticket, because Redis had lost it.
     Back,
-    /// It has it already.
+    /// The account has the place already, and waits.
     Waiting,
     Admitting,
     Admitted,
@@ -54,7 +54,7 @@ pub(crate) enum GivenBack {
     Nothing,
 }
 
-/// Where tickets are, in the order they were asked for, with their records or accounts.
+/// Where tickets are, in the order of the call, with their records or accounts.
 pub(crate) struct Touched {
     pub at: Progress,
     pub tickets: Vec<(Whereabouts, String)>,
@@ -67,13 +67,13 @@ pub(crate) struct Swept {
     pub absent: u64,
     /// How many are in the line.
     pub waiting: u64,
-    /// The store did not know this node: it holds nobody there.
+    /// Redis did not know this node, so the node holds no visitors there.
     pub is_new: bool,
-    /// A node is gone; its visitors must be forsaken.
+    /// A node is gone; its visitors must be made absent.
     pub node_gone: bool,
-    /// Its keys contradict each other, because some were lost.
+    /// The line's keys contradict each other, because some were lost.
     pub contradicts: bool,
-    /// Taken from the line by a node that did not finish.
+    /// Places taken from the line by a node that did not finish their admission.
     pub unsettled: Vec<Spot>,
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn taken(show: ShowId, answer: &[String]) -> Result<ScriptAnswer<Vec<
     }
 }
 
-/// Splits an answer into the change it was made at and the rest; `None` for FLUSHED.
+/// Splits an answer into the line's last change and the rest; `None` for FLUSHED.
 fn known(answer: &[String]) -> Result<Option<(Progress, &[String])>, LineError> {
     match answer {
         [flushed, ..] if flushed == "FLUSHED" => Ok(None),

@@ -1,4 +1,4 @@
-//! Calling a script, or asking for a key.
+//! Calling scripts and commands of Redis.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -38,7 +38,7 @@ scripts! {
     SWEEP = "sweep";
 }
 
-/// The scripts, on a connection.
+/// The lines in Redis: calls the scripts on a connection.
 #[derive(Clone)]
 pub(crate) struct LineStore {
     pub cache: Cache,
@@ -78,11 +78,11 @@ pub(super) fn add_stretch(call: &mut ScriptInvocation<'_>, stretch: Stretch) {
     call.arg(stretch.rule.version).arg(u8::from(stretch.rule.drawn)).arg(stretch.base);
 }
 
-/// Says that a store lacked changes, and that what it had was given up.
+/// Reports that Redis lacked changes, so that the script gave up the line.
 pub(super) fn note_behind(show: ShowId, answer: &[String]) {
     if answer.get(1).is_some_and(|why| why == "BEHIND") {
         metrics::counter!("usher_line_behind_total").increment(1);
-        warn!(%show, "redis has gone back in time, or is another one; the line begins anew");
+        warn!(%show, "redis lacks changes or is another instance; the line begins anew");
     }
 }
 

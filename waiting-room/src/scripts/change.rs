@@ -1,4 +1,4 @@
-//! The stream of changes: what one entry says.
+//! Reading an entry of the stream of changes.
 
 use std::collections::HashMap;
 
@@ -8,8 +8,8 @@ use redis::{FromRedisValue as _, Value, streams::StreamId};
 
 use super::progress::Progress;
 
-/// The fields of an entry, as the scripts write them: one letter each, since nodes of different
-/// versions read what the others write.
+/// The fields of an entry, one letter each. They do not change, since nodes of different versions
+/// read each other's entries.
 mod field {
     pub(super) const EPOCH: &str = "e";
     pub(super) const SEQ: &str = "s";
@@ -31,18 +31,18 @@ pub(crate) struct Change {
     pub opened: bool,
     pub joined: Vec<u64>,
     pub gone: Vec<u64>,
-    /// Gone from the line shortly before it was lost.
+    /// Ranks that left the line shortly before it was lost.
     pub recalled: Vec<u64>,
     pub left: Vec<TicketId>,
     pub expired: Vec<TicketId>,
-    /// No node holds them any more.
+    /// Visitors whom no node holds any more.
     pub released: Vec<TicketId>,
     pub admitted: Vec<(TicketId, DateTime<Utc>)>,
 }
 
 impl Change {
-    /// Reads an entry; `None` where it has no epoch and number. Words it does not know are
-    /// skipped, so that a newer node can say more.
+    /// Reads an entry; `None` where it has no epoch or number. Unknown fields are skipped, so that
+    /// a newer node can write more.
     pub(crate) fn read(entry: &StreamId) -> Option<Self> {
         let text = |field: &str| text(&entry.map, field);
         let admitted = text(field::ADMITTED).unwrap_or_default();

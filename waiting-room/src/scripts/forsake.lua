@@ -1,9 +1,9 @@
--- Visitors whose node is gone are absent, and have their grace to come back to another one.
--- ARGV 1 ms of silence after which a node is gone, 2 '1' once everybody was looked at, 3... tickets;
---      those whom a living node holds are left alone
--- Returns how many are absent now.
--- Atomic, because they may have come back already. Nodes that have a socket of one all the same
--- are told, and hold on.
+-- Makes visitors absent whose node is gone; they have the grace to come back to another node.
+-- ARGV 1 ms of silence after which a node is gone, 2 '1' in the last call, which forgets the nodes
+--      that are gone, 3... tickets; visitors held by a living node stay as they are
+-- Returns how many visitors were made absent.
+-- Atomic, because the visitors may have come back already. A node that has a socket of one of them
+-- hears of it by the change, and holds the visitor again.
 local epoch = epoch_of_line()
 if not epoch then return 0 end
 local now, free = now_ms(), {}

@@ -1,16 +1,17 @@
--- Gives accounts their places: the one each has, the one it comes back to, or the next.
--- ARGV 1 secret of the lot, 2 epoch of the reservation, 3 number reserved up to (0: none), 4 to 6
---      the stretch it is for: version of its rule, '1' where it is drawn, base; 7 and 8 epoch and seq
---      of the last change that is known to the node; then of each joiner:
---      account, ticket for a new place, joined_at in ms, version of the rule it asks under (0: none),
---      '1' where that draws it, ticket to come back with ('' for none), and of it number, epoch,
---      joined_at, base ('' for a ticket of before there were stretches), lot ('-' where it was not
---      drawn; without a base '1' where it was)
--- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, seq, then for each joiner: 'NEW', 'BACK', 'WAITING',
---      'ADMITTING' or 'ADMITTED', ticket, record; or 'FULL', '', '' where numbers must be
---      reserved first, under the rule it asks under}.
--- Atomic, because one account has one place however many devices ask at once, and no number may
--- be given out twice.
+-- Gives accounts their places: the place the account has, the lost place it comes back to, or a new
+-- one.
+-- ARGV 1 secret of the lot, 2 epoch of the reservation, 3 last number reserved (0: none), 4 to 6
+--      the stretch it is for: version of its rule, '1' where it is drawn, base; 7 and 8 epoch and
+--      seq of the last change that the node knows; then for each joiner:
+--      account, ticket for a new place, joined_at in ms, version of the rule for it (0: none),
+--      '1' where that rule draws lots, place ticket to come back with ('' for none), and from that
+--      ticket number, epoch, joined_at, base ('' for a ticket from before there were stretches),
+--      lot ('-' where it was not drawn; without a base '1' where it was)
+-- Returns {'FLUSHED'}, with 'BEHIND' where Redis lacks changes; or {'OK', epoch, seq, then for each
+--      joiner: 'NEW', 'BACK', 'WAITING', 'ADMITTING' or 'ADMITTED', ticket, record; or 'FULL', '',
+--      '' where numbers must be reserved first, under the joiner's rule}.
+-- Atomic, because one account has one place however many of its devices ask at once, and no number
+-- may be given out twice.
 local lost = lost_or_behind(tonumber(ARGV[7]), tonumber(ARGV[8]), true)
 if lost then return lost end
 local epoch = epoch_of_line()
@@ -18,18 +19,18 @@ local now = now_ms()
 local secret = ARGV[1]
 local joined = {}
 
--- Lots of a stretch that is drawn, as `LOTS` of the store, and how many are tried where one is
--- taken.
+-- Lots of a drawn stretch, the same number as `LOTS` in the crate `store`, and how many further
+-- lots are tried where one is taken.
 local LOTS = 67108864
 local TRIES = 10000
 
--- The lot of an account in this show, however often it asks.
+-- The lot of an account in this show, always the same.
 local function lot_of(account)
   return tonumber(string.sub(redis.sha1hex(secret .. ':' .. account), 1, 7), 16) % LOTS
 end
 
--- The rank of an account in a stretch that is drawn, and how many lots after its own that is; nil
--- where there is none near it.
+-- The first free rank of an account in a drawn stretch, and how many lots after its own that is;
+-- nil where all lots tried are taken.
 local function drawn_rank(account, base, from)
   local lot = lot_of(account)
   for past = from, from + TRIES do
@@ -40,8 +41,8 @@ local function drawn_rank(account, base, from)
   return nil
 end
 
--- Before there were stretches: a permutation of 0 to 2^20 - 1 under the secret, in six Feistel
--- rounds over two halves of 10 bits.
+-- The rank of a ticket from before there were stretches. Drawn ranks are a permutation of 0 to
+-- 2^20 - 1 under the secret, in six Feistel rounds over two halves of 10 bits.
 local function rank_of_old(number, drawn)
   if drawn ~= '1' or number > DRAWN_MAX then return DRAWN_MAX + number end
   local left, right = math.floor((number - 1) / 1024), (number - 1) % 1024
@@ -73,15 +74,15 @@ if ARGV[2] == epoch then
     reserved = tonumber(ARGV[3])
     redis.call('HSET', head, 'reserved', ARGV[3])
   end
-  -- Each stretch lies above the one before. Numbers are used where they were reserved for.
+  -- A reservation with a higher base begins a new stretch, above all earlier ones.
   if tonumber(ARGV[6]) > base then
     rule, drawn, base = math.max(rule, tonumber(ARGV[4])), ARGV[5], tonumber(ARGV[6])
     redis.call('HSET', head, 'rule', text(rule), 'drawn', drawn, 'base', ARGV[6])
   end
 end
 
--- Goes over to a newer rule; false where it orders places in another way, so that a stretch must
--- begin first. An older one comes from a node that has not heard of the newer.
+-- Takes over a newer rule; false where it orders places in another way, so that a new stretch must
+-- begin first. An older rule comes from a node that has not heard of the newer one.
 local function stands_under(asked, wants_lot)
   if asked <= rule then return true end
   if wants_lot ~= drawn then return false end
@@ -111,7 +112,8 @@ local function join(account, ticket, joined_at, asked, wants_lot, back, number, 
       else
         rank, lot = drawn_rank(account, tonumber(was_base), tonumber(lot))
       end
-      -- Two tickets for one number, of a Redis that once went back: one of them has it.
+      -- A Redis that once lost changes may have given one number to two tickets: the first keeps
+      -- it.
       if rank and redis.call('ZCOUNT', line, text(rank), text(rank)) > 0 then rank = nil end
       if rank then
         return place('BACK', account, back, rank, {number = number, epoch = of_epoch,

@@ -16,16 +16,16 @@ use super::{
 };
 use crate::LineError;
 
-/// Who asks for a place.
+/// An account that asks for a place.
 pub(crate) struct Joiner {
     pub account: AccountId,
     /// The ticket of a new place.
     pub ticket: TicketId,
-    /// In ms.
+    /// Milliseconds since the epoch.
     pub joined_at: i64,
-    /// How a new place is ordered; as the line stands, where there is none.
+    /// How a new place is ordered; without a rule, as the line's last places.
     pub rule: Option<Rule>,
-    /// The place to come back to, and whether it was drawn if it is not in a stretch.
+    /// The place to come back to, and whether a place from before there were stretches was drawn.
     pub back: Option<(Place, bool)>,
 }
 
@@ -68,12 +68,13 @@ impl LineStore {
         self.query(redis::cmd("HEXISTS").arg(keys.accounts()).arg(account)).await
     }
 
-    /// Whether a place has ended, as far as that is remembered.
+    /// Whether a place has ended; Redis remembers that for a day.
     pub(crate) async fn has_ended(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
         self.query(redis::cmd("HEXISTS").arg(keys.ended()).arg(ticket.to_string())).await
     }
 
-    /// Notes that a challenge is used up, until it expires after this; whether it was not before.
+    /// Notes that a challenge is used, until it expires after `left`; returns whether this is its
+    /// first use.
     pub(crate) async fn is_first_use(
         &self,
         keys: &Keys,
@@ -82,7 +83,7 @@ impl LineStore {
     ) -> Result<bool, LineError> {
         let mut command = redis::cmd("SET");
         command.arg(keys.solved(challenge)).arg(1).arg("NX");
-        // For how long, and not until when: the clocks need not agree.
+        // A time span and not a moment, since the clocks need not agree.
         command.arg("EX").arg(left.num_seconds().max(0) + 60);
         let was_set: Option<String> = self.query(&command).await?;
         Ok(was_set.is_some())

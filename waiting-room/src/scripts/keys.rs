@@ -69,13 +69,13 @@ impl Keys {
         &self.0[14]
     }
 
-    /// Where it is noted that a challenge was used.
+    /// The key that marks a challenge as used.
     pub(crate) fn solved(&self, id: &str) -> String {
-        // Under the same hash tag as the rest.
+        // Under the hash tag of the show, as all keys of a line.
         format!("{}:solved:{id}", self.head())
     }
 
-    /// All of them.
+    /// All keys, in the order of [`NAMES`].
     pub(crate) fn all(&self) -> &[String] {
         &self.0
     }

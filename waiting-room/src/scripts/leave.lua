@@ -1,7 +1,7 @@
--- Gives a place back at once: one in the line, or one that was admitted.
+-- Gives a place back at once, whether it waits in the line or was admitted.
 -- ARGV 1 ticket
--- Returns 'FLUSHED'; 'PLACE' or 'PASS' for what was given back, or 'NOTHING'.
--- Atomic, because it races with being admitted.
+-- Returns 'FLUSHED', or what was given back: 'PLACE', 'PASS' or 'NOTHING'.
+-- Atomic, because the place may be admitted at the same moment.
 local epoch = epoch_of_line()
 if not epoch then return 'FLUSHED' end
 local ticket = ARGV[1]

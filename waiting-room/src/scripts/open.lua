@@ -1,10 +1,10 @@
--- Opens the line, or opens it again after the store has lost it. A newer epoch replaces an older
+-- Opens the line, or opens it again after Redis has lost it. A newer epoch replaces an older
 -- one; the same or an older one changes nothing.
 -- ARGV 1 epoch, 2 highest number that may have been given out, 3 ms to hold admission, so that
---      those who were in the line can come back before anybody is let in, 4 to 6 the stretch that
+--      visitors can come back to their places before anybody is admitted, 4 to 6 the stretch that
 --      places are added to: version of its rule, '1' where it is drawn, base
 -- Returns the epoch and the seq of the line.
--- Atomic, because several nodes notice a loss at once and one counter must come of it.
+-- Atomic, because several nodes notice a loss at once, and the line must have one counter.
 local mark = redis.call('HMGET', head, 'epoch', 'counter', 'reserved', 'seq')
 if mark[1] and mark[2] and tonumber(mark[1]) >= tonumber(ARGV[1]) then
   return {mark[1], mark[4] or '0'}

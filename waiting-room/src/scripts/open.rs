@@ -1,4 +1,5 @@
-//! A line as a whole: whether Redis has it, its beginning, and what follows a loss.
+//! A whole line in Redis: whether it is there, opening it, giving it up, and recalling ranks after
+//! a loss.
 
 use store::line_marks::LineMark;
 
@@ -9,7 +10,7 @@ use super::{
 use crate::LineError;
 
 impl LineStore {
-    /// Opens the line under this mark, holding admission so long.
+    /// Opens the line under this mark, and holds admission for `hold_ms`.
     pub(crate) async fn open(
         &self,
         keys: &Keys,
@@ -29,7 +30,7 @@ impl LineStore {
         Ok(matches!(fields, (Some(_), Some(_))))
     }
 
-    /// Whether anybody is in each of these lines, or on the way out of it.
+    /// Whether each of these lines has visitors who wait or are being admitted.
     pub(crate) async fn are_peopled(&self, lines: &[Keys]) -> Result<Vec<bool>, LineError> {
         let mut pipeline = redis::pipe();
         for keys in lines {
@@ -40,12 +41,12 @@ impl LineStore {
         Ok(there.into_iter().map(|keys| keys > 0).collect())
     }
 
-    /// Gives up a line of which a part was lost; whether this is news.
+    /// Gives up a line of which a part was lost; returns whether no other node had done so.
     pub(crate) async fn give_up(&self, keys: &Keys, epoch: u32) -> Result<bool, LineError> {
         self.run("give_up", with_keys(&GIVE_UP, keys).arg(epoch)).await
     }
 
-    /// Tells the other nodes whose ranks were gone shortly before the line was lost.
+    /// Tells the other nodes which ranks left shortly before the line was lost.
     pub(crate) async fn recall(
         &self,
         keys: &Keys,

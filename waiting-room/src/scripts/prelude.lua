@@ -1,30 +1,31 @@
--- Common head of every script of the line; put before each of them.
+-- Put before every script of the line.
 --
 -- KEYS of every script, all under the hash tag of the show:
---  1 head       hash   epoch, counter (last number given out), reserved (how far it may go),
+--  1 head       hash   epoch, counter (last number given out), reserved (highest it may give out),
 --                      seq (of the last change), held_until and lenient_until, swept_at (ms),
 --                      rule, drawn and base of the stretch that places are added to,
---                      redis (the one that has given out its numbers),
---                      forget_at (ms): until then its keys are kept
+--                      redis (run id of the Redis that has given out the numbers),
+--                      forget_at (ms): when the line's keys expire
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
---  4 ready      zset   ticket -> rank: those of them who are there, and may be admitted
---  5 seen       zset   ticket -> ms: when each of the ready without a socket was last heard of
---  6 absent     zset   ticket -> ms: when each of the others was last heard of
+--  4 ready      zset   ticket -> rank: visitors in the line who are there, and may be admitted
+--  5 seen       zset   ticket -> ms: when each ready visitor without a socket was last heard of
+--  6 absent     zset   ticket -> ms: when each visitor who is not ready was last heard of
 --  7 places     hash   ticket -> "account number rank epoch joined_at base lot", the time in ms;
---                      lot is how many lots past its own a place was drawn, - where it is not
+--                      lot is how many lots past its own a place was drawn, - where it was not
+--                      drawn
 --  8 accounts   hash   account -> ticket
 --  9 ended      hash   ticket -> "LEFT account" or "EXPIRED account"; of the last day
 -- 10 admitting  zset   ticket -> ms: taken from the line, not yet in Postgres's log
--- 11 active     zset   ticket -> ms: admitted, until then
+-- 11 active     zset   ticket -> ms: admitted visitors, and when their passes expire
 -- 12 changes    stream what each script changed, for the nodes: e epoch, s seq,
 --                      j ranks that joined, g ranks that are gone, l tickets that left,
 --                      x tickets that expired, p "ticket admitted_at" of the admitted, o opened,
 --                      r tickets that no node holds any more, y ranks gone before a loss
--- 13 held       hash   ticket -> node: the ready with a socket; present as long as the node is
+-- 13 held       hash   ticket -> node: ready visitors with a socket, there as long as the node is
 -- 14 nodes      zset   node -> ms: when each node was last heard of
--- 15 choosing   zset   ticket -> ms: when each of those was let in who may still be choosing seats
--- 16 ended_at   zset   ticket -> ms: when each of the ended did
+-- 15 choosing   zset   ticket -> ms: visitors who count as choosing seats, and when admitted
+-- 16 ended_at   zset   ticket -> ms: when each place in `ended` ended
 local head, bucket, line, ready, seen, absent = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local places, accounts, ended = KEYS[7], KEYS[8], KEYS[9]
 local admitting, active, changes = KEYS[10], KEYS[11], KEYS[12]
@@ -43,23 +44,24 @@ local function text(number)
   return string.format('%.0f', number)
 end
 
--- The epoch; nil where the store has lost the line.
+-- The epoch; nil where Redis has lost the line.
 local function epoch_of_line()
   local mark = redis.call('HMGET', head, 'epoch', 'counter')
   if mark[1] and mark[2] then return mark[1] end
   return nil
 end
 
--- Which Redis this is, from its start to its end. One that was started again, or took the place of
--- another, may lack the last changes.
+-- The run id of this Redis. A Redis with another run id was restarted or took over from another
+-- one, and may lack the last changes.
 local function this_redis()
   local info = redis.pcall('INFO', 'server')
   return type(info) == 'string' and string.match(info, 'run_id:(%w+)') or ''
 end
 
--- The answer where the store has lost the line, or lacks changes that a node has seen: then all of
--- it is given up, so that it begins anew above every number that may have been given out. nil where
--- all is well. `numbers` where this Redis must be the one that gave out the numbers so far.
+-- The answer where Redis has lost the line, or lacks changes that a node has seen; nil where
+-- neither is so. A line that lacks changes is given up, so that it begins anew above every number
+-- that may have been given out. With `numbers`, this must also be the Redis that gave out the
+-- numbers so far.
 local function lost_or_behind(seen_epoch, seen_seq, numbers)
   local mark = redis.call('HMGET', head, 'epoch', 'counter', 'seq', 'redis')
   if not mark[1] or not mark[2] then return {'FLUSHED'} end
@@ -78,14 +80,15 @@ local function lost_or_behind(seen_epoch, seen_seq, numbers)
   return {'FLUSHED', 'BEHIND'}
 end
 
--- Tells the nodes what changed, under the next number; a node that misses one starts over.
+-- Adds an entry to the stream of changes, under the next seq; a node that misses one loads the line
+-- again.
 local function tell(epoch, ...)
   local seq = redis.call('HINCRBY', head, 'seq', 1)
   redis.call('XADD', changes, 'MAXLEN', '~', CHANGES_MAX, '*', 'e', epoch, 's', seq, ...)
   return seq
 end
 
--- Takes a ticket out of the line; returns its rank, or nil where it was not in it.
+-- Takes a ticket out of the line; returns its rank, or nil where it was not in the line.
 local function take_out(ticket)
   local rank = redis.call('ZSCORE', line, ticket)
   if not rank then return nil end
@@ -97,7 +100,7 @@ local function take_out(ticket)
   return text(tonumber(rank))
 end
 
--- Somebody was heard of: back among the ready, where the place is still kept.
+-- A visitor was heard of, and is ready again; false where the ticket is not in the line.
 local function hear(ticket, now)
   local rank = redis.call('ZSCORE', line, ticket)
   if not rank then return false end
@@ -109,7 +112,8 @@ local function hear(ticket, now)
   return true
 end
 
--- A node has a socket of somebody: present until the node lets go of it or is gone.
+-- A node has a socket of the visitor, who is there until the node releases the ticket or is gone;
+-- false where the ticket is not in the line.
 local function hold(ticket, node)
   local rank = redis.call('ZSCORE', line, ticket)
   if not rank then return false end
@@ -120,7 +124,7 @@ local function hold(ticket, node)
   return true
 end
 
--- Forgets whose ticket it was; returns the account, or nil.
+-- Forgets the record of a ticket; returns its account, or nil.
 local function forget(ticket)
   local record = redis.call('HGET', places, ticket)
   if not record then return nil end
@@ -132,14 +136,14 @@ local function forget(ticket)
   return account
 end
 
--- Remembers for a day how a place ended.
+-- Remembers how a place ended; the sweep forgets it after a day.
 local function remember_end(ticket, how, account)
   redis.call('HSET', ended, ticket, how .. ' ' .. account)
   redis.call('ZADD', ended_at, text(now_ms()), ticket)
 end
 
--- Keys go by themselves, should no node be there to do it. A key that is made anew has no end: called
--- where keys are made, and once a second by each node that tends the line.
+-- Makes the keys expire at `forget_at`, even if no node is left to delete them. A key that is made
+-- anew has no expiry, so this is called where keys are made, and by every sweep.
 local function keep_until_forgotten()
   local forget_at = redis.call('HGET', head, 'forget_at')
   if not forget_at then return end

@@ -1,4 +1,4 @@
-//! Who is there: by word of the visitors, or of the nodes that hold them.
+//! Presence in Redis: visitors heard of themselves, or held by a node.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::{
 };
 use crate::{LineError, config::Patience};
 
-/// Visitors that are looked at in one call, where those of a node that is gone are searched.
+/// Held visitors checked in one call when a node is gone.
 const HELD_AT_ONCE: usize = 1_000;
 
-/// Who speaks for visitors.
+/// Why visitors count as there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Presence {
-    /// They themselves: they are there for a while.
+    /// They sent a request, and are there for a while.
     Heard,
-    /// A node that has a socket of each: they are there as long as it is.
+    /// This node has a socket of each, and they are there as long as the node is.
     HeldBy(NodeId),
 }
 
@@ -42,7 +42,7 @@ impl std::fmt::Display for NodeId {
 }
 
 impl LineStore {
-    /// Hears of visitors and says where each of them is.
+    /// Notes that visitors are there, and returns where each of them is.
     pub(crate) async fn touch(
         &self,
         keys: &Keys,
@@ -63,7 +63,7 @@ impl LineStore {
         Touched::read(&answer)
     }
 
-    /// Lets go of visitors who have no socket here any more.
+    /// Notes that visitors have no socket on this node any more.
     pub(crate) async fn release(
         &self,
         keys: &Keys,
@@ -78,7 +78,7 @@ impl LineStore {
         self.run("release", &call).await
     }
 
-    /// Makes the visitors absent whose node is gone; how many there were.
+    /// Makes visitors absent whose node is gone; returns how many.
     pub(crate) async fn forsake(&self, keys: &Keys, node: Duration) -> Result<u64, LineError> {
         let (mut cursor, mut forsaken) = (0_u64, 0);
         loop {
@@ -98,7 +98,7 @@ impl LineStore {
         }
     }
 
-    /// Notices who is away, and what was left undone.
+    /// Makes silent visitors absent, expires places, and finds unfinished admissions.
     pub(crate) async fn sweep(
         &self,
         show: ShowId,

@@ -1,6 +1,6 @@
-//! How far a line has got: its changes are counted, anew in each epoch.
+//! Numbers of a line's changes, counted from the start of each epoch.
 
-/// A change of a line; a later one is greater.
+/// The number of a change; a later change has a greater one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Progress {
     pub epoch: u32,

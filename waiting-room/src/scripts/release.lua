@@ -1,8 +1,8 @@
--- A node has no socket of these visitors any more: their silence begins.
+-- A node has no socket of these visitors any more, so their silence begins now.
 -- ARGV 1 node, 2... tickets
--- Returns how many it let go of.
--- Atomic, because another node may come to hold a visitor at the same moment. Nodes that have a
--- socket of one all the same are told, and hold on.
+-- Returns how many visitors were released.
+-- Atomic, because another node may come to hold a visitor at the same moment. A node that has a
+-- socket of one of them hears of it by the change, and holds the visitor again.
 local epoch = epoch_of_line()
 if not epoch then return 0 end
 local now, free = text(now_ms()), {}

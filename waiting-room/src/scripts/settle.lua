@@ -1,7 +1,7 @@
--- Records that visitors are admitted and logged: they are active until their pass expires.
--- ARGV for each: ticket, ms for which its pass is valid still, ms at which it was admitted. Not the
---      time at which it ends: the clock of the log need not be the store's.
--- Returns how many were news.
+-- Records that admissions are in the log: the visitors are active until their passes expire.
+-- ARGV for each: ticket, ms for which its pass is still valid (not the moment at which it expires,
+--      since the clocks of Postgres and Redis need not agree), ms at which it was admitted
+-- Returns how many were new.
 -- Atomic, so that a visitor counts against the cap at every moment.
 local epoch = epoch_of_line()
 if not epoch then return 0 end
@@ -9,9 +9,9 @@ local news, gone, now = {}, {}, now_ms()
 for i = 1, #ARGV, 3 do
   local ticket = ARGV[i]
   local was_admitting = redis.call('ZREM', admitting, ticket) == 1
-  -- Back in the line by a ticket, because the store had lost that it was being admitted.
+  -- A loss may have made the visitor join again with the ticket while being admitted.
   gone[#gone + 1] = take_out(ticket)
-  -- Whoever left meanwhile stays gone.
+  -- A visitor who left meanwhile stays gone.
   if redis.call('HEXISTS', ended, ticket) == 0 then
     local added = redis.call('ZADD', active, 'NX', text(now + tonumber(ARGV[i + 1])),
       ticket) == 1

@@ -1,4 +1,4 @@
-//! A place and where it stands.
+//! A place and its rank.
 
 use chrono::DateTime;
 use contract::{
@@ -15,11 +15,11 @@ pub(crate) struct Spot {
     pub rank: u64,
 }
 
-/// Before there were stretches, the drawn had these ranks.
+/// Highest rank of a drawn place from before there were stretches.
 const OLD_DRAWN_MAX: u64 = 1 << 20;
 
 impl Spot {
-    /// Whether the place is drawn by lot at the opening.
+    /// Whether the place was drawn by lot.
     pub(crate) fn is_drawn(&self) -> bool {
         match self.place.stretch {
             Some(stretch) => stretch.past.is_some(),

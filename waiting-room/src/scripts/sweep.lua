@@ -1,16 +1,17 @@
--- Notices who is away: first skipped by admission, after the grace out of the line. Frees the
--- slots of lapsed passes, and hands out again whom a node took from the line and did not settle.
--- Forgets how places ended more than a day ago, and keeps all until a day after the sale.
--- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most of each kind
---      in one call, 4 ms after which an admission that is not settled is done again, 5 this node,
---      6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still takes its slot,
---      8 and 9 epoch and seq of the last change that is known to the node, 10 ms until the sale is over
--- Returns {'FLUSHED'}, with 'BEHIND' where the store lacks changes; or {'OK', epoch, seq, visitors active, absent and in the line, '1' where
---      this node was not known, so that it holds nobody, '1' where a node is gone and its visitors
---      must be forsaken, '1' where the keys contradict each other, then ticket and record of each
---      admission to be done again}. Everybody in the line has a record and an account, and is
---      either ready, by being held or by having been heard of, or absent; where that is not so, a
---      part was lost.
+-- Makes silent visitors absent, so that admission skips them, and takes them out of the line after
+-- the grace. Frees the slots of lapsed passes, and returns admissions that a node did not settle.
+-- Forgets how places ended after a day, and keeps the line's keys until a day after the sale.
+-- ARGV 1 ms of silence until absent, 2 ms of silence until the place is lost, 3 most visitors of
+--      each kind in one call, 4 ms after which an admission that is not settled is done again,
+--      5 this node, 6 ms of silence after which a node is gone, 7 ms for which a lapsed pass still
+--      takes its slot, 8 and 9 epoch and seq of the last change that the node knows, 10 ms until
+--      the sale is over
+-- Returns {'FLUSHED'}, with 'BEHIND' where Redis lacks changes; or {'OK', epoch, seq, visitors
+--      active, absent and in the line, '1' where Redis did not know this node, which then holds
+--      nobody, '1' where a node is gone and its visitors must be made absent, '1' where the keys
+--      contradict each other, then ticket and record of each admission to be done again}. Every
+--      place in the line has a record and an account, and is either ready (held, or seen) or
+--      absent; where that is not so, a part was lost.
 -- Atomic, because a visitor may come back at the same moment.
 local lost = lost_or_behind(tonumber(ARGV[8]), tonumber(ARGV[9]), true)
 if lost then return lost end
@@ -19,8 +20,8 @@ local absent_ms, grace_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local batch, retry_ms = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 
--- Nobody swept for a while, or the clock jumped: the silence was ours, so everybody gets the
--- whole grace to be heard again. Where all were heard of since, there was none.
+-- Nobody swept for 5 s, or the clock jumped: then visitors seem silent who could not be heard, and
+-- everybody gets the whole grace to be heard again. Not needed where all were heard of since.
 local mark = redis.call('HMGET', head, 'swept_at', 'lenient_until')
 local lenient_until = tonumber(mark[2] or '0')
 local was_silent = not mark[1] or math.abs(now - tonumber(mark[1])) > 5000
@@ -59,7 +60,7 @@ local lapsed = redis.call('ZRANGEBYSCORE', active, '-inf', text(now - tonumber(A
   'LIMIT', 0, batch)
 for _, ticket in ipairs(lapsed) do
   redis.call('ZREM', active, ticket)
-  -- Back in the line by a ticket, because the store had lost that it was admitted.
+  -- A loss may have made an admitted visitor join again with the ticket.
   gone[#gone + 1] = take_out(ticket)
   forget(ticket)
 end

@@ -1,6 +1,6 @@
--- Hears of visitors, and says where each of them stands.
--- ARGV 1 '1' to have the records too, 2 the node that has a socket of each of them ('' for none),
---      3... tickets
+-- Notes that visitors are there, and returns where each of them is.
+-- ARGV 1 '1' to return the records, too, 2 the node that has a socket of each of them ('' for
+--      none), 3... tickets
 -- Returns {'FLUSHED'}; or {'OK', epoch, seq, then for each ticket: 'WAITING', 'ADMITTING',
 --      'ADMITTED', 'LEFT', 'EXPIRED' or 'UNKNOWN', and its record, or its account where the place
 --      has ended, or ''}.
@@ -8,7 +8,7 @@
 local epoch = epoch_of_line()
 if not epoch then return {'FLUSHED'} end
 local now, node = now_ms(), ARGV[2]
--- One that is not known would never be missed.
+-- A node that is not listed would never be noticed as gone.
 if node ~= '' then redis.call('ZADD', nodes, 'NX', text(now), node) end
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0'}
 for i = 3, #ARGV do

@@ -1,4 +1,4 @@
-//! A line in virtual time: visitors arrive in some pattern, are shown intervals, and are let in.
+//! A line in virtual time: visitors arrive in some pattern, are shown intervals, and are admitted.
 
 use std::collections::VecDeque;
 
@@ -14,14 +14,14 @@ const RATE: f64 = 20.0;
 #[derive(Clone, Copy)]
 struct Second {
     arrivals: f64,
-    /// The share of those waiting that leaves.
+    /// The share of the waiting visitors that leaves.
     leaving: f64,
-    /// Let in at most; as a cap would, at random.
+    /// Mean number of slots under the cap that come free, at random; `None` without a cap.
     capped: Option<f64>,
     paused: bool,
 }
 
-/// Slots come free at random, and some lose their patience.
+/// Slots come free at random, and some visitors leave.
 const BUSY: Second = Second { arrivals: 24.0, leaving: 0.002, capped: Some(16.0), paused: false };
 
 /// What happens in each second.
@@ -34,7 +34,7 @@ struct Visitor {
     next_at: f64,
 }
 
-/// How many promises were made to those let in, and how many were kept.
+/// Promises made to admitted visitors, and how many of them were kept.
 #[derive(Clone, Copy, Debug, Default)]
 struct Score {
     kept: u32,
@@ -66,7 +66,7 @@ impl Chance {
         f64::from(number) / f64::from(u32::MAX)
     }
 
-    /// How often something happens that happens so often on average.
+    /// A random count with this mean (a Poisson distribution).
     fn count(&mut self, mean: f64) -> usize {
         let (mut count, mut product, limit) = (0, self.next(), (-mean).exp());
         while product > limit {
