@@ -2,10 +2,7 @@
 
 use std::net::IpAddr;
 
-use axum::{
-    Json, Router,
-    routing::{get, post},
-};
+use axum::Json;
 use contract::{
     access::Token,
     api::{
@@ -22,23 +19,14 @@ use store::{
     accounts::{self, Credentials},
     sessions::{self, Session},
 };
-use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{check, errors::database, state::State};
 
 pub(crate) const NAME_CHARS_MAX: usize = 100;
 
-#[derive(OpenApi)]
-#[openapi(
-    paths(log_in, profile, change_profile),
-    tags((name = "accounts", description = "Who is calling."))
-)]
-pub(crate) struct Docs;
-
-pub(crate) fn router() -> Router<State> {
-    Router::new()
-        .route("/auth/login", post(log_in))
-        .route("/auth/profile", get(profile).put(change_profile))
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(profile, change_profile))
 }
 
 /// Sign in

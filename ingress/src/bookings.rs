@@ -13,44 +13,22 @@ mod hall;
 mod holds;
 mod orders;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub(crate) use desk::Desk;
 
-/// The routes, under the API's base path.
-pub(crate) fn router(desk: Desk) -> Router {
-    Router::new()
-        .route("/bookings", post(submit::book))
-        .route("/bookings/{id}", get(submit::read))
-        .route("/bookings/reference/{reference}", get(orders::by_reference))
-        .route("/holds", post(holds::hold))
-        .route("/holds/{id}", get(holds::read).delete(holds::release))
-        .route("/orders", post(orders::place))
-        .route("/orders/{id}", get(orders::read))
-        .route("/orders/{id}/confirm-payment", post(orders::confirm_payment))
-        .route("/orders/{id}/cancel", post(orders::cancel))
-        .route("/orders/{id}/ticket", get(orders::ticket))
-        .route("/auth/bookings", get(orders::of_caller))
+pub(crate) fn router(desk: Desk) -> OpenApiRouter {
+    OpenApiRouter::default()
+        .routes(routes!(submit::book))
+        .routes(routes!(submit::read))
+        .routes(routes!(holds::hold))
+        .routes(routes!(holds::read, holds::release))
+        .routes(routes!(orders::place))
+        .routes(routes!(orders::read))
+        .routes(routes!(orders::by_reference))
+        .routes(routes!(orders::confirm_payment))
+        .routes(routes!(orders::cancel))
+        .routes(routes!(orders::ticket))
+        .routes(routes!(orders::of_caller))
         .with_state(desk)
 }
-
-/// What the calls look like, for the OpenAPI document.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(
-    submit::book,
-    submit::read,
-    holds::hold,
-    holds::read,
-    holds::release,
-    orders::place,
-    orders::read,
-    orders::by_reference,
-    orders::confirm_payment,
-    orders::cancel,
-    orders::ticket,
-    orders::of_caller,
-))]
-pub(crate) struct Document;

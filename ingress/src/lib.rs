@@ -20,19 +20,28 @@ mod page;
 mod check;
 mod errors;
 mod jwks;
-mod openapi;
 
 use anyhow::Context as _;
-use axum::{Router, routing::get};
 use contract::api::BASE;
 use platform::{
     Service, Shutdown,
     http::{Door, docs, with_door},
 };
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use config::{Config, SignIn};
 pub use limits::{LimitSettings, ROUTES};
 use state::State;
+
+/// The parts of the API, in words.
+#[derive(OpenApi)]
+#[openapi(tags(
+    (name = "accounts", description = "Who is calling."),
+    (name = "catalogue", description = "What is shown where and when."),
+    (name = "administration", description = "What organisers do. Needs the role admin."),
+))]
+struct Api;
 
 /// Starts the service; its background tasks belong to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
@@ -41,22 +50,22 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let backends = &config.backends;
     let (desk, publisher) =
         bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
-    let api = Router::new()
+    let api = OpenApiRouter::default()
         .merge(accounts::router())
         .merge(sign_ups::router())
         .merge(sessions::router())
         .merge(catalogue::router())
         .merge(admin::router());
-    let router = Router::new()
+    let router = OpenApiRouter::with_openapi(Api::openapi())
         .nest(BASE, api)
-        .route("/.well-known/jwks.json", get(jwks::jwks))
+        .routes(routes!(jwks::jwks))
         .with_state(state.clone())
         .nest(BASE, bookings::router(desk))
-        .merge(docs());
+        .merge(docs().into());
     let guard = limits::guard(&config.limits, shutdown);
     let door = Door::new(state.access.clone(), &config.http);
     let (board, cache) = (state.board.clone(), state.cache.clone());
-    Ok(Service::new(with_door(guard.before(router), door), openapi::openapi())
+    Ok(Service::new(with_door(guard.before(router), door))
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move { state::fresh_enough(age) }

@@ -1,10 +1,6 @@
 //! What becomes of a session: refreshed, ended, ended everywhere, and its password changed.
 
-use axum::{
-    Json, Router,
-    http::StatusCode,
-    routing::{post, put},
-};
+use axum::{Json, http::StatusCode};
 use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
     problem::{Code, Problem},
@@ -14,7 +10,7 @@ use store::{
     accounts, password_links,
     sessions::{self, Refreshed},
 };
-use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     accounts::{proves, signed_in},
@@ -26,17 +22,13 @@ use crate::{
 /// A link's token has so many characters.
 const LINK_CHARS: usize = 43;
 
-#[derive(OpenApi)]
-#[openapi(paths(refresh, log_out, log_out_everywhere, change_password, reset_password))]
-pub(crate) struct Docs;
-
-pub(crate) fn router() -> Router<State> {
-    Router::new()
-        .route("/auth/refresh", post(refresh))
-        .route("/auth/logout", post(log_out))
-        .route("/auth/logout-everywhere", post(log_out_everywhere))
-        .route("/auth/password", put(change_password))
-        .route("/auth/password-reset", post(reset_password))
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::default()
+        .routes(routes!(refresh))
+        .routes(routes!(log_out))
+        .routes(routes!(log_out_everywhere))
+        .routes(routes!(change_password))
+        .routes(routes!(reset_password))
 }
 
 /// Go on with a session: a new access token, and the next refresh token

@@ -1,6 +1,6 @@
 //! Making an account, once for each `Idempotency-Key`.
 
-use axum::{Json, Router, http::StatusCode, routing::post};
+use axum::{Json, http::StatusCode};
 use contract::{
     AccountId,
     api::{
@@ -13,7 +13,7 @@ use store::{
     accounts::{self, EMAIL_KEY, ID_KEY, NewAccount},
     sessions::{self, Session},
 };
-use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     account_ids::is_same_key,
@@ -24,12 +24,8 @@ use crate::{
     state::State,
 };
 
-#[derive(OpenApi)]
-#[openapi(paths(sign_up))]
-pub(crate) struct Docs;
-
-pub(crate) fn router() -> Router<State> {
-    Router::new().route("/auth/signup", post(sign_up))
+pub(crate) fn router() -> OpenApiRouter<State> {
+    OpenApiRouter::default().routes(routes!(sign_up))
 }
 
 /// Make an account

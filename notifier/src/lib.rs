@@ -12,7 +12,6 @@ mod hub;
 
 use std::net::SocketAddr;
 
-use axum::{Router, routing::get};
 use clap::Args;
 use contract::{api::BASE, booking_id::BookingIds};
 use platform::{
@@ -21,9 +20,10 @@ use platform::{
     broker::Broker,
     cache::Cache,
     config::{Backends, Http, Listen},
-    http::{Door, limits::describe, with_door},
+    http::{Door, with_door},
 };
 use store::bookings::Looker;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use ears::Ears;
 use hub::Hub;
@@ -65,21 +65,14 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         hub,
         shutdown: shutdown.clone(),
     };
-    let api = Router::new()
-        .route("/bookings/{id}/live", get(live::of_booking))
-        .route("/live", get(live::of_account))
+    let api = OpenApiRouter::default()
+        .routes(routes!(live::of_booking))
+        .routes(routes!(live::of_account))
         .with_state(ears);
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
-    let router = limits::guard(shutdown).before(Router::new().nest(BASE, api));
-    Ok(Service::new(with_door(router, door), openapi())
+    let router = limits::guard(shutdown).before(OpenApiRouter::default().nest(BASE, api));
+    Ok(Service::new(with_door(router, door))
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
-}
-
-/// What the calls look like.
-fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = <live::Document as utoipa::OpenApi>::openapi();
-    describe(&mut document, ROUTES);
-    document
 }

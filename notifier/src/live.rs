@@ -14,13 +14,8 @@ use platform::http::{
 
 use crate::{ears::Ears, socket::Teller};
 
-/// What the sockets look like, as far as OpenAPI can say.
-#[derive(utoipa::OpenApi)]
-#[openapi(paths(of_booking, of_account), components(schemas(BookingFrame)))]
-pub(crate) struct Document;
-
 /// WebSocket: the booking as it is, at once, and then at each change.
-#[utoipa::path(get, path = "/api/v1/bookings/{id}/live", tag = "live",
+#[utoipa::path(get, path = "/bookings/{id}/live", tag = "live",
     params(("id" = BookingId, Path), ("Sec-WebSocket-Protocol" = Option<String>, Header,
         description = "`usher.v1`, and `bearer.<access token>` where no Authorization header can be set")),
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
@@ -45,7 +40,7 @@ pub(crate) async fn of_booking(
 }
 
 /// WebSocket: every change of the caller's bookings.
-#[utoipa::path(get, path = "/api/v1/live", tag = "live",
+#[utoipa::path(get, path = "/live", tag = "live",
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
         (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),

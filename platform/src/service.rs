@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc};
 use axum::Router;
 use futures_util::future::BoxFuture;
 use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 /// Asks a dependency; the error says what is missing.
 type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -27,9 +28,10 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service with these routes, so described, and no checks yet.
+    /// A service with these routes, described, and no checks yet.
     #[must_use]
-    pub fn new(router: Router, api: OpenApi) -> Self {
+    pub fn new(described: OpenApiRouter) -> Self {
+        let (router, api) = described.split_for_parts();
         Self { router, api, dependencies: Vec::new() }
     }
 

@@ -25,9 +25,8 @@ use platform::{
     Service, Shutdown,
     access::Access,
     cache::Cache,
-    http::{Door, limits::describe, socket::Sockets, with_door},
+    http::{Door, socket::Sockets, with_door},
 };
-use utoipa::OpenApi as _;
 
 pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
 pub(crate) use error::LineError;
@@ -70,7 +69,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);
     let router = with_door(guard.before(routes::router(room)), door);
-    Ok(Service::new(router, openapi())
+    Ok(Service::new(router)
         .needs("postgres", move || {
             let age = board.borrow().age();
             async move {
@@ -82,11 +81,4 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
             let cache = cache.clone();
             async move { cache.can_write("line:ready").await }
         }))
-}
-
-/// What the waiting room adds to the OpenAPI document.
-fn openapi() -> utoipa::openapi::OpenApi {
-    let mut document = routes::Api::openapi();
-    describe(&mut document, ROUTES);
-    document
 }

@@ -9,41 +9,26 @@ mod events;
 
 use std::sync::Arc;
 
-use axum::{
-    Router,
-    routing::{get, post},
-};
 use contract::api::{
-    line::{Interval, LineFrame, PlaceState, PlaceStatus, VisitorFrame},
-    problem::{FieldError, Problem},
+    BASE,
+    line::{LineFrame, VisitorFrame},
 };
 use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::room::Room;
+use crate::room::{Room, challenge::Posed};
+
+/// What no route says in its description: the frames, and the challenge inside a refusal.
+#[derive(OpenApi)]
+#[openapi(components(schemas(Posed, LineFrame, VisitorFrame)))]
+struct Api;
 
 /// Every route of the waiting room.
-pub(crate) fn router(room: Arc<Room>) -> Router {
-    Router::new()
-        .route("/api/v1/shows/{id}/queue", post(place::join))
-        .route("/api/v1/shows/{id}/queue/{ticketId}", get(place::show).delete(place::leave))
-        .route("/api/v1/shows/{id}/queue/{ticketId}/live", get(live::live))
-        .with_state(room)
+pub(crate) fn router(room: Arc<Room>) -> OpenApiRouter {
+    let routes = OpenApiRouter::with_openapi(Api::openapi())
+        .routes(routes!(place::join))
+        .routes(routes!(place::show, place::leave))
+        .routes(routes!(live::live))
+        .with_state(room);
+    OpenApiRouter::default().nest(BASE, routes)
 }
-
-/// What the waiting room adds to the OpenAPI document.
-#[derive(OpenApi)]
-#[openapi(
-    paths(place::join, place::show, place::leave, live::live),
-    components(schemas(
-        request::JoinRequest,
-        crate::room::challenge::Posed,
-        PlaceStatus,
-        PlaceState,
-        Interval,
-        LineFrame,
-        VisitorFrame,
-        Problem,
-        FieldError
-    ))
-)]
-pub(crate) struct Api;

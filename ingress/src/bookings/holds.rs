@@ -27,7 +27,7 @@ use super::{
 use crate::{errors::database, idempotency::IdempotencyKey};
 
 /// Holds seats, all or none.
-#[utoipa::path(post, path = "/api/v1/holds", tag = "bookings", request_body = NewBooking,
+#[utoipa::path(post, path = "/holds", tag = "bookings", request_body = NewBooking,
     params(
         ("Admission-Pass" = Option<String>, Header, description = "where the show's waiting room is on"),
         ("Idempotency-Key" = Option<String>, Header),
@@ -108,7 +108,7 @@ fn decided(view: View) -> ApiResult<Response> {
 }
 
 /// A hold of the caller.
-#[utoipa::path(get, path = "/api/v1/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
     responses((status = 200, body = Hold), (status = 404, description = "HOLD_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn read(
@@ -124,7 +124,7 @@ pub(crate) async fn read(
 }
 
 /// Gives the seats of a hold back. Giving back what is over already is no error.
-#[utoipa::path(delete, path = "/api/v1/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
     responses((status = 204, description = "free"), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_ORDERED: cancel the order instead")),
     security(("bearer" = [])))]

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Makes an order from a hold. The same hold gives the same order.
-#[utoipa::path(post, path = "/api/v1/orders", tag = "orders", request_body = NewOrder,
+#[utoipa::path(post, path = "/orders", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_EXPIRED"),
@@ -89,7 +89,7 @@ fn check_customer(customer: &Customer) -> ApiResult<()> {
 }
 
 /// An order of the caller.
-#[utoipa::path(get, path = "/api/v1/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn read(
@@ -107,7 +107,7 @@ async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> A
 }
 
 /// The caller's order with this booking reference.
-#[utoipa::path(get, path = "/api/v1/bookings/reference/{reference}", tag = "orders",
+#[utoipa::path(get, path = "/bookings/reference/{reference}", tag = "orders",
     params(("reference" = String, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
@@ -127,7 +127,7 @@ pub(crate) async fn by_reference(
 }
 
 /// Pays with the mock provider: `mock` is accepted, `mock-decline` refused. Twice is once.
-#[utoipa::path(post, path = "/api/v1/orders/{id}/confirm-payment", tag = "orders",
+#[utoipa::path(post, path = "/orders/{id}/confirm-payment", tag = "orders",
     request_body = ConfirmPayment,
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 402, description = "PAYMENT_FAILED"),
@@ -196,7 +196,7 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
 }
 
 /// Cancels an order and frees its seats. Twice is once.
-#[utoipa::path(post, path = "/api/v1/orders/{id}/cancel", tag = "orders",
+#[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders",
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED"),
@@ -254,7 +254,7 @@ fn over(status: OrderStatus) -> ApiError {
 }
 
 /// The ticket of a confirmed order, as JSON.
-#[utoipa::path(get, path = "/api/v1/orders/{id}/ticket", tag = "orders", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/orders/{id}/ticket", tag = "orders", params(("id" = Uuid, Path)),
     responses((status = 200, body = Ticket), (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 406, description = "NOT_ACCEPTABLE"),
         (status = 409, description = "ORDER_NOT_CONFIRMED")),
@@ -290,7 +290,7 @@ pub(crate) struct PageParams {
 }
 
 /// The caller's orders, newest first.
-#[utoipa::path(get, path = "/api/v1/auth/bookings", tag = "orders", params(PageParams),
+#[utoipa::path(get, path = "/auth/bookings", tag = "orders", params(PageParams),
     responses((status = 200, body = Page<Order>)), security(("bearer" = [])))]
 pub(crate) async fn of_caller(
     State(desk): State<Desk>,

@@ -44,7 +44,7 @@ use crate::{
 };
 
 /// Takes a booking in: 202 means that it is stored and will be decided.
-#[utoipa::path(post, path = "/api/v1/bookings", tag = "bookings", request_body = NewBooking,
+#[utoipa::path(post, path = "/bookings", tag = "bookings", request_body = NewBooking,
     params(
         ("Admission-Pass" = Option<String>, Header, description = "where the show's waiting room is on"),
         ("Idempotency-Key" = Option<String>, Header, description = "the same key gives the same booking"),
@@ -76,7 +76,7 @@ pub(crate) async fn book(
 }
 
 /// A booking of the caller: queued, or how it was decided.
-#[utoipa::path(get, path = "/api/v1/bookings/{id}", tag = "bookings",
+#[utoipa::path(get, path = "/bookings/{id}", tag = "bookings",
     params(("id" = Uuid, Path), ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30")),
     responses((status = 200, body = Booking), (status = 404, description = "BOOKING_NOT_FOUND")),
     security(("bearer" = [])))]

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Router};
+use axum::Extension;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::access::Access;
 use crate::{config::Http, proxy::Proxy};
@@ -28,6 +29,6 @@ impl Door {
 }
 
 /// Gives every handler of the router the means to know who is calling.
-pub fn with_door(router: Router, door: Door) -> Router {
+pub fn with_door(router: OpenApiRouter, door: Door) -> OpenApiRouter {
     router.layer(Extension(door))
 }

@@ -16,7 +16,6 @@ mod route;
 use std::{collections::HashMap, sync::Arc};
 
 use axum::{
-    Router,
     extract::{FromRequestParts as _, MatchedPath, Request, State},
     http::{HeaderMap, Method, header, request::Parts},
     middleware::{self, Next},
@@ -27,10 +26,10 @@ pub use limiter::Limiter;
 pub use network::Network;
 pub use quota::Quota;
 pub use route::Route;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::{ApiResult, ClientAddr, extract};
 use crate::Shutdown;
-pub use document::describe;
 
 /// A limit: what an account may, what an address may.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +58,7 @@ type Identify = Box<dyn Fn(&mut Parts) -> Option<AccountId> + Send + Sync>;
 pub struct Guard(Arc<Shares>);
 
 struct Shares {
+    listed: &'static [Route],
     routes: HashMap<&'static str, Vec<(Method, usize)>>,
     limits: Vec<Share>,
     strangers: Limiter<Network>,
@@ -112,6 +112,7 @@ impl Guard {
             panic!("no route has the limit {}", unused.name);
         }
         let guard = Self(Arc::new(Shares {
+            listed: routes,
             routes: by_path,
             limits: limits.iter().map(Share::of).collect(),
             strangers: Limiter::new(strangers.0, "stranger", strangers.1),
@@ -126,8 +127,9 @@ impl Guard {
         guard
     }
 
-    /// Limits every route of the router.
-    pub fn before(self, router: Router) -> Router {
+    /// Limits every route of the router, and says so in its description.
+    pub fn before(self, mut router: OpenApiRouter) -> OpenApiRouter {
+        document::describe(router.get_openapi_mut(), self.0.listed);
         router.layer(middleware::from_fn_with_state(self, limited))
     }
 
