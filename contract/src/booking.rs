@@ -73,8 +73,8 @@ words! {
     Limit {
         /// The most seats of the show that an account may have.
         Seats = "SEATS",
-        /// The longest time for which an account may keep seats of the show from others unpaid, over
-        /// all its bookings.
+        /// The longest time for which an account may keep unpaid seats of the show from others,
+        /// over all its bookings.
         UnpaidSeatTime = "UNPAID_SEAT_TIME",
         /// For some seconds, seats that have just come back are only for accounts that have not
         /// given back unpaid seats of the show more than once.

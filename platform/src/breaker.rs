@@ -1,12 +1,12 @@
-//! A circuit breaker: a dependency that does not answer is left alone for a moment, so that whoever
-//! needs it hears so at once instead of waiting for its timeout.
+//! A circuit breaker: while a dependency does not answer, calls fail at once instead of waiting for
+//! their timeout.
 //!
-//! When it opens and closes is [`circuit`]'s; this adds the clock, the jitter, the metrics and the
-//! log. It refuses calls, it never judges them: a call that was sent and not answered stays
-//! *unknown*.
+//! [`circuit`] decides when the breaker opens and closes; this file adds the clock, the jitter, the
+//! metrics and the log. A breaker refuses calls and never judges them: a call that was sent and not
+//! answered stays *unknown*.
 //!
-//! `usher_breaker_open{dependency}` counts this process's breakers that are not closed; one that
-//! nobody uses stays as it was.
+//! `usher_breaker_open{dependency}` counts this process's breakers that are not closed; a breaker
+//! that is not used keeps its state.
 
 mod circuit;
 
@@ -22,8 +22,8 @@ use tracing::{info, warn};
 
 use circuit::{Change, Circuit};
 
-/// How long an open breaker refuses every call: between this and twice as much, so that the nodes
-/// do not all come back in the same moment.
+/// An open breaker refuses every call for a random time between this and twice this, so that the
+/// nodes do not all call again at the same moment.
 pub const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a breaker guards, and when it opens.
@@ -33,7 +33,7 @@ pub struct Rules {
     pub dependency: &'static str,
     /// Unanswered calls that open it.
     pub failures_max: u32,
-    /// The longest a call waits for its answer; a half-open breaker lets one out in this time.
+    /// Longest wait of a call for its answer. A half-open breaker lets one call out in this time.
     pub call_wait: Duration,
 }
 
@@ -60,13 +60,13 @@ impl Breaker {
         Self(Arc::new(Shared { rules, circuit: Mutex::default() }))
     }
 
-    /// Asks to make a call. Returns when it began, for [`Self::failed`].
+    /// Asks to make a call. Returns the call's begin, for [`Self::failed`].
     pub fn enter(&self) -> Result<Instant, Away> {
         let now = Instant::now();
         if self.circuit().enter(now, self.0.rules.call_wait) { Ok(now) } else { Err(self.refuse()) }
     }
 
-    /// Asks whether calls go out as always, before a wait for something else that a call needs.
+    /// Fails unless the breaker is closed. Ask before waiting for something else that a call needs.
     pub fn ask(&self) -> Result<(), Away> {
         if self.is_closed() { Ok(()) } else { Err(self.refuse()) }
     }
@@ -83,8 +83,8 @@ impl Breaker {
         self.tell(change);
     }
 
-    /// A call that began then was not answered. Returns whether the breaker is open now: then what
-    /// is connected should be given up.
+    /// A call that began at `began` was not answered. Returns whether the breaker is open now, in
+    /// which case the caller should give its connection up.
     pub fn failed(&self, began: Instant) -> bool {
         let (now, pause) = (Instant::now(), pause());
         let change = self.circuit().failed(began, now, self.0.rules.failures_max, pause);
@@ -92,14 +92,14 @@ impl Breaker {
         !self.is_closed()
     }
 
-    /// The dependency is away for certain, such as when it refuses the connection: what is
-    /// connected should be given up.
+    /// The dependency is certainly away, for example because it refuses connections. The caller
+    /// should give its connection up.
     pub fn lost(&self) {
         let change = self.circuit().open(Instant::now() + pause());
         self.tell(change);
     }
 
-    /// Whether calls go out as always.
+    /// Whether the breaker lets every call out.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.circuit().is_closed()
@@ -113,7 +113,7 @@ impl Breaker {
         let dependency = self.0.rules.dependency;
         match change {
             Some(Change::Opened) => {
-                warn!(dependency, "{dependency} does not answer: calls fail at once for a moment");
+                warn!(dependency, "{dependency} does not answer: calls fail at once until it does");
                 metrics::counter!("usher_breaker_opened_total", "dependency" => dependency)
                     .increment(1);
                 gauge(dependency).increment(1.0);

@@ -1,7 +1,7 @@
 //! RabbitMQ: connections that come back, publishes with a known or an unknown result, consumers.
 //!
-//! lapin's own recovery is not used: a lost connection ends every session on it, and whoever
-//! held one starts again. Acks go through the delivery's own acker, never by raw tags.
+//! lapin's own recovery is not used: a lost connection ends every session on it, and the session's
+//! owner starts a new one. Acks go through the delivery's own acker, never by raw tags.
 
 mod link;
 mod connections;

@@ -1,8 +1,8 @@
 //! A connection to Redis that comes back.
 //!
 //! `redis`'s own manager reconnects when the socket dies, but neither after timeouts nor after
-//! READONLY; a [`Breaker`] counts both, and with it open the connection is thrown away and every
-//! call fails at once: what Redis makes fast must not become slow by it.
+//! READONLY. A [`Breaker`] counts both. While it is open, there is no connection and every call
+//! fails at once: Redis is there for speed and must not slow its callers down.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -21,13 +21,13 @@ use crate::breaker::{Breaker, Rules};
 
 const RESPONSE_WAIT: Duration = Duration::from_millis(500);
 const CONNECT_WAIT: Duration = Duration::from_millis(500);
-/// Sent and not acknowledged for this long, the kernel gives a connection up, whoever holds it.
+/// The kernel closes a connection on which sent data is not acknowledged for this long.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
 const RULES: Rules = Rules {
     dependency: "redis",
     failures_max: 3,
-    // A fresh connection is made by the first call on it.
+    // The first call on a connection also waits for the connection.
     call_wait: CONNECT_WAIT.saturating_add(RESPONSE_WAIT),
 };
 
@@ -41,7 +41,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// Prepares a connection; nothing is opened before it is used.
+    /// Prepares a connection, which is opened when it is first used.
     pub fn new(url: &str) -> RedisResult<Self> {
         let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(UNACKNOWLEDGED_MAX);
         let client = Client::open(url.into_connection_info()?.set_tcp_settings(tcp))?;
@@ -54,8 +54,8 @@ impl Cache {
         &self.client
     }
 
-    /// A connection, shared by everybody and pipelined; an error at once while Redis is away.
-    /// What comes of the call must be told to [`Self::observe`].
+    /// A pipelined connection that all callers share; fails at once while Redis is away. Pass the
+    /// result of the call to [`Self::observe`].
     pub fn connection(&self) -> RedisResult<ConnectionManager> {
         if let Err(away) = self.breaker.enter() {
             return Err(RedisError::from((ErrorKind::Io, "not asked", away.to_string())));
@@ -73,7 +73,7 @@ impl Cache {
         Ok(made)
     }
 
-    /// Passes the result of a call on, and gives the connection up when it will not heal.
+    /// Passes the result of a call on, and gives the connection up if it will not recover.
     pub fn observe<T>(&self, result: RedisResult<T>) -> RedisResult<T> {
         match &result {
             Err(error) if is_lost(error) => {
@@ -85,16 +85,16 @@ impl Cache {
                     self.give_up(error);
                 }
             }
-            // A socket that died: the manager connects again, and that tells more.
+            // The socket died. The manager connects again, and the result of that says more.
             Err(error) if error.is_io_error() => {}
-            // An error that Redis itself tells is an answer.
+            // An error that Redis itself reports is an answer.
             Ok(_) | Err(_) => self.breaker.answered(),
         }
         result
     }
 
-    /// Whether Redis takes writes: a replica does not, and neither does one whose memory or disk is
-    /// full. Writes a key that is gone a minute later.
+    /// Whether Redis takes writes, which a replica or a server with full memory or disk does not.
+    /// Writes a key that expires a minute later.
     pub async fn can_write(&self, key: &str) -> Result<(), String> {
         let mut connection = self.connection().map_err(|error| error.to_string())?;
         let mut write = redis::cmd("SET");
@@ -109,7 +109,7 @@ impl Cache {
     }
 }
 
-/// Whether Redis cannot be there, or is not the one that can be written to.
+/// Whether Redis is certainly away, or is a replica that cannot be written to.
 fn is_lost(error: &RedisError) -> bool {
     error.is_connection_refusal() || error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, Utc};
 
-/// What this node takes for the present.
+/// The present, by this node's clock.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the node's clock")]
 pub fn now() -> DateTime<Utc> {

@@ -46,12 +46,12 @@ pub struct Process {
     /// What is logged: `info`, or a filter such as `info,allocator=debug`.
     #[arg(long, env = "USHER_LOG", default_value = "info")]
     pub log: String,
-    /// Seconds a process that is told to stop serves on, while `/readyz` answers 503 so that
+    /// Seconds for which a stopping process still serves, while `/readyz` answers 503 so that load
     /// balancers send it nothing new.
     #[arg(long, env = "USHER_DRAIN_SECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=600))]
     pub drain_seconds: u64,
-    /// Seconds a stopping process waits for its work before it gives up.
+    /// Most seconds for which a stopping process waits for its open requests and tasks.
     #[arg(long, env = "USHER_SHUTDOWN_SECONDS", default_value_t = 10)]
     pub shutdown_seconds: u64,
 }
@@ -67,16 +67,16 @@ pub struct Http {
     /// Most open connections, WebSockets included; more wait in the kernel's queue.
     #[arg(long, env = "USHER_CONNECTIONS_MAX", default_value_t = 18_000)]
     pub connections_max: usize,
-    /// Proxies whose `X-Forwarded-For` is believed: addresses and networks such as `10.0.0.0/8`,
+    /// Proxies whose `X-Forwarded-For` is trusted: addresses and networks such as `10.0.0.0/8`,
     /// separated by commas.
     #[arg(long, env = "USHER_TRUSTED_PROXIES", value_delimiter = ',')]
     pub trusted_proxies: Vec<Proxy>,
-    /// Origins of web pages that may open sockets, separated by commas; the page's own is
+    /// Origins of web pages that may open sockets, separated by commas; pages of the same host are
     /// always allowed.
     #[arg(long, env = "USHER_ALLOWED_ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Vec<String>,
-    /// Where metrics are served, without a password: an address, a thousand ports above the
-    /// listener, or an address with a port.
+    /// Where metrics are served, without a password: an address with a port, or an address alone
+    /// for the listener's port plus 1000.
     #[arg(long, env = "USHER_METRICS_LISTEN", default_value = "127.0.0.1")]
     pub metrics_listen: MetricsListen,
 }
@@ -89,7 +89,7 @@ pub enum MetricsListen {
 }
 
 impl MetricsListen {
-    /// The address beside a listener.
+    /// The address of the metrics of this listener.
     #[must_use]
     pub fn beside(self, listen: SocketAddr) -> SocketAddr {
         match self {

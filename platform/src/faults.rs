@@ -1,9 +1,9 @@
 //! Faults on purpose, for the program that proves what Usher survives (`./dev chaos`).
 //!
-//! A [`failpoint`] ends or freezes the process, or ends a task, at a hand-off, [`without`] takes one guarantee away
-//! so that the checks can be seen to fail, and [`sometimes`] leaves word that a rare path was
-//! really taken. The first two exist in builds with debug assertions alone: in a release build
-//! they are nothing, whatever the environment says.
+//! A [`failpoint`] ends or freezes the process, or ends a task, at a chosen step. [`without`] takes
+//! one guarantee away, so that the checks can be seen to fail. [`sometimes`] records that a rare
+//! path was really taken. The first two work only in builds with debug assertions; in a release
+//! build they do nothing, whatever the environment says.
 
 #[cfg(debug_assertions)]
 use std::{
@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-/// A promise that tests can take away, to see that its loss is found.
+/// A guarantee that tests can take away, to see that the checks find its loss.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Guarantee {
     /// A delivery is acked after its commit.
@@ -23,27 +23,28 @@ pub enum Guarantee {
     Fence,
     /// The same key gives the same booking.
     Idempotency,
-    /// A session begins with the seats as the claims have them; without it, with all of them free.
+    /// A session begins with the seats as the claims have them; without the guarantee, with all
+    /// seats free.
     SeatMap,
-    /// Claims go in under the unique index; the index itself is dropped from outside.
+    /// Claims are inserted under the unique index; the proving program itself drops the index.
     UniqueIndex,
     /// Seat locks are written again after Redis has lost them.
     Rebuild,
-    /// 202 is said after the broker's confirm.
+    /// 202 is answered after the broker's confirm.
     Confirm,
     /// An event is marked as published after the broker's confirm.
     Relay,
-    /// A queue is deleted after a proof that what was accepted for it is decided; without it, when
-    /// the broker says that it is empty.
+    /// A queue is deleted after a proof that every request accepted for it is decided; without the
+    /// guarantee, when the broker says that the queue is empty.
     QueueProof,
-    /// What is taken from a queue is decided in its order.
+    /// The requests of a queue are decided in the order of the queue.
     Order,
-    /// Only its own data condemns a booking; without it, any error of the database does.
+    /// A booking is set aside only for its own data; without the guarantee, for any database error.
     OnlyDataCondemns,
 }
 
 impl Guarantee {
-    /// Every one, in the order they are documented.
+    /// Every guarantee, in the order of the documentation.
     pub const ALL: [Self; 11] = [
         Self::AckAfterCommit,
         Self::Fence,
@@ -58,7 +59,7 @@ impl Guarantee {
         Self::OnlyDataCondemns,
     ];
 
-    /// As it is written in `USHER_WITHOUT`.
+    /// The name in `USHER_WITHOUT`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -77,7 +78,7 @@ impl Guarantee {
     }
 }
 
-/// Whether `USHER_WITHOUT`, a list separated by commas, takes this guarantee away.
+/// Whether `USHER_WITHOUT`, a list separated by commas, names this guarantee.
 #[cfg(debug_assertions)]
 #[must_use]
 pub fn without(guarantee: Guarantee) -> bool {
@@ -85,17 +86,17 @@ pub fn without(guarantee: Guarantee) -> bool {
     WITHOUT.split(',').any(|name| name == guarantee.as_str())
 }
 
-/// Whether a guarantee is taken away: never, in this build.
+/// Whether a guarantee is taken away: never in this build.
 #[cfg(not(debug_assertions))]
 #[must_use]
 pub fn without(_: Guarantee) -> bool {
     false
 }
 
-/// A hand-off at which the process may be made to end.
+/// A step at which a test may end or freeze the process.
 ///
-/// `USHER_FAILPOINT` is `name=abort`, `name=freeze` or `name=panic`, which ends the task alone; with
-/// `@3` behind it, at the third pass.
+/// `USHER_FAILPOINT` is `name=abort`, `name=freeze`, or `name=panic`, which ends only the task.
+/// With `@3` appended, it happens at the third pass.
 #[cfg(debug_assertions)]
 pub fn failpoint(name: &'static str) {
     static ARMED: LazyLock<Option<Armed>> =
@@ -105,12 +106,12 @@ pub fn failpoint(name: &'static str) {
     }
 }
 
-/// A hand-off: nothing happens there in this build.
+/// Does nothing in this build.
 #[cfg(not(debug_assertions))]
 pub fn failpoint(_: &'static str) {}
 
-/// Counts that a rare path was taken, in `usher_rare_paths_total`. In builds with debug assertions
-/// its name is also appended to the file `USHER_RARE_PATHS` names, which outlives the process.
+/// Counts that a rare path was taken, in `usher_rare_paths_total`. Builds with debug assertions
+/// also append its name to the file that `USHER_RARE_PATHS` names, which outlives the process.
 pub fn sometimes(path: &'static str) {
     metrics::counter!("usher_rare_paths_total", "path" => path).increment(1);
     #[cfg(debug_assertions)]

@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::{IpNet, Ipv4Net};
 
-/// A proxy whose `X-Forwarded-For` is believed, or a network of them.
+/// A proxy whose `X-Forwarded-For` is trusted, or a network of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Proxy(IpNet);
 

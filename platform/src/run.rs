@@ -27,7 +27,7 @@ pub fn main<C: Args + Listen>(
     let matches = command::<C>(name).get_matches();
     let config = C::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let process = Process::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let runtime = Runtime::new().expect("the system gives a process its threads");
+    let runtime = Runtime::new().expect("the operating system starts the runtime's threads");
     runtime.block_on(run(name, &config, &process, start))
 }
 
@@ -39,7 +39,7 @@ pub fn command<C: Args>(name: &'static str) -> Command {
 }
 
 /// Runs a process: telemetry, start, listen, serve until SIGTERM or Ctrl-C, drain, stop. It fails
-/// where it could not start, a vital task crashed, or work was given up.
+/// if it could not start, a vital task crashed, or work was given up.
 ///
 /// `start` gets the shutdown and returns the service; its background tasks belong to the shutdown.
 pub async fn run<C: Listen>(
@@ -71,9 +71,9 @@ pub async fn run<C: Listen>(
             if went_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         () = second_signal(&shutdown, Duration::from_secs(process.drain_seconds)) => {
-            warn!("a second signal: {name} stops where it is");
+            warn!("a second signal: {name} stops at once and leaves its work unfinished");
             telemetry::flush();
-            // A return would wait for calls that block a thread.
+            // Returning would wait for calls that block a thread.
             std::process::exit(1)
         }
     }
@@ -88,7 +88,7 @@ pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// Drains and stops at the first signal, and resolves at the second.
 async fn second_signal(shutdown: &Shutdown, drain: Duration) {
-    let listen = |kind| signal(kind).expect("a process may listen for what would end it");
+    let listen = |kind| signal(kind).expect("a process may listen for signals");
     let mut terminate = listen(SignalKind::terminate());
     let mut interrupt = listen(SignalKind::interrupt());
     let mut next = async || {

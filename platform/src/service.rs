@@ -10,11 +10,11 @@ use utoipa_axum::router::OpenApiRouter;
 /// Asks a dependency; the error says what is missing.
 type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
-/// A dependency, as `/readyz` asks for it.
+/// A dependency, as `/readyz` checks it.
 #[derive(Clone)]
 pub(crate) struct Dependency {
     pub(crate) name: &'static str,
-    /// Whether the service can do its work without.
+    /// Whether the service cannot work without it.
     pub(crate) is_needed: bool,
     pub(crate) check: Check,
 }
@@ -35,7 +35,8 @@ impl Service {
         Self { router, api, dependencies: Vec::new() }
     }
 
-    /// Adds what the service cannot do its work without: `/readyz` says 503 while it is missing.
+    /// Adds a dependency that the service cannot work without: `/readyz` answers 503 while it is
+    /// missing.
     #[must_use]
     pub fn needs<F, Fut>(self, name: &'static str, check: F) -> Self
     where
@@ -46,7 +47,7 @@ impl Service {
         self.with(Dependency { name, is_needed: true, check })
     }
 
-    /// Adds what the service uses and can be without: `/readyz` names it while it is missing.
+    /// Adds a dependency that the service can work without: `/readyz` names it while it is missing.
     #[must_use]
     pub fn uses<F, Fut>(self, name: &'static str, check: F) -> Self
     where
@@ -57,7 +58,7 @@ impl Service {
         self.with(Dependency { name, is_needed: false, check })
     }
 
-    /// Both services on one listener. What one of them needs, both need.
+    /// Both services on one listener. A dependency that one of them needs, both need.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.api.merge(other.api);

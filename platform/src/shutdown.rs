@@ -1,5 +1,5 @@
-//! Stopping: others are told to send nothing more, work is asked to finish, waited for, and then
-//! given up. A crash skips the first.
+//! Stopping a process: load balancers are told to send nothing more; then tasks are asked to
+//! finish, waited for, and given up. A crash skips the first step.
 
 use std::{
     future::Future,
@@ -41,20 +41,20 @@ impl Shutdown {
         self.token.child_token()
     }
 
-    /// Whether this process will stop soon: others shall send nothing more.
+    /// Whether this process will stop soon and should get no new requests.
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.is_draining.load(Ordering::Relaxed) || self.has_begun()
     }
 
-    /// The vital task whose end began the stopping, where it was that.
+    /// The vital task whose end began the stopping, if one did.
     #[must_use]
     pub fn crashed(&self) -> Option<&'static str> {
         self.crashed.get().copied()
     }
 
-    /// Goes on for this long while `/readyz` sends others away, then asks everything to stop. A
-    /// crash does not wait for that.
+    /// Goes on for `time` while `/readyz` answers 503, then asks everything to stop. A crash does
+    /// not wait for that.
     pub async fn drain(&self, time: Duration) {
         self.is_draining.store(true, Ordering::Relaxed);
         self.sleep(time).await;
@@ -93,7 +93,7 @@ impl Shutdown {
         });
     }
 
-    /// Begins stopping and waits for every task, at most so long. Returns whether all ended.
+    /// Begins stopping and waits for every task, for `at_most`. Returns whether all ended.
     pub async fn finish(&self, at_most: Duration) -> bool {
         self.begin();
         self.tasks.close();

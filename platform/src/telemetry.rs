@@ -32,14 +32,14 @@ pub fn render() -> String {
     series.render()
 }
 
-/// Forgets the series of shows of which nothing was heard for long; for processes that nobody asks.
+/// Removes the metrics of shows that had no news for long, in processes whose metrics nobody reads.
 pub(crate) fn tidy() {
     if let Some(Telemetry { series, .. }) = STARTED.get() {
         series.tidy();
     }
 }
 
-/// Writes what was logged and is not written yet. Nothing is logged afterwards.
+/// Writes the log lines that still wait. Later lines are lost.
 pub(crate) fn flush() {
     if let Some(Telemetry { logs, .. }) = STARTED.get() {
         logs.flush();

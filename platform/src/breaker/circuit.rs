@@ -13,7 +13,7 @@ pub(super) enum Circuit {
     HalfOpen { next: Instant },
 }
 
-/// What others should be told.
+/// A change to log and count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     Opened,
@@ -27,8 +27,8 @@ impl Default for Circuit {
 }
 
 impl Circuit {
-    /// Whether a call may go out. One that goes out half open has `call_wait` for its answer; after
-    /// that it counts as forgotten, and the next may go.
+    /// Whether a call may go out. A call from a half-open breaker has `call_wait` for its answer;
+    /// after that, the next call may go.
     pub(super) fn enter(&mut self, now: Instant, call_wait: Duration) -> bool {
         match *self {
             Self::Closed { .. } => true,
@@ -47,8 +47,8 @@ impl Circuit {
         (!was_closed).then_some(Change::Closed)
     }
 
-    /// A call that began then was not answered. It counts for nothing where another one was since:
-    /// then the dependency is slow or full, not away.
+    /// A call that began at `began` was not answered. It does not count if another call was
+    /// answered since: the dependency is then slow or full, not away.
     pub(super) fn failed(
         &mut self,
         began: Instant,
@@ -67,7 +67,7 @@ impl Circuit {
         }
     }
 
-    /// Refuses every call until then.
+    /// Refuses every call until `until`.
     pub(super) fn open(&mut self, until: Instant) -> Option<Change> {
         let was_closed = self.is_closed();
         *self = Self::Open { until };

@@ -1,4 +1,5 @@
-//! As many connections as their sessions need: a connection has a bounded number of channels.
+//! Opens as many connections as the sessions need, because a connection has a bounded number of
+//! channels.
 
 use std::{
     sync::{
@@ -17,11 +18,11 @@ use tokio::{
 use super::{Broker, Consumer};
 use crate::Shutdown;
 
-/// Channels of a connection, where no connection is up that would know.
+/// Channels assumed for a connection while no connection is up to ask.
 const CHANNELS_MAX: usize = 2_047;
-/// A trial waits so long for its connection.
+/// Longest wait of a trial for its connection.
 const TRIAL_WAIT: Duration = Duration::from_secs(5);
-/// Trials at once: one that costs the connection costs it these.
+/// Trials at once. A trial that loses the connection fails these others, too.
 const TRIALS_MAX: usize = 8;
 
 /// Connections that are opened as they are needed, each supervised. Cheap to clone.
@@ -34,7 +35,7 @@ struct Shared {
     shutdown: Shutdown,
     open: Mutex<Vec<Counted>>,
     trials: Semaphore,
-    /// Opened when it is needed first.
+    /// The connection of all trials, opened for the first trial.
     on_trial: OnceCell<Broker>,
 }
 
@@ -72,15 +73,15 @@ impl Connections {
         Ok(connections)
     }
 
-    /// The connection that is there in any case.
+    /// The connection that is opened at the start.
     #[must_use]
     pub fn first(&self) -> Broker {
         let open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.first().expect("one is opened at the start").broker.clone()
+        open.first().expect("`start` opens a connection").broker.clone()
     }
 
-    /// Whether a queue can be consumed: tried on a connection of its own, where a queue that costs
-    /// the connection costs nobody else's. Of many trials some wait.
+    /// Tries whether a queue can be consumed. A faulty queue can end its connection, so trials have
+    /// a connection of their own. At most [`TRIALS_MAX`] run at once; others wait.
     pub async fn try_out(&self, queue: &str) -> anyhow::Result<()> {
         let Shared { url, name, shutdown, trials, on_trial, .. } = &*self.0;
         let _turn = trials.acquire().await?;
@@ -91,13 +92,14 @@ impl Connections {
         Ok(())
     }
 
-    /// Room for one session, on a connection that is opened where none has any.
+    /// Takes a place for one session, and opens a connection if no open one has room.
     pub fn place(&self) -> anyhow::Result<Place> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is not up yet will have as many channels as the others.
+        // A connection that is not up yet will have as many channels as the others.
         let channels =
             open.iter().filter_map(|counted| Some(counted.broker.link()?.channels_max())).min();
-        // Half of the channels: declaring and looking need some, too.
+        // Half of the channels are for sessions: declaring and inspecting queues needs channels,
+        // too.
         let places_max = (channels.unwrap_or(CHANNELS_MAX) / 2).max(1);
         let has_room =
             |counted: &&Counted| counted.places_taken.load(Ordering::Relaxed) < places_max;

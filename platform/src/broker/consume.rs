@@ -20,14 +20,14 @@ use super::{Broker, Link};
 use crate::Shutdown;
 
 const ACK_WAIT: Duration = Duration::from_secs(5);
-/// The broker has this long to declare what a consumer needs.
+/// Longest wait for the broker to declare what a consumer needs.
 const PREPARE_WAIT: Duration = Duration::from_secs(10);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
-/// What is said of a session that was to end before it had begun.
+/// The error of a session that was cancelled before it had begun.
 const GIVEN_UP: &str = "the session was given up before it was opened";
 
-/// The broker gave no consumer of a queue. Where the queue's process has not come back, RabbitMQ ends
-/// the connection for such a question, at once or when it has waited for an answer itself.
+/// The broker gave no consumer of a queue. If the queue's process has not come back, RabbitMQ also
+/// ends the connection, at once or after a timeout of its own.
 #[derive(Debug, Error)]
 #[error("the broker gave no consumer of {queue}: {why}")]
 pub struct NoConsumer {
@@ -36,30 +36,31 @@ pub struct NoConsumer {
 }
 
 /// A consumer of one queue, on one channel of one connection. When any of the three is lost, the
-/// consumer is over; what it delivered and was not acked comes back to another.
+/// consumer is over, and another consumer gets its unacked deliveries.
 pub struct Consumer {
     link: Arc<Link>,
     channel: Channel,
     deliveries: lapin::Consumer,
-    /// The broker has ended the consumer, which it says once.
+    /// Whether the consumer has ended. The broker reports the end only once.
     is_over: bool,
 }
 
 impl Consumer {
-    /// Starts consuming with a bounded number of unacked deliveries. The error is [`NoConsumer`] where
-    /// the broker did not give it.
+    /// Starts consuming with a bounded number of unacked deliveries. The error is [`NoConsumer`] if
+    /// the broker gave none.
     pub async fn open(link: Arc<Link>, queue: &str, prefetch: u16) -> anyhow::Result<Self> {
         Self::open_unless(link, queue, prefetch, &CancellationToken::new()).await
     }
 
-    /// The same, given up when this is cancelled: then nothing of it is left.
+    /// Like [`Self::open`], but gives up when `stop` is cancelled, and then leaves no consumer
+    /// behind.
     pub async fn open_unless(
         link: Arc<Link>,
         queue: &str,
         prefetch: u16,
         stop: &CancellationToken,
     ) -> anyhow::Result<Self> {
-        assert!(prefetch > 0, "0 would mean without limit");
+        assert!(prefetch > 0, "a prefetch of 0 means no limit");
         let channel = stop.run_until_cancelled(link.channel()).await.context(GIVEN_UP)??;
         let opening = async {
             channel.basic_qos(prefetch, BasicQosOptions { global: false }).await?;
@@ -80,8 +81,8 @@ impl Consumer {
             Some(Err(_)) => Some(format!("no answer within {ACK_WAIT:?}")),
             None => None,
         };
-        // A consume-ok that came later would make a consumer that nobody reads, and that might be
-        // the active one.
+        // Close the channel: a late consume-ok would make a consumer that nobody reads and that
+        // might be the active one.
         let closing = channel.close(200, "not opened in time".into());
         let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
         let why = why.context(GIVEN_UP)?;
@@ -119,8 +120,8 @@ impl Consumer {
         None
     }
 
-    /// Whether the consumer can still be believed: a dead one may hold deliveries that were
-    /// given to somebody else.
+    /// Whether the consumer is alive. A dead one may hold deliveries that the broker has given to
+    /// another consumer.
     #[must_use]
     pub fn is_live(&self) -> bool {
         !self.link.is_dead() && self.channel.status().connected()
@@ -155,7 +156,7 @@ pub enum Consumption {
     Ack,
     /// Not now: the message comes back.
     Retry,
-    /// Never: the message goes to the dead letters of its queue, or nowhere where it has none.
+    /// Never: the message goes to its queue's dead-letter exchange, or is dropped if there is none.
     Park,
 }
 
@@ -191,8 +192,8 @@ impl Broker {
         self.consume_told(prefetch, shutdown, prepare, handle, |_| ()).await;
     }
 
-    /// The same, and tells when there is a consumer: `true` when one has begun, `false` when it is
-    /// over.
+    /// Like [`Self::consume`], and calls `told` with `true` when a consumer has begun and with
+    /// `false` when it is over.
     pub(super) async fn consume_told<P, PFut, H, HFut>(
         mut self,
         prefetch: u16,
@@ -222,7 +223,7 @@ impl Broker {
                     take_all(consumer, &shutdown, &handle).await;
                     told(false);
                 }
-                Err(error) => warn!("cannot consume: {error:#}"),
+                Err(error) => warn!("cannot consume, trying again: {error:#}"),
             }
             if !shutdown.sleep(RETRY_WAIT).await {
                 return;

@@ -1,4 +1,4 @@
-//! Hearing what happens to bookings, for nodes that tell those who wait.
+//! Hears booking events, for nodes with clients that wait for news of their bookings.
 
 use std::{
     future::Future,
@@ -12,13 +12,13 @@ use super::{Broker, Consumption, Delivery, declare_base, declare_live_queue};
 use crate::Shutdown;
 
 const PREFETCH: u16 = 500;
-/// While no event can come, those who wait look for themselves this often.
+/// How often to look at the database while no event can come.
 const LOOK_WHILE_DEAF: Duration = Duration::from_secs(3);
 
-/// Hears every booking's events on a queue of this node's own, until the shutdown begins.
+/// Hears the events of all bookings on a queue of this node's own, until the shutdown begins.
 ///
-/// `look` is called when events may have been missed and whoever waits must look: when the queue is
-/// there again, from which moment on nothing is missed, and every few seconds while it is not.
+/// `look` is called when events may have been missed: once when the queue is there again, and every
+/// few seconds while it is not.
 pub async fn hear(
     broker: Broker,
     shutdown: Shutdown,

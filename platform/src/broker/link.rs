@@ -30,13 +30,13 @@ pub struct Link {
 }
 
 impl Link {
-    /// Opens a channel, in time or not at all.
+    /// Opens a channel, or fails after [`CONNECT_WAIT`].
     pub async fn channel(&self) -> anyhow::Result<Channel> {
         let opened = tokio::time::timeout(CONNECT_WAIT, self.connection.create_channel()).await;
         opened.context("the broker did not open a channel in time")?.context("no channel")
     }
 
-    /// How many channels it can have at once.
+    /// How many channels the connection can have at once.
     #[must_use]
     pub fn channels_max(&self) -> usize {
         match self.connection.configuration().channel_max() {
@@ -51,7 +51,7 @@ impl Link {
         self.blocked.load(Ordering::Relaxed)
     }
 
-    /// Whether the connection is lost. Nothing of it may be used again.
+    /// Whether the connection is lost. Its channels and deliveries must not be used again.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         self.dead.is_cancelled() || !self.connection.status().connected()
@@ -77,7 +77,8 @@ impl Broker {
                 "AMQP_URL cannot be read ({error}): amqp://user:password@host:port/vhost"
             )
         })?;
-        uri.query.heartbeat = Some(u16::try_from(HEARTBEAT.as_secs()).expect("seconds, not hours"));
+        uri.query.heartbeat =
+            Some(u16::try_from(HEARTBEAT.as_secs()).expect("a heartbeat of seconds"));
         let (set_live, live) = watch::channel(None);
         let (name, stop) = (name.to_owned(), shutdown.clone());
         shutdown.spawn_vital("broker connection", async move {
@@ -129,9 +130,9 @@ async fn supervise(
                 let closing = link.connection.close(200, "done".into());
                 let _ = tokio::time::timeout(Duration::from_secs(1), closing).await;
             }
-            Err(error) => warn!(name, "the broker cannot be reached: {error:#}"),
+            Err(error) => warn!(name, "the broker cannot be reached, trying again: {error:#}"),
         }
-        // Jitter, so that a hundred nodes do not come back in the same moment.
+        // Jitter, so that a hundred nodes do not connect again at the same moment.
         let jitter = Duration::from_millis(u64::from(keys::random::<1>()[0]));
         if !stop.sleep(wait + jitter).await {
             return;
@@ -157,7 +158,7 @@ async fn watch_over(link: &Link, stop: &Shutdown) {
     let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            // Sessions finish their work on the open connection; the grace below bounds it.
+            // Sessions may finish their work on the open connection for 0.5 s.
             () = stop.begun() => {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 break;
@@ -170,7 +171,7 @@ async fn watch_over(link: &Link, stop: &Shutdown) {
                     link.blocked.store(true, Ordering::Relaxed);
                 }
                 Some(Event::ConnectionUnblocked) => link.blocked.store(false, Ordering::Relaxed),
-                // Errors of one channel are told here, too; they end that channel alone.
+                // Errors of one channel arrive here, too; they end that channel only.
                 Some(Event::Error(error)) if !link.connection.status().connected() => {
                     warn!("the connection to the broker is lost: {error}");
                     break;

@@ -1,9 +1,10 @@
 //! Publishing with confirms.
 //!
-//! RabbitMQ 3.10 works off one channel after the other message, and the first message of a channel to
-//! a quorum queue waits for that queue's leader: while it is silent, all that follow on the channel
-//! are, whichever queue they go to. So ways share a few channels, and one that is in trouble is tried
-//! on a channel of its own.
+//! RabbitMQ 3.10 handles the messages of a channel one after the other, and the first message of a
+//! channel to a quorum queue waits for that queue's leader. While the leader is silent, all later
+//! messages of the channel wait, too, whichever queue they go to. So *ways* (a way is a routing
+//! key, or the exchange of events) share a few channels, and a way in trouble is tried on a channel
+//! of its own.
 
 use std::{
     array,
@@ -28,16 +29,17 @@ use tracing::warn;
 use super::{Broker, Link};
 use crate::breaker::{Breaker, Rules};
 
-/// A broker that is there opens a channel in milliseconds.
+/// Longest wait for a channel. A healthy broker opens one in milliseconds.
 const CHANNEL_WAIT: Duration = CONFIRM_WAIT;
-/// Ways whose breakers are kept; past it those that are closed are forgotten, then all.
+/// Most ways whose breakers are kept. Beyond it, the closed breakers are forgotten, then all.
 const WAYS_MAX: usize = 10_000;
 /// Channels that ways share.
 const LANES: usize = 16;
 
 const RULES: Rules = Rules {
     dependency: "rabbitmq",
-    // A publish has two seconds to be confirmed; one that is not, while no other is, is enough.
+    // A publish has two seconds to be confirmed. One that is not, with no other confirm meanwhile,
+    // is enough.
     failures_max: 1,
     call_wait: CHANNEL_WAIT.saturating_add(CONFIRM_WAIT),
 };
@@ -45,19 +47,19 @@ const RULES: Rules = Rules {
 /// How a publish can fail.
 #[derive(Clone, Debug, Error)]
 pub enum PublishError {
-    /// The broker has not stored it.
+    /// The broker has not stored the message.
     #[error("the broker did not take the message: {0}")]
     Refused(&'static str),
-    /// It may or may not have been stored; publishing it again is the only way to be sure.
+    /// The message may or may not have been stored; only publishing it again makes sure.
     #[error("the broker did not say whether it took the message: {0}")]
     Unknown(&'static str),
 }
 
-/// Publishes persistent messages and waits for the broker's word on each. Cheap to clone.
+/// Publishes persistent messages and waits for the broker's confirm of each. Cheap to clone.
 #[derive(Clone)]
 pub struct Publisher {
     broker: Broker,
-    /// By the way of a message: a queue that does not answer says nothing of the others.
+    /// One for each way, because a queue that does not answer says nothing about the others.
     breakers: Arc<std::sync::Mutex<HashMap<String, Breaker>>>,
     lanes: Arc<[Mutex<Option<Open>>; LANES]>,
 }
@@ -69,7 +71,8 @@ struct Open {
 }
 
 impl Publisher {
-    /// A publisher on this connection. Consumers need another one: the broker may block this.
+    /// A publisher on this connection. Consumers need another connection, because the broker may
+    /// block this one.
     #[must_use]
     pub fn new(broker: Broker) -> Self {
         let lanes = Arc::new(array::from_fn(|_| Mutex::default()));
@@ -77,10 +80,11 @@ impl Publisher {
     }
 
     /// Publishes one message. Returns when it is stored on a majority of its queue's nodes; refuses
-    /// at once while the broker is away, blocked, or has left the last publish that went the same way
-    /// without a word.
+    /// at once while the broker is away or blocked, or while the last publish of the same way is
+    /// unanswered.
     ///
-    /// Must not be dropped half way where the outcome matters: run it in a task of its own.
+    /// If the outcome matters, the future must not be dropped half way: run it in a task of its
+    /// own.
     pub async fn publish(
         &self,
         exchange: &str,
@@ -95,7 +99,7 @@ impl Publisher {
             .with_delivery_mode(2)
             .with_content_type("application/json".into());
         // Not mandatory: lapin attaches returns to the wrong confirm. The alternate exchange
-        // catches what cannot be routed.
+        // catches messages that cannot be routed.
         let options = BasicPublishOptions { mandatory: false, immediate: false };
         let (exchange, routing_key) = (exchange.into(), routing_key.into());
         let confirmed = async {
@@ -124,8 +128,8 @@ impl Publisher {
         }
     }
 
-    /// Whether messages can be published, for `/readyz`. Where one was not confirmed, the broker
-    /// must open a channel to be believed.
+    /// Whether messages can be published, for `/readyz`. If a publish was not confirmed, the broker
+    /// must show that it opens a channel.
     pub async fn check(&self) -> Result<(), String> {
         self.broker.check()?;
         let link = self.broker.link().ok_or("no connection")?;
@@ -164,7 +168,8 @@ impl Publisher {
         &self.lanes[usize::try_from(hasher.finish() % lanes).unwrap_or_default()]
     }
 
-    /// A channel to publish on, and when this began. Nothing has been sent where there is none.
+    /// A channel to publish on, and the moment at which it was there. After an error, nothing was
+    /// sent.
     async fn enter(
         &self,
         breaker: &Breaker,
@@ -179,7 +184,7 @@ impl Publisher {
         let began = breaker.enter().map_err(|_| away)?;
         let opening =
             async { if is_in_trouble { Open::on(link).await } else { shared(lane, link).await } };
-        // Of many that want a channel one opens it; all of them wait this long at most.
+        // If many publishes want a channel, one opens it; each waits this long at most.
         let Ok(opened) = timeout(CHANNEL_WAIT, opening).await else {
             breaker.failed(began);
             return Err(PublishError::Refused("it opens no channel"));
@@ -197,7 +202,7 @@ impl Open {
     }
 }
 
-/// The channel of a lane, which is opened where there is none.
+/// The channel of a lane, opened if there is none.
 async fn shared(lane: &Mutex<Option<Open>>, link: Arc<Link>) -> anyhow::Result<Open> {
     let mut open = lane.lock().await;
     if let Some(open) = open.as_ref()
@@ -211,8 +216,8 @@ async fn shared(lane: &Mutex<Option<Open>>, link: Arc<Link>) -> anyhow::Result<O
     Ok(made)
 }
 
-/// A channel on which a confirm went missing may never enqueue again: its lane is given another. It
-/// closes with the last message that was published on it and may still be confirmed.
+/// Takes a channel out of its lane after a missing confirm, because it may never enqueue again. The
+/// channel closes when the last publish that waits for a confirm on it ends.
 async fn give_up(lane: &Mutex<Option<Open>>, broken: &Open, why: &'static str) -> PublishError {
     let mut open = lane.lock().await;
     let is_open = |open: &Open| {

@@ -1,4 +1,4 @@
-//! Publishing into a queue by its name, past the exchange that it was taken off.
+//! Publishing into a queue by its name, for queues that are no longer bound to their exchange.
 
 use contract::{deadline::CONFIRM_WAIT, topology::Partition};
 use lapin::{
@@ -9,11 +9,11 @@ use tokio::time::timeout;
 
 use super::Link;
 
-/// Puts a persistent message into the queue of a partition. Returns, once it is stored, `true`, and
-/// `false` where there is no such queue. After an error it may or may not be there.
+/// Puts a persistent message into the queue of a partition. Returns `true` once it is stored, and
+/// `false` if there is no such queue. After an error the message may or may not be stored.
 ///
-/// On a channel of its own: lapin attaches a return to the wrong confirm where several are on their
-/// way. So this is for what happens rarely.
+/// Opens a channel for each call, because lapin attaches a return to the wrong confirm if several
+/// publishes share a channel. So this is for rare messages.
 pub async fn put_into_queue(
     link: &Link,
     partition: &Partition,
@@ -25,7 +25,7 @@ pub async fn put_into_queue(
         let properties = BasicProperties::default()
             .with_delivery_mode(2)
             .with_content_type("application/json".into());
-        // No alternate exchange is behind the default one: what has no queue must come back.
+        // The default exchange has no alternate exchange: a message without a queue must come back.
         let options = BasicPublishOptions { mandatory: true, immediate: false };
         let queue = partition.queue();
         channel

@@ -40,13 +40,13 @@ fn quorum() -> FieldTable {
     arguments
 }
 
-/// Declares the exchanges, the parking queue and the queue of the unrouted. Safe to repeat.
+/// Declares the exchanges, the parked queue and the unrouted queue. Safe to repeat.
 pub async fn declare_base(channel: &Channel) -> lapin::Result<()> {
     let declare = |name: &'static str, kind: ExchangeKind, arguments: FieldTable| {
         channel.exchange_declare(name.into(), kind, DURABLE_EXCHANGE, arguments)
     };
     let mut with_alternate = FieldTable::default();
-    // Confirmed then always means stored: what no queue is bound for goes there.
+    // Messages without a queue go there, so that a confirm always means stored.
     with_alternate.insert("alternate-exchange".into(), text(UNROUTED));
     declare(UNROUTED, ExchangeKind::Fanout, FieldTable::default()).await?;
     declare(PARKED, ExchangeKind::Fanout, FieldTable::default()).await?;
@@ -54,7 +54,8 @@ pub async fn declare_base(channel: &Channel) -> lapin::Result<()> {
     declare(EVENTS, ExchangeKind::Topic, FieldTable::default()).await?;
     for name in [UNROUTED, PARKED] {
         let mut arguments = quorum();
-        // Both hold accepted bookings: nothing of them may be dropped, however often it returns.
+        // Both queues hold accepted bookings: no message may be dropped, however often it comes
+        // back.
         arguments.insert("x-overflow".into(), text("reject-publish"));
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(1_000_000));
         channel.queue_declare(name.into(), DURABLE_QUEUE, arguments).await?;
@@ -68,7 +69,7 @@ pub async fn declare_base(channel: &Channel) -> lapin::Result<()> {
 /// Declares the queue of one partition. Safe to repeat.
 pub async fn declare_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
     let mut arguments = quorum();
-    // One consumer at a time; the rendezvous among allocators says which, this is the net below.
+    // One active consumer at a time, even if two allocators both take the partition for theirs.
     arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
     arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
     arguments.insert("x-dead-letter-exchange".into(), text(PARKED));
@@ -95,7 +96,8 @@ pub async fn bind_requests(channel: &Channel, partition: &Partition) -> lapin::R
         .await
 }
 
-/// Takes a partition's queue off the exchange: what still arrives goes to the unrouted.
+/// Unbinds a partition's queue from the exchange. Requests that still arrive go to the unrouted
+/// queue.
 pub async fn unbind_requests(channel: &Channel, partition: &Partition) -> lapin::Result<()> {
     let (queue, key) = (partition.queue(), partition.routing_key());
     channel
@@ -108,14 +110,14 @@ pub async fn unbind_requests(channel: &Channel, partition: &Partition) -> lapin:
         .await
 }
 
-/// Deletes a partition's queue. The caller has proof that everything in it is decided.
+/// Deletes a partition's queue. The caller must have proof that everything in it is decided.
 pub async fn delete_requests(channel: &Channel, partition: &Partition) -> lapin::Result<u32> {
     let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
     channel.queue_delete(partition.queue().as_str().into(), options).await
 }
 
-/// A queue for one live node, gone with it. Bounded: the oldest go, and whoever waits looks at the
-/// database now and then.
+/// Declares a queue of events for one node, which ends with the node's connection. When it is full,
+/// the oldest events are dropped; nodes also look at the database now and then.
 pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
     let options = QueueDeclareOptions {
         passive: false,
@@ -136,8 +138,8 @@ pub async fn declare_live_queue(channel: &Channel) -> lapin::Result<String> {
     Ok(name)
 }
 
-/// Messages that are ready and consumers there are; `None` where there is no such queue. What a
-/// queue that does not answer is said to hold is zero: this proves nothing.
+/// How many ready messages and consumers a queue has; `None` if there is no such queue. The broker
+/// reports 0 for a queue that does not answer, so 0 proves nothing.
 pub async fn look_at(
     channel: &Channel,
     partition: &Partition,
@@ -151,13 +153,13 @@ pub async fn look_at(
     }
 }
 
-/// Whether a queue could not be declared because there is one of that name with other arguments.
+/// Whether a declaration failed because a queue of that name has other arguments.
 #[must_use]
 pub fn is_foreign(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::PRECONDITIONFAILED)
 }
 
-/// Whether something that was named is not there.
+/// Whether the named queue or exchange does not exist.
 #[must_use]
 pub fn is_not_found(error: &lapin::Error) -> bool {
     is_soft(error, AMQPSoftError::NOTFOUND)

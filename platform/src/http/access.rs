@@ -1,8 +1,9 @@
-//! Which tokens are good: signed here, not expired, not ended. The one place that says so.
+//! Which tokens are valid: signed by this installation, not expired and not ended. Only this file
+//! decides that.
 //!
-//! Tokens are checked offline. What ended before its time is in memory, kept fresh by a follower of
-//! the database (`store::revocations`), and bounded: by the time that tokens live, and by number.
-//! An open socket [stands](Access::stand) on its token and ends with it.
+//! Tokens are checked offline. Revocations are in memory, kept fresh by a follower of the database
+//! (`store::revocations`). They are bounded by the lifetime of tokens and by number. An open socket
+//! [stands](Access::stand) on its token and ends with it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -23,15 +24,15 @@ use tokio_util::sync::CancellationToken;
 use super::{ApiError, ApiResult};
 use crate::clock;
 
-/// Most accounts whose tokens ended within the time that tokens live. Past it every token of before
-/// the oldest of them is refused, whoever's it is: it costs its owner a refresh.
+/// Most accounts whose revocations are kept. Beyond it, the oldest revocation is forgotten and
+/// every older token, of any account, is refused: its owner has to refresh it.
 const REVOKED_MAX: usize = 100_000;
-/// The clocks of the node that made a token and of the database may differ by this.
+/// Most by which the clock of the node that made a token and the database's clock may differ.
 const CLOCKS_APART_MAX: TimeDelta = TimeDelta::seconds(10);
-/// A node that has not read the revocations for so long lets nobody administrate.
+/// A node that has not read the revocations for this long refuses administrators.
 pub const BLIND_MAX: Duration = Duration::from_secs(10);
 
-/// Tokens of an account ended: those of a smaller generation than this are good no more.
+/// The end of an account's tokens: those of a generation below `valid_from` are no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Revocation {
     pub account: AccountId,
@@ -39,7 +40,7 @@ pub struct Revocation {
     pub revoked_at: DateTime<Utc>,
 }
 
-/// Says whose a token is, and whether it is good. Cheap to clone.
+/// Says whose a token is, and whether it is valid. Cheap to clone.
 #[derive(Clone)]
 pub struct Access {
     keys: AccessKeys,
@@ -47,19 +48,19 @@ pub struct Access {
 }
 
 impl Access {
-    /// The installation's access, as far as these revocations let it be.
+    /// Checks tokens with the installation's key and these revocations.
     #[must_use]
     pub fn new(master: &MasterKey, revocations: Revocations) -> Self {
         Self { keys: AccessKeys::new(master), revocations }
     }
 
-    /// The text of a token.
+    /// Signs a token.
     #[must_use]
     pub fn sign(&self, token: &Token) -> String {
         self.keys.sign(token)
     }
 
-    /// What a good token says; 401 for any other.
+    /// Reads a valid token; 401 for any other.
     pub fn verify(&self, text: &str) -> ApiResult<Token> {
         let token = self.keys.verify(text, clock::now()).ok_or_else(ApiError::unauthenticated)?;
         if self.revocations.read().ended(&token) {
@@ -69,7 +70,8 @@ impl Access {
         Ok(token)
     }
 
-    /// Whether it is an admin's; 503 where this node cannot know whether it still is.
+    /// Whether the token is an admin's; 503 if this node cannot know whether the account still is
+    /// one.
     pub fn is_admin(&self, token: &Token) -> ApiResult<bool> {
         if token.role != Role::Admin {
             return Ok(false);
@@ -82,13 +84,13 @@ impl Access {
         Ok(true)
     }
 
-    /// Something that stays open as long as its token is good.
+    /// Registers a socket or stream that stays open only as long as its token is valid.
     #[must_use]
     pub fn stand(&self, token: Token) -> Standing {
         let left = (token.expires_at - clock::now()).to_std().unwrap_or_default();
         let ended = CancellationToken::new();
         let mut known = self.revocations.write();
-        // Between the look at the token and this one, it may have ended.
+        // The token may have ended since it was verified.
         if known.ended(&token) {
             ended.cancel();
         }
@@ -103,7 +105,7 @@ impl Access {
     }
 }
 
-/// An open socket's hold on its token. Dropping it lets go.
+/// Tells an open socket when its token ends. Dropping it takes the socket off the register.
 pub struct Standing {
     id: u64,
     account: AccountId,
@@ -113,7 +115,7 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Resolves, with the reason, once the token is good no more.
+    /// Resolves, with the reason, once the token is no longer valid.
     pub async fn ended(&self) -> &'static str {
         tokio::select! {
             () = self.ended.cancelled() => "the token has ended; sign in again",
@@ -134,14 +136,14 @@ impl Drop for Standing {
     }
 }
 
-/// The revocations of late, and who stands on what they may end. Cheap to clone.
+/// The recent revocations, and the open sockets that they may end. Cheap to clone.
 #[derive(Clone)]
 pub struct Revocations(Arc<RwLock<Known>>);
 
 struct Known {
     accounts: HashMap<AccountId, Revocation>,
     by_time: BTreeSet<(DateTime<Utc>, AccountId)>,
-    /// Tokens made before it are refused, whoever's they are.
+    /// Tokens of any account that were made before this are refused.
     floor: Option<DateTime<Utc>>,
     read_at: Instant,
     /// Bounded by the listener's connections.
@@ -156,7 +158,7 @@ struct Stand {
 }
 
 impl Default for Revocations {
-    /// None so far, and all of them read just now.
+    /// No revocations, read just now.
     fn default() -> Self {
         Self(Arc::new(RwLock::new(Known {
             accounts: HashMap::new(),
@@ -170,7 +172,7 @@ impl Default for Revocations {
 }
 
 impl Revocations {
-    /// Takes in what was read; sockets that stand on what ended are told.
+    /// Adds revocations, and tells the sockets whose tokens they end.
     pub fn add(&self, revocations: &[Revocation]) {
         let mut known = self.write();
         for revocation in revocations {
@@ -180,7 +182,8 @@ impl Revocations {
         metrics::gauge!("usher_revocations").set(known.accounts.len() as f64);
     }
 
-    /// Everything that was committed before `began` has been read; it is `now` at the database.
+    /// Notes that every revocation committed before `began` has been read. `now` is the database's
+    /// time.
     pub fn is_read(&self, began: Instant, now: DateTime<Utc>) {
         let mut known = self.write();
         known.read_at = began;
@@ -228,7 +231,7 @@ impl Known {
         }
     }
 
-    /// Forgets the oldest and refuses everything that is as old.
+    /// Forgets the oldest revocation and refuses every token that is as old.
     fn raise_floor(&mut self) {
         let Some((oldest, account)) = self.by_time.pop_first() else { return };
         self.accounts.remove(&account);
@@ -245,7 +248,7 @@ impl Known {
         }
     }
 
-    /// What ended before this concerns no token that has not expired.
+    /// Forgets revocations of before `time`: the tokens that they ended have expired.
     fn forget_before(&mut self, time: DateTime<Utc>) {
         while let Some((oldest, account)) = self.by_time.first().copied()
             && oldest < time
@@ -292,7 +295,8 @@ mod tests {
         let revocations = Revocations::default();
         let (account, other) = (AccountId::new(), AccountId::new());
         revocations.add(&[revoked(account, 2, 0)]);
-        // Read again, and an older one that was committed late: nothing goes back.
+        // A revocation that is read again, or an older one that was committed late, changes
+        // nothing.
         revocations.add(&[revoked(account, 2, 0), revoked(account, 1, -5)]);
         let ended = |token: &Token| revocations.read().ended(token);
         assert!(ended(&token(account, 0, -9)) && ended(&token(account, 1, -9)));

@@ -1,5 +1,5 @@
-//! Whose address a request came from. Only proxies that the operator named are believed, and only
-//! as far as what they say can be read.
+//! Whose address a request came from. Only proxies that the operator named are trusted, and only as
+//! far as their entries can be read.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,13 +11,13 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The client of a request from `peer` with these headers. Each proxy appends the address it saw,
 /// so the chain is walked from its end as long as its addresses are trusted. An entry that cannot
-/// be read ends the walk: what stands before it may be anybody's word, so the proxy that wrote it
-/// is the client.
+/// be read ends the walk, because anybody may have written the entries before it; the proxy that
+/// wrote it counts as the client.
 #[must_use]
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Proxy]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.contains(address));
     let mut client = peer.to_canonical();
-    // A value that is no text is one entry that cannot be read.
+    // A value that is not text counts as one unreadable entry.
     let values = headers.get_all(FORWARDED).iter().map(|value| value.to_str().unwrap_or("?"));
     let values: Vec<&str> = values.collect();
     let mut entries = values.iter().rev().flat_map(|value| value.rsplit(','));

@@ -1,4 +1,5 @@
-//! A client has only so long to send a body, whichever handler reads it, and may send only so much.
+//! Bounds on the time in which a client sends a body and on the body's length, whichever handler
+//! reads it.
 
 use std::{
     error::Error,
@@ -25,10 +26,10 @@ use super::{ApiError, ApiResult};
 
 /// Most bytes a body may have.
 pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
-/// A client has this long from its headers to the end of its body.
+/// Longest time from a client's headers to the end of its body.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
-/// Layer of every listener: a body that is not there in time breaks off.
+/// Layer of every listener: breaks off a body that is not complete in time.
 pub(super) async fn bounded(request: Request, next: Next) -> Response {
     next.run(request.map(|body| {
         if body.is_end_stream() {
@@ -76,7 +77,7 @@ impl hyper::body::Body for Bounded {
     }
 }
 
-/// A body that is too slow or too long, or that the client broke off.
+/// The error for a body that is too slow or too long, or that the client broke off.
 fn not_whole(error: &axum::Error, bytes_max: usize) -> ApiError {
     let first: &(dyn Error + 'static) = error;
     let mut causes = successors(Some(first), |&error| error.source());

@@ -12,11 +12,11 @@ use utoipa::openapi::OpenApi;
 use super::openapi;
 
 const PAGE: &str = include_str!("docs.html");
-/// The page's own script and style, and nothing from elsewhere.
+/// Allows the page's own script and style, and nothing from elsewhere.
 const POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
     connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// What the whole process answers, as JSON.
+/// The API of the whole process, as JSON.
 #[derive(Clone)]
 pub(super) struct Description(Bytes);
 
@@ -27,8 +27,8 @@ impl Description {
     }
 }
 
-/// `/openapi.json` and `/docs`: routes of the service that limits who may read them how often. What
-/// they describe is the process in which that service runs, with all that is in it.
+/// The routes `/openapi.json` and `/docs`, which describe the whole process. One service adds them
+/// to its routes and limits how often they may be read.
 pub fn docs() -> Router {
     let page = || async { ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)) };
     Router::new().route("/openapi.json", get(described)).route("/docs", get(page))

@@ -28,7 +28,7 @@ impl Door {
     }
 }
 
-/// Gives every handler of the router the means to know who is calling.
+/// Lets every handler of the router know who is calling.
 pub fn with_door(router: OpenApiRouter, door: Door) -> OpenApiRouter {
     router.layer(Extension(door))
 }

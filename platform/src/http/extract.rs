@@ -36,7 +36,7 @@ impl<T: DeserializeOwned, S: Send + Sync, const BYTES_MAX: usize> FromRequest<S>
     }
 }
 
-/// A JSON body that may be left out: nothing at all is as good as `{}`.
+/// A JSON body that may be left out: an empty body means `{}`.
 pub struct OptionalBody<T>(pub T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
@@ -78,7 +78,8 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Ok(value)
 }
 
-/// serde would take an array for a struct, its elements for the fields in their order.
+/// Arrays must be refused here: serde would read one as a struct, its elements as the fields in
+/// order.
 fn is_object(bytes: &[u8]) -> Result<(), ApiError> {
     if bytes.trim_ascii_start().starts_with(b"{") {
         return Ok(());
@@ -160,7 +161,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
-/// The caller, who is an admin: 403 for anybody else, 503 where this node cannot be sure.
+/// The caller, who is an admin: 403 for anybody else, 503 if this node cannot be sure.
 pub struct AdminCaller(pub Token);
 
 impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
@@ -176,7 +177,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
     }
 }
 
-/// The caller, where a token was sent. A token that is wrong is refused all the same.
+/// The caller, if a token was sent. An invalid token is refused.
 pub struct OptionalCaller(pub Option<Token>);
 
 impl<S: Send + Sync> FromRequestParts<S> for OptionalCaller {
@@ -187,11 +188,11 @@ impl<S: Send + Sync> FromRequestParts<S> for OptionalCaller {
     }
 }
 
-/// What is known already of the token of a request.
+/// What the first check of a request's token found.
 #[derive(Clone)]
 struct Verified(ApiResult<Option<Token>>);
 
-/// The caller of a request, whose token is verified once, however often it is asked for.
+/// The caller of a request. The token is verified once, however often this is called.
 pub(super) fn caller(parts: &mut Parts) -> ApiResult<Option<Token>> {
     if let Some(Verified(known)) = parts.extensions.get() {
         return known.clone();

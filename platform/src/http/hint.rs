@@ -1,24 +1,25 @@
 //! When a client should come back: `Retry-After`, made in one place. It is never early, and it
-//! differs between clients, so that what was refused in one moment does not come back in one.
+//! differs between clients, so that clients that were refused at the same moment do not all come
+//! back at the same moment.
 
 use std::time::Duration;
 
-/// The spread is a quarter of the wait, within these bounds. Who waits for an opening must not be
-/// told to miss it by minutes.
+/// The spread is a quarter of the wait, within these bounds. A client that waits for an opening
+/// must not be told to miss it by minutes.
 const SPREAD_MIN_S: u64 = 2;
 const SPREAD_MAX_S: u64 = 10;
 
-/// Whole seconds after which a client may come back: at least `wait`, for each client another.
+/// Whole seconds after which a client may come back: at least `wait`, different for each client.
 #[must_use]
 pub fn retry_after(wait: Duration) -> u64 {
     spread(wait, fastrand::u64(..))
 }
 
-/// Of those who are sent away in one moment, the last comes back after so long.
+/// When a client that was sent away connects again, from the earliest to the latest.
 const RECONNECT_MS: std::ops::Range<u64> = 200..6_200;
 
-/// After how long a client connects again whose connection this node ends: for each another, as it
-/// is told to thousands in one moment.
+/// How long a client waits before it connects again after this node ended its connection. It
+/// differs between clients, because thousands may be sent away at the same moment.
 #[must_use]
 pub fn reconnect_after() -> Duration {
     Duration::from_millis(fastrand::u64(RECONNECT_MS))

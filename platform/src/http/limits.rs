@@ -1,10 +1,10 @@
 //! Who may call how often. Each route has a limit with a name, chosen by method and path before
-//! anything else is looked at: what is refused here cost no more than reading a token.
+//! anything else is read: a refusal costs no more than reading a token.
 //!
-//! The account's share comes first: it is what one person can need. That of the address is there
-//! for farms of accounts, and wide enough for everybody behind a carrier's one address. Whoever
-//! shows no good token where one is needed has a share of its own, so that strangers behind an
-//! address use up nothing of its customers'.
+//! The account's quota comes first: it is what one person can need. The address's quota stops farms
+//! of accounts, and is wide enough for everybody behind one address of a carrier. *Strangers*,
+//! callers without a valid token where one is needed, have a quota of their own, so that they use
+//! up nothing of the customers at the same address.
 
 mod buckets;
 mod document;
@@ -31,7 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::{ApiResult, ClientAddr, extract};
 use crate::Shutdown;
 
-/// A limit: what an account may, what an address may.
+/// A limit: how often an account may call, and an address.
 #[derive(Clone, Copy, Debug)]
 pub struct Limit {
     pub name: &'static str,
@@ -41,12 +41,12 @@ pub struct Limit {
     pub strangers: Strangers,
 }
 
-/// Those who show no token, or one that is not good.
+/// Callers without a valid token.
 #[derive(Clone, Copy, Debug)]
 pub enum Strangers {
-    /// They are served: so often for each address.
+    /// They are served, within this quota for each address.
     Served(Quota),
-    /// They are refused 401 anyway, and share the service's limit for that.
+    /// They are refused with 401 anyway, within the service's own limit for strangers.
     Refused,
 }
 
@@ -65,7 +65,7 @@ struct Shares {
     identify: Identify,
 }
 
-/// A limit with what is used of it.
+/// A limit, with what is used of its quotas.
 struct Share {
     account: Limiter<AccountId>,
     address: Limiter<Network>,
@@ -87,11 +87,10 @@ impl Share {
 }
 
 impl Guard {
-    /// Limits these routes. `strangers` is the limit, by address, of calls that need an account
-    /// and come without; its name is the service's own. `identify` says whose a request is.
+    /// Limits these routes. `strangers` is the limit, by address, of calls that need an account and
+    /// come without one; its name is the service's. `identify` says whose a request is.
     ///
-    /// # Panics
-    /// Where a route names a limit that is not there, or a limit has no route.
+    /// # Panics If a route names an unknown limit, or a limit has no route.
     #[must_use]
     pub fn start(
         routes: &'static [Route],
@@ -134,7 +133,7 @@ impl Guard {
     }
 
     async fn check(&self, parts: &mut Parts) -> ApiResult<()> {
-        // Nothing is at other paths, or nothing with this method: 404 and 405 cost nothing.
+        // Other paths and methods are answered 404 and 405, which cost nothing.
         let Some(share) = self.share(parts) else { return Ok(()) };
         let ClientAddr(address) = ClientAddr::from_request_parts(parts, &()).await?;
         let address = Network::of(address);
@@ -149,7 +148,7 @@ impl Guard {
 
     fn share(&self, parts: &Parts) -> Option<&Share> {
         let path = parts.extensions.get::<MatchedPath>()?;
-        // Whatever answers GET answers HEAD.
+        // The route for GET also answers HEAD.
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let methods = self.0.routes.get(path.as_str())?;
         let (_, index) = methods.iter().find(|(known, _)| known == method)?;
@@ -174,8 +173,8 @@ async fn limited(State(guard): State<Guard>, request: Request, next: Next) -> Ap
     Ok(next.run(Request::from_parts(parts, body)).await)
 }
 
-/// The account of a good access token: of the header, or of the subprotocol that a client offers
-/// which can set no header. What the header says is remembered for the handler.
+/// The account of a valid access token, from the header, or from the subprotocol, for clients that
+/// cannot set a header. The token of the header is remembered for the handler.
 #[must_use]
 pub fn by_token(parts: &mut Parts) -> Option<AccountId> {
     let by_header = extract::caller(parts).ok().flatten();
@@ -186,7 +185,7 @@ pub fn by_token(parts: &mut Parts) -> Option<AccountId> {
     token.map(|token| token.account)
 }
 
-/// What follows this prefix among the subprotocols that are offered for a WebSocket.
+/// The rest of the first offered WebSocket subprotocol that begins with this prefix.
 #[must_use]
 pub fn offered<'r>(headers: &'r HeaderMap, prefix: &str) -> Option<&'r str> {
     let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();

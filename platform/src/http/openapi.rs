@@ -38,9 +38,9 @@ impl Modify for Bearer {
     }
 }
 
-/// Adds what holds for every call and is not written at each: a name of its own, the answers to
-/// requests that do not get as far as its own code, the shape of errors, the form of the common
-/// header, and where what it makes can be used.
+/// Adds to every call what is the same for all: an operation id, the answers to requests that do
+/// not reach the handler, the shape of errors, the form of `Idempotency-Key`, and links to the
+/// calls that use what it makes.
 #[must_use]
 pub(super) fn completed(services: OpenApi) -> OpenApi {
     let mut document = Root::openapi();
@@ -82,14 +82,14 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (&'static str, &mut O
     methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
 }
 
-/// Such as `post_shows_id_open`.
+/// An operation id, such as `post_shows_id_open`.
 fn name(method: &str, path: &str) -> String {
     let words = path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     words.fold(method.to_owned(), |name, word| name + "_" + word)
 }
 
-/// Links from what makes a thing to what uses it: `POST /things` makes what is used at and below
-/// `/things/{id}`, under the `thingId` of its answer.
+/// Links from the call that makes a thing to the calls that use it: `POST /things` makes what is
+/// used at and below `/things/{id}`, by the `thingId` of its answer.
 fn links(document: &OpenApi) -> Vec<(String, String, RefOr<Link>)> {
     let mut links = Vec::new();
     for (path, item) in &document.paths.paths {
@@ -106,7 +106,7 @@ fn links(document: &OpenApi) -> Vec<(String, String, RefOr<Link>)> {
     links
 }
 
-/// What calls of this kind are refused with, by status.
+/// The codes with which calls of this kind are refused, by status.
 fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code]> + use<> {
     let has_body = operation.request_body.is_some();
     let parameters = operation.parameters.iter().flatten();
@@ -127,7 +127,7 @@ fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code
     .filter_map(|(applies, codes)| applies.then_some(codes))
 }
 
-/// Every error is a problem; those that pass say when.
+/// Every error is a problem; 429 and 503 say when to come back.
 fn shape(status: &str, response: &mut Response) {
     let problem = Content::new(Some(Ref::from_schema_name("Problem")));
     response.content.clear();

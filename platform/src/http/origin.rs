@@ -4,7 +4,8 @@ use axum::http::{HeaderMap, header};
 
 use super::Door;
 
-/// Whether a WebSocket upgrade may go on: no browser, the page's own origin, or one on the list.
+/// Whether a WebSocket upgrade is allowed: it comes from no browser, from a page of this host, or
+/// from an origin on the list.
 #[must_use]
 pub fn origin_is_allowed(headers: &HeaderMap, door: &Door) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };

@@ -194,8 +194,8 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
     response
 }
 
-/// One line about so many calls of one code, of which this was the last. Being overloaded, or
-/// without a dependency, is no fault of ours.
+/// Logs one line about `calls` calls with one code, of which this was the last. A 503 is only a
+/// warning, because overload or a missing dependency is not a fault of this process.
 fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u64) {
     let cause = error.source.as_ref().map(|source| format!("{source:#}"));
     let cause = cause.as_deref().unwrap_or("no cause given");
@@ -207,7 +207,7 @@ fn log(error: &ApiError, request_id: &str, method: &Method, path: &str, calls: u
     }
 }
 
-/// An error that axum, hyper or tower made without us.
+/// The error for an answer that axum, hyper or tower made themselves.
 fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => (Code::NotFound, "there is nothing at this path"),
@@ -229,7 +229,7 @@ fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
 }
 
 /// The answer to a handler that panicked.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over so")]
+#[expect(clippy::needless_pass_by_value, reason = "the layer passes it by value")]
 pub(super) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
     let text = panic
         .downcast_ref::<String>()

@@ -1,7 +1,7 @@
-//! `/readyz`: whether the process can do its work and will go on with it, and what it misses.
+//! `/readyz`: whether the process can do its work and is not stopping, and what is missing.
 //!
-//! Anybody may ask, and nothing limits how often; a look costs each dependency a call. So one look
-//! is everybody's answer for a moment, and goes on where who asked first went away.
+//! Anybody may ask, without a limit, and a check costs each dependency a call. So one check is the
+//! answer to all for [`GOOD_FOR`], and it goes on even if the client that caused it goes away.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,12 +14,12 @@ use serde_json::{Value, json};
 use super::{ApiError, ApiResult};
 use crate::{Shutdown, service::Dependency};
 
-/// How long a look is good for.
+/// How long one check is the answer.
 const GOOD_FOR: Duration = Duration::from_millis(500);
-/// A dependency has this long to answer.
+/// Longest wait for a dependency's answer.
 const CHECK_WAIT: Duration = Duration::from_secs(2);
 
-/// What the process needs and uses, and the last look at it. Cheap to clone.
+/// What the process needs and uses, and the last check of it. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Readiness {
     dependencies: Arc<[Dependency]>,
@@ -65,7 +65,7 @@ async fn look(dependencies: &[Dependency]) -> ApiResult<Value> {
 
 fn not_ready(missing: Vec<String>) -> ApiError {
     let error = ApiError::new(Code::NotReady, missing.join("; "));
-    // Who asks is a balancer, at a rhythm of its own.
+    // The client is a load balancer, which asks at its own rhythm.
     error.header(header::RETRY_AFTER, "1").with("missing", missing)
 }
 

@@ -1,4 +1,5 @@
-//! The accept loop. hyper's own, because it can time out a client that sends its headers slowly.
+//! The accept loop. It uses hyper directly, which can time out a client that sends its headers
+//! slowly.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,15 +21,15 @@ use tracing::{debug, warn};
 use super::{deadline, docs::Description, problem, ready::Readiness};
 use crate::{Service, Shutdown, config::Http, telemetry};
 
-/// A client has this long to send its headers, and between two requests. A proxy must give its
-/// idle connections up sooner, or it sends a request on one that is closing.
+/// Longest time for a client to send its headers, and between two requests. A proxy must close its
+/// idle connections sooner, or it may send a request on a connection that is closing.
 pub const HEADERS_WAIT: Duration = Duration::from_secs(5);
-/// A request has this long from its headers to the start of its answer; `Prefer: wait` is 30 s.
+/// Longest time from a request's headers to the start of its answer; `Prefer: wait` is 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
-/// One of so many connections is kept free of sockets that stay open, so that a node that is full
-/// still answers requests.
+/// One in this many connections is kept free of sockets that stay open, so that a full node still
+/// answers requests.
 const KEPT_FREE: usize = 32;
-/// How often series of shows that are over are looked for, whether or not anybody reads them.
+/// How often metrics of shows that are over are removed, even if nobody reads the metrics.
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// Serves until the shutdown begins, then lets open requests finish.
@@ -45,8 +46,9 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    // Out of file descriptors, mostly: others must close first.
-                    warn!("cannot accept a connection: {error}");
+                    // Mostly the process is out of file descriptors: other connections must close
+                    // first.
+                    warn!("cannot accept a connection, trying again: {error}");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
@@ -59,8 +61,8 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
     }
 }
 
-/// One of the connections that a listener may have at once. Whoever takes its socket over, as a
-/// WebSocket, keeps a clone of it.
+/// One of the connections that a listener may have at once. A handler that takes the socket over,
+/// as a WebSocket, keeps a clone.
 #[derive(Clone)]
 pub struct ClientConnection {
     open: Arc<Open>,
@@ -77,7 +79,7 @@ impl ClientConnection {
         Self { open: Arc::new(Open { permit, kept_free }) }
     }
 
-    /// Whether there is room for it to stay open for as long as its client likes.
+    /// Whether there is room for the connection to stay open for as long as its client likes.
     pub(super) fn may_stay(&self) -> bool {
         self.open.permit.semaphore().available_permits() >= self.open.kept_free
     }

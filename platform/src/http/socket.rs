@@ -1,5 +1,5 @@
-//! What every WebSocket does the same way: what it costs at most, how fast a client may send, what
-//! it is told when a frame cannot be read, and closing so that it gets to see why.
+//! What all WebSockets have in common: what a socket costs at most, how fast a client may send, how
+//! unreadable frames are refused, and a close that lets the client see the reason.
 
 mod talk;
 mod register;
@@ -28,13 +28,13 @@ pub use talk::{Frames, Next, talk};
 
 /// Longest frame a client may send.
 const FRAME_BYTES_MAX: usize = 4 * 1024;
-/// Clients say next to nothing, and every socket keeps such a buffer.
+/// Small, because clients send next to nothing and every socket keeps a buffer.
 const READ_BUFFER_BYTES: usize = 1024;
 const WRITE_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// A client that finds the node full should come back after so many seconds.
+/// Seconds after which a client that finds the node full should come back.
 const RETRY_AFTER_S: u64 = 2;
 
-/// A request for a socket, or for something else by mistake.
+/// A request to a socket's path: an upgrade, or an ordinary request by mistake.
 pub struct SocketRequest {
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     connection: ClientConnection,
@@ -52,8 +52,8 @@ impl<S: Send + Sync> FromRequestParts<S> for SocketRequest {
 }
 
 impl SocketRequest {
-    /// A socket for a page we know, or for no page; else 426 with what to do `instead`, 403, or 503
-    /// where the node is full.
+    /// The upgrade, if it is allowed. Otherwise 426 if it is no upgrade, with what to do `instead`;
+    /// 403 for a page of another origin; 503 if the node is full.
     pub fn allowed(
         self,
         headers: &HeaderMap,
@@ -71,7 +71,7 @@ impl SocketRequest {
     }
 }
 
-/// Whether a connection may stay open for as long as its client likes; 503 where the node is full.
+/// Whether a connection may stay open for as long as its client likes; 503 if the node is full.
 pub fn may_stay(connection: &ClientConnection) -> ApiResult<()> {
     if connection.may_stay() {
         return Ok(());
@@ -81,8 +81,8 @@ pub fn may_stay(connection: &ClientConnection) -> ApiResult<()> {
     Err(ApiError::unavailable(Code::NodeFull, detail, RETRY_AFTER_S))
 }
 
-/// Takes a socket over. It counts as one of the listener's connections, and stopping waits for it,
-/// until it has been served.
+/// Takes a socket over. Until it has been served, it counts as one of the listener's connections,
+/// and a stopping process waits for it.
 pub fn accept<F: Future<Output = ()> + Send + 'static>(
     upgrade: WebSocketUpgrade,
     connection: ClientConnection,
@@ -98,7 +98,7 @@ pub fn accept<F: Future<Output = ()> + Send + 'static>(
         .max_message_size(FRAME_BYTES_MAX)
         .max_frame_size(FRAME_BYTES_MAX)
         .on_upgrade(async move |socket| {
-            // A task of its own: this one has room for the whole handshake.
+            // Serve in a new task, because this one keeps the memory of the whole handshake.
             shutdown.spawn(serve(socket).map(|()| drop(connection)));
         })
 }

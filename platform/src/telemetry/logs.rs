@@ -1,5 +1,5 @@
-//! The log. Its lines are written by a thread of their own: where standard error is slow, lines
-//! are lost and counted, and nobody waits.
+//! The log. A thread of its own writes the lines: if standard error is slow, lines are lost and
+//! counted, and no caller waits.
 
 use std::{
     io::IsTerminal as _,
@@ -14,10 +14,10 @@ use tracing_subscriber::{
 
 use crate::config::Process;
 
-/// Lines that wait to be written; further ones are dropped.
+/// Most lines that wait to be written; further lines are dropped.
 const LINES_MAX: usize = 8_192;
 
-/// Crates whose lines name no secrets.
+/// Crates whose lines never show secrets.
 const OURS: [&str; 9] = [
     "allocator",
     "contract",
@@ -32,7 +32,7 @@ const OURS: [&str; 9] = [
 
 pub(super) struct Logs {
     dropped: ErrorCounter,
-    /// Writes what is left when it is dropped.
+    /// Writes the waiting lines when it is dropped.
     writer: Mutex<Option<WorkerGuard>>,
 }
 
@@ -64,8 +64,8 @@ impl Logs {
     }
 }
 
-/// Whether a line may be written at all, whatever `USHER_LOG` says. Libraries write down what goes
-/// through them when they are let: frames with passes, headers with tokens.
+/// Whether a line may be written at all, whatever `USHER_LOG` says. At finer levels libraries log
+/// what passes through them: frames with passes, headers with tokens.
 fn may_be_told(of: &Metadata<'_>) -> bool {
     let name = of.target().split("::").next().unwrap_or_default();
     *of.level() <= Level::INFO || OURS.contains(&name)

@@ -1,5 +1,5 @@
-//! Metrics, of which those of one show end with the show: a gauge soon after it was last set, a
-//! count after an hour without news. All others last as long as the process.
+//! Metrics. The series of a show end with the show: a gauge soon after it was last set, a counter
+//! after an hour without change. All other series last as long as the process.
 
 use std::time::Duration;
 
@@ -14,12 +14,13 @@ const SECONDS_BUCKETS: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// The label by which a series belongs to a show.
 const SHOW: &str = "show";
-/// What sets a gauge of a show sets it every second or so, for as long as the show is its work.
+/// A show's gauge that is not set for this long is removed. A live one is set about every second.
 const GAUGE_IDLE: Duration = Duration::from_secs(30);
-/// A quiet sale counts something now and then.
+/// A show's counter that does not change for this long is removed. Even a quiet sale counts
+/// something now and then.
 const COUNT_IDLE: Duration = Duration::from_hours(1);
 
-/// What reads the metrics out.
+/// Renders the metrics.
 pub(super) struct Series {
     lasting: PrometheusHandle,
     of_shows: [PrometheusHandle; 2],
@@ -39,7 +40,7 @@ impl Series {
         std::iter::once(self.lasting.render()).chain(of_shows).collect()
     }
 
-    /// Looking is what makes old series go.
+    /// Rendering removes old series.
     pub(super) fn tidy(&self) {
         for handle in &self.of_shows {
             _ = handle.render();

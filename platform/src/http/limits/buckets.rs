@@ -12,15 +12,15 @@ use std::{
 
 use governor::{nanos::Nanos, state::StateStore};
 
-/// Keys with a bucket of their own, some 3 MB of them. Past it newcomers share buckets, under a
-/// secret of this process: nobody can choose whom to share one with.
+/// Most keys with a bucket of their own, about 3 MB. Beyond it, new keys share buckets. A secret of
+/// this process chooses the bucket, so that nobody can choose with whom to share one.
 const KEYS_MAX: usize = 65_536;
 const SHARED_BUCKETS: usize = 16_384;
-/// Buckets are kept in so many parts, each under a lock of its own.
+/// Parts in which the buckets are kept, each under a lock of its own.
 const SHARDS: usize = 16;
 
-/// One bucket for each key. A bucket is the moment, since the limiter began, at which the whole
-/// quota is there again; one that nobody used is not kept.
+/// One bucket for each key. A bucket is the moment, counted from the limiter's start, at which the
+/// whole quota is available again. An unused bucket is not kept.
 pub(super) struct Buckets<K> {
     keys_max: usize,
     hasher: RandomState,
@@ -31,7 +31,7 @@ pub(super) struct Buckets<K> {
 
 struct Shard<K> {
     own: HashMap<K, u64>,
-    /// Empty as long as there is no need of them.
+    /// Empty until needed.
     shared: Vec<u64>,
 }
 
@@ -59,7 +59,8 @@ impl<K> Buckets<K> {
 }
 
 impl<K: Eq + Hash> Buckets<K> {
-    /// Gives one call that was taken back; `period` is what it weighs.
+    /// Gives back one call that was counted; `period` is the time after which one call is free
+    /// again.
     pub(super) fn give_back(&self, key: &K, period: Duration) {
         let period = Nanos::from(period).as_u64();
         let (mut shard, hash) = self.shard(key);
@@ -138,7 +139,7 @@ impl<K> Buckets<K> {
         self.shards.iter().map(|shard| shard.lock().unwrap().own.len()).sum()
     }
 
-    /// Whether the memory of a flood is given back.
+    /// The memory that a flood took is given back.
     pub(super) fn has_let_go(&self) -> bool {
         // A little is kept, as it will be needed again.
         let kept_max = 2 * self.keys_max / SHARDS;

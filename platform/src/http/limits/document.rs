@@ -4,7 +4,7 @@ use utoipa::openapi::{OpenApi, RefOr, Response, path::PathItem};
 
 use super::route::Route;
 
-/// Says of each operation of these routes which limit it has.
+/// Adds to each operation of these routes the refusal by its limit.
 pub(super) fn describe(document: &mut OpenApi, routes: &[Route]) {
     for Route { method, path, limit } in routes {
         let Some(item) = document.paths.paths.get_mut(*path) else { continue };

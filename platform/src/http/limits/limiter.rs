@@ -1,5 +1,5 @@
-//! How often each key may call, in bounded memory. `governor` does the arithmetic; its stores do not
-//! bound how many keys there are, nor take a call back.
+//! How often each key may call, in bounded memory. `governor` does the arithmetic; its own stores
+//! neither bound the number of keys nor take a call back.
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
@@ -23,7 +23,7 @@ use crate::{
 /// How often buckets that are full again are forgotten.
 pub(super) const TIDY_EVERY: Duration = Duration::from_secs(1);
 
-/// How often whatever the keys stand for may call.
+/// Limits how often each key may call.
 pub struct Limiter<K: Eq + Hash + Clone, C: Clock = DefaultClock> {
     name: &'static str,
     /// What the keys are: `account`, `address`, or `stranger`: an address without an account.
@@ -72,24 +72,24 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
         Self { name, by, quota, buckets, calls, began: clock.now(), clock }
     }
 
-    /// Counts a call: 429 `RATE_LIMITED`, which names this limit, where it is one too many.
+    /// Counts a call; 429 `RATE_LIMITED`, which names this limit, if it is one too many.
     pub fn take(&self, key: &K) -> Result<(), ApiError> {
         self.wait(key).map_or(Ok(()), |wait| Err(self.refusal(wait)))
     }
 
-    /// Makes a call that was counted uncounted.
+    /// Takes a counted call back.
     pub fn give_back(&self, key: &K) {
         self.buckets.give_back(key, self.quota.period());
     }
 
-    /// Counts a call, or says how long there is none.
+    /// Counts a call, or returns how long to wait until one is allowed.
     #[must_use]
     pub fn wait(&self, key: &K) -> Option<Duration> {
         let not_until = self.calls.check_key(key).err()?;
         Some(not_until.wait_time_from(self.clock.now()))
     }
 
-    /// The 429 of a call that is one too many for so long.
+    /// The 429 for a call that is one too many, with the time to wait.
     #[must_use]
     pub fn refusal(&self, wait: Duration) -> ApiError {
         metrics::counter!("usher_rate_limited_total", "limit" => self.name, "by" => self.by)

@@ -1,8 +1,8 @@
-//! What of an address counts as one client.
+//! Which part of an address counts as one client.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// An IPv4 address, or a /64 of IPv6, which is one customer's.
+/// An IPv4 address, or a /64 of IPv6, which belongs to one customer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Network(IpAddr);
 
@@ -13,7 +13,7 @@ impl Network {
         Self(masked(address, 32, 64))
     }
 
-    /// The neighbourhood of an address, a /24 or a /48: whoever is given another address by the
+    /// The neighbourhood of an address, a /24 or a /48. A client that gets another address from the
     /// same provider mostly stays within it.
     #[must_use]
     pub fn around(address: IpAddr) -> Self {

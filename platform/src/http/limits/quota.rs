@@ -1,36 +1,36 @@
-//! How much is allowed.
+//! How many calls are allowed.
 
 use std::{num::NonZeroU32, time::Duration};
 
-/// So many calls at once, and one more each time that a period has passed.
+/// A number of calls at once, and one more after each period.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota(pub(super) governor::Quota);
 
 impl Quota {
-    /// So many a second, and a second's worth at once. None at all is read as one.
+    /// `calls` per second, all of them at once if need be. 0 counts as 1.
     #[must_use]
     pub fn per_second(calls: u32) -> Self {
         Self(governor::Quota::per_second(at_least_one(calls)))
     }
 
-    /// So many a minute, and a minute's worth at once.
+    /// `calls` per minute, all of them at once if need be.
     #[must_use]
     pub fn per_minute(calls: u32) -> Self {
         Self(governor::Quota::per_minute(at_least_one(calls)))
     }
 
-    /// So many within this time, all of them at once if need be.
+    /// `calls` within `time`, all of them at once if need be.
     ///
-    /// # Panics
-    /// Where that is more than one a nanosecond.
+    /// # Panics If that is more than one call per nanosecond.
     #[must_use]
     pub fn within(time: Duration, calls: u32) -> Self {
         let burst = at_least_one(calls);
-        let quota = governor::Quota::with_period(time / burst.get()).expect("there is a period");
+        let quota =
+            governor::Quota::with_period(time / burst.get()).expect("the period is not zero");
         Self(quota.allow_burst(burst))
     }
 
-    /// As often, but so many at once.
+    /// The same rate, with `burst` calls at once.
     #[must_use]
     pub fn at_once(self, burst: u32) -> Self {
         Self(self.0.allow_burst(at_least_one(burst)))
@@ -42,7 +42,7 @@ impl Quota {
         self.0.burst_size().get()
     }
 
-    /// How long it takes until that many may be made again.
+    /// How long it takes until [`Self::burst`] calls are allowed again.
     #[must_use]
     pub fn window(self) -> Duration {
         self.0.burst_size_replenished_in()

@@ -4,7 +4,7 @@
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     pub method: &'static str,
-    /// As the router has it.
+    /// The path as the router has it.
     pub path: &'static str,
     pub limit: &'static str,
 }

@@ -1,4 +1,4 @@
-//! Closing a socket so that its client gets to see why.
+//! Closes a socket so that its client sees the reason.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 
 use crate::http::hint::reconnect_after;
 
-/// A client that takes no frame for so long is too slow.
+/// A client that takes no frame for this long is too slow.
 pub const SEND_WAIT: Duration = Duration::from_secs(5);
-/// A client that was too slow has so long to read on and find out why it was dropped.
+/// How long a client that was too slow may read on, to find out why it was dropped.
 const SLOW_LINGER: Duration = Duration::from_secs(30);
-/// After a close frame, the client has so long to close too, or to read at least.
+/// How long the client may take after a close frame to close, too, or at least to read.
 const LINGER: Duration = Duration::from_secs(1);
-/// Frames that are still read, and thrown away, after a close frame: a flood is not worth more.
+/// Most frames that are read and dropped after a close frame.
 const DRAINED_MAX: usize = 100;
 
 /// Why a socket is closed: a code and a reason.
 pub type End = (u16, &'static str);
 
-/// What to close with after a frame that could not be read; `None` where the client is gone.
+/// How to close after a frame that could not be read; `None` if the client is gone.
 pub(super) fn refusal(error: axum::Error) -> Option<End> {
     match *error.into_inner().downcast::<Error>().ok()? {
         Error::Capacity(_) => Some((close::TOO_BIG, "a frame has at most 4 KiB")),
@@ -32,8 +32,8 @@ pub(super) fn refusal(error: axum::Error) -> Option<End> {
     }
 }
 
-/// Says why, and when to come back where that is wanted; then waits a moment: closing while
-/// something is unread would reset the connection, and the client might never see the reason.
+/// Sends the reason and, for some codes, when to come back. Then waits a moment: closing while
+/// frames are unread would reset the connection, and the client might never see the reason.
 pub(super) async fn end(mut socket: WebSocket, code: u16, reason: &'static str) {
     let reason = match code {
         close::DRAIN | close::TRY_LATER => close::with_retry(reconnect_after(), reason),

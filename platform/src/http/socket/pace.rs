@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::ws::Message;
 use tokio::time::Instant;
 
-/// A client may send so many frames a second.
+/// Most frames that a client may send per second.
 const FRAMES_PER_SECOND_MAX: u32 = 5;
 
 /// How fast a client sends.
@@ -15,12 +15,13 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    /// A pace that is kept from now on.
+    /// Counts from `now` on.
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, frames: 0 }
     }
 
-    /// Counts a frame; whether it is one too many. Answers to our own pings are welcome.
+    /// Counts a frame and says whether it is one too many. Answers to the server's pings do not
+    /// count.
     pub(super) fn is_exceeded(&mut self, message: &Message, now: Instant) -> bool {
         if matches!(message, Message::Pong(_)) {
             return false;

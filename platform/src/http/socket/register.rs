@@ -24,7 +24,7 @@ struct Open {
 pub struct Slot {
     sockets: Arc<Sockets>,
     account: AccountId,
-    /// Its number on this node.
+    /// The socket's number on this node.
     pub id: u64,
     /// Cancelled when a newer socket takes the place of this one.
     pub replaced: CancellationToken,
@@ -37,7 +37,7 @@ impl Sockets {
         Arc::new(Self { per_account_max, open: Mutex::default() })
     }
 
-    /// Registers a socket; the account's oldest is told to go where there are too many.
+    /// Registers a socket. If the account has too many, its oldest is told to close.
     #[must_use]
     pub fn enter(self: &Arc<Self>, account: AccountId) -> Slot {
         let replaced = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! The conversation over a socket: frames out, at most one on its way; very little in.
+//! The conversation over a socket: frames go out, one at a time; very little comes in.
 
 use std::{future::Future, pin::pin, time::Duration};
 
@@ -15,35 +15,35 @@ use super::{
     pace::Pace,
 };
 
-/// How often a client is asked for a sign of life.
+/// How often a client is pinged.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Without one for so long, the client is gone.
+/// A client from which nothing came for this long is gone.
 const SILENCE_MAX: Duration = Duration::from_mins(1);
 
-/// What a client is told next.
+/// What the socket sends next.
 #[derive(Debug)]
 pub enum Next<F> {
     Frame(F),
-    /// Nothing follows.
+    /// The socket closes.
     End(End),
 }
 
-/// What a socket tells, and how it answers.
+/// What a socket sends, and how it answers.
 pub trait Frames: Send {
     type Frame: Serialize + Send;
 
-    /// What to tell next; `None` where that is nothing until then. Can be dropped and called again
-    /// at any time.
+    /// What to send next; `None` if there is nothing until `until`. The future can be dropped and
+    /// made again at any time.
     fn next(&mut self, until: Instant) -> impl Future<Output = Option<Next<Self::Frame>>> + Send;
 
-    /// Takes a client's frame. Whether it is refused or carried out, the socket ends with it.
+    /// Takes a client's frame. The socket then closes, whether the frame is refused or carried out.
     fn take(&mut self, frame: Message) -> impl Future<Output = End> + Send;
 
-    /// How the socket ends; `None` where the client is gone already.
+    /// Reports how the socket ends; `None` if the client is already gone.
     fn ended(end: Option<End>);
 }
 
-/// Serves a socket until one side ends it. What it needs is kept once, in a box.
+/// Serves a socket until one side ends it. Its state is boxed, so that it is kept in memory once.
 pub fn talk<F: Frames + 'static>(socket: WebSocket, frames: F) -> impl Future<Output = ()> + Send {
     let now = Instant::now();
     let talk =
@@ -64,7 +64,7 @@ impl<F: Frames> Talk<F> {
         let why = self.talk().await;
         F::ended(why);
         let Self { socket, frames, .. } = *self;
-        // Nobody watches any longer; the rest is courtesy.
+        // The client no longer watches; only the close frame is left to send.
         drop(frames);
         if let Some((code, reason)) = why {
             Box::pin(end(socket, code, reason)).await;
@@ -75,7 +75,8 @@ impl<F: Frames> Talk<F> {
         let Self { socket, frames, heard_at, ping_at, pace } = self;
         loop {
             let turn = {
-                // Kept while the client is heard: what is being looked up is not begun again.
+                // Kept while frames of the client arrive, so that a look-up on its way is not begun
+                // again.
                 let mut next = pin!(frames.next((*ping_at).min(*heard_at + SILENCE_MAX)));
                 loop {
                     tokio::select! {
