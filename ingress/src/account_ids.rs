@@ -1,16 +1,17 @@
 //! Ids of accounts that are made with an `Idempotency-Key`.
 //!
-//! Before there is an account a key belongs to the e-mail address that it came with. Nothing is
-//! stored for it: the account's id is a keyed hash of both, and of the rest of the request.
+//! A key of a sign-up belongs to the e-mail address that it came with, as there is no account yet.
+//! Nothing is stored for the key: the account's id is a keyed hash of the address, the key and the
+//! rest of the request.
 
 use aws_lc_rs::hmac;
 use contract::{AccountId, api::accounts::Signup, keys::MasterKey};
 use uuid::Builder;
 
-/// Makes the ids of accounts that are asked for with a key.
+/// Makes the ids of accounts that are requested with a key.
 pub(crate) struct AccountIds(hmac::Key);
 
-/// The first half says by which key, the second for what.
+/// Bytes of each half of an id: the first is a hash of the key, the second of the whole request.
 const HALF: usize = 8;
 
 impl AccountIds {
@@ -18,7 +19,8 @@ impl AccountIds {
         Self(hmac::Key::new(hmac::HMAC_SHA256, master.derive("account-id").as_bytes()))
     }
 
-    /// The password is no part of it: it is compared with the account's.
+    /// The id for this key and request. The password is not part of it: a repetition's password is
+    /// checked against the account's.
     pub(crate) fn keyed(&self, email: &str, key: &str, signup: &Signup) -> AccountId {
         let by = self.hash(&[email, key]);
         let what = self.hash(&[email, key, &signup.name, signup.phone.as_deref().unwrap_or("")]);
@@ -38,7 +40,7 @@ impl AccountIds {
     }
 }
 
-/// Whether two accounts were asked for with the same key.
+/// Whether two ids were made with the same address and key.
 pub(crate) fn is_same_key(one: AccountId, other: AccountId) -> bool {
     one.0.as_bytes()[..HALF] == other.0.as_bytes()[..HALF]
 }

@@ -53,8 +53,8 @@ async fn log_in(
     Ok(Json(signed_in(&state, session)))
 }
 
-/// The account, if the password is its own. What is no address has no account, and is answered
-/// after the same time.
+/// The account, if the password is right. An unknown or malformed address takes the same time, so
+/// that the time does not tell whether there is an account.
 async fn proven(state: &State, login: Login) -> ApiResult<Option<Credentials>> {
     let place = state.passwords.place()?;
     let known = match check::email("/email", &login.email) {
@@ -66,7 +66,7 @@ async fn proven(state: &State, login: Login) -> ApiResult<Option<Credentials>> {
     Ok(known.filter(|_| matches))
 }
 
-/// Whether the password is this account's; a wrong one counts as a failed sign-in.
+/// Whether the password is this account's; a wrong password counts as a failed sign-in.
 pub(crate) async fn proves(
     state: &State,
     known: &Credentials,
@@ -114,7 +114,7 @@ async fn change_profile(
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
-/// The tokens of a session, and whose it is.
+/// The tokens of a session, and its user.
 pub(crate) fn signed_in(state: &State, session: Session) -> SignedIn {
     let (user, now) = (session.account.user, clock::now());
     let expires_at = (now + state.access_token).min(session.expires_at);

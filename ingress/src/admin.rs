@@ -1,4 +1,4 @@
-//! What organisers do: the catalogue's writes, and the life of a sale. Needs the role `admin`.
+//! The calls of organisers: writing the catalogue, and running a sale. Needs the role `admin`.
 
 mod movies;
 mod theatres;

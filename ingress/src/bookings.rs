@@ -1,5 +1,5 @@
-//! Bookings: taken in at the door, published, and answered 202 once the broker has them; then
-//! read, held, ordered, paid and cancelled.
+//! Bookings: requests are checked, published, and answered 202 once the broker has confirmed them.
+//! Also reading bookings, and holds, orders, payments and cancellations.
 
 mod desk;
 mod door;

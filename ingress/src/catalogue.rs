@@ -1,4 +1,4 @@
-//! Reading the catalogue: what is shown where and when, and which seats are left.
+//! Reading the catalogue: movies, theatres, shows and seat maps.
 
 mod movies;
 mod theatres;

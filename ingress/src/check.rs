@@ -1,11 +1,11 @@
-//! What bodies must hold beyond their shape. Each check names the field by its JSON pointer.
+//! Checks of values in request bodies. Each error names the field by its JSON pointer.
 
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
 use platform::http::{ApiError, ApiResult};
 
-/// A line of text: not blank, no control characters, at most so many characters.
+/// A line of text: not blank, no control characters, at most `chars_max` characters.
 pub(crate) fn line(pointer: &str, text: &str, chars_max: usize) -> ApiResult<()> {
     if text.trim().is_empty() {
         return Err(ApiError::invalid(pointer, "is empty"));
@@ -16,7 +16,7 @@ pub(crate) fn line(pointer: &str, text: &str, chars_max: usize) -> ApiResult<()>
     shorter(pointer, text, chars_max)
 }
 
-/// Text of several lines, or none.
+/// Text of several lines; may be empty.
 pub(crate) fn prose(pointer: &str, text: &str, chars_max: usize) -> ApiResult<()> {
     if text.chars().any(|c| c.is_control() && c != '\n' && c != '\t' && c != '\r') {
         return Err(ApiError::invalid(pointer, "has control characters"));
@@ -31,7 +31,7 @@ fn shorter(pointer: &str, text: &str, chars_max: usize) -> ApiResult<()> {
     Ok(())
 }
 
-/// A password to be.
+/// A new password.
 pub(crate) fn password(pointer: &str, text: &str) -> ApiResult<()> {
     within(pointer, text.chars().count(), 8..=128)
         .map_err(|_| ApiError::invalid(pointer, "is not 8 to 128 characters long"))
@@ -59,7 +59,7 @@ pub(crate) fn date(pointer: &str, date: NaiveDate) -> ApiResult<()> {
     within(pointer, date.year(), 1888..=2200)
 }
 
-/// An e-mail address, and the same in lower case: one `@`, visible ASCII, a host name behind it.
+/// An e-mail address: visible ASCII, one `@`, then a host name. Returns it in lower case.
 pub(crate) fn email(pointer: &str, text: &str) -> ApiResult<String> {
     let lower = text.to_ascii_lowercase();
     let good = lower.len() <= 254

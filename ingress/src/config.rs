@@ -33,7 +33,7 @@ impl Listen for Config {
 /// How people sign in.
 #[derive(Args, Clone, Debug)]
 pub struct SignIn {
-    /// Seconds for which an access token is good; then it is refreshed.
+    /// Seconds for which an access token is valid; then it must be refreshed.
     #[arg(long, env = "USHER_ACCESS_TOKEN_SECONDS", default_value_t = 900,
           value_parser = clap::value_parser!(u32).range(10..=86_400))]
     pub access_token_seconds: u32,
@@ -41,7 +41,7 @@ pub struct SignIn {
     #[arg(long, env = "USHER_SESSION_DAYS", default_value_t = 30,
           value_parser = clap::value_parser!(u32).range(1..=365))]
     pub session_days: u32,
-    /// Passwords hashed at the same time; each takes 19 MiB and one core for some 30 ms.
+    /// Most passwords hashed at the same time; each takes 19 MiB and one core for some 30 ms.
     #[arg(long, env = "USHER_PASSWORD_HASHES_MAX", default_value_t = 2)]
     pub password_hashes_max: usize,
 }

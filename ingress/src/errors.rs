@@ -1,10 +1,10 @@
-//! Errors that several calls answer.
+//! Error answers that several calls share.
 
 use contract::api::problem::Code;
 use platform::http::ApiError;
 use store::StoreError;
 
-/// A database that is away is 503, anything else our fault.
+/// The answer to a database error: 503 where the database is away or broken, else 500.
 pub(crate) fn database(error: StoreError) -> ApiError {
     match error {
         StoreError::Unavailable(_) | StoreError::Contended(_) => ApiError::unavailable(
@@ -13,7 +13,7 @@ pub(crate) fn database(error: StoreError) -> ApiError {
             1,
         )
         .caused_by(error),
-        // Another node may know the word; or it is mended soon.
+        // Another node may be newer and read it, or an operator mends the installation.
         StoreError::Unreadable(_) | StoreError::Installation { .. } => ApiError::unavailable(
             Code::DatabaseUnavailable,
             "this installation has a fault that its operator must mend; try again later",
@@ -24,12 +24,12 @@ pub(crate) fn database(error: StoreError) -> ApiError {
     }
 }
 
-/// The database's own error, where a transaction begins or commits.
+/// The answer to an error of a begin or a commit.
 pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
     database(error.into())
 }
 
-/// Why the board has no such show: it is in words of a newer version, or there is none.
+/// The answer where the board has no such show: a newer version wrote it, or there is none.
 pub(crate) fn not_on_board(board: &store::live::board::Board, show: contract::ShowId) -> ApiError {
     if board.is_unreadable(show) {
         ApiError::unavailable(

@@ -41,7 +41,7 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
     }
 }
 
-/// A write as it was asked for: which key, which call.
+/// The key and the call of a write.
 #[derive(Debug)]
 pub(crate) struct Write {
     key: IdempotencyKey,
@@ -59,10 +59,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Write {
 
 impl Write {
     /// Does the work once, in a transaction that also keeps the answer. The same key with the
-    /// same call and body gets that answer again, with other ones 422; without a key every
-    /// request is its own. Work that fails leaves no trace, so its key may be used again.
+    /// same call and body gets that answer again; with another call or body it gets 422. Without a
+    /// key the work is always done. Work that fails leaves no trace, so its key may be used again.
     ///
-    /// It runs to its end even when the client goes away.
+    /// The work goes on even if the client goes away.
     pub(crate) async fn once<T, W>(
         self,
         state: &State,
@@ -109,7 +109,7 @@ impl Write {
     }
 }
 
-/// 422 where Redis knows that the key came with another request; a booking's is known there alone.
+/// 422 if Redis knows that the key came with another request; keys of bookings are only there.
 async fn belongs_to(
     state: &State,
     account: AccountId,
@@ -126,11 +126,11 @@ async fn belongs_to(
     }
 }
 
-/// Has bookings know that the key is this request's.
+/// Binds the key to this request in Redis, so that a booking with the same key is refused.
 async fn bind(state: &State, account: AccountId, key: &str, fingerprint: &[u8]) {
     let at = state.board.borrow().now();
     let binding = Binding { request: word(fingerprint), state: BindingState::Done, at };
-    // Without Redis a booking does not learn of it; another write does, from the database.
+    // If Redis is away, such a booking is not refused; other writes are, by the database.
     let _ = bound_keys::bind(&state.cache, account, key, &binding).await;
 }
 
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// What is read of these values of the header; the error is that they are refused.
+    /// The key read from these header values; an error where they are refused.
     fn read(values: &[&[u8]]) -> Result<Option<String>, ()> {
         let mut headers = HeaderMap::new();
         for value in values {

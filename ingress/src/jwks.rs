@@ -1,4 +1,4 @@
-//! The keys with which anybody can check a pass.
+//! The public keys that passes are checked with.
 
 use axum::Json;
 use contract::pass::Jwks;

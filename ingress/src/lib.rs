@@ -1,5 +1,5 @@
-//! The public REST API: accounts, catalogue, bookings, administration. It promises bookings and
-//! tells how they ended; deciding them is the allocator's.
+//! The public REST API: accounts, catalogue, bookings, administration. It accepts bookings and
+//! returns their outcomes; the allocator decides them.
 
 mod config;
 pub mod metrics;

@@ -1,4 +1,4 @@
-//! Which limit each route of this service has, and how wide the limits are.
+//! The limit of each route of this service.
 
 use std::num::NonZeroU32;
 
@@ -11,16 +11,16 @@ use platform::{
 /// Limits of this service.
 #[derive(Args, Clone, Debug)]
 pub struct LimitSettings {
-    /// Failed sign-ins a minute from one address; also ten times as many sign-ups, two hundred
+    /// Failed sign-ins per minute from one address; ten times as many sign-ups, and two hundred
     /// times as many calls to sign in or refresh
     #[arg(long, env = "USHER_LIMIT_AUTH_PER_MINUTE", default_value = "30")]
     pub auth_per_minute: NonZeroU32,
-    /// Reads a second of one account; five times as many from an address without account, twenty
-    /// times as many of all accounts behind one address
+    /// Reads per second of one account; five times as many from one address without an account, and
+    /// twenty times as many of all accounts behind one address
     #[arg(long, env = "USHER_LIMIT_READS_PER_SECOND", default_value = "100")]
     pub reads_per_second: NonZeroU32,
-    /// Bookings and holds a second of one account, three times as many at once, and as many changes
-    /// of orders; a hundred times as many of all accounts behind one address
+    /// Bookings and holds per second of one account, and as many changes of orders, with a burst of
+    /// three seconds' worth; a hundred times as many of all accounts behind one address
     #[arg(long, env = "USHER_LIMIT_BOOKINGS_PER_SECOND", default_value = "20")]
     pub bookings_per_second: NonZeroU32,
 }
@@ -36,7 +36,7 @@ const SIGN_INS: &str = "sign-ins";
 const SESSIONS: &str = "sessions";
 const PASSWORD_LINKS: &str = "password-links";
 const ADMINISTRATION: &str = "administration";
-/// Calls that need an account and come without.
+/// Calls that need an account and come without one.
 const STRANGERS: &str = "strangers";
 
 const fn route(method: &'static str, path: &'static str, limit: &'static str) -> Route {
@@ -96,25 +96,26 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/orders/{id}/ticket", OWN_READS),
 ];
 
-/// Starts them.
+/// Starts the limits of the routes.
 pub(crate) fn guard(settings: &LimitSettings, shutdown: &Shutdown) -> Guard {
     let reads = settings.reads_per_second.get();
     let strangers = Quota::per_second(reads).at_once(times(reads, 10));
     Guard::start(ROUTES, &limits(settings), (STRANGERS, strangers), by_token, shutdown)
 }
 
-/// Every limit. An address may as much as many busy accounts: a carrier has thousands behind one.
+/// Every limit. An address gets as much as many busy accounts, because a mobile carrier has
+/// thousands of customers behind one address.
 fn limits(settings: &LimitSettings) -> Vec<Limit> {
     let reads = settings.reads_per_second.get();
     let bookings = settings.bookings_per_second.get();
     let auth = settings.auth_per_minute.get();
-    // With five seconds' worth at once, or three.
+    // A burst of five or of three seconds' worth.
     let five = |rate: u32| Quota::per_second(rate).at_once(times(rate, 5));
     let three = |rate: u32| Quota::per_second(rate).at_once(times(rate, 3));
     let all_reads = five(times(reads, 20));
     let own =
         |name, account, address| Limit { name, account, address, strangers: Strangers::Refused };
-    // No account is asked for: whoever shows one anyway has the same share.
+    // These calls need no account; a call with one has the same limit.
     let open = |name, quota| {
         let strangers = Strangers::Served(quota);
         Limit { name, account: quota, address: quota, strangers }
@@ -142,8 +143,8 @@ fn limits(settings: &LimitSettings) -> Vec<Limit> {
             all_reads,
         ),
         open(SIGN_UPS, Quota::per_minute(times(auth, 10))),
-        // Passwords have limits of their own (`sign_ins.rs`); a carrier's customers all sign in when a
-        // sale opens, and refresh every quarter of an hour.
+        // Wrong passwords have limits of their own (`sign_ins.rs`). A carrier's customers all sign
+        // in when a sale opens, and refresh every quarter of an hour.
         open(SIGN_INS, Quota::per_minute(times(auth, 200))),
         open(SESSIONS, Quota::per_minute(times(auth, 200))),
         open(PASSWORD_LINKS, Quota::per_minute(auth)),

@@ -1,4 +1,4 @@
-//! What ingress measures.
+//! The metrics of ingress.
 
 platform::metrics! {
     Counter "usher_accepted_total" [show, tier] "Bookings accepted.";
@@ -9,12 +9,12 @@ platform::metrics! {
     Counter "usher_intake_full_total" []
         "Bookings refused because too many of their partition waited to be published.";
     Counter "usher_key_questions_refused_total" []
-        "Questions about a key that were not asked because there were too many.";
+        "Questions about a key that were refused because there were too many.";
     Counter "usher_key_questions_total" []
-        "Questions to PostgreSQL about a key that Redis could not answer, refused ones included.";
+        "Questions to PostgreSQL about a key that Redis did not know, with the refused ones.";
     Counter "usher_key_waits_total" []
         "Requests that waited for another request with the same Idempotency-Key.";
-    Counter "usher_keys_untold_total" [] "Keys that Redis could not be told of.";
+    Counter "usher_keys_untold_total" [] "Used keys that could not be written to Redis.";
     Counter "usher_logins_refused_total" [] "Sign-ins refused because the password was wrong.";
     Counter "usher_not_accepted_total" [] "Bookings that the broker refused or did not confirm.";
     Counter "usher_pass_refused_total" [why] "Passes refused.";
@@ -26,5 +26,5 @@ platform::metrics! {
     Counter "usher_sessions_reused_total" []
         "Sign-in sessions ended because a used refresh token came back.";
     Counter "usher_waits_unheard_total" []
-        "Requests that wait for an outcome but are not woken by it because too many wait.";
+        "Requests that waited for an outcome but were not woken by it because too many waited.";
 }

@@ -1,4 +1,4 @@
-//! Lists in pages. A cursor is opaque to clients: the sort key of the last item they saw.
+//! Lists in pages. A cursor is the sort key of the last item of a page, opaque to clients.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
@@ -13,8 +13,8 @@ const LIMIT_MAX: u16 = 100;
 
 /// What a list is sorted by: a text or a time, and the item's id.
 pub(crate) trait SortKey: Serialize + DeserializeOwned {
-    /// Whether an item can have this key: a client may have made it up, and the database takes
-    /// neither every text nor every time that JSON can say.
+    /// Whether an item can have this key. A client may have made it up, and the database refuses
+    /// some texts and times that JSON can hold.
     fn is_possible(&self) -> bool;
 }
 
@@ -30,7 +30,7 @@ impl<Id: Serialize + DeserializeOwned> SortKey for (DateTime<Utc>, Id) {
     }
 }
 
-/// Where a page begins and how long it is at most.
+/// Where a page begins, and its most items.
 pub(crate) struct Window<K> {
     pub(crate) after: Option<K>,
     pub(crate) limit: u16,
@@ -55,7 +55,7 @@ impl<K: SortKey> Window<K> {
         i64::from(self.limit) + 1
     }
 
-    /// The page of what was read.
+    /// The page of the items that were read.
     pub(crate) fn page<T>(&self, mut items: Vec<T>, key: impl Fn(&T) -> K) -> Page<T> {
         let limit = usize::from(self.limit);
         let more = items.len() > limit;
@@ -65,7 +65,7 @@ impl<K: SortKey> Window<K> {
     }
 }
 
-/// A page, with the key of the last item it looked at where another page follows.
+/// A page. `last` is the key of its last item if another page follows.
 pub(crate) fn page_to<T>(items: Vec<T>, last: Option<&impl SortKey>) -> Page<T> {
     Page { items, next_cursor: last.map(encode) }
 }

@@ -1,4 +1,4 @@
-//! Passwords: hashed with argon2id, a few at a time, away from the threads that answer requests.
+//! Passwords: hashed with argon2id, a few at a time, on threads that serve no requests.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,13 +15,13 @@ use tokio::{
     time::timeout,
 };
 
-/// OWASP's second choice: 19 MiB, two passes, one lane.
+/// Parameters that OWASP recommends: 19 MiB, two passes, one lane.
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// How long a request waits for its turn before it is sent away, and how many wait for each hash
-/// that runs: as many as have their turn in that time, with some to spare.
+/// How long a request waits for its turn before it is refused.
 pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
+/// Most requests that wait for each hash that runs: fewer get their turn within [`TURN_WAIT`].
 const WAITING_EACH: usize = 100;
 
 /// A place in the queue of [`Passwords`].
@@ -32,10 +32,10 @@ pub(crate) struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePerm
 pub(crate) struct Passwords {
     argon: Argon2<'static>,
     turns: Arc<Semaphore>,
-    /// Of those who wait, and of those who have their turn.
+    /// Bounds the requests that wait or have their turn.
     places: Arc<Semaphore>,
-    /// The hash of nobody's password, checked where there is no account, so that the time an
-    /// answer takes does not tell whether there is one.
+    /// The hash of a random password. It is checked where there is no account, so that the time of
+    /// an answer does not tell whether there is one.
     nobodys: Arc<str>,
 }
 
@@ -56,7 +56,7 @@ impl Passwords {
         })
     }
 
-    /// A place among those who wait for their turn; taken before anything is looked up for them.
+    /// A place in the queue; taken before the database is asked for the request.
     pub(crate) fn place(&self) -> ApiResult<Place> {
         let place = Arc::clone(&self.places).try_acquire_owned();
         place.map(Place).map_err(|_| busy("full"))
@@ -69,7 +69,7 @@ impl Passwords {
         hashed.await?.map_err(ApiError::internal)
     }
 
-    /// Whether the password has this hash; without a hash, no, after the same time.
+    /// Whether the password has this hash. Without a hash the answer is no, after the same time.
     pub(crate) async fn matches(
         &self,
         place: Place,
@@ -103,7 +103,7 @@ impl Passwords {
         let Ok(Ok(turn)) = turn else { return Err(busy("late")) };
         let done = spawn_blocking(move || {
             let result = work();
-            // Held by the work, not by the request: a client that goes away ends no hash.
+            // The work holds the turn, not the request: a hash goes on if the client goes away.
             drop((turn, place));
             result
         });
@@ -111,14 +111,14 @@ impl Passwords {
     }
 }
 
-/// 503 for somebody who would wait too long, or with too many.
+/// The answer 503 where a request has waited too long, or too many wait.
 pub(crate) fn busy(why: &'static str) -> ApiError {
     metrics::counter!("usher_password_turns_refused_total", "why" => why).increment(1);
     let detail = "too many people are signing in; try again";
     ApiError::unavailable(Code::SignInBusy, detail, TURN_WAIT.as_secs())
 }
 
-/// Somebody waits for a turn, whether or not it comes.
+/// Counts one request that waits for its turn, until it is dropped.
 pub(crate) struct Waiting;
 
 impl Waiting {

@@ -1,5 +1,5 @@
-//! Seat maps, kept for a moment: a thousand visitors who look at the same hall cost one look at
-//! the database.
+//! Seat maps, cached for less than half a second: a thousand visitors who look at the same hall
+//! cost one read of the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,13 @@ use store::{Pool, catalogue::seat_map};
 
 use crate::errors::database;
 
-/// Kept for so long after it was read. With the reading, the oldest answer is 500 ms old as long
-/// as Postgres answers within 100 ms.
+/// How long a seat map is kept. An answer is at most 500 ms old while Postgres answers within
+/// 100 ms.
 const KEPT_FOR: Duration = Duration::from_millis(400);
-/// Shows whose map is kept; the least wanted go first.
+/// Most shows whose map is kept; the least used is dropped first.
 const SHOWS_MAX: u64 = 1_000;
 
-/// The seat maps of the shows people look at, as JSON.
+/// The seat maps of shows, as JSON.
 pub(crate) struct SeatMaps {
     pool: Pool,
     kept: Cache<ShowId, Bytes>,
@@ -29,7 +29,7 @@ impl SeatMaps {
         Self { pool, kept }
     }
 
-    /// A show's seat map. However many ask at once, one reading is on its way.
+    /// A show's seat map. Concurrent calls share one read.
     pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Bytes> {
         let read = self.kept.try_get_with(show, read(self.pool.clone(), show)).await;
         read.map_err(|error: Arc<ApiError>| ApiError::clone(&error))

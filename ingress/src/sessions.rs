@@ -1,4 +1,4 @@
-//! What becomes of a session: refreshed, ended, ended everywhere, and its password changed.
+//! Sign-in sessions: refreshing and ending them, and changing or resetting the password.
 
 use axum::{Json, http::StatusCode};
 use contract::api::{
@@ -19,7 +19,7 @@ use crate::{
     state::State,
 };
 
-/// A link's token has so many characters.
+/// Characters of the token in a password link.
 const LINK_CHARS: usize = 43;
 
 pub(crate) fn router() -> OpenApiRouter<State> {
@@ -104,7 +104,7 @@ async fn change_password(
     let account = caller?.0.account;
     let known = accounts::credentials(&state.pool, account).await.map_err(database)?;
     let known = known.ok_or_else(ApiError::unauthenticated)?;
-    // Whoever has a token of somebody else's has not got the password with it.
+    // The old password is checked, since the access token may be stolen.
     if !proves(&state, &known, change.password, address).await? {
         return Err(wrong_password());
     }

@@ -1,9 +1,10 @@
-//! Wrong passwords are limited, right ones hardly. Whoever guesses at one account is stopped, from
-//! however many addresses; its owner still gets in from where the account was used before. Whoever
-//! guesses at many accounts is stopped at the address, and its customers still get in.
+//! Limits on wrong passwords; right ones are hardly limited. A guesser at one account is stopped,
+//! from any number of addresses, but the owner still gets in from networks in which the account was
+//! used before. A guesser at many accounts is stopped by address, but accounts that were used there
+//! before still get in.
 //!
-//! Counted for the e-mail address as it was sent, so that it makes no difference whether there is
-//! an account. Each node counts for itself.
+//! Tries are counted by the e-mail address as it was sent, whether or not there is an account. Each
+//! node counts for itself.
 
 mod failures;
 mod usual;
@@ -29,14 +30,14 @@ use crate::{
 use failures::{Failures, Full};
 use usual::{Person, UsualNetworks};
 
-/// Wrong passwords for one account, from anywhere; and again as many from each network in which
-/// the account was used before.
+/// Wrong passwords for one account, from anywhere, and as many more from each network in which the
+/// account was used before.
 const FAILURES: u32 = 10;
 const FAILURES_WITHIN: std::time::Duration = std::time::Duration::from_mins(15);
-/// Sign-ins of one account, right or wrong: each takes a hash.
+/// Tries for one account, right or wrong, since each costs a hash.
 const TRIES_PER_MINUTE: u32 = 60;
 
-/// Who may try a password.
+/// The limits on tries of passwords.
 pub(crate) struct SignIns {
     usual: UsualNetworks,
     of_account: Arc<Failures<Person>>,
@@ -55,7 +56,7 @@ impl SignIns {
     ) -> Self {
         let failures = Quota::within(FAILURES_WITHIN, FAILURES);
         let per_minute = settings.auth_per_minute.get();
-        // People mistype, and a carrier has thousands of them behind an address.
+        // People mistype, and a mobile carrier has thousands of them behind one address.
         let of_address = Quota::per_minute(per_minute).at_once(per_minute.saturating_mul(4));
         let at_home = Quota::per_minute(per_minute.saturating_mul(10));
         let tries = Quota::per_minute(TRIES_PER_MINUTE);
@@ -79,8 +80,8 @@ impl SignIns {
         }
     }
 
-    /// Lets somebody try a password, or says when to come back. A try counts as failed until it is
-    /// said to be none.
+    /// Begins a try of a password, or says when to come back. A try counts as failed until it is
+    /// known to be right.
     pub(crate) async fn try_password(&self, email: &str, address: IpAddr) -> ApiResult<Try<'_>> {
         let person = self.usual.person(email);
         let (network, around) = (Network::of(address), Network::around(address));
@@ -95,7 +96,7 @@ impl SignIns {
         }
     }
 
-    /// Room for a try, as soon as tries that are on their way leave some.
+    /// Counts a try, once the tries under way leave room for it.
     async fn room(&self, person: Person, network: Network, around: Network) -> ApiResult<Counted> {
         let (until, mut is_known) = (Instant::now() + TURN_WAIT, None);
         loop {
@@ -120,7 +121,7 @@ impl SignIns {
                 Full::Waits(ended) => ended,
             };
             let _waiting = passwords::Waiting::begin();
-            // It ends in an error where the last of them has ended: there is room, or there is none.
+            // An error means that the last try under way has ended, and `away` is asked again.
             if timeout_at(until, ended.changed()).await.is_err() {
                 return Err(passwords::busy("late"));
             }
@@ -143,19 +144,19 @@ impl SignIns {
             .map(|()| Counted::AtHome(network))
     }
 
-    /// Remembers where somebody has proved to be the owner of an account.
+    /// Remembers the network in which the owner of an account has signed in.
     pub(crate) async fn is_at_home(&self, email: &str, address: IpAddr) {
         self.usual.add(self.usual.person(email), Network::around(address)).await;
     }
 }
 
-/// How a try was counted, and at which address.
+/// Which limits a try was counted against, and its address.
 enum Counted {
     Away(Network),
     AtHome(Network),
 }
 
-/// A password is being tried. Dropped, it was wrong.
+/// A try of a password that is under way. If it is dropped, the password was wrong.
 pub(crate) struct Try<'s> {
     sign_ins: &'s SignIns,
     person: Person,
@@ -165,8 +166,8 @@ pub(crate) struct Try<'s> {
 }
 
 impl Try<'_> {
-    /// Ends a try with what was found out: whose password it is, if it is anybody's. Where it could
-    /// not be found out, nothing was used up either.
+    /// Ends a try with its result: the account, or `None` where the password was wrong. A try that
+    /// ended in an error does not count.
     pub(crate) async fn ended<T>(self, proven: ApiResult<Option<T>>) -> ApiResult<Option<T>> {
         match &proven {
             Ok(Some(_)) => {

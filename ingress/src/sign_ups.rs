@@ -1,4 +1,4 @@
-//! Making an account, once for each `Idempotency-Key`.
+//! Signing up: makes an account, once for each `Idempotency-Key`.
 
 use axum::{Json, http::StatusCode};
 use contract::{
@@ -68,7 +68,7 @@ async fn sign_up(
     Ok((StatusCode::CREATED, Json(signed_in(&state, session))))
 }
 
-/// Another session of an account that this very request has made, and whose answer was lost.
+/// A new session for a repeated sign-up whose account was made and whose answer was lost.
 async fn again(
     state: &State,
     email: &str,

@@ -1,4 +1,4 @@
-//! What every handler works with.
+//! The state that every handler uses.
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
@@ -34,15 +34,15 @@ use crate::{
     seat_maps::SeatMaps, sign_ins::SignIns,
 };
 
-/// Connections by which the node follows what it needs for every answer: the board's, two that look
-/// at bookings, one that tells what was accepted, and two for the rest.
+/// Connections of the pool `following`: one for the board, two for looks at bookings, one for
+/// reporting acceptances, and two for the rest.
 const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
-/// How often old idempotent answers are forgotten, and how many at once.
+/// How often old answers, revocations and sessions are deleted, and how many rows at once.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_MAX: i64 = 10_000;
-/// A board older than this says that Postgres cannot be reached.
+/// Age of the board from which on Postgres counts as unreachable.
 const BOARD_AGE_MAX: Duration = Duration::from_secs(3);
-/// How long a change waits to be seen on this node's board before it is answered anyway.
+/// Longest time a change waits to be seen on this node's board before it is answered.
 const BOARD_WAIT: Duration = Duration::from_secs(2);
 
 /// The service's state; cheap to clone.
@@ -52,10 +52,11 @@ pub(crate) struct State(Arc<Shared>);
 /// What [`State`] holds.
 pub(crate) struct Shared {
     pub(crate) pool: Pool,
-    /// For what the node follows and what bookings need at the door: clients' calls, which may hold
-    /// every connection of the others, have none of it.
+    /// For background work and the checks of bookings. Clients' other calls do not use it, so that
+    /// they cannot take its connections.
     pub(crate) following: Pool,
-    /// The replica, where there is one. It may lag; never read from it what was just written.
+    /// The replica if there is one, else `pool`. It may lag: never read from it what was just
+    /// written.
     pub(crate) read_pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) board: watch::Receiver<Arc<Board>>,
@@ -72,7 +73,7 @@ pub(crate) struct Shared {
 }
 
 impl State {
-    /// Connects to what the service needs, and starts what keeps it fresh.
+    /// Connects to the backends, and starts the tasks that keep the state fresh.
     pub(crate) async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let backends = &config.backends;
         let connections_max = backends.database_connections_max;
@@ -108,7 +109,7 @@ impl State {
         })))
     }
 
-    /// A show, from the board where it is there, else from the tables.
+    /// A show, from the board, or from the database if the board does not have it.
     pub(crate) async fn show(&self, show: ShowId) -> ApiResult<Arc<Sale>> {
         if let Some(sale) = self.board.borrow().sale(show) {
             return Ok(sale);
@@ -117,7 +118,7 @@ impl State {
         found.map(Arc::new).ok_or_else(|| ApiError::not_found(Code::ShowNotFound))
     }
 
-    /// A show as clients see it now.
+    /// A show in the form clients see, at this moment.
     pub(crate) fn as_seen(&self, sale: &Sale) -> Show {
         shows::as_seen(sale, self.board.borrow().now())
     }
@@ -125,7 +126,7 @@ impl State {
     /// Waits until this node's board shows what has just been committed.
     pub(crate) async fn board_caught_up(&self) {
         let mut board = self.board.clone();
-        // A reading that was on its way may be older than the commit; the one after it is not.
+        // The first read may have begun before the commit; the second has not.
         let two_readings = async {
             for _ in 0..2 {
                 board.mark_unchanged();
@@ -156,7 +157,7 @@ impl FromRequestParts<State> for State {
     }
 }
 
-/// Whether a board of this age says that Postgres answers.
+/// An error where the board is so old that Postgres counts as unreachable.
 pub(crate) fn fresh_enough(age: Duration) -> Result<(), String> {
     if age < BOARD_AGE_MAX {
         return Ok(());
@@ -169,14 +170,14 @@ fn forget_old_answers(pool: Pool, shutdown: &Shutdown) {
     shutdown.spawn(async move {
         while stop.sleep(FORGET_EVERY).await {
             if let Err(error) = store::idempotency::forget_old(&pool, FORGET_MAX).await {
-                warn!("old answers cannot be forgotten: {:#}", anyhow::Error::from(error));
+                warn!("deleting old answers failed: {:#}", anyhow::Error::from(error));
             }
             let over = async {
                 revocations::forget_old(&pool, FORGET_MAX).await?;
                 store::sessions::forget_old(&pool, FORGET_MAX).await
             };
             if let Err(error) = over.await {
-                warn!("old sessions cannot be forgotten: {:#}", anyhow::Error::from(error));
+                warn!("deleting old sessions failed: {:#}", anyhow::Error::from(error));
             }
         }
     });

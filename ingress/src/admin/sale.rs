@@ -71,7 +71,7 @@ pub(super) async fn open(
     Ok((status, Json(state.as_seen(&sale))))
 }
 
-/// Whether nothing but the clock stands between visitors and the sale, or it is over already.
+/// Whether the sale's queues are ready, so that it begins at `saleOpensAt`; true once it is over.
 fn is_ready(sale: &Sale) -> bool {
     sale.state != SaleState::Scheduled && sale.tiers.iter().all(|tier| tier.ready)
 }

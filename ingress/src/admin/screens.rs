@@ -127,7 +127,8 @@ async fn stands_in_a_theatre(tx: &mut Connection, screen: &ScreenDetails) -> Api
     Err(ApiError::invalid("/theatreId", "is not a theatre"))
 }
 
-/// The screen, once its tiers and layout agree; capacities of tiers with seats are counted here.
+/// Checks that the tiers and the layout of a screen agree, and counts the capacities of tiers with
+/// seats.
 fn checked(mut screen: ScreenDetails) -> ApiResult<ScreenDetails> {
     check::line("/name", &screen.name, 100)?;
     check::within("/tiers", screen.tiers.len(), 1..=TIERS_MAX)?;

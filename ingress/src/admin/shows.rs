@@ -26,7 +26,7 @@ use crate::{
     state::State,
 };
 
-/// Minor units; far from where sums overflow.
+/// Highest price in minor units; sums of such prices do not overflow.
 const PRICE_MAX: i64 = 1_000_000_000_000;
 
 /// Add a show
@@ -146,7 +146,7 @@ pub(super) async fn read_back(state: &State, tx: &mut Connection, show: ShowId) 
     Ok(state.as_seen(&sale))
 }
 
-/// The show's screen, once everything the show refers to is there.
+/// The show's screen; an error where the movie, the theatre, the screen or a tier does not exist.
 async fn screen_of(tx: &mut Connection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
     if movies::by_id(&mut *tx, show.movie_id).await.map_err(database)?.is_none() {
         return Err(ApiError::invalid("/movieId", "is not a movie"));
@@ -178,7 +178,7 @@ fn checked(show: &ShowDetails) -> ApiResult<()> {
     if show.sale_opens_at >= show.starts_at {
         return Err(ApiError::invalid("/saleOpensAt", "is not before startsAt"));
     }
-    // Nodes lose sight of a show a day after its start.
+    // The board drops a show a day after its start.
     if show.sale_closes_at > show.starts_at + Days::new(1) {
         return Err(ApiError::invalid("/saleClosesAt", "is more than a day after startsAt"));
     }
@@ -217,7 +217,7 @@ fn checked_prices(show: &ShowDetails) -> ApiResult<()> {
     Ok(())
 }
 
-/// The settings of a waiting room, at this pointer.
+/// Checks the settings of a waiting room; `pointer` is its JSON pointer.
 pub(super) fn checked_room(pointer: &str, room: &WaitingRoom) -> ApiResult<()> {
     let at = |field: &str| format!("{pointer}/{field}");
     check::within(&at("ratePerSecond"), room.rate_per_second, 0.01..=100_000.0)?;

@@ -1,4 +1,4 @@
-//! What every write of an admin has: its caller, its body, its answer.
+//! The caller, the body and the answer of every write of an admin.
 
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use contract::{
 };
 use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, ApiResult, Body};
 
-/// An admin. Checked before the body is read: bodies here are large.
+/// The caller, who must be an admin. Checked before the body is read, which may be large.
 pub(super) struct Admin(pub(super) AccountId);
 
 impl<S: Send + Sync> FromRequestParts<S> for Admin {
@@ -23,7 +23,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
     }
 }
 
-/// A body of an admin.
+/// The body of an admin's write.
 pub(super) type AdminBody<T> = Body<T, ADMIN_BODY_BYTES_MAX>;
 
 /// 204 where there was something to take off the lists, else 404.

@@ -1,10 +1,10 @@
-//! Keeps count of what the broker has confirmed: each request has a number of its producer, and
-//! which numbers were confirmed is told to the database some times a second. A request that was
-//! accepted and is in no queue any more is missed there (`store::acceptance`).
+//! Reports to the database which requests the broker has confirmed. Each request carries a number
+//! of its producer, and the confirmed numbers are reported twice a second. So the database can
+//! notice an accepted request that is in no queue any more (`store::acceptance`).
 //!
-//! Nobody waits for it. A node that dies takes at most the last half second's numbers with it; its
-//! producers are then never sealed, and their queues are kept until every deadline is over. So it is
-//! with a producer of which something is not told: nobody may take what was told of it for all.
+//! No request waits for a report. A node that dies loses at most the numbers of its last half
+//! second; its producers are then never sealed, so their queues are kept until every deadline is
+//! over. A producer with a number that cannot be reported is never sealed either.
 
 use std::{
     collections::HashMap,
@@ -25,40 +25,40 @@ use store::{
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
 
-/// How often the database is told.
+/// How often confirmed numbers are reported.
 const TELL_EVERY: Duration = Duration::from_millis(500);
-/// Producers told at once.
+/// Most producers in one report.
 const TOLD_AT_ONCE: usize = 500;
-/// How long a producer is numbered from; `contract::deadline::UNDECIDED_GRACE` allows for it.
+/// How long a producer gives numbers; `contract::deadline::UNDECIDED_GRACE` allows for it.
 const PRODUCER_LIFE: Duration = Duration::from_mins(1);
-/// Producers remembered while the database is away; past it requests go without a number, one
-/// producer of them for each partition, and a loss of them would not be noticed
-/// (`usher_accepted_unnumbered_total`).
+/// Most producers remembered while the database is away. Beyond it requests get no number, so that
+/// the loss of one would not be noticed (`usher_accepted_unnumbered_total`); each partition then
+/// has one producer for all of them.
 const PRODUCERS_MAX: usize = 50_000;
-/// Gaps among the confirmed numbers of a producer; past it the newest are not told.
+/// Most gaps among the confirmed numbers of a producer; beyond it new numbers are not reported.
 const SPANS_MAX: usize = 4_096;
-/// When the process stops, what is left is told within this time.
+/// Time for the last reports when the process stops.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
-/// What was confirmed and is not told yet. Cheap to clone.
+/// Confirmed numbers that are not reported yet. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Acceptances(Arc<Book>);
 
 #[derive(Default)]
 struct Book {
     producers: Mutex<HashMap<ProducerId, Entry>>,
-    /// Whether an allocator is about that does not write numbers down: then none are given.
+    /// Whether an old allocator is running that does not record numbers: then none are given.
     is_mixed: AtomicBool,
-    /// A new producer: it is told at once, so that the database knows of it before it matters.
+    /// Wakes the report of a new producer, so that the database knows it before its requests.
     news: Notify,
 }
 
 struct Entry {
     partition: Partition,
-    /// Whether the database knows of it.
+    /// Whether the database knows the producer.
     is_known: bool,
     confirmed: Numbers,
-    /// Whether all that was confirmed is or will be told: else it is never sealed.
+    /// Whether every confirmed number is or will be reported; else the producer is never sealed.
     is_whole: bool,
     has_ended: bool,
 }
@@ -73,32 +73,32 @@ impl Entry {
     }
 }
 
-/// Stands for the requests to one partition, and numbers them. It ends when it is dropped.
+/// Numbers this node's requests to one partition, for at most a minute. It ends when it is dropped.
 pub(crate) struct Producer {
     id: ProducerId,
     born: Instant,
-    /// The next number; where there are none, the requests are accepted and not counted.
+    /// The next number; `None` where requests are accepted without a number.
     next: Option<AtomicI64>,
     book: Arc<Book>,
 }
 
 impl Acceptances {
-    /// Begins to tell, until the shutdown begins and all is told.
+    /// Starts the reports, which go on until the shutdown begins and all is reported.
     pub(crate) fn start(pool: Pool, shutdown: &Shutdown) -> Self {
         let acceptances = Self::default();
         shutdown.spawn(tell(Arc::clone(&acceptances.0), pool, shutdown.clone()));
         acceptances
     }
 
-    /// A new producer of a partition. It gives no numbers where there are too many, or nobody would
-    /// write down what is decided.
+    /// A new producer of a partition. It gives no numbers if there are too many producers, or if an
+    /// old allocator would not record them.
     pub(crate) fn producer(&self, partition: &Partition) -> Arc<Producer> {
         let mut producers = self.0.producers();
         let is_whole = !self.0.is_mixed.load(Ordering::Relaxed) && producers.len() < PRODUCERS_MAX;
         let untold = |(_, entry): &(&ProducerId, &Entry)| {
             !entry.is_whole && !entry.is_known && entry.partition == *partition
         };
-        // One of them says all that there is to say.
+        // One producer without numbers per partition is enough: it only keeps the queue.
         let before = if is_whole { None } else { producers.iter().find(untold).map(|(id, _)| *id) };
         let id = before.unwrap_or_else(|| {
             let entry = Entry {
@@ -119,7 +119,7 @@ impl Acceptances {
 }
 
 impl Producer {
-    /// Whether another is to take its place.
+    /// Whether a new producer is to take its place.
     pub(crate) fn is_old(&self) -> bool {
         let is_mixed = self.book.is_mixed.load(Ordering::Relaxed);
         self.born.elapsed() > PRODUCER_LIFE || (self.next.is_some() && is_mixed)
@@ -131,7 +131,7 @@ impl Producer {
         Some(Number { producer: self.id, n })
     }
 
-    /// Notes that the broker has confirmed these.
+    /// Notes that the broker has confirmed these numbers.
     pub(crate) fn confirmed(&self, numbers: impl IntoIterator<Item = Number>) {
         let mut producers = self.book.producers();
         let Some(entry) = producers.get_mut(&self.id) else { return };
@@ -159,7 +159,7 @@ impl Book {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes some of what is new.
+    /// Takes the next report: up to [`TOLD_AT_ONCE`] producers with news.
     fn news(&self) -> Vec<ProducerReport> {
         let mut producers = self.producers();
         let news = producers.iter_mut().filter(|(_, entry)| entry.has_news()).take(TOLD_AT_ONCE);
@@ -172,7 +172,7 @@ impl Book {
         .collect()
     }
 
-    /// Puts back what could not be told.
+    /// Puts back a report that failed.
     fn put_back(&self, news: &[ProducerReport]) {
         let mut producers = self.producers();
         for report in news {
@@ -215,7 +215,8 @@ async fn tell(book: Arc<Book>, pool: Pool, shutdown: Shutdown) {
                 Err(error) => {
                     is_told = false;
                     book.put_back(&news);
-                    warn!("what was accepted is told later: {:#}", anyhow::Error::from(error));
+                    let error = anyhow::Error::from(error);
+                    warn!("reporting accepted bookings failed; trying again: {error:#}");
                 }
             }
         }

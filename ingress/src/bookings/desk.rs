@@ -1,4 +1,4 @@
-//! What the booking calls work with, beside the service's state.
+//! The state of the booking calls, beside the service's state.
 
 use std::{
     ops::Deref,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::state::State;
 
-/// How often Redis is asked whether it still is the one that remembers.
+/// How often Redis is asked whether it still has all the keys it was given.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// State of the booking calls; cheap to clone.
@@ -41,13 +41,13 @@ pub(crate) struct Shared {
     pub(crate) looker: Looker,
     pub(crate) questions: Questions,
     pub(crate) halls: Halls,
-    /// Keys that were used and of which Redis was not told: what it does not know proves nothing
-    /// before it has begun anew.
+    /// Keys that were used but could not be written to Redis. While there are any, a key that Redis
+    /// does not know may still have been used.
     pub(crate) untold: Arc<AtomicU64>,
 }
 
 impl Desk {
-    /// Opens the desk. Returns it with the publisher it cannot take anything in without.
+    /// Opens the desk. Also returns its publisher, for the readiness check.
     pub(crate) fn open(
         state: State,
         master: &MasterKey,
@@ -86,18 +86,19 @@ impl Desk {
     }
 }
 
-/// Has Redis notice soon that it has forgotten keys, or was not told of one.
+/// Keeps the record of since when Redis knows all keys: it begins anew once Redis has lost keys or
+/// was not told of one.
 fn tend_memory(state: &State, untold: Arc<AtomicU64>, shutdown: &Shutdown) {
     let (state, stop) = (state.clone(), shutdown.clone());
     shutdown.spawn(async move {
         loop {
-            // Those that come meanwhile are left for the next round.
+            // Keys that are added meanwhile are left for the next round.
             let n_untold = untold.load(Ordering::SeqCst);
             if n_untold > 0 && bound_keys::begin_anew(&state.cache).await.is_ok() {
                 untold.fetch_sub(n_untold, Ordering::SeqCst);
             }
             let now = state.board.borrow().now();
-            // Where Redis is away, the next round or the next refusal finds out.
+            // If Redis is away, the next round or the next refused request asks again.
             let _ = bound_keys::tend(&state.cache, now).await;
             if !stop.sleep(TEND_EVERY).await {
                 return;

@@ -1,7 +1,7 @@
-//! The checks before a request is taken in, in the order that clients may rely on: form, account,
-//! show, repetition, sale, pass, limits of the show, seats. How often an account may ask was looked
-//! at before any of them. What is refused here may have been accepted before: whoever calls looks
-//! ([`super::repetition`]) before saying so.
+//! The checks before a request is accepted, in the order that clients may rely on: form, account,
+//! show, repetition, sale, pass, limits of the show, seats. The rate limits come before all of
+//! them. A request that is refused here may repeat one that was accepted: the caller of these
+//! checks looks ([`super::repetition`]) before it answers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -60,7 +60,7 @@ fn sorted(mut seats: Vec<SeatLabel>) -> ApiResult<Vec<SeatLabel>> {
     Ok(seats)
 }
 
-/// How long the client would wait: `Prefer: wait=<seconds>`, at most 30.
+/// How long the client wants to wait: `Prefer: wait=<seconds>`, at most 30.
 pub(crate) fn prefer_wait(headers: &HeaderMap) -> ApiResult<Option<Duration>> {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let wait = preferences
@@ -80,7 +80,7 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
     (value.len() == 55 && value.is_ascii()).then(|| value.to_owned())
 }
 
-/// Lets the request in, or says why not. Returns the place whose pass it came with.
+/// Lets the request in, or says why not. Returns the place of the admission pass.
 pub(crate) async fn pass_through(
     desk: &Desk,
     sale: &Sale,
@@ -119,7 +119,7 @@ fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> A
     }
 }
 
-/// Passes begin and end by Postgres's clock: `now` is told by it, not by this node's.
+/// Checks the admission pass. `now` is by Postgres's clock, as both ends of a pass are.
 fn pass(
     desk: &Desk,
     sale: &Sale,

@@ -1,4 +1,4 @@
-//! Which seats a show has, kept in memory: they never change once the show exists.
+//! The seats of shows, kept in memory: they never change once the show exists.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,7 +9,8 @@ use store::{Pool, partitions};
 
 use crate::errors::database;
 
-/// Seats of all shows kept together, some hundred bytes each; past it the least wanted shows go.
+/// Most seats kept, of all shows together; some hundred bytes each. Beyond it the shows that are
+/// asked for least are dropped.
 const SEATS_MAX: u64 = 500_000;
 
 type Hall = Arc<HashMap<SeatLabel, TierCode>>;
@@ -24,12 +25,12 @@ pub(crate) struct Halls {
 impl Halls {
     /// Reads from this database.
     pub(crate) fn new(pool: Pool) -> Self {
-        // An empty hall takes room, too.
+        // An empty hall counts as one seat, so that the cache stays bounded.
         let weigh = |_: &ShowId, hall: &Hall| u32::try_from(hall.len()).unwrap_or(u32::MAX).max(1);
         Self { pool, known: Cache::builder().max_capacity(SEATS_MAX).weigher(weigh).build() }
     }
 
-    /// The tier of each seat of a show. However many ask at once, one reading is on its way.
+    /// The tier of each seat of a show. Concurrent calls share one read.
     pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Hall> {
         let pool = self.pool.clone();
         let read = async move {

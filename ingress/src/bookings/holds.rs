@@ -89,7 +89,7 @@ fn decided(view: View) -> ApiResult<Response> {
     };
     let mut error = ApiError::new(reason.into(), detail);
     if reason == Reason::Internal {
-        // The client's own request may be why, and no client gets a 5xx for what it sends.
+        // The request itself may be the cause, and a client gets no 5xx for what it sends.
         error = error.with_status(StatusCode::CONFLICT);
     }
     if reason == Reason::SeatTaken {
@@ -140,13 +140,13 @@ pub(crate) async fn release(
         bookings::end_one(&pool, &view.partition, id, caller.account, Ending::Released).await
     });
     if ended.await.map_err(database)?.is_none() {
-        // It was over already, or an order was made of it since it was looked at.
+        // The hold was over already, or became an order after the first look.
         not_ordered(&desk, id, caller.account).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A hold of the caller of which no order was made that stands.
+/// A hold of the caller; 409 where it has become an order that is not over.
 async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<View> {
     let found = bookings::view_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
     let (view, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;

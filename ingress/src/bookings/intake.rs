@@ -1,6 +1,5 @@
-//! The way to the queue, with a group commit: requests of one partition that come while a publish
-//! of it is on its way go out together as one envelope. When nothing is on its way, a request
-//! goes alone and at once.
+//! Publishing requests in batches: requests of one partition that come while a publish is under way
+//! go out together in the next envelope. A request that comes while none is under way goes at once.
 
 use std::{
     collections::HashMap,
@@ -26,15 +25,15 @@ use tokio::{
 
 use super::acceptances::{Acceptances, Producer};
 
-/// Envelopes of one partition on their way at once: one travels while the next fills.
+/// Most envelopes of one partition in flight.
 const ENVELOPES_IN_FLIGHT: usize = 2;
-/// Requests of one partition that wait for the broker here; more are refused with 503.
+/// Most requests of one partition that wait to be published; more are refused with 503.
 const WAITING_MAX: usize = 4096;
-/// A producer of a sale that is over, and numbered nothing for this long, is sealed: then it is soon
-/// known that nothing more was accepted. While the sale is open it lives its whole life, so that a
-/// slow sale does not cost a producer per booking.
+/// Once a sale is over, a producer that has numbered nothing for this long is sealed, so that it is
+/// soon known that nothing more was accepted. While the sale is open a producer lives its whole
+/// life, so that a slow sale does not cost a producer per booking.
 const SEALED_AFTER: Duration = Duration::from_secs(3);
-/// A partition that is not asked for this long gives its place up.
+/// The task of a partition without requests ends after this time.
 const IDLE: Duration = Duration::from_mins(1);
 
 struct Waiting {
@@ -68,15 +67,15 @@ impl Intake {
         board.sale(show).is_some_and(|sale| !sale.is_over(board.now()))
     }
 
-    /// Publishes one request; returns once the broker has confirmed the envelope it went with.
-    /// A caller that goes away changes nothing: what was taken in is published.
+    /// Publishes one request; returns once the broker has confirmed its envelope. The request is
+    /// published even if the caller goes away.
     pub(crate) async fn submit(
         &self,
         partition: &Partition,
         request: BookingRequested,
     ) -> Result<(), PublishError> {
         let (answer, told) = oneshot::channel();
-        let full = PublishError::Refused("too many requests wait for it");
+        let full = PublishError::Refused("too many requests are waiting");
         if self.line(partition).try_send(Waiting { request, answer }).is_err() {
             metrics::counter!("usher_intake_full_total").increment(1);
             return Err(full);
@@ -105,7 +104,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
     let mut producer: Option<Arc<Producer>> = None;
     let mut asked_at = Instant::now();
     loop {
-        // Waiting for a place in flight comes first: what arrives meanwhile shares the envelope.
+        // The permit comes first, so that requests that arrive meanwhile share the envelope.
         let permit = Arc::clone(&in_flight).acquire_owned().await.expect("never closed");
         let mut batch = Vec::new();
         tokio::select! {
@@ -119,7 +118,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
             () = intake.shutdown.begun() => waiting.close(),
         }
         if batch.is_empty() {
-            // Closed: nothing new comes, and what is left is taken in the next rounds.
+            // The channel is closed now; the next rounds take what is left in it.
             continue;
         }
         asked_at = Instant::now();
@@ -152,7 +151,7 @@ async fn publish(
     let envelope = Envelope::new(partition, bookings);
     let body = envelope.encode();
     if body.len() > ENVELOPE_BYTES_MAX && answers.len() > 1 {
-        // Unusually long requests: in two halves, one after the other.
+        // Unusually long requests go in two halves.
         let mut first: Vec<Waiting> = envelope
             .bookings
             .into_iter()
@@ -171,11 +170,11 @@ async fn publish(
             envelope.bookings.iter().filter_map(|booking| booking.number).collect();
         let unnumbered = answers.len().saturating_sub(numbers.len());
         metrics::counter!("usher_accepted_unnumbered_total").increment(unnumbered as u64);
-        // Before anybody is told 202: a node that stops in good order has counted all of them.
+        // Before any 202 goes out, so that a node that stops in good order has counted all of them.
         producer.confirmed(numbers);
     }
     for answer in answers {
-        // A client that went away is not told; its booking is decided all the same.
+        // A client may have gone away; its booking is decided all the same.
         let _ = answer.send(told.clone());
     }
 }
@@ -220,8 +219,8 @@ mod tests {
             tier: "A23456789_123456789_123456789_12".parse().unwrap(),
         };
         let envelope = |bookings| Envelope::new(&partition, bookings);
-        // Labels of nothing but quotes double in JSON; 40 such requests still fit, and 64 of
-        // any labels a hall would have.
+        // Labels made of quotes double in JSON; 40 such requests still fit, and 64 with ordinary
+        // labels.
         let plain = BookingRequested {
             wish: Wish::Seats(vec!["ABCDEFGH12345678".parse().unwrap(); SEATS_PER_REQUEST_MAX]),
             idempotency_key: Some("k".repeat(64)),

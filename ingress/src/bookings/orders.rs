@@ -1,4 +1,4 @@
-//! Orders: placed, paid, cancelled, shown, and their tickets.
+//! Orders: placing, paying, cancelling and reading them, and their tickets.
 
 use axum::{
     Json,
@@ -117,7 +117,7 @@ pub(crate) async fn by_reference(
     caller: SignedIn,
 ) -> ApiResult<Json<Order>> {
     let owner = caller.0.account;
-    // Postgres takes no NUL in a text, and no reference has one.
+    // Postgres refuses NUL in a text; no reference has one.
     let found = if reference.contains('\0') {
         None
     } else {
@@ -170,7 +170,7 @@ pub(crate) async fn confirm_payment(
     }
 }
 
-/// What came of a payment, as it is kept for who sends it again.
+/// The result of a payment, as it is kept for a repeated request.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Paid {
@@ -229,7 +229,7 @@ pub(crate) async fn cancel(
     Ok(Json(cancelled))
 }
 
-/// Ends an order, as far as it can be ended this way. Returns it as it is then.
+/// Ends an order if its state allows this ending. Returns the order as it is after that.
 async fn end(
     tx: &mut Connection,
     id: OrderId,

@@ -1,5 +1,6 @@
-//! Who is waiting for which outcome on this node. Events from the broker wake them; nobody looks
-//! before that, but where events may have been missed: then all look at once, in a few queries.
+//! Requests on this node that wait for an outcome. Events from the broker wake them, and only then
+//! do they read the database. Where events may have been missed, all waiters are woken and share a
+//! few queries.
 
 use std::{
     collections::HashMap,
@@ -18,8 +19,8 @@ use store::{
 };
 use tokio::{sync::Notify, time::Instant};
 
-/// Most bookings waited for at once; further waiters look when their time is over
-/// (`usher_waits_unheard_total`).
+/// Most bookings waited for at once; further waiters are not woken, and look when their time is
+/// over (`usher_waits_unheard_total`).
 const WAITED_FOR_MAX: usize = 50_000;
 
 type Waiters = Arc<Mutex<HashMap<BookingId, Arc<Notify>>>>;
@@ -30,7 +31,7 @@ pub(crate) struct Outcomes {
     waiters: Waiters,
 }
 
-/// A place among those who are woken; gives itself up when dropped.
+/// The registration of one waiter; removed when it is dropped.
 pub(crate) struct Waiter {
     booking: BookingId,
     woken: Arc<Notify>,
@@ -38,7 +39,7 @@ pub(crate) struct Waiter {
 }
 
 impl Outcomes {
-    /// Registers for an outcome. Do it before the publish, or the event may pass unheard.
+    /// Registers for an outcome. Call it before the publish, or the event may be missed.
     pub(crate) fn register(&self, booking: BookingId) -> Waiter {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
         let room = waiters.len() < WAITED_FOR_MAX;
@@ -55,7 +56,7 @@ impl Outcomes {
         Waiter { booking, woken, waiters: Arc::clone(&self.waiters) }
     }
 
-    /// Hears events until the shutdown begins.
+    /// Listens to events until the shutdown begins.
     pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
         let heard = |event: BookingEvent| self.wake(event.booking_id);
         broker::hear(broker, shutdown, heard, || self.wake_all()).await;
@@ -75,11 +76,11 @@ impl Outcomes {
 }
 
 impl Waiter {
-    /// The booking as it stands, as soon as it is decided or the time is over.
+    /// The booking as it is once it is decided or the time is over.
     pub(crate) async fn outcome(&self, looker: &Looker, at_most: Duration) -> StoreResult<Look> {
         let end = Instant::now() + at_most;
         loop {
-            // Listen first, look second: an event between the two is not missed.
+            // Listens before it looks, so that no event in between is missed.
             let woken = self.woken.notified();
             tokio::pin!(woken);
             woken.as_mut().enable();
@@ -87,7 +88,7 @@ impl Waiter {
             if look.view.is_some() || Instant::now() >= end {
                 return Ok(look);
             }
-            // When the time is over it looks once more: an event may be late, or lost.
+            // Looks once more when the time is over, since an event may be late or lost.
             let _ = tokio::time::timeout_at(end, woken).await;
         }
     }
@@ -96,7 +97,7 @@ impl Waiter {
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut waiters = self.waiters.lock().unwrap_or_else(PoisonError::into_inner);
-        // The map's own and this one: nobody else waits.
+        // Only the map and this waiter are left.
         if Arc::strong_count(&self.woken) <= 2 {
             waiters.remove(&self.booking);
         }

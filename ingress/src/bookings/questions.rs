@@ -1,5 +1,4 @@
-//! Whether a booking was accepted, asked of PostgreSQL where Redis cannot tell: at a bounded rate,
-//! whatever is asked of this node.
+//! Asking PostgreSQL whether a booking was accepted, where Redis cannot tell, at a bounded rate.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -14,14 +13,15 @@ use store::{
     sale::Sale,
 };
 
-/// Questions a second; they share queries.
+/// Most questions per second; they share queries.
 pub(crate) const PER_SECOND: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
-/// How long it takes until what was tried is accepted, counted, and looked at by an allocator: a try
+/// Longest time from a try until its booking is accepted, reported and seen by an allocator: a try
 /// waits up to 4 s for its turn and 5 s for the broker.
 const COUNTED_AFTER: Duration = Duration::from_secs(11);
-/// How long it is not asked again whether something is left in a show's queues.
+/// How long the answer is kept that bookings may be left in a show's queues.
 const LEFT_KEPT: Duration = Duration::from_secs(1);
-/// Nothing that was accepted before a moment is left: that stays so. It is forgotten once nobody asks.
+/// How long the answer is kept after its last use that no booking from before a moment is left.
+/// That answer never changes.
 const NOTHING_LEFT_KEPT: Duration = Duration::from_hours(1);
 const SHOWS_MAX: u64 = 10_000;
 
@@ -30,9 +30,9 @@ pub(crate) struct Questions {
     pool: Pool,
     looker: Looker,
     rate: DefaultDirectRateLimiter,
-    /// Whether nothing is left in a show's queues that was accepted before a moment.
+    /// Whether every booking of a show that was accepted before a moment is decided.
     decided: Cache<(ShowId, DateTime<Utc>), bool>,
-    /// Where nothing is.
+    /// The shows and moments for which that is true.
     all_decided: Cache<(ShowId, DateTime<Utc>), ()>,
 }
 
@@ -45,9 +45,9 @@ impl Questions {
         Self { pool, looker, rate, decided, all_decided }
     }
 
-    /// Whether the booking was accepted before; nothing where that cannot be told just now. Redis
-    /// remembers all that came after `remembered_since`; it is away where there is no such moment:
-    /// then nobody knows what was accepted a moment ago.
+    /// Whether the booking was accepted before; `None` where that is not known now. Redis knows
+    /// every booking accepted after `remembered_since`. Without that moment Redis is away, and
+    /// nobody knows what was accepted lately.
     pub(crate) async fn was_accepted(
         &self,
         sale: &Sale,
@@ -55,7 +55,8 @@ impl Questions {
         remembered_since: Option<DateTime<Utc>>,
     ) -> Option<bool> {
         self.ask()?;
-        // Before the look: what is decided after it would be neither found nor left.
+        // Asked before the look: a booking decided between the two in the other order would be
+        // neither found nor left.
         let nothing_is_left = match remembered_since {
             Some(since) => self.nothing_is_left(sale.show, since).await,
             None => None,
@@ -70,13 +71,13 @@ impl Questions {
         is_decided.then_some(false)
     }
 
-    /// Whether the booking has its outcome; nothing where that cannot be told just now.
+    /// Whether the booking has its outcome; `None` where that is not known now.
     pub(crate) async fn is_decided(&self, booking: BookingId) -> Option<bool> {
         self.ask()?;
         Some(self.looker.look(booking).await.ok()?.view.is_some())
     }
 
-    /// Nothing where too much is asked already.
+    /// Counts a question; `None` where there are too many.
     fn ask(&self) -> Option<()> {
         metrics::counter!("usher_key_questions_total").increment(1);
         if self.rate.check().is_err() {
@@ -86,7 +87,7 @@ impl Questions {
         Some(())
     }
 
-    /// Whether all that was accepted before this moment is decided.
+    /// Whether every booking accepted before this moment is decided.
     async fn nothing_is_left(&self, show: ShowId, accepted_before: DateTime<Utc>) -> Option<bool> {
         if self.all_decided.get(&(show, accepted_before)).await.is_some() {
             return Some(true);
@@ -95,14 +96,14 @@ impl Questions {
             let found = backlogs::of_lines(&self.pool, &[show]).await?;
             let backlog = found.get(&show).copied().unwrap_or_default();
             let before = accepted_before + COUNTED_AFTER;
-            // What has no number is in no count.
+            // Bookings without a number are not counted.
             if is_drained(backlog, accepted_before)
                 && acceptance::is_numbered_of_before(&self.pool, show, before).await?
             {
                 return store::StoreResult::Ok(true);
             }
-            // A busy show's queues are never empty: then by the producers of before, which are
-            // all sealed in a minute or so.
+            // The queues of a busy show are never empty. Then the producers of that time tell,
+            // which are all sealed after a minute or so.
             acceptance::is_decided_of_before(&self.pool, show, before).await
         };
         let is_decided = self.decided.try_get_with((show, accepted_before), read).await.ok()?;
@@ -113,8 +114,8 @@ impl Questions {
     }
 }
 
-/// Whether a show's queues were found empty when all that was accepted before this moment had been
-/// counted.
+/// Whether a show's queues were found empty at a time when every booking accepted before this
+/// moment had been counted.
 fn is_drained(backlog: Backlog, accepted_before: DateTime<Utc>) -> bool {
     let looked_at = backlog.now - backlog.silent;
     backlog.undecided == 0 && looked_at >= accepted_before + COUNTED_AFTER

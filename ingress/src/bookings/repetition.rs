@@ -1,8 +1,9 @@
-//! Requests with an `Idempotency-Key`: each is carried out once, and answered the same ever after.
+//! Requests with an `Idempotency-Key`: each is carried out once, and every repetition gets the same
+//! answer.
 //!
-//! Redis knows which request a key is bound to, so that a repetition costs PostgreSQL nothing. Where
-//! it has lost its memory, or is away, PostgreSQL is asked, so many times a second; what neither can
-//! tell is answered as unknown, never as no.
+//! Redis knows which request a key is bound to, so that a repetition costs PostgreSQL nothing. If
+//! Redis is away or has lost keys, PostgreSQL is asked, at a bounded rate. If neither can tell, the
+//! answer is `OUTCOME_UNKNOWN` and never a refusal.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -26,10 +27,10 @@ use tokio::time::{Instant, sleep};
 use super::{Desk, intake::count_accepted};
 use crate::idempotency::key_reused;
 
-/// A node that has not said after this what came of a publish has died over it: the broker has
-/// this long for a channel and a confirm.
+/// Time after which a node that has not recorded the result of its publish counts as dead: the
+/// broker has this long for a channel and a confirm.
 const TRY_MAX: Duration = CONFIRM_WAIT.saturating_mul(2).saturating_add(Duration::from_secs(1));
-/// Pauses between two looks at what another request with the same key has come to.
+/// Pauses between two looks at another request with the same key.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
 
@@ -41,15 +42,15 @@ pub(crate) struct Keyed {
     pub(crate) last: LastTry,
 }
 
-/// What became of a key's booking before: accepted, and perhaps over.
+/// An accepted booking of the key: how it ended, or `None` where it is not decided.
 pub(crate) type Before = Option<View>;
 
 /// Whose turn it is to publish.
 enum Turn {
-    /// Redis is away: whoever comes publishes, and the allocator knows a repetition.
+    /// Redis is away: every request publishes, and the allocator recognises repetitions.
     Anybodys,
     First,
-    /// After a try of which nobody knows what came.
+    /// The result of the last try is unknown.
     Again(Binding),
     Done(Binding),
     /// The key is bound to another request.
@@ -66,8 +67,8 @@ impl Keyed {
     }
 }
 
-/// Carries out a request that the door let in, unless it was before. It runs to its end even when
-/// the client goes away.
+/// Carries out a request that passed the checks, unless it was carried out before. The work goes on
+/// even if the client goes away.
 pub(crate) async fn once(
     desk: &Desk,
     sale: &Sale,
@@ -109,7 +110,7 @@ async fn take_turn(desk: &Desk, keyed: &Keyed) -> ApiResult<Turn> {
                 match bound_keys::swap(cache, account, key, &before, Some(&mine)).await {
                     Err(_) => return Ok(Turn::Anybodys),
                     Ok(true) => return Ok(Turn::Again(before)),
-                    // Somebody else took over.
+                    // Another request took over.
                     Ok(false) => {}
                 }
             }
@@ -154,7 +155,7 @@ async fn publish(
             let mine = keyed.binding(BindingState::Trying);
             let key = &keyed.last.key;
             let freed = bound_keys::swap(cache, keyed.account, key, &mine, before);
-            // Where Redis is away, the key is free once nobody can be trying any more.
+            // If Redis is away now, the key becomes free after `TRY_MAX`.
             let _ = freed.await;
         }
     }
@@ -162,8 +163,8 @@ async fn publish(
     Ok(turn)
 }
 
-/// Remembers what came of a try. What Redis does not learn is found by the allocator; and Redis is
-/// not believed any more that a key is new.
+/// Records the result of a try in Redis. If that fails, the allocator recognises a repetition, and
+/// Redis no longer proves that a key is new.
 async fn remember(desk: &Desk, keyed: &Keyed, state: BindingState) {
     if try_to_remember(desk, keyed, state).await.is_err() {
         desk.untold.fetch_add(1, Ordering::SeqCst);
@@ -181,8 +182,8 @@ async fn try_to_remember(desk: &Desk, keyed: &Keyed, state: BindingState) -> Red
     cache.observe(both.query_async::<()>(&mut connection).await)
 }
 
-/// What to say to a request that is to be refused: that it was accepted before, where it was; that
-/// it is not known, where it is not; else the refusal.
+/// The answer to a request that failed the checks: accepted if it was accepted before, unknown if
+/// that cannot be told, else the refusal.
 pub(crate) async fn refused(
     desk: &Desk,
     sale: &Sale,
@@ -192,14 +193,14 @@ pub(crate) async fn refused(
     let now = desk.state.board.borrow().now();
     let (account, key) = (keyed.account, &keyed.last.key);
     let show = Some(keyed.last.show);
-    // Before the look: what begins anew in between was not whole when it was looked at.
+    // Read before the look, since `tend_memory` may clear the count after Redis begins anew.
     let is_told = desk.untold.load(Ordering::SeqCst) == 0;
     let memory = bound_keys::look(&desk.state.cache, account, show, key, now).await.ok();
     let (is_anothers, is_proof) = match &memory {
         Some(Memory { binding: Some(before), .. }) if keyed.is_mine(before) => {
             return match before.state {
                 BindingState::Done => accepted(desk, keyed, before).await,
-                // It may be on its queue: then a refusal would be a lie.
+                // The booking may be on its queue, so a refusal could be wrong.
                 _ if !bookings::is_over(before.at, now) => {
                     Err(unknown(keyed.booking, "asked before"))
                 }
@@ -216,7 +217,7 @@ pub(crate) async fn refused(
                 None => (true, false),
             }
         }
-        // Nobody can have used it for this show before its sale was to open.
+        // The key cannot have been used for this show before its sale was to open.
         Some(memory) => {
             let is_whole = memory.is_whole_for(sale.sale_opens_at, now);
             (memory.binding.is_some(), is_whole && is_told)
@@ -228,7 +229,7 @@ pub(crate) async fn refused(
         return Err(refusal);
     }
     let asked = if is_anothers {
-        // Redis may have been told of another request after it had forgotten this one.
+        // Redis may have forgotten this request before the other one used the key.
         desk.questions.is_decided(keyed.booking).await
     } else {
         let since = memory.map(|memory| memory.since);
@@ -241,14 +242,14 @@ pub(crate) async fn refused(
     }
 }
 
-/// An accepted booking: how it ended, where its time is over.
+/// The answer for an accepted booking: how it ended, if its time is over.
 async fn accepted(desk: &Desk, keyed: &Keyed, before: &Binding) -> ApiResult<Before> {
     let now = desk.state.board.borrow().now();
     Ok(if bookings::is_over(before.at, now) { over(desk, keyed, before).await } else { None })
 }
 
-/// How a booking ended whose time is over: refused now, where nothing came of it. Nothing, where
-/// the database cannot tell.
+/// How a booking ended whose time is over; without an outcome it is recorded as expired now. `None`
+/// where the database does not answer.
 async fn over(desk: &Desk, keyed: &Keyed, before: &Binding) -> Before {
     if let Some(view) = desk.looker.look(keyed.booking).await.ok()?.view {
         return Some(view);
@@ -258,7 +259,7 @@ async fn over(desk: &Desk, keyed: &Keyed, before: &Binding) -> Before {
     desk.looker.look(keyed.booking).await.ok()?.view
 }
 
-/// 503 where it is not known whether a booking was accepted.
+/// The answer 503 where it is not known whether a booking was accepted.
 pub(crate) fn unknown(booking: BookingId, why: &str) -> ApiError {
     let detail = format!(
         "it is not known whether the booking was accepted ({why}); send it again with the same \
@@ -268,12 +269,12 @@ pub(crate) fn unknown(booking: BookingId, why: &str) -> ApiError {
     ApiError::unavailable(Code::OutcomeUnknown, detail, 1).with("bookingId", booking.to_string())
 }
 
-/// Why a booking was not accepted, as far as that is known. `before` there was a try of which nobody
-/// knows what came.
+/// The answer to a request that was not published. `before` says whether there was an earlier try
+/// with an unknown result.
 pub(crate) fn not_published(error: &PublishError, before: bool, booking: BookingId) -> ApiError {
     metrics::counter!("usher_not_accepted_total").increment(1);
     match error {
-        // Not this time; but the time before it may have been.
+        // This try was refused, but the earlier one may have been accepted.
         PublishError::Refused(why) if before => unknown(booking, why),
         PublishError::Refused(why) => ApiError::unavailable(
             Code::QueueUnavailable,

@@ -101,7 +101,7 @@ pub(crate) async fn read(
     }
 }
 
-/// A booking that had no outcome at this moment of PostgreSQL's clock, as its owner sees it.
+/// A booking without an outcome at this time of PostgreSQL's clock, as its owner sees it.
 async fn undecided(
     desk: &Desk,
     id: BookingId,
@@ -113,12 +113,12 @@ async fn undecided(
     if bookings::fate(pool, cache, id, owner, accepted_at, now).await? == Fate::Queued {
         return Ok(Booking::queued(id));
     }
-    // It may have been decided a moment ago.
+    // The booking may have been decided since the last look.
     let view = desk.looker.look(id).await?.view;
     Ok(view.map_or(Booking::expired(id), |view| view.booking))
 }
 
-/// A request that is on the queue, and its outcome where that came within the wait.
+/// An accepted request, and its outcome if that came within the wait.
 pub(crate) struct Taken {
     pub(crate) booking: BookingId,
     pub(crate) decided: Option<View>,
@@ -132,7 +132,7 @@ pub(crate) fn accepted(booking: BookingId) -> Response {
     (StatusCode::ACCEPTED, [(header::LOCATION, this)], Json(body)).into_response()
 }
 
-/// Checks a request and puts it on its queue; waits for the outcome as long as asked.
+/// Checks a request, publishes it, and waits for the outcome for `wait`.
 pub(crate) async fn take_in(
     desk: &Desk,
     caller: Result<SignedIn, ApiError>,
@@ -197,11 +197,11 @@ pub(crate) async fn take_in(
     }
 }
 
-/// The outcome, where the client wants to wait for it and it comes in time.
+/// Waits for the outcome, if the client wants that.
 async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
     let decided = match wait {
         Duration::ZERO => None,
-        // A database that cannot tell the outcome does not make the booking less accepted.
+        // The booking is accepted even if the database cannot be read now.
         wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.view),
     };
     Taken { booking, decided }

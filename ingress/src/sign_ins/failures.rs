@@ -1,6 +1,6 @@
-//! Failures, limited. A try on its way counts as failed until it is known to be none, so that no more
-//! guesses are on their way than may fail; where that leaves no room, it is waited for what comes of
-//! them. Nobody is said to have failed too often because others have not failed yet.
+//! A limit on failures. A try under way counts as failed until it is known to be right, so that no
+//! more guesses are under way than may fail. Where the tries under way leave no room, a new try
+//! waits for their results: it is refused only for tries that have really failed.
 
 use std::{
     collections::HashMap,
@@ -17,23 +17,23 @@ use platform::{
 };
 use tokio::sync::watch;
 
-/// Those who wait for the tries of one key; more are sent away.
+/// Most tries of one key that wait for room; more are refused.
 const WAITING_MAX: usize = 1_000;
 
 pub(super) struct Failures<K: Eq + Hash + Clone> {
     limiter: Arc<Limiter<K>>,
-    /// How many tries are on their way, of keys that have any; each has a place among those who wait
-    /// for their turn to be hashed, or is about to ask for one.
+    /// The number of tries under way, for each key that has any. Bounded by the places in the queue
+    /// of `Passwords`.
     on_their_way: Mutex<HashMap<K, watch::Sender<usize>>>,
 }
 
-/// There is no room for a try.
+/// Why there is no room for a try.
 pub(super) enum Full {
-    /// As many have failed as may.
+    /// Too many tries have failed.
     Failed(ApiError),
-    /// Some are on their way, and room comes of those that were right.
+    /// Tries are under way, and those that are right leave room.
     Waits(watch::Receiver<usize>),
-    /// So it is, and too many wait for that.
+    /// Tries are under way, and too many others wait for them already.
     Crowded,
 }
 
@@ -48,9 +48,9 @@ impl<K: Eq + Hash + Clone + Send + 'static> Failures<K> {
         Arc::new(Self { limiter, on_their_way: Mutex::default() })
     }
 
-    /// Begins a try, which is to be ended.
+    /// Begins a try. Every try must be ended.
     pub(super) fn begin(&self, key: &K) -> Result<(), Full> {
-        // Counted under the lock: a try that ends meanwhile is not missed.
+        // The lock is held, so that a try that ends meanwhile is not missed.
         let mut on_their_way = self.on_their_way();
         if let Some(wait) = self.limiter.wait(key) {
             return Err(match on_their_way.get(key) {
@@ -59,7 +59,7 @@ impl<K: Eq + Hash + Clone + Send + 'static> Failures<K> {
                 Some(tries) => Full::Waits(tries.subscribe()),
             });
         }
-        // Nobody waits for one that begins.
+        // Waiters are not woken, since a try that begins leaves them no room.
         on_their_way.entry(key.clone()).or_default().send_if_modified(|tries| {
             *tries += 1;
             false
@@ -76,7 +76,7 @@ impl<K: Eq + Hash + Clone + Send + 'static> Failures<K> {
         let Some(tries) = on_their_way.get(key) else { return };
         tries.send_modify(|tries| *tries = tries.saturating_sub(1));
         if *tries.borrow() == 0 {
-            // Those who wait are told by that.
+            // Removing the sender wakes the waiters.
             on_their_way.remove(key);
         }
     }

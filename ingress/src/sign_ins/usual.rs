@@ -1,7 +1,7 @@
-//! In which networks an account was used before, remembered for a month or two: bits in two strings
-//! of Redis, of which one is of this month and one of the month before. They have one size, however
-//! many accounts there are. That a network is known which is not happens to one in some hundred
-//! where millions are; it gives a guesser a few guesses more.
+//! The networks in which an account was used before, remembered for a month or two in two Bloom
+//! filters: one string of bits in Redis for this month and one for the month before. Their size
+//! does not grow with the accounts. With millions of entries about one unknown network in a hundred
+//! counts as known, which gives a guesser a few more guesses.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use contract::keys::MasterKey;
 use platform::{cache::Cache, clock, http::limits::Network};
 use redis::Pipeline;
 
-/// The bits of one string: 8 MiB.
+/// Bits of one filter: 8 MiB.
 const BITS: u32 = 1 << 26;
-/// So many of them stand for an account in a network.
+/// Bits that are set for an account in a network.
 const BITS_EACH: usize = 4;
 const MONTH: Duration = Duration::from_hours(30 * 24);
 
-/// An e-mail address, as far as it must be known here.
+/// A keyed hash of an e-mail address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Person([u8; 16]);
 
@@ -31,13 +31,13 @@ impl UsualNetworks {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()), cache }
     }
 
-    /// Whose e-mail address it would be.
+    /// The hash of an e-mail address, whether or not there is an account.
     pub(super) fn person(&self, email: &str) -> Person {
         let tag = hmac::sign(&self.key, email.trim().to_lowercase().as_bytes());
         Person(tag.as_ref()[..16].try_into().expect("SHA-256 has 32 bytes"))
     }
 
-    /// Whether the account was used there before. Where Redis does not say, it was not.
+    /// Whether the account was used in the network before; `false` if Redis does not answer.
     pub(super) async fn knows(&self, person: Person, network: Network) -> bool {
         let places = self.places(person, network);
         let (this, before) = months(clock::now().timestamp());
@@ -55,8 +55,8 @@ impl UsualNetworks {
             .any(|bits| bits.len() == BITS_EACH && bits.iter().all(|bit| *bit == 1))
     }
 
-    /// Remembers it, for a month after anybody was remembered last; where Redis is away, the next
-    /// time.
+    /// Remembers that the account was used in the network. The filter expires a month after its
+    /// last entry. If Redis is away, the next sign-in is remembered.
     pub(super) async fn add(&self, person: Person, network: Network) {
         let (this, _) = months(clock::now().timestamp());
         let mut write = Pipeline::new();
@@ -81,7 +81,7 @@ impl UsualNetworks {
     }
 }
 
-/// The keys of the month of this second and of the one before.
+/// The Redis keys of the month of this second and of the month before.
 fn months(seconds: i64) -> (String, String) {
     let month = seconds / i64::try_from(MONTH.as_secs()).unwrap_or(i64::MAX);
     let key = |month: i64| format!("sign-in:usual:{month}");
