@@ -1,13 +1,13 @@
-//! Accounts that went through no hashing of passwords.
+//! Accounts without a password, so that tests need not hash any.
 
 use contract::{AccountId, access::Role};
 use store::{Pool, accounts::NO_PASSWORD};
 
-/// Makes an account that no password signs in to. Every version of the schema takes it: the
-/// rehearsal of an upgrade begins on an old one.
+/// Makes an account that no password signs in to. The statement fits every version of the schema,
+/// since the rehearsal of an upgrade begins with an old one.
 ///
 /// # Panics
-/// Where the database does not take it.
+/// If the insert fails.
 pub async fn account(pool: &Pool, role: Role) -> AccountId {
     let id = AccountId::new();
     let role = match role {

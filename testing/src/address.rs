@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 
-/// The address that a URL leads to.
+/// The socket address in a URL.
 pub fn address_in(url: &str) -> anyhow::Result<SocketAddr> {
     let (_, rest) = url.split_once("://").context("a URL has a scheme")?;
     let authority = rest.split('/').next().unwrap_or(rest);
     let address = authority.rsplit('@').next().unwrap_or(authority);
-    address.parse().with_context(|| format!("{address} is no address with a port"))
+    address.parse().with_context(|| format!("{address} is not an address with a port"))
 }
 
 /// The same URL with another address.

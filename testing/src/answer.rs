@@ -1,11 +1,11 @@
-//! What the API answered, read to its end.
+//! An answer of the API, read to its end.
 
 use contract::api::line::PlaceStatus;
 use reqwest::{RequestBuilder, Response, StatusCode, header::HeaderMap};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// An answer; a body that is no JSON is null.
+/// An answer; a body that is not JSON is null.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: StatusCode,
@@ -17,7 +17,7 @@ impl Answer {
     /// Sends a request and reads its answer.
     ///
     /// # Panics
-    /// Where none comes.
+    /// If no answer comes.
     pub async fn to(request: RequestBuilder) -> Self {
         Self::of(request.send().await.expect("it is answered")).await
     }
@@ -29,16 +29,16 @@ impl Answer {
         Self { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
     }
 
-    /// The problem's code, or nothing.
+    /// The problem's code, or an empty text.
     #[must_use]
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or_default()
     }
 
-    /// Status and code of a problem, after a look at the rest of its shape.
+    /// The status and the code of a problem, after checking the rest of its shape.
     ///
     /// # Panics
-    /// Where it is no problem.
+    /// If the answer is not a problem.
     #[must_use]
     pub fn problem(&self) -> (u16, &str) {
         assert_eq!(self.headers["content-type"], "application/problem+json", "{self:?}");
@@ -55,26 +55,26 @@ impl Answer {
         self.body["errors"][0]["pointer"].as_str().unwrap_or_default()
     }
 
-    /// The id the answer speaks of.
+    /// The id in the body under this name.
     ///
     /// # Panics
-    /// Where it has none of this name.
+    /// If there is none.
     #[must_use]
     pub fn id(&self, name: &str) -> String {
         self.body[name].as_str().unwrap_or_else(|| panic!("no {name}: {self:?}")).to_owned()
     }
 
-    /// The body as what it is.
+    /// The body as a `T`.
     ///
     /// # Panics
-    /// Where it is something else.
+    /// If the body is something else.
     #[must_use]
     pub fn read<T: DeserializeOwned>(&self) -> T {
         let body = self.body.clone();
         serde_json::from_value(body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// The place in a line that it tells of.
+    /// The body as the status of a place in a line.
     #[must_use]
     pub fn place(&self) -> PlaceStatus {
         self.read()

@@ -1,13 +1,13 @@
-//! Waiting for something to come true.
+//! Waiting for a condition, with a limit.
 
 use std::{future::Future, time::Duration};
 
 use tokio::time::Instant;
 
-/// Looks again and again until there is something, for `at_most`.
+/// Calls `look` until it returns something, for `at_most`.
 ///
 /// # Panics
-/// When the time is over.
+/// When the time is over; the message names `what`.
 pub async fn eventually<T, F, Fut>(what: &str, at_most: Duration, look: F) -> T
 where
     F: Fn() -> Fut,

@@ -1,4 +1,4 @@
-//! The test kit: what the tests of several crates need. No part of the product.
+//! The test kit: what the tests of several crates need. Not part of the product.
 
 mod slot;
 mod eventually;

@@ -23,37 +23,37 @@ use tokio::{
 
 use crate::address::{address_in, at_address};
 
-/// Bytes read at once; the only buffer there is per direction.
+/// Bytes read at once; the only buffer of a direction.
 const CHUNK: usize = 64 * 1024;
-/// What PostgreSQL's simple query protocol sends to commit.
+/// The bytes of a commit in PostgreSQL's simple query protocol.
 const COMMIT: &[u8] = b"COMMIT\0";
 /// Time for a server to carry out a commit whose answer will not arrive.
 const COMMIT_TAKES: Duration = Duration::from_millis(60);
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 
-/// What happens to the bytes.
+/// What the proxy does to the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Pass,
-    /// Nothing moves, nothing is lost, nobody is told.
+    /// Bytes stop in both directions, and go on later; no side is told.
     Stall,
-    /// The server hears everything and its answers vanish: half-open. Connections that lost
-    /// something end when the mode does.
+    /// The server gets everything and its answers are lost, as on a half-open connection.
+    /// Connections that lost an answer are reset when the mode ends.
     Mute,
-    /// A few bytes at a time.
+    /// Bytes pass a few at a time.
     Slice,
     /// Each chunk comes late.
     Slow(Duration),
-    /// New connections are reset; those that are open stay.
+    /// New connections are reset; open ones stay.
     Refuse,
 }
 
 /// What happens to a commit on its way to PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitCut {
-    /// It is carried out, and the connection is reset before the answer.
+    /// The commit is carried out, and the connection is reset before the answer.
     Delivered,
-    /// It never arrives.
+    /// The commit never arrives.
     Dropped,
 }
 
@@ -69,9 +69,9 @@ struct Wire {
     mode: watch::Sender<Mode>,
     /// Counts resets; a connection ends when it changes.
     resets: watch::Sender<u64>,
-    /// Connections that are older carry nothing any more.
+    /// Connections of an older generation carry nothing any more.
     generation: watch::Sender<u64>,
-    /// What happens to commits, and to how many more.
+    /// What happens to commits, and how many are left to cut.
     commit_cut: Mutex<Option<(CommitCut, u8)>>,
 }
 
@@ -80,7 +80,7 @@ impl Wire {
         self.commit_cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What happens to the commit that is passing.
+    /// Takes the cut for the commit that is passing, if there is one.
     fn cut(&self) -> Option<CommitCut> {
         let mut armed = self.armed();
         let (cut, left) = (*armed)?;
@@ -90,11 +90,11 @@ impl Wire {
 }
 
 impl Proxy {
-    /// A proxy before the backend of this URL, which is changed to lead through it; until the
-    /// test's runtime ends.
+    /// A proxy before the backend of this URL, and changes the URL to lead through it. It runs
+    /// until the test's runtime ends.
     ///
     /// # Panics
-    /// Where the URL has no address, or no port is free.
+    /// If the URL has no address, or no port is free.
     pub async fn before(url: &mut String) -> Self {
         let target = address_in(url).expect("the URL has an address");
         let proxy = Self::start(target, &Shutdown::default()).await.expect("a port is free");
@@ -127,7 +127,7 @@ impl Proxy {
         Ok(Self { address, wire })
     }
 
-    /// Changes what happens to all connections, open and new.
+    /// Sets the mode of all connections, open and new.
     pub fn set(&self, mode: Mode) {
         self.wire.mode.send_replace(mode);
     }
@@ -137,20 +137,20 @@ impl Proxy {
         self.wire.resets.send_modify(|n| *n += 1);
     }
 
-    /// Carries nothing for the connections that are open, as after the death of a peer that had no
-    /// time to say so; new ones pass.
+    /// Carries nothing more for open connections, as after the death of a machine that could not
+    /// close them. New connections pass.
     pub fn forget(&self) {
         self.wire.generation.send_modify(|n| *n += 1);
         self.set(Mode::Pass);
     }
 
-    /// Refuses every connection, and ends those that are open.
+    /// Refuses new connections and resets the open ones.
     pub fn cut(&self) {
         self.set(Mode::Refuse);
         self.reset();
     }
 
-    /// Leads new connections to another backend.
+    /// Connects new connections to another backend.
     pub fn lead_to(&self, target: SocketAddr) {
         self.wire.target.send_replace(target);
     }
@@ -165,7 +165,7 @@ impl Proxy {
         self.wire.armed().is_some()
     }
 
-    /// Everything passes again; what has lost bytes is reset.
+    /// Passes everything again; connections that have lost bytes are reset.
     pub fn heal(&self) {
         *self.wire.armed() = None;
         self.set(Mode::Pass);
@@ -173,7 +173,7 @@ impl Proxy {
 }
 
 async fn serve(wire: Arc<Wire>, client: TcpStream, stop: Shutdown) {
-    // Before the mode is looked at: what is cut meanwhile is cut.
+    // Subscribed before the mode is read, so that a cut in between is not missed.
     let mut resets = wire.resets.subscribe();
     resets.mark_unchanged();
     let refused = *wire.mode.borrow() == Mode::Refuse;
@@ -185,7 +185,7 @@ async fn serve(wire: Arc<Wire>, client: TcpStream, stop: Shutdown) {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    // An abortive close: whoever is cut off hears of it as of a crash, not as of a farewell.
+    // An abortive close: both sides see a reset, as after a crash, and not an orderly end.
     let _ = (client.set_zero_linger(), server.set_zero_linger());
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
@@ -288,7 +288,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_millis(300);
 
-    /// A proxy before a server that answers what it is told.
+    /// A proxy before a server that echoes.
     async fn echo() -> (Proxy, Shutdown) {
         let shutdown = Shutdown::default();
         let server = TcpListener::bind("127.0.0.1:0").await.unwrap();

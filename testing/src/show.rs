@@ -1,5 +1,5 @@
-//! A show to try things on: one recipe, for the tests that make theirs through the API and for
-//! those that put it into the database.
+//! The show of a test: one recipe, for tests that make their show through the API and for tests
+//! that put it into the database.
 
 use chrono::{NaiveDate, TimeDelta};
 use contract::{
@@ -15,10 +15,10 @@ use store::{
     catalogue::{movies, screens, shows, theatres},
 };
 
-/// Of each seat, in minor units.
+/// Price of each seat, in minor units.
 const PRICE: i64 = 25_000;
 
-/// What is to be known of a show.
+/// The recipe of a show.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tiers: Vec<Tier>,
@@ -49,7 +49,7 @@ impl Default for Plan {
 pub struct Tier {
     pub code: TierCode,
     rows: Vec<Row>,
-    /// Places without numbers, where there are no rows.
+    /// Places without numbers, if there are no rows.
     places: i32,
 }
 
@@ -57,7 +57,7 @@ impl Tier {
     /// `n` seats in rows of `per_row`; the first row has this letter.
     ///
     /// # Panics
-    /// Where the code is malformed or the letters do not reach.
+    /// If the code is malformed, or there are more rows than letters.
     #[must_use]
     pub fn seated(code: &str, first: char, n: usize, per_row: usize) -> Self {
         let code: TierCode = code.parse().expect("a tier's code");
@@ -78,13 +78,13 @@ impl Tier {
     /// `n` places without numbers.
     ///
     /// # Panics
-    /// Where the code is malformed.
+    /// If the code is malformed.
     #[must_use]
     pub fn standing(code: &str, n: i32) -> Self {
         Self { code: code.parse().expect("a tier's code"), rows: Vec::new(), places: n }
     }
 
-    /// Its numbered seats.
+    /// The numbered seats of the tier.
     pub fn seats(&self) -> impl Iterator<Item = &SeatLabel> {
         self.rows.iter().flat_map(|row| &row.seats).map(|seat| &seat.seat_id)
     }
@@ -130,10 +130,10 @@ impl Plan {
         }
     }
 
-    /// Puts it on sale in the database; its queues are made by an allocator.
+    /// Puts the show on sale in the database; an allocator makes its queues.
     ///
     /// # Panics
-    /// Where the database does not take it.
+    /// If an insert fails.
     pub async fn put_on_sale(&self, pool: &Pool) -> ShowId {
         let (theatre, screen) = (TheatreId::new(), ScreenId::new());
         let (hall, film) =
@@ -153,7 +153,7 @@ impl Plan {
     }
 }
 
-/// The film of every show here.
+/// The movie of every show here.
 #[must_use]
 pub fn movie() -> MovieDetails {
     MovieDetails {

@@ -1,8 +1,8 @@
 //! Backends that no other test uses.
 //!
-//! Tests that run at the same time, in one run or in several, take different slots, by an advisory
-//! lock that ends with the test's process. A slot's database is made anew for each test; its
-//! virtual host is shared with the tests before it, so queues are kept apart by fresh shows.
+//! Tests that run at the same time, in one run or in several, take different slots. An advisory
+//! lock holds a slot until the test's process ends. A slot's database is made anew for each test;
+//! its virtual host keeps the queues of earlier tests, which have other shows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +16,9 @@ use tokio::time::Instant;
 const SLOTS: i32 = 4;
 /// Advisory locks of slots: (this, number).
 const LOCK_CLASS: i32 = 0x7573_6872;
-/// Autovacuum leaves a database of this size in seconds.
+/// Longest wait for autovacuum to leave a database that is to be dropped.
 const DROP_WAIT: Duration = Duration::from_secs(20);
-/// A test takes at most some minutes.
+/// Longest wait for a free slot: a test takes some minutes at most.
 const SLOT_WAIT: Duration = Duration::from_mins(5);
 /// Redis databases below this are for running systems.
 const REDIS_DATABASES_FROM: i32 = 20;
@@ -39,7 +39,7 @@ impl Slot {
     /// The slot of this test, with an empty, migrated database and an empty Redis database.
     ///
     /// # Panics
-    /// Where the backends are not there: `./dev test` starts them.
+    /// If the backends do not run; `./dev test` starts them.
     pub async fn take() -> Self {
         let (number, mut lock) = lock_slot().await;
         let name = format!("usher_test_{number}");
@@ -66,7 +66,7 @@ impl Slot {
     /// A pool on the slot's database.
     ///
     /// # Panics
-    /// Where the URL cannot be read.
+    /// If the URL cannot be read.
     #[must_use]
     pub fn pool(&self) -> Pool {
         store::connect(&self.database_url, "test", 8).expect("DATABASE_URL is readable")
@@ -75,7 +75,7 @@ impl Slot {
     /// A connection to the slot's Redis.
     ///
     /// # Panics
-    /// Where it does not answer.
+    /// If Redis does not answer.
     pub async fn redis(&self) -> MultiplexedConnection {
         let client = redis::Client::open(self.redis_url.as_str()).expect("REDIS_URL is readable");
         client.get_multiplexed_async_connection().await.expect("redis answers")
@@ -84,7 +84,7 @@ impl Slot {
     /// The installation's key.
     ///
     /// # Panics
-    /// Where it is malformed.
+    /// If the key is malformed.
     #[must_use]
     pub fn master_key(&self) -> MasterKey {
         MasterKey::parse(&self.master_key_text).expect("USHER_MASTER_KEY is 32 bytes in base64")
@@ -107,9 +107,9 @@ fn setting(name: &str) -> String {
     std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run the tests by ./dev test"))
 }
 
-/// The first slot that nobody has, with the connection that holds it.
+/// Locks the first free slot; returns it with the connection that holds it.
 async fn lock_slot() -> (i32, PgConnection) {
-    // One database for everybody: advisory locks of different databases do not see each other.
+    // All tests lock in one database, since each database has advisory locks of its own.
     let url = with_last_segment(&setting("DATABASE_URL"), "postgres");
     let mut admin = PgConnection::connect(&url).await.expect("postgres answers");
     let end = Instant::now() + SLOT_WAIT;
@@ -134,10 +134,10 @@ fn with_last_segment(url: &str, segment: &str) -> String {
 }
 
 async fn make_database(admin: &mut PgConnection, name: &str) {
-    // The name is made of digits and our own words; statements like these take no parameters.
+    // Such statements take no parameters; the name is made of fixed words and digits.
     let drop = format!("drop database if exists {name} with (force)");
     let end = Instant::now() + DROP_WAIT;
-    // While autovacuum is in it, only a superuser may drop a database.
+    // Only a superuser may drop a database while autovacuum works in it.
     while let Err(error) = admin.execute(AssertSqlSafe(drop.as_str())).await {
         assert!(Instant::now() < end, "{name} cannot be dropped: {error}");
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,6 +1,6 @@
-//! Administrators as a command. Nobody becomes one without a person at the database saying so, and
-//! nobody's password is ever asked for or shown: whoever is to administrate sets it by a link that
-//! is good once.
+//! The command that makes and removes administrators. Only a person with access to the database can
+//! make one. The command never asks for or shows a password: the administrator sets it with a
+//! one-time token.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -15,10 +15,10 @@ use store::{
     password_links,
 };
 
-/// A link is good for this long.
+/// How long a token is valid.
 pub const LINK_LIFETIME: Duration = Duration::from_hours(1);
 
-/// Says who may administrate.
+/// Makes, shows and removes administrators.
 #[derive(Args)]
 pub struct Admins {
     #[command(subcommand)]
@@ -37,12 +37,13 @@ enum What {
         #[arg(long, default_value = "Administrator")]
         name: String,
     },
-    /// Make an existing account an administrator, end its password and sessions, print a token.
+    /// Make an existing account an administrator: its password and sessions end; print a one-time
+    /// token.
     Grant {
         #[arg(long)]
         email: String,
     },
-    /// Print another one-time token for an administrator; the one before ends.
+    /// Print a new one-time token for an administrator; the earlier token ends.
     Link {
         #[arg(long)]
         email: String,
@@ -56,7 +57,7 @@ enum What {
     List,
 }
 
-/// What sets a password, once.
+/// A one-time token that sets a password.
 #[derive(Clone, Debug)]
 pub struct Link {
     pub token: String,
@@ -64,7 +65,7 @@ pub struct Link {
 }
 
 impl Admins {
-    /// Does what was asked, and says what to do next.
+    /// Runs the command and prints what to do next.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         if self.database_url.is_empty() {
             bail!("DATABASE_URL is not set: it names Usher's PostgreSQL");
@@ -87,28 +88,28 @@ impl Admins {
 }
 
 fn tell(email: &str, link: &Link) {
-    println!("{email} is an administrator. Set the password until {}, once:", link.expires_at);
+    println!("{email} is an administrator. Set the password before {}:", link.expires_at);
     println!("  curl -X POST https://YOUR-ADDRESS/api/v1/auth/password-reset \\");
     println!("    -H 'content-type: application/json' \\");
     println!("    -d '{{\"token\": \"{}\", \"password\": \"…\"}}'", link.token);
 }
 
-/// Makes an admin's account. Whoever has the address already is not promoted.
+/// Makes an admin's account. Fails if an account has the address already.
 pub async fn create(pool: &Pool, email: &str, name: &str) -> anyhow::Result<Link> {
     let id = AccountId::new();
     let new = NewAccount { id, name: name.to_owned(), email: address(email)?, phone: None };
     match accounts::create_admin(pool, new, NO_PASSWORD).await {
         Ok(_) => new_link(pool, id).await,
         Err(error) if error.is_constraint(EMAIL_KEY) => bail!(
-            "somebody has registered {email}. Where that was the right person, use `usher admin grant`: it \
-             ends the password and the sessions of that account"
+            "an account has the address {email} already. If it belongs to the right person, use \
+             `usher admin grant`, which ends its password and its sessions"
         ),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Makes an account that is there an admin. Addresses are not verified, so whoever registered it
-/// loses the password: the new one is set by the link.
+/// Makes an existing account an admin. Its password ends, since addresses are not verified and
+/// anybody may have registered it; the token sets a new one.
 pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<Link> {
     let account = find(pool, email).await?;
     accounts::void_password(pool, account).await?;
@@ -116,7 +117,7 @@ pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<Link> {
     new_link(pool, account).await
 }
 
-/// Another link for an admin.
+/// A new token for an admin.
 pub async fn link(pool: &Pool, email: &str) -> anyhow::Result<Link> {
     let email = address(email)?;
     let found = accounts::by_email(pool, &email).await?.context("no account has this address")?;
@@ -159,7 +160,7 @@ async fn new_link(pool: &Pool, account: AccountId) -> anyhow::Result<Link> {
     Ok(Link { token, expires_at })
 }
 
-/// As addresses are kept.
+/// An e-mail address in the form in which accounts keep it.
 fn address(email: &str) -> anyhow::Result<String> {
     let email = email.trim().to_lowercase();
     let (local, domain) = email.split_once('@').context("this is not an e-mail address")?;

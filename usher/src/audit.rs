@@ -1,4 +1,4 @@
-//! The audit as a command: the database's own answer to whether every promise was kept.
+//! The command that audits: counts broken promises in the database.
 
 use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
@@ -8,20 +8,20 @@ use contract::{BookingId, ShowId};
 use loadtest::report::row;
 use tokio::time::Instant;
 
-/// How often a long one says that it goes on.
+/// How often a long audit prints that it goes on.
 const TELL_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Counts what must never be, on an installation of any size. Exits 0 where all of it is zero, 1
-/// where something is not, 2 where it could not be counted.
+/// Counts violations of what Usher promises, on an installation of any size. Exits 0 if there are
+/// none, 1 if there are some, 2 if they could not be counted.
 #[derive(Args)]
 pub struct Audit {
     /// PostgreSQL, such as `postgres://usher:secret@127.0.0.1:5432/usher`.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     database_url: String,
-    /// One show; without it all shows.
+    /// Audit this show only.
     #[arg(long)]
     show: Option<ShowId>,
-    /// Ids of bookings that clients were promised, one a line, as `loadtest --accepted` writes.
+    /// File with ids of accepted bookings, one per line, as `loadtest --accepted` writes it.
     #[arg(long)]
     accepted: Option<PathBuf>,
 }
@@ -36,7 +36,7 @@ impl Audit {
             }
             Err(error) => {
                 eprintln!(
-                    "error: the audit could not be finished, and nothing is known: {error:#}"
+                    "error: the audit could not be finished and says nothing: {error:#}"
                 );
                 ExitCode::from(2)
             }

@@ -1,4 +1,5 @@
-//! A flash sale from end to end: services, catalogue, a premiere, a crowd, the proof.
+//! A flash sale from end to end: starts the services, fills the catalogue, opens a premiere, sends
+//! a crowd, and proves the result.
 
 mod premiere;
 mod proof;
@@ -24,14 +25,13 @@ use crate::{
 };
 use premiere::Premiere;
 
-/// Visitors that sign up and log in by themselves; hashing everybody's password would only show
-/// how slow argon2id is meant to be.
+/// Visitors who sign up and log in; the others have tokens, since argon2id is slow by design.
 const SIGN_UPS_MAX: usize = 50;
-/// All visitors arrive within this.
+/// Time within which all visitors arrive.
 const RAMP: Duration = Duration::from_secs(10);
-/// Each visitor is two sockets in this process, one at each end.
+/// Most visitors at once: each takes two sockets of this process, one at each end.
 const AT_ONCE_MAX: usize = 8_000;
-/// The services must be ready within this.
+/// Longest wait for the services to be ready.
 const READY_WAIT: Duration = Duration::from_mins(1);
 
 /// Runs a flash sale in this process.
@@ -43,7 +43,7 @@ pub struct Demo {
     /// Seats of the premiere.
     #[arg(long, default_value_t = hall::PREMIERE_SEATS, value_parser = hall::seats)]
     seats: usize,
-    /// Visitors admitted per second; by default such that the sale lasts a minute or so.
+    /// Visitors admitted per second; by default so that the sale lasts about a minute.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// The same seed sends the same visitors.
@@ -52,7 +52,7 @@ pub struct Demo {
     /// End after the proof instead of staying up.
     #[arg(long)]
     exit: bool,
-    /// Decide no bookings here: allocator processes run beside this one.
+    /// Decide no bookings here, because allocator processes run beside this one.
     #[arg(long)]
     external_allocator: bool,
     #[command(flatten)]
@@ -60,11 +60,11 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Runs the sale. Exits 0 when every promise was kept.
+    /// Runs the sale. Exits 0 if every promise was kept.
     pub async fn run(self) -> ExitCode {
         let settings = self.settings.0.clone();
         up::allow_many_files();
-        // Nothing but the end of the sale itself makes it a success.
+        // Only a sale that ends well makes it a success.
         let result = Arc::new(Mutex::new(ExitCode::FAILURE));
         let sale = Arc::clone(&result);
         let process = &settings.own.process;
@@ -103,7 +103,7 @@ impl Demo {
             Ok(code)
         };
         tokio::select! {
-            // What has just ended must not be taken for interrupted.
+            // A sale that has just ended must not count as interrupted.
             biased;
             ended = sale => ended,
             () = shutdown.begun() => bail!("stopped before the sale was over"),
@@ -125,7 +125,7 @@ impl Demo {
         let rate = self.rate.unwrap_or_else(|| (self.visitors / 60).clamp(10, 100));
         let premiere = Premiere::open(&admin.client, &catalogue, rate).await?;
         say(&format!(
-            "sale: {} seats, {n} visitors, {rate} admitted a second, seed {}",
+            "sale: {} seats, {n} visitors, {rate} admitted per second, seed {}",
             self.seats, self.seed
         ));
         let report = self.send(&client, &premiere, tokens.clone()).await?;

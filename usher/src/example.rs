@@ -20,7 +20,7 @@ pub fn known(command: &Command) -> Vec<String> {
     names.map(ToOwned::to_owned).collect()
 }
 
-/// The settings of the four services as they run apart, and of all in one process.
+/// The settings of each service alone, and of all services in one process.
 #[must_use]
 pub fn commands() -> Vec<Command> {
     vec![
@@ -37,7 +37,8 @@ pub fn commands() -> Vec<Command> {
 pub fn text() -> String {
     let mut text = String::from(
         "# Every setting, with its meaning and default. Written by `usher settings`; kept in step by a test.\n\
-         # A line without a value is needed or optional as its text says; the rest may be left out.\n",
+         # A line without a value is needed or optional as its text says; the rest may be left
+         # out.\n",
     );
     let mut told: Vec<String> = Vec::new();
     for command in commands() {

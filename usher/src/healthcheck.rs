@@ -7,7 +7,7 @@ use clap::Args;
 /// Asks a URL; exits 0 when it answers 200.
 #[derive(Args)]
 pub struct Healthcheck {
-    /// What to ask, such as `http://127.0.0.1:8080/readyz`.
+    /// The URL, such as `http://127.0.0.1:8080/readyz`.
     url: String,
 }
 

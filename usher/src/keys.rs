@@ -1,4 +1,4 @@
-//! The keys that sign passes.
+//! The command that rotates the keys that sign passes.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -7,7 +7,7 @@ use contract::keys::MasterKey;
 use store::keys::Rotation;
 use waiting_room::PASS_LIFETIMES_MAX;
 
-/// Looks after the keys that sign passes.
+/// Changes the keys that sign passes.
 #[derive(Args)]
 pub struct Keys {
     #[command(subcommand)]
@@ -16,7 +16,7 @@ pub struct Keys {
 
 #[derive(Subcommand)]
 enum What {
-    /// Make a new key, which signs after one minute; passes of the key before stay valid.
+    /// Make a new key, which signs after one minute; passes of the earlier key stay valid.
     Rotate(Rotate),
 }
 
@@ -28,16 +28,17 @@ struct Rotate {
     /// The installation's master key.
     #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
     master_key: String,
-    /// Seconds an admission pass is valid, as the waiting room has it.
+    /// Seconds an admission pass is valid; the same value as in the waiting room.
     #[arg(long, env = "USHER_PASS_SECONDS", default_value_t = 300)]
     pass_seconds: u32,
-    /// Even if passes of the key that is retired are still valid. After a leak, do it twice.
+    /// Rotate even if passes of the key that is retired are still valid. After a leak, rotate
+    /// twice.
     #[arg(long)]
     at_once: bool,
 }
 
 impl Keys {
-    /// Does what was asked, and says what follows from it.
+    /// Runs the command and prints what follows from it.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let What::Rotate(rotate) = self.what;
         let pool = store::connect(&rotate.database_url, "keys", 1)?;

@@ -1,4 +1,4 @@
-//! One binary: every service in one process on one port, and what an operator needs beside it.
+//! One binary: every service in one process on one port, and the commands of an operator.
 
 pub mod settings;
 pub mod example;

@@ -27,7 +27,7 @@ enum Command {
     Keys(keys::Keys),
     /// Make, show and remove administrators.
     Admin(admins::Admins),
-    /// Count what must never be; exit 1 unless every count is zero, 2 if it could not be counted.
+    /// Count broken promises; exit 0 if there are none, 1 if there are some, 2 if it failed.
     Audit(audit::Audit),
     /// Print every setting with its meaning and default, as in .env.example.
     Settings,

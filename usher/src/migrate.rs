@@ -1,4 +1,4 @@
-//! The schema, brought up to date.
+//! The command that brings the schema up to date.
 
 use std::process::ExitCode;
 
@@ -14,7 +14,7 @@ pub struct Migrate {
 }
 
 impl Migrate {
-    /// Migrates and says which version the schema has.
+    /// Migrates and prints each step.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         run(&self.database_url).await?;
         println!("the schema is up to date");
@@ -22,8 +22,8 @@ impl Migrate {
     }
 }
 
-/// Applies the migrations that are missing while tickets are sold, and says what it does; of several
-/// processes that try, one does it.
+/// Applies the missing migrations and prints each step. The sale goes on meanwhile. If several
+/// processes try at once, one of them migrates.
 pub async fn run(database_url: &str) -> anyhow::Result<()> {
     store::migrate(database_url, &|line| println!("  {line}")).await.context(
         "the schema cannot be brought up to date: is PostgreSQL running, and DATABASE_URL right?",

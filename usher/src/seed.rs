@@ -1,5 +1,5 @@
-//! A believable catalogue, an admin, accounts for a load test. Seeding again adds what is
-//! missing and doubles nothing.
+//! The command that seeds a catalogue, an admin, and accounts for a load test. Seeding again adds
+//! only what is missing.
 
 mod admin;
 mod accounts;
@@ -28,7 +28,7 @@ pub struct Seed {
     /// The installation's master key.
     #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true)]
     master_key: String,
-    /// Where the system runs.
+    /// URL of the running system.
     #[arg(long, env = "USHER_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
     /// Seats of the hall for premieres.
@@ -44,14 +44,14 @@ enum What {
     Accounts {
         /// How many.
         n: usize,
-        /// Where to write their access tokens, one a line. They are good for a day.
+        /// File for their access tokens, one per line, which are valid for a day.
         #[arg(long)]
         tokens: PathBuf,
     },
 }
 
 impl Seed {
-    /// Seeds what was asked for.
+    /// Runs the command.
     pub async fn run(self) -> anyhow::Result<ExitCode> {
         let master = MasterKey::parse(&self.master_key)?;
         let pool = store::connect(&self.database_url, "seed", 2)?;

@@ -1,14 +1,14 @@
-//! The settings of one process that runs every service: each service's own, each setting once.
+//! The settings of a process that runs every service: the settings of all services, each once.
 
 use std::net::SocketAddr;
 
 use clap::{ArgMatches, Args, Command, Error, FromArgMatches};
 use platform::config::{Backends, Http, Listen, Process};
 
-/// What the process itself needs.
+/// The settings of the process itself.
 #[derive(Args, Clone)]
 pub struct Own {
-    /// Where everything is served; metrics a thousand ports up.
+    /// Address all services listen on; metrics are served a thousand ports above it.
     #[arg(long, env = "USHER_LISTEN", default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     #[command(flatten)]
@@ -21,8 +21,8 @@ pub struct Own {
 
 /// The settings of the process and of every service in it.
 ///
-/// All services have the backends and an address in their settings, which clap takes once only:
-/// so the arguments are merged by name, and every part reads its own from the same answer.
+/// Several services have the same settings, and clap takes each name only once. So the arguments
+/// are merged by name, and each service reads its settings from the same matches.
 #[derive(Clone)]
 pub struct Settings {
     pub own: Own,
@@ -81,8 +81,8 @@ fn services() -> [Command; 4] {
     ]
 }
 
-/// The same settings with defaults for a demonstration on one machine: quiet, and its own
-/// visitors may claim addresses of their own.
+/// The same settings with defaults for a demonstration on one machine: it logs warnings only, and
+/// trusts local proxies so that its visitors can have addresses of their own.
 #[derive(Clone)]
 pub struct DemoSettings(pub Settings);
 

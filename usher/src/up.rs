@@ -1,4 +1,4 @@
-//! Every service in one process.
+//! The command that runs every service in one process.
 
 use std::process::ExitCode;
 
@@ -32,7 +32,7 @@ impl Up {
     }
 }
 
-/// Who decides bookings.
+/// Which process decides bookings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allocation {
     /// This process.
@@ -55,7 +55,7 @@ pub async fn start(
     Ok(service.and(notifier::start(&settings.notifier, shutdown).await?))
 }
 
-/// Raises the limit of open files as far as the system lets us: every socket is one.
+/// Raises the limit of open files as far as the system allows, since every socket counts as one.
 pub fn allow_many_files() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         eprintln!("the open-file limit could not be raised: {error}");

@@ -1,16 +1,16 @@
-//! How to try the system that a demonstration leaves running.
+//! The text that tells how to try the system that a demonstration leaves running.
 
 use std::net::SocketAddr;
 
 use contract::ShowId;
 
-/// What a reader needs to try it.
+/// The values in the text.
 pub(super) struct Invitation<'a> {
     pub(super) origin: &'a str,
     pub(super) metrics: SocketAddr,
-    /// On sale without a line.
+    /// A show on sale without a line.
     pub(super) show: ShowId,
-    /// Of an account without orders for this show.
+    /// The token of an account without orders for this show.
     pub(super) token: &'a str,
     pub(super) admin_email: &'a str,
     pub(super) admin_password: &'a str,

@@ -1,4 +1,4 @@
-//! The show everybody wants.
+//! The premiere, the show of a demonstration.
 
 use anyhow::Context as _;
 use chrono::Days;

@@ -1,4 +1,4 @@
-//! What the sale came to: from the visitors' side, and from the database.
+//! The result of the sale, from the visitors' side and from the database.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::premiere::Premiere;
 use crate::audit::table;
 
-/// Lapsed seats are free, and events published, well within this after the last visitor.
+/// Longest wait after the last visitor until lapsed seats are free and events are published.
 const QUIET_WAIT: Duration = Duration::from_secs(15);
 
 /// Prints the report and the audit; success when no promise was broken.
@@ -28,7 +28,7 @@ pub(super) async fn print(
     println!("\n{report}\n{}", table(&audit));
     let tickets = report.endings.get(&Ending::Ticket).copied().unwrap_or_default();
     if tickets == 0 {
-        println!("NOBODY GOT A TICKET: see what visitors met above");
+        println!("NOBODY GOT A TICKET: see above how the visits ended");
     }
     if report.broken_promises() > 0 {
         println!("PROMISES BROKEN: {}", report.broken_promises());
@@ -37,13 +37,13 @@ pub(super) async fn print(
     if failed > 0 {
         println!("{failed} visitors could not go on: see FAILED above");
     }
-    // A sale in which more than one in a hundred visitors failed has shown nothing.
+    // A sale in which more than 1 % of the visitors failed proves nothing.
     let worked = tickets > 0 && failed * 100 <= report.visitors;
     let kept = audit.is_clean() && report.broken_promises() == 0 && worked;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The audit once events have gone out; what is not clean by then stays so.
+/// The audit, repeated until it is clean or [`QUIET_WAIT`] is over.
 async fn settled(
     pool: &Pool,
     show: ShowId,

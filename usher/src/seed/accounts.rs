@@ -1,4 +1,5 @@
-//! Accounts for a load test: nobody hashes a hundred thousand passwords, so they have tokens only.
+//! Accounts for a load test. They have tokens only, since hashing a hundred thousand passwords
+//! takes too long.
 
 use std::{io::Write as _, path::Path, time::Duration};
 
@@ -11,16 +12,16 @@ use contract::{
 use store::{Pool, accounts::NewAccount};
 use uuid::Builder;
 
-/// How long a token is good.
+/// How long a token is valid.
 const TOKEN_TTL: Duration = Duration::from_hours(24);
 /// Accounts made by one statement.
 const CHUNK: usize = 5_000;
 
-/// Makes the first `n` accounts of the load test where they are missing, and their tokens.
+/// Makes the first `n` accounts of the load test if they are missing; returns their tokens.
 pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<String>> {
     let accounts: Vec<NewAccount> = (0..n).map(|at| account(master, at)).collect();
     for chunk in accounts.chunks(CHUNK) {
-        store::accounts::create_many(pool, chunk).await.context("accounts cannot be made")?;
+        store::accounts::create_many(pool, chunk).await.context("accounts could not be made")?;
     }
     let keys = AccessKeys::new(master);
     let expires_at = platform::clock::now() + TOKEN_TTL;
@@ -30,7 +31,7 @@ pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result
     Ok(accounts.iter().map(issue).collect())
 }
 
-/// Account number `n`, with the same id every time, so that seeding again doubles nothing.
+/// Account number `n`, with the same id every time, so that seeding again makes no second one.
 fn account(master: &MasterKey, n: usize) -> NewAccount {
     let hash = master.derive("seeded-account").mac(&[&n.to_be_bytes()]);
     let mut id = [0; 16];

@@ -18,8 +18,8 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The address of the seeded admin. Nobody without the master key can guess it and register it
-    /// first, and it is the same each time.
+    /// The address of the seeded admin, the same each time. Without the master key nobody can guess
+    /// it and register it first.
     #[must_use]
     pub fn address(master: &MasterKey) -> String {
         let secret = master.derive("seeded-admin-address");
@@ -27,10 +27,10 @@ impl Admin {
         format!("box-office-{}@usher.example", name.to_ascii_lowercase().replace('_', "x"))
     }
 
-    /// Signs the admin in; makes the account where it is missing. Nobody is made an admin who has
-    /// not proved the password before.
+    /// Signs the admin in, and makes the account if it is missing. The account becomes an admin
+    /// only after the password has proved that it is ours.
     ///
-    /// The password is derived from the master key, too, and can be printed again.
+    /// The password is derived from the master key, so it can be printed again.
     pub async fn ensure(pool: &Pool, master: &MasterKey, client: &Client) -> anyhow::Result<Self> {
         let secret = master.derive("seeded-admin-password");
         let password = BASE64_URL_SAFE_NO_PAD.encode(&secret.as_bytes()[..12]);
@@ -51,7 +51,7 @@ impl Admin {
         })?;
         if signed_in.user.role != Role::Admin {
             store::accounts::set_role(pool, signed_in.user.user_id, Role::Admin).await?;
-            // The role is in the token, and those of before have just ended.
+            // The role is in the token, and the tokens from before have just ended.
             signed_in = client.log_in(&login).await.context("the administrator cannot sign in")?;
         }
         Ok(Self { client: client.signed_in(&signed_in.access_token), email, password })

@@ -1,4 +1,4 @@
-//! The catalogue, written through the admin's API, so that seeding proves that it works.
+//! The catalogue, written through the admin's API, so that seeding also tests the API.
 
 use std::{collections::HashSet, fmt};
 
@@ -21,18 +21,18 @@ use super::{films, hall, houses, shows};
 
 /// Days for which ordinary shows are planned.
 const DAYS: u64 = 3;
-/// When they begin, UTC: matinee, early and late evening in India.
+/// When ordinary shows begin, in UTC: matinee, early and late evening in India.
 const TIMES: [(u32, u32); 3] = [(7, 30), (12, 30), (16, 0)];
 /// Places on the lawn, enough for a load test without a line.
 const LAWN_PLACES: i32 = 20_000;
 const LAWN: &str = "The Lawn";
 
-/// What there is after seeding.
+/// The catalogue after seeding.
 pub struct Catalogue {
     pub premiere_movie: MovieId,
     pub premiere_theatre: TheatreId,
     pub premiere_screen: Screen,
-    /// On sale without a line, general admission.
+    /// A show on sale without a line, with general admission.
     pub walk_in: ShowId,
     made: usize,
     there: usize,
@@ -44,7 +44,7 @@ impl fmt::Display for Catalogue {
     }
 }
 
-/// Adds to the catalogue what is missing, with a premiere hall of so many seats.
+/// Adds to the catalogue what is missing, with a premiere hall of `premiere_seats`.
 pub async fn catalogue(admin: &Client, premiere_seats: usize) -> anyhow::Result<Catalogue> {
     let mut seeding = Seeding { admin, made: 0, there: 0 };
     let movies = seeding.movies().await?;
@@ -107,7 +107,8 @@ impl Seeding<'_> {
         }
     }
 
-    /// A screen by its name; of one that is there, only the id is known and needed.
+    /// The screen with this name; an existing screen may have other details, but only its id is
+    /// used.
     async fn screen(
         &mut self,
         theatre: &Theatre,
@@ -151,7 +152,7 @@ impl Seeding<'_> {
         Ok(())
     }
 
-    /// The show that needs no line; a new one where the last has no day left or few places.
+    /// The show without a line; a new one if the last begins within a day or is half sold.
     async fn walk_in(
         &mut self,
         movie_id: MovieId,

@@ -1,4 +1,4 @@
-//! What is shown: films that exist nowhere else.
+//! The movies of the seeded catalogue; all are invented.
 
 use chrono::{Days, NaiveDate};
 use contract::api::catalogue::MovieDetails;
@@ -12,7 +12,7 @@ struct Film {
     language: &'static str,
 }
 
-/// The one everybody wants to see first.
+/// The movie of the premiere.
 pub(super) const PREMIERE: &str = "The Last Monsoon Express";
 
 const FILMS: [Film; 12] = [

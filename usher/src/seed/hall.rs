@@ -5,18 +5,18 @@ use contract::{
     api::catalogue::{Layout, Row, ScreenTier, Seat, SeatKind},
 };
 
-/// Seats of the premiere where nobody says otherwise.
+/// Seats of the premiere by default.
 pub const PREMIERE_SEATS: usize = 1_000;
-/// Letters that are not mistaken for numbers.
+/// Letters of rows, without those that look like digits.
 const LETTERS: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZ";
-/// One seat in so many is broken, or behind a pillar.
+/// Every seat of this number is not for sale: broken, or behind a pillar.
 const UNAVAILABLE_EVERY: usize = 147;
 
 /// Tiers from the screen to the back: code, name, share of the rows in per cent.
 const TIERS: [(&str, &str, usize); 3] =
     [("STANDARD", "Standard", 50), ("PREMIUM", "Premium", 35), ("RECLINER", "Recliner", 15)];
 
-/// A number of seats that makes a hall and fits into one request.
+/// Parses a number of seats that makes a hall and whose layout fits into one request.
 pub fn seats(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(seats @ 50..=10_000) => Ok(seats),
@@ -24,7 +24,7 @@ pub fn seats(text: &str) -> Result<usize, String> {
     }
 }
 
-/// A hall with exactly so many sellable seats, in three tiers.
+/// A hall with exactly `seats` sellable seats, in three tiers.
 #[must_use]
 pub fn hall(seats: usize) -> (Vec<ScreenTier>, Layout) {
     let blocks: [usize; 3] = match seats {
@@ -100,7 +100,7 @@ fn seat(label: String, tier: &TierCode, kind: SeatKind) -> Seat {
     Seat { seat_id, tier: tier.clone(), kind }
 }
 
-/// The tier as it is laid out; `None` where the hall is too small for it.
+/// The tier with the seats it has in the layout; `None` if the hall is too small for it.
 fn tier(layout: &Layout, text: &str, name: &str) -> Option<ScreenTier> {
     let seats = layout.rows.iter().flat_map(|row| &row.seats);
     let sellable =

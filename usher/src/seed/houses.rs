@@ -1,4 +1,4 @@
-//! Where it is shown: theatres and the seats of their halls.
+//! The theatres of the seeded catalogue, and the seats of their halls.
 
 use contract::api::catalogue::TheatreDetails;
 
@@ -51,7 +51,7 @@ pub(super) const HOUSES: [House; 4] = [
 ];
 
 impl House {
-    /// As an organiser would write it.
+    /// The theatre in the form of the API.
     pub(super) fn details(&self) -> TheatreDetails {
         TheatreDetails {
             name: self.name.into(),

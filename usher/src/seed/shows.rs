@@ -1,4 +1,4 @@
-//! Shows: what an ordinary one is like, and how one goes on sale.
+//! The shows of the seeded catalogue, and opening a sale.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use contract::{
 use loadtest::Client;
 use tokio::time::{Instant, sleep};
 
-/// An opened sale must take bookings within this.
+/// Longest wait until an opened sale takes bookings.
 const OPEN_WAIT: Duration = Duration::from_mins(1);
 
 /// A show on ordinary terms, on sale from now until it starts.
