@@ -1,27 +1,27 @@
-//! How exactly visitors are let in, by Redis's clock. Pure.
+//! How exactly admission keeps its rate, by Redis's clock. Pure.
 
 use serde::Serialize;
 
-/// P10 speaks of windows of this length.
+/// Length of the windows that goal P10 is about.
 const WINDOW_MS: u64 = 10_000;
-/// Windows begin so far apart.
+/// Distance between the starts of two windows.
 const STEP_MS: u64 = 100;
 
-/// The pace of admission over a stretch in which people waited all the time.
+/// The pace of admission over a stretch in which visitors were waiting all the time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Pace {
     pub(crate) admitted: u64,
     pub(crate) per_second: f64,
-    /// The largest deviation from the rate over any window of ten seconds, in per cent of it;
-    /// `None` where the stretch is shorter.
+    /// The largest deviation from the rate over any window of ten seconds, in per cent of the rate;
+    /// `None` if the stretch is shorter.
     pub(crate) worst_percent: Option<f64>,
-    /// Most visitors above burst + rate × w over windows of any length w; the bound is kept where
-    /// it is not above zero.
+    /// Most visitors above burst + rate × w over windows of any length w; not above zero if the
+    /// bound was kept.
     pub(crate) most_above_bound: f64,
 }
 
 impl Pace {
-    /// Of admissions in their order, each with its millisecond and the number of visitors.
+    /// The pace of these admissions, in order: millisecond and number of visitors of each.
     pub(crate) fn of(
         taken: &[(u64, u64)],
         from_ms: u64,
@@ -54,9 +54,8 @@ fn worst_percent(taken: &[(u64, u64)], from_ms: u64, until_ms: u64, rate: f64) -
     deviations.max_by(f64::total_cmp)
 }
 
-/// The bound over every window is one over every pair of admissions, its first and its last. The
-/// sum up to the last less what the rate yields until then is a walk; a window's excess is the
-/// walk's rise over it.
+/// Every window goes from one admission to another. The admissions so far, less what the rate has
+/// yielded by then, form a walk; the excess of a window is the rise of the walk over it.
 fn most_above_bound(taken: &[(u64, u64)], rate: f64, burst: f64) -> f64 {
     let Some((start, _)) = taken.first() else { return -burst };
     let (mut sum, mut lowest, mut most) = (0.0, f64::INFINITY, f64::NEG_INFINITY);
@@ -64,10 +63,10 @@ fn most_above_bound(taken: &[(u64, u64)], rate: f64, burst: f64) -> f64 {
         let yielded = rate * float(at - start) / 1000.0;
         lowest = f64::min(lowest, sum - yielded);
         sum += float(*n);
-        // Times are whole milliseconds: the window may have been one longer.
+        // Times are whole milliseconds, so the window may have been one millisecond longer.
         most = f64::max(most, sum - yielded - lowest - rate / 1000.0);
     }
-    // A sum of fractions is off by some billionths; a thousandth of a visitor is nobody.
+    // Rounded to a thousandth of a visitor, to hide the error of adding fractions.
     ((most - burst) * 1000.0).round() / 1000.0
 }
 

@@ -1,4 +1,4 @@
-//! What a run measured.
+//! The figures of a run.
 
 use loadtest::{
     report::Latency,
@@ -15,16 +15,16 @@ pub(crate) struct Figures {
     pub(crate) nodes: usize,
     pub(crate) stampedes: usize,
     pub(crate) steps: Vec<Step>,
-    /// Resident memory of the nodes that came with the sockets, by socket.
+    /// Resident memory that the nodes took for the sockets, per socket.
     pub(crate) bytes_per_socket: Option<f64>,
     pub(crate) stirred: Stirred,
     pub(crate) counts: Counts,
 }
 
-/// So many watchers, and nobody coming or going but those who are let in.
+/// A step: a number of watchers, of whom none come or go except by admission.
 #[derive(Serialize)]
 pub(crate) struct Step {
-    /// Sockets open at once before anybody is let in.
+    /// Sockets open at once before admission begins.
     pub(crate) watching: u64,
     pub(crate) joins: Joins,
     pub(crate) quiet: Stretch,
@@ -37,12 +37,12 @@ pub(crate) struct Joins {
     pub(crate) per_second: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
-    /// Calls of the join's script that Redis answers one after the other, measured just before.
+    /// Calls of the join script per second that Redis answers one by one, measured just before.
     pub(crate) redis_alone_per_second: f64,
     pub(crate) meanwhile: Stretch,
 }
 
-/// While visitors came, left, lost their connections, and were let in at the full rate.
+/// The stretch in which visitors came, left, lost connections, and were admitted at the full rate.
 #[derive(Serialize)]
 pub(crate) struct Stirred {
     pub(crate) arrived: u64,
@@ -53,7 +53,7 @@ pub(crate) struct Stirred {
     pub(crate) freshness: Summary,
 }
 
-/// What happened over a stretch of time.
+/// The load over a stretch of time.
 #[derive(Default, Serialize)]
 pub(crate) struct Stretch {
     pub(crate) seconds: f64,
@@ -65,12 +65,12 @@ pub(crate) struct Stretch {
     pub(crate) redis: Load,
     /// Cores that the nodes kept busy; `None` where the system does not tell.
     pub(crate) node_cores: Option<f64>,
-    /// And the visitors.
+    /// Cores that the visitors kept busy.
     pub(crate) stampede_cores: Option<f64>,
 }
 
 impl Joins {
-    /// Of what the stampedes told, in one go.
+    /// The joins of all stampedes together.
     pub(crate) fn of(told: Vec<Joined>, redis_alone_per_second: f64, meanwhile: Stretch) -> Self {
         let from = told.iter().map(|joined| joined.from_ms).min().unwrap_or(0);
         let until = told.iter().map(|joined| joined.until_ms).max().unwrap_or(0);
@@ -91,14 +91,14 @@ impl Joins {
         }
     }
 
-    /// Joins for each call that Redis answers by itself.
+    /// Joins per second over calls per second that Redis alone answers.
     pub(crate) fn ratio(&self) -> f64 {
         self.per_second / self.redis_alone_per_second
     }
 }
 
 impl Stretch {
-    /// Microseconds of the nodes' processors for each frame.
+    /// Processor time of the nodes per frame, in microseconds.
     pub(crate) fn micros_per_frame(&self) -> Option<f64> {
         let cores = self.node_cores?;
         (self.frames_per_second > 0.0 && cores > 0.0).then(|| cores * 1e6 / self.frames_per_second)

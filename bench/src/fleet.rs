@@ -1,4 +1,5 @@
-//! Our processes: started from the programs beside this one, each with a log, ended with us.
+//! Processes that the bench starts from the programs beside it. Each has a log file and ends with
+//! the bench.
 
 use std::{
     fs::File,
@@ -14,7 +15,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// A service must be able to serve within this.
+/// Longest wait for a service to be ready.
 const READY_WAIT: Duration = Duration::from_mins(1);
 
 /// How processes are started.
@@ -24,7 +25,7 @@ pub(crate) struct Fleet {
     environment: Vec<(&'static str, String)>,
 }
 
-/// A process of ours; killed when it is dropped.
+/// A process that the bench started; killed when it is dropped.
 pub(crate) struct Running {
     pub(crate) name: String,
     pub(crate) pid: u32,
@@ -33,7 +34,7 @@ pub(crate) struct Running {
 }
 
 impl Fleet {
-    /// Processes with this environment beside ours, and their logs in this folder.
+    /// A fleet whose processes get this environment beside our own, and log to this folder.
     pub(crate) fn new(
         logs: &Path,
         environment: Vec<(&'static str, String)>,
@@ -45,7 +46,7 @@ impl Fleet {
         Ok(Self { programs, logs: logs.to_path_buf(), environment })
     }
 
-    /// Starts a program under a name of its own.
+    /// Starts a program under a name, which is also the name of its log.
     pub(crate) fn start(
         &self,
         program: &str,
@@ -73,7 +74,7 @@ impl Fleet {
         Ok(Running { name: name.to_owned(), pid, child, log })
     }
 
-    /// Starts a service on this port and waits until it can serve.
+    /// Starts a service on this port and waits until it is ready.
     pub(crate) async fn serve(
         &self,
         program: &str,
@@ -90,13 +91,13 @@ impl Fleet {
     }
 }
 
-/// Where a service on this port is spoken to.
+/// The URL of a service on this port.
 pub(crate) fn origin(port: u16) -> String {
     format!("http://{}:{port}", Ipv4Addr::LOCALHOST)
 }
 
 impl Running {
-    /// Waits until the service at `origin` can serve.
+    /// Waits until the service at `origin` is ready.
     async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
         let until = Instant::now() + READY_WAIT;
         loop {
@@ -113,7 +114,7 @@ impl Running {
         }
     }
 
-    /// Whether it still runs; the error says where to look.
+    /// An error if the process has ended, with the path of its log.
     pub(crate) fn check(&mut self) -> anyhow::Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),

@@ -1,9 +1,9 @@
-//! How old a number on a screen is. Pure.
+//! How old the numbers on the screens are. Pure.
 //!
-//! A number is as old as the time since it stopped being true: the truth is the line at a moment
-//! and who has left it since, by Redis's clock. A screen that shows 1,233 ahead while that is so
-//! is fresh, however long it has shown it; at every tenth of a second of every trail one looks at
-//! the screen, so the wait between two frames counts as much as a frame's way to the screen.
+//! The age of a number is the time since it stopped being true. What is true follows from the line
+//! at one moment and from who left it after that, by Redis's clock: a screen that shows 1,233 ahead
+//! while 1,233 are ahead is fresh, however long it has shown that. Each screen is looked at every
+//! tenth of a second, so that the wait between two frames counts like the delay of a frame.
 
 use std::collections::HashMap;
 
@@ -11,29 +11,29 @@ use contract::TicketId;
 use loadtest::stampede::{Sitting, Trail};
 use serde::Serialize;
 
-/// A look at the screen, so often.
+/// Time between two looks at a screen.
 const LOOK_EVERY_MS: u64 = 100;
-/// Ages are told apart up to this.
+/// Highest age that is counted; older ages count as this.
 const AGE_MS_MAX: usize = 60_000;
 
-/// The line at a moment, and who left it from then on.
+/// The line at one moment, and the ranks that left it after that.
 pub(crate) struct Truth {
-    /// When it was so.
+    /// The moment.
     at_ms: u64,
-    /// How many were ahead of each, and the rank.
+    /// How many were ahead of each ticket, and its rank.
     places: HashMap<TicketId, (u64, u64)>,
-    /// Milliseconds and ranks, in the order of time.
+    /// Milliseconds and ranks, in order of time.
     gone: Vec<(u64, u64)>,
 }
 
 impl Truth {
-    /// Of the line in its order, each ticket with its rank.
+    /// The truth about a line, given as its tickets in order, each with its rank.
     pub(crate) fn new(at_ms: u64, line: Vec<(TicketId, u64)>, gone: Vec<(u64, u64)>) -> Self {
         let places = (0..).zip(line).map(|(ahead, (ticket, rank))| (ticket, (ahead, rank)));
         Self { at_ms, places: places.collect(), gone }
     }
 
-    /// What was true for one visitor; `None` for one who joined later.
+    /// The truth about one visitor; `None` for a visitor who joined later.
     fn of(&self, ticket: TicketId) -> Option<Descent> {
         let (ahead, rank) = *self.places.get(&ticket)?;
         let before = self.gone.iter().filter(|(_, gone)| *gone < rank);
@@ -47,13 +47,13 @@ impl Truth {
     }
 }
 
-/// How the number of people ahead of one visitor went down.
+/// How the number of visitors ahead of one visitor went down.
 struct Descent {
     from_ms: u64,
     ahead: u64,
-    /// When it fell by one, each time.
+    /// The moments at which the number fell by one.
     drops: Vec<u64>,
-    /// When the visitor was let in, or left.
+    /// When the visitor was admitted or left.
     own_end_ms: Option<u64>,
 }
 
@@ -62,7 +62,7 @@ impl Descent {
         self.ahead - self.drops.partition_point(|drop| *drop <= ms) as u64
     }
 
-    /// When so many ahead became true; `None` while there are more.
+    /// When the number `shown` became true; `None` if there were always more ahead.
     fn true_from(&self, shown: u64) -> Option<u64> {
         match self.ahead.checked_sub(shown) {
             None | Some(0) => Some(self.from_ms),
@@ -70,7 +70,7 @@ impl Descent {
         }
     }
 
-    /// When so many ahead stopped being true; `None` where it did not.
+    /// When the number `shown` stopped being true; `None` if it did not.
     fn true_until(&self, shown: u64) -> Option<u64> {
         let fell = match self.ahead.checked_sub(shown) {
             None => Some(self.from_ms),
@@ -86,11 +86,11 @@ impl Descent {
 /// Ages of many numbers on many screens.
 #[derive(Debug, Default)]
 pub(crate) struct Freshness {
-    /// Of those who were among the first hundredth at that moment.
+    /// Ages for visitors who were among the first 1 % of the line at the time of the look.
     front: Ages,
-    /// Of those whom chance chose among all.
+    /// Ages for visitors picked at random.
     everyone: Ages,
-    /// Frames that told of fewer people ahead than there were.
+    /// Frames that showed fewer visitors ahead than there were.
     too_few: u64,
 }
 
@@ -112,7 +112,7 @@ pub(crate) struct AgeSummary {
 }
 
 impl Freshness {
-    /// Looks at every screen of a trail.
+    /// Adds the looks at the screen of one trail.
     pub(crate) fn add(&mut self, trail: &Trail, truth: &Truth) {
         let Some(descent) = truth.of(trail.ticket) else { return };
         let front = (truth.places.len() as u64).div_ceil(100);
@@ -128,9 +128,9 @@ impl Freshness {
             }
             let until_ms = sitting.shown.get(n + 1).map_or(sitting.until_ms, |(next, _)| *next);
             let outdated_ms = descent.true_until(*shown).unwrap_or(u64::MAX);
-            // The same moments for everybody, so that no frame chooses when it is looked at.
+            // All screens are looked at in the same moments, which do not depend on the frames.
             let looks = (from_ms.next_multiple_of(LOOK_EVERY_MS)..until_ms)
-                .step_by(usize::try_from(LOOK_EVERY_MS).expect("a hundred"));
+                .step_by(usize::try_from(LOOK_EVERY_MS).expect("100 fits"));
             for look_ms in looks {
                 let age_ms = look_ms.saturating_sub(outdated_ms);
                 if descent.ahead_at(look_ms) < front {
@@ -143,7 +143,7 @@ impl Freshness {
         }
     }
 
-    /// Sums up.
+    /// The figures of all looks.
     pub(crate) fn summary(&self) -> Summary {
         Summary {
             front: self.front.summary(),
@@ -153,7 +153,7 @@ impl Freshness {
     }
 }
 
-/// How often each age was seen, by the millisecond.
+/// How often each age was seen, indexed by the age in milliseconds.
 #[derive(Debug, Default)]
 struct Ages(Vec<u64>);
 
@@ -236,7 +236,8 @@ mod tests {
     #[test]
     fn the_front_is_who_stands_there_at_that_moment_and_being_let_in_ends_the_last_number() {
         let (tickets, truth) = truth();
-        // Fourth in the line of 300: in its first hundredth from the first second on, let in at 4 s.
+        // Fourth in the line of 300: in its first hundredth from the first second on, let in at 4
+        // s.
         let shown = [(0, 3), (1_100, 2), (2_000, 1), (3_000, 0)];
         let front = summary(&trail(tickets[3], &shown, 4_500), &truth).front.unwrap();
         assert_eq!((front.looks, front.max_ms), (35, 400));

@@ -1,4 +1,4 @@
-//! The goals a run is held against, and the promises it must not break.
+//! The goals that a run is compared with, and the promises it must not break.
 
 use serde::Serialize;
 
@@ -7,7 +7,7 @@ use crate::{
     freshness::AgeSummary,
 };
 
-/// Growth up to this counts as none, for what must not depend on the number of watchers.
+/// Largest growth factor that counts as none, for figures that must not grow with the watchers.
 const SAME: f64 = 1.3;
 const BYTES_MAX: f64 = 6.0 * 1024.0;
 const FRONT_AGE_MS_MAX: usize = 1_000;
@@ -21,7 +21,7 @@ pub(crate) struct Goal {
     pub(crate) what: &'static str,
     pub(crate) wanted: String,
     pub(crate) measured: String,
-    /// `None` where this run could not tell.
+    /// `None` if this run could not measure it.
     pub(crate) met: Option<bool>,
 }
 
@@ -40,7 +40,7 @@ impl Goal {
     }
 }
 
-/// Promises that were not kept, in words. A goal that was missed is no broken promise.
+/// Broken promises, in words. A missed goal is not a broken promise.
 pub(crate) fn broken(figures: &Figures) -> Vec<String> {
     let mut broken = Vec::new();
     if figures.counts.rose > 0 {
@@ -56,7 +56,7 @@ pub(crate) fn broken(figures: &Figures) -> Vec<String> {
     broken
 }
 
-/// The goals that are about the line, with the figures of a run.
+/// The goals of the line, with the figures of a run.
 pub(crate) fn goals(figures: &Figures) -> Vec<Goal> {
     let freshness = &figures.stirred.freshness;
     let pace = &figures.stirred.admission;
@@ -130,7 +130,7 @@ fn joins(figures: &Figures) -> Goal {
     Goal::new("P9", "joins ÷ Redis's own rate", "≥ 1", measured)
 }
 
-/// How much more there was of something at the last step than at the first.
+/// The growth of a figure from the first step to the last.
 fn growth(figures: &Figures, of: impl Fn(&Stretch) -> Option<f64>) -> Option<(String, bool)> {
     let [first, .., last] = figures.steps.as_slice() else { return None };
     let grown = of(&last.quiet)? / of(&first.quiet)?;

@@ -1,4 +1,4 @@
-//! The line under load, from an empty database to a report.
+//! The bench of the line, from an empty database to a report.
 
 mod run;
 mod fill;
@@ -19,11 +19,11 @@ use settings::CHANGE_TIME;
 pub(crate) use settings::Line;
 use window::Window;
 
-/// Fewer watchers than this are no step on the way.
+/// Fewest watchers of a step, except the last.
 const STEP_MIN: usize = 100;
 
 impl Line {
-    /// Runs it, unless it is told to stop. Exits 0 when every promise was kept.
+    /// Runs the bench. Exits 0 if every promise was kept.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         self.site.report("line", self.measure()).await
     }
@@ -55,8 +55,8 @@ impl Line {
         })
     }
 
-    /// Fills the line up to so many, and looks at it while nobody comes or goes but those who are
-    /// let in, at the same slow pace at every step.
+    /// Fills the line up to `watchers`, and measures it while visitors only leave by admission, at
+    /// the same slow rate in every step.
     async fn step(&self, run: &mut Run, watchers: usize) -> anyhow::Result<Step> {
         let joins = run.fill(watchers).await?;
         let watching = run.stampedes.count(&mut run.screen).await?.watching;
@@ -74,14 +74,14 @@ impl Line {
         Duration::from_secs((self.seconds / 4).into())
     }
 
-    /// Slow enough for the smallest step to keep nine of ten.
+    /// A rate so slow that 90 % of the smallest step are still waiting at its end.
     fn quiet_rate(&self) -> f64 {
         let smallest = steps_to(self.watchers).next().unwrap_or(self.watchers);
         (float(smallest as u64) / 10.0 / self.quiet().as_secs_f64()).clamp(0.1, self.rate)
     }
 }
 
-/// The numbers of watchers at which one looks: a hundredth, a tenth, all.
+/// The numbers of watchers of the steps: 1 %, 10 %, all.
 fn steps_to(watchers: usize) -> impl Iterator<Item = usize> {
     let steps = [watchers / 100, watchers / 10, watchers].into_iter();
     steps.filter(move |step| *step >= STEP_MIN || *step == watchers)

@@ -1,5 +1,5 @@
-//! Redis, seen from outside: what it is asked, how fast it is by itself, and its own record of
-//! the line, which is the truth that screens are compared with.
+//! Redis, seen from outside: the commands it gets, how fast it is alone, and its record of the
+//! line, which the numbers on the screens are compared with.
 
 use std::{
     collections::BTreeMap,
@@ -16,55 +16,55 @@ use redis::{
 use serde::Serialize;
 use waiting_room::testing::{Gone, KEYS, join, key};
 
-/// On a busy machine an answer of 100,000 places takes its time.
+/// Longest wait for an answer: 100,000 places take seconds on a busy machine.
 const ANSWER_WAIT: Duration = Duration::from_secs(30);
-/// Entries of the record read at a time.
+/// Entries of the stream of changes read at a time.
 const PAGE: usize = 5_000;
 
-/// A connection of our own.
+/// A connection to the Redis of the line.
 pub(crate) struct LineStore {
     client: Client,
     connection: MultiplexedConnection,
     show: ShowId,
 }
 
-/// What Redis has done since it started.
+/// The work of Redis since it started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Work {
     calls: BTreeMap<String, u64>,
     cpu_seconds: f64,
 }
 
-/// What Redis did over a stretch of time, per second.
+/// The work of Redis per second over a stretch of time.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Load {
-    /// Commands, those inside scripts included.
+    /// Commands, including those inside scripts.
     pub(crate) operations: f64,
     /// Calls of scripts.
     pub(crate) scripts: f64,
     /// Share of one core.
     pub(crate) cpu: f64,
-    /// The commands that make up most of it.
+    /// The most frequent commands.
     pub(crate) most: Vec<(String, f64)>,
 }
 
-/// The line at a moment.
+/// The line at one moment.
 pub(crate) struct Snapshot {
     pub(crate) at_ms: u64,
-    /// The last entry of the record before it.
+    /// The last entry of the stream of changes before that moment.
     pub(crate) last_id: String,
-    /// In the line's order, each ticket with its rank.
+    /// The tickets in the order of the line, each with its rank.
     pub(crate) line: Vec<(TicketId, u64)>,
 }
 
 /// What happened to a line after a moment.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// Up to when.
+    /// The end of the record.
     pub(crate) until_ms: u64,
-    /// Who left the line in whatever way: milliseconds and ranks.
+    /// Ranks that left the line, admitted or not, each with its millisecond.
     pub(crate) gone: Vec<(u64, u64)>,
-    /// Who was let in: milliseconds and how many.
+    /// Admissions: milliseconds and numbers of visitors.
     pub(crate) taken: Vec<(u64, u64)>,
 }
 
@@ -77,7 +77,7 @@ impl LineStore {
         Ok(Self { client, connection, show })
     }
 
-    /// Everything Redis has done, our own questions after it left out.
+    /// The work of Redis so far, without the bench's own INFO.
     pub(crate) async fn work(&mut self) -> anyhow::Result<Work> {
         let ask = |section| redis::cmd("INFO").arg(section).to_owned();
         let commands: String = ask("commandstats").query_async(&mut self.connection).await?;
@@ -85,17 +85,17 @@ impl LineStore {
         Ok(Work { calls: calls(&commands), cpu_seconds: cpu_seconds(&cpu) })
     }
 
-    /// Redis's own rate for the script of a join: one after the other over one connection.
+    /// Calls per second of the join script that Redis alone answers, one by one on one connection.
     pub(crate) async fn own_rate(&self, time: Duration) -> anyhow::Result<f64> {
         let client = self.client.clone();
         let scratch = ShowId::new();
         let measured =
             tokio::task::spawn_blocking(move || own_rate(&client, scratch, time)).await?;
         self.forget(scratch).await?;
-        measured.context("the script of a join does not run by itself")
+        measured.context("the join script does not run alone")
     }
 
-    /// The line as it stands.
+    /// The line at this moment.
     pub(crate) async fn snapshot(&mut self) -> anyhow::Result<Snapshot> {
         let (last, line, (seconds, micros)): (StreamRangeReply, Vec<(String, f64)>, (u64, u64)) =
             redis::pipe()
@@ -138,7 +138,7 @@ impl LineStore {
         }
     }
 
-    /// Lets go of a show's keys.
+    /// Deletes the keys of a show's line.
     pub(crate) async fn forget(&self, show: ShowId) -> anyhow::Result<()> {
         let mut command = redis::cmd("UNLINK");
         for name in KEYS {
@@ -150,7 +150,7 @@ impl LineStore {
 }
 
 impl Work {
-    /// What was done since then, per second.
+    /// The work per second since `before`.
     pub(crate) fn since(&self, before: &Self, time: Duration) -> Load {
         let seconds = time.as_secs_f64();
         let per_second = |name: &str| {
@@ -196,7 +196,7 @@ fn own_rate(client: &Client, scratch: ShowId, time: Duration) -> redis::RedisRes
     Ok(float(n) / started.elapsed().as_secs_f64())
 }
 
-/// Calls by command, INFO itself left out: nobody else asks for it.
+/// Calls by command, without INFO, which only the bench calls.
 fn calls(text: &str) -> BTreeMap<String, u64> {
     let lines = text.lines().filter_map(|line| {
         let (name, figures) = line.strip_prefix("cmdstat_")?.split_once(':')?;

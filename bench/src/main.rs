@@ -1,5 +1,5 @@
-//! Measures Usher at scale on one machine: the services and their visitors as processes of their own,
-//! measured from outside, with the goals beside the figures (`./dev load`).
+//! Measures Usher at scale on one machine (`./dev load`): services and visitors run as processes of
+//! their own and are measured from outside. The report shows the figures beside the goals.
 
 mod line;
 mod shows;
@@ -21,17 +21,18 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Puts a part of the system under load and reports what it can take.
+/// Puts a part of the system under load and reports the figures.
 #[derive(Parser)]
 #[command(version)]
 enum Bench {
-    /// Waiting visitors over several nodes of the waiting room: joins, sockets, leavers, reconnects.
+    /// Waiting visitors over several nodes of the waiting room: joins, sockets, leavers,
+    /// reconnects.
     Line(line::Line),
     /// Many open shows on one allocator: idle cost, a takeover, a busy show among quiet ones.
     Shows(shows::Shows),
 }
 
-/// Exits 0 when every promise was kept; goals that were missed are in the report.
+/// Exits 0 if `line` kept every promise, or `shows` met every goal.
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     match Bench::parse() {

@@ -1,17 +1,16 @@
-//! Ports to listen on that nobody uses and that no connection is made from.
+//! Free ports to listen on.
 
 use std::net::{Ipv4Addr, TcpListener};
 
 use anyhow::Context as _;
 
-/// Below the ports from which systems make connections: of those, a hundred thousand visitors
-/// take any.
+/// Below the ports that systems make connections from, which a hundred thousand visitors may take.
 const FROM: u16 = 18_100;
 const UNTIL: u16 = 30_000;
-/// A service's metrics are so many ports up.
+/// Distance from a service's port to the port of its metrics.
 const ADMIN: u16 = 1_000;
 
-/// So many neighbouring ports that are free, as are those of their metrics.
+/// `count` neighbouring free ports, whose ports for metrics are free, too.
 pub(crate) fn free(count: u16) -> anyhow::Result<Vec<u16>> {
     let mut blocks = (FROM..UNTIL).step_by(usize::from(count.max(1)));
     let first = blocks.find(|first| (*first..first + count).all(is_free)).with_context(|| {

@@ -1,4 +1,4 @@
-//! What happens, while it happens: phases that stay, and one line that changes.
+//! The progress on standard output: phases that stay, and one line that is rewritten.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Where the line cannot be rewritten, it is printed so often.
+/// How often the line is printed where it cannot be rewritten.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Standard output.
@@ -15,7 +15,7 @@ pub(crate) struct Screen {
     started: Instant,
     printed: Instant,
     on_terminal: bool,
-    /// The changing line is on the screen.
+    /// Whether a line that is to be rewritten is on the screen.
     dirty: bool,
 }
 
@@ -38,7 +38,7 @@ impl Screen {
         if self.on_terminal {
             self.clear();
             print!("{:>4} s  {text}", self.started.elapsed().as_secs());
-            // Nobody reads a progress line that cannot be written.
+            // Progress that cannot be written is not worth an error.
             let _ = std::io::stdout().flush();
             self.dirty = true;
         } else if self.printed.elapsed() >= EVERY {

@@ -1,5 +1,5 @@
-//! Many open shows on one allocator: what they cost while nobody comes, how soon all are served
-//! again after the allocator was killed, and whether a busy one notices the others.
+//! The bench of many open shows on one allocator: the cost of idle shows, the time until all queues
+//! are served again after the allocator was killed, and the effect of the others on a busy show.
 
 mod run;
 mod paced;
@@ -18,14 +18,14 @@ pub(crate) use settings::Shows;
 
 /// Bookings sent while no allocator runs.
 const SENT_MEANWHILE: usize = 30;
-/// After the queues are made, and before it is looked at what idling costs.
+/// Time from the opening of the shows until the idle cost is measured.
 const SETTLING: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// A takeover that lasts longer is given up.
+/// Longest takeover; a longer one fails the run.
 const TAKEOVER_MAX: Duration = Duration::from_mins(2);
 
 impl Shows {
-    /// Runs it, unless it is told to stop. Exits 0 when every goal was met.
+    /// Runs the bench. Exits 0 if every goal was met.
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         self.site.report("shows", self.measure()).await
     }
@@ -33,7 +33,7 @@ impl Shows {
     async fn measure(&self) -> anyhow::Result<Report> {
         let mut run = Run::set_up(self).await?;
         run.screen.say("alone: the busy show is the only one that is open");
-        // The first bookings pay for what is built once.
+        // Warm-up: the first bookings are slower.
         run.book(self.rate, Duration::from_secs(2)).await?;
         let alone = run.book(self.rate, self.stretch()).await?;
 
@@ -71,7 +71,8 @@ impl Shows {
         Ok(Report { text: figures.text(), json: figures.json(), is_kept: figures.are_met() })
     }
 
-    /// Somebody deletes the queue of a quiet show, and stops another one's line.
+    /// Deletes the queue of a quiet show, and pauses the line of another, while the busy show
+    /// sells.
     async fn trouble(&self, run: &mut Run) -> anyhow::Result<Trouble> {
         run.screen.say("trouble: a queue is deleted by hand, a line is stopped by hand");
         let began = Instant::now();
@@ -84,7 +85,7 @@ impl Shows {
         Ok(Trouble { meanwhile: meanwhile?, back_s: back?.as_secs_f64() })
     }
 
-    /// The allocator dies and another takes its place, with bookings of the busy show waiting.
+    /// Kills the allocator and starts another, while bookings of the busy show wait.
     async fn takeover(&self, run: &mut Run) -> anyhow::Result<Takeover> {
         run.screen.say("takeover: the allocator is killed, another one starts");
         let partitions = run.partitions().await?;
@@ -127,7 +128,7 @@ impl Shows {
     }
 }
 
-/// Of the last minute; what else the machine did is in it.
+/// The machine's load average of the last minute, which includes other work.
 fn load_average() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()

@@ -1,5 +1,5 @@
-//! Where a load takes place: the backends, a database of its own, the services beside this program,
-//! and the folder that a report is left in.
+//! Where a bench runs: the backends, a database of its own, the services beside this program, and
+//! the folder for its report.
 
 use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 
@@ -14,16 +14,16 @@ use crate::fleet::Fleet;
 /// Connections to PostgreSQL of each service.
 const CONNECTIONS_MAX: u32 = 8;
 
-/// What every load is told.
+/// The settings of every bench.
 #[derive(Args)]
 pub(crate) struct Site {
     /// Folder for the report and the logs of all processes.
     #[arg(long, default_value = "target/load")]
     pub(crate) out: PathBuf,
-    /// PostgreSQL; a database of its own is made beside the one that is named.
+    /// PostgreSQL; the bench makes a database of its own beside the named one.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: String,
-    /// Redis, used by nobody else meanwhile: what it did is read from its own account.
+    /// Redis. Nothing else may use it meanwhile, since its own counters are read.
     #[arg(long, env = "REDIS_URL", hide_env_values = true)]
     pub(crate) redis_url: String,
     /// RabbitMQ.
@@ -34,17 +34,17 @@ pub(crate) struct Site {
     pub(crate) master_key: String,
 }
 
-/// What came of a load.
+/// The result of a bench.
 pub(crate) struct Report {
     pub(crate) text: String,
     pub(crate) json: Value,
-    /// Whether it did what it must; what it need not, but should, is in the report.
+    /// Whether the run is a success; what that takes is the bench's own choice.
     pub(crate) is_kept: bool,
 }
 
 impl Site {
-    /// Measures, unless it is told to stop, and leaves the report as `NAME.json`. Exits 0 when what
-    /// must be was.
+    /// Measures, unless it is told to stop, and writes the report as `NAME.json`. Exits 0 if the
+    /// run is a success.
     pub(crate) async fn report(
         &self,
         name: &str,
@@ -64,14 +64,14 @@ impl Site {
         Ok(if report.is_kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
-    /// A database of its own, whose name ends so, with today's schema.
+    /// The URL of an own database with the current schema; its name has this suffix.
     pub(crate) async fn database(&self, suffix: &str) -> anyhow::Result<String> {
         let url = store::pool::beside(&self.database_url, suffix).await?;
         migrate::run(&url).await?;
         Ok(url)
     }
 
-    /// Services on this database, which believe what these proxies say of a client's address.
+    /// A fleet of services on this database, which trusts these proxies for a client's address.
     pub(crate) fn fleet(&self, database_url: &str, proxies: &[Ipv4Addr]) -> anyhow::Result<Fleet> {
         let proxies: Vec<String> = proxies.iter().map(Ipv4Addr::to_string).collect();
         let environment = vec![

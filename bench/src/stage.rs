@@ -1,4 +1,4 @@
-//! The show everybody waits for, made through the admin's API in a database of its own.
+//! The show whose line is measured, made through the admin's API.
 
 use anyhow::Context as _;
 use chrono::Days;
@@ -13,10 +13,10 @@ use loadtest::Client;
 use reqwest::Method;
 use usher::seed::{hall, shows, upcoming};
 
-/// Nobody books: the line must not stop for want of seats.
+/// So many places that the line does not stop for lack of seats; no visitor books.
 const PLACES: i32 = 100_000;
 
-/// A show on sale, whose line can be steered.
+/// A show on sale whose line can be paused and resumed.
 pub(crate) struct Stage {
     admin: Client,
     pub(crate) show: ShowId,
@@ -51,7 +51,7 @@ impl Stage {
         Ok(Self { admin, show: show.show_id })
     }
 
-    /// Lets visitors in, so many a second.
+    /// Admits visitors at this rate per second.
     pub(crate) async fn resume(&self, rate: f64, burst: i32) -> anyhow::Result<()> {
         self.change(WaitingRoomChange {
             rate_per_second: Some(rate),
@@ -62,7 +62,7 @@ impl Stage {
         .await
     }
 
-    /// Lets nobody in.
+    /// Pauses the line.
     pub(crate) async fn pause(&self) -> anyhow::Result<()> {
         self.change(WaitingRoomChange { paused: Some(true), ..WaitingRoomChange::default() }).await
     }
@@ -76,7 +76,7 @@ impl Stage {
         let path = format!("/shows/{}/waiting-room", self.show);
         let changed: Result<serde_json::Value, _> =
             self.admin.change(Method::PATCH, &path, &change).await;
-        changed.map(drop).context("the line cannot be steered")
+        changed.map(drop).context("the line's settings cannot be changed")
     }
 }
 

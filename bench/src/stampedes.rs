@@ -1,4 +1,4 @@
-//! All stampedes together: one order to each, the news of all.
+//! All stampedes together: gives each its orders and collects the news of all.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -18,16 +18,16 @@ use crate::{
     screen::Screen,
 };
 
-/// News that are not looked at yet; a stampede with more waits.
+/// Most news that are not handled yet; a stampede with more waits.
 const NEWS_MAX: usize = 10_000;
-/// An order that takes longer is stuck.
+/// Longest time for an order; after that the run fails.
 const ORDER_WAIT: Duration = Duration::from_mins(20);
 
 /// The processes that hold the visitors.
 pub(crate) struct Stampedes {
     all: Vec<Stampede>,
     news: mpsc::Receiver<(usize, Option<News>)>,
-    /// Ends with this.
+    /// The tasks that read the news; they end when this is dropped.
     _readers: JoinSet<()>,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Heard {
 }
 
 impl Stampedes {
-    /// Starts so many, for visitors of a show at these nodes.
+    /// Starts `count` stampedes, for visitors of a show at these nodes.
     pub(crate) fn start(
         fleet: &Fleet,
         count: usize,
@@ -80,7 +80,7 @@ impl Stampedes {
         self.all.iter().map(|stampede| stampede.running.pid)
     }
 
-    /// The counts of all, as of their last word.
+    /// The last counts of all stampedes, added up.
     pub(crate) fn counts(&self) -> Counts {
         let mut sum = Counts::default();
         for stampede in &self.all {
@@ -89,7 +89,7 @@ impl Stampedes {
         sum
     }
 
-    /// Gives everybody an order and waits until all have carried it out.
+    /// Gives each stampede an order and waits until all are carried out.
     pub(crate) async fn order(
         &mut self,
         orders: Vec<Order>,
@@ -116,14 +116,14 @@ impl Stampedes {
         Ok(heard)
     }
 
-    /// The counts of all, as of now.
+    /// Asks all stampedes for their counts now; returns the sum.
     pub(crate) async fn count(&mut self, screen: &mut Screen) -> anyhow::Result<Counts> {
         let orders = self.all.iter().map(|_| Order::Count).collect();
         self.order(orders, screen).await?;
         Ok(self.counts())
     }
 
-    /// Lets them be for a while.
+    /// Waits, and handles the news meanwhile.
     pub(crate) async fn wait(&mut self, time: Duration, screen: &mut Screen) -> anyhow::Result<()> {
         let until = Instant::now() + time;
         while self.next(until).await?.is_some() {
@@ -132,13 +132,13 @@ impl Stampedes {
         Ok(())
     }
 
-    /// The next news until then, with counts noted; `None` once the time is over.
+    /// The next news, whose counts are noted; `None` once the time is over.
     async fn next(&mut self, until: Instant) -> anyhow::Result<Option<News>> {
         let Ok(told) = timeout_at(until, self.news.recv()).await else { return Ok(None) };
         let (n, news) = told.context("every stampede has ended")?;
         let stampede = &mut self.all[n];
         let Some(news) = news else {
-            // Its last words may come before its end.
+            // Its output may end before the process does.
             let _ = stampede.running.child.wait().await;
             stampede.running.check()?;
             bail!("{} has closed its standard output", stampede.running.name);
@@ -150,8 +150,8 @@ impl Stampedes {
     }
 }
 
-/// The address of this machine that a stampede connects from: each has its own, as only so many
-/// connections can be made from one.
+/// The address of this machine that a stampede connects from: one each, since the ports of one
+/// address bound its connections.
 pub(crate) fn address(n: usize) -> Ipv4Addr {
     let [.., high, low] = u32::try_from(n + 1).unwrap_or_default().to_be_bytes();
     Ipv4Addr::new(127, 1, high, low)
@@ -165,7 +165,7 @@ async fn read(n: usize, out: ChildStdout, tell: mpsc::Sender<(usize, Option<News
             return;
         }
     }
-    // Nobody listens any more: the run is over.
+    // If the receiver is gone, the run is over.
     let _ = tell.send((n, None)).await;
 }
 

@@ -1,10 +1,10 @@
-//! What a process uses, by the kernel's account in `/proc`; nothing where there is none.
+//! Memory and processor time of processes, from `/proc`; `None` on systems without it.
 
 use std::{ops::Sub, time::Duration};
 
 use serde::Serialize;
 
-/// The kernel counts a process's time in hundredths of a second, on every Linux there is.
+/// Linux counts a process's time in hundredths of a second.
 const TICKS_PER_SECOND: u64 = 100;
 
 /// Memory now, and processor time since the start.
@@ -15,7 +15,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Of these processes together; `None` where one of them cannot be read.
+    /// The usage of these processes together; `None` if one of them cannot be read.
     pub(crate) fn of(pids: impl IntoIterator<Item = u32>) -> Option<Self> {
         let mut sum = Self::default();
         for pid in pids {
@@ -44,8 +44,8 @@ fn rss_bytes(status: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// User and system time: fields 14 and 15. The second field, the name, may hold anything but ends
-/// with the last bracket.
+/// User and system time: fields 14 and 15. The fields are counted from the last bracket, since the
+/// second field, the name, may hold spaces and brackets.
 fn cpu(stat: &str) -> Option<Duration> {
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_whitespace().skip(11);

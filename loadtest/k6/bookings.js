@@ -1,13 +1,13 @@
 // Submits bookings to a running system (`./dev demo` or `./dev up` with `usher seed`) at a steady
-// rate, waits for each outcome and cancels what it got, so that it can run for hours.
+// rate, waits for each outcome and cancels each order, so that it can run for hours.
 //
 //   BASE_URL=http://127.0.0.1:8080 RATE=50 DURATION=30s k6 run loadtest/k6/bookings.js
 //
-// RATE      bookings a second (20)
+// RATE      bookings per second (20)
 // DURATION  how long (30s)
-// USERS     accounts to sign up first (10); each may send 20 bookings a second, and keep seats unpaid
-//           for some three hours in all: more users for longer
-// SHOW      a show on sale with the waiting room OFF; the first upcoming one where it is not set
+// USERS     accounts to sign up first (10); each may send 20 bookings per second, and keep seats
+//           unpaid for some three hours in all, so a longer run needs more users
+// SHOW      a show on sale with the waiting room OFF; by default the first upcoming one
 //
 // Runs on k6 1.1.0 and later.
 import http from 'k6/http';
@@ -28,9 +28,9 @@ const rejected = new Counter('bookings_rejected');
 const undecided = new Counter('bookings_undecided');
 const limited = new Counter('answers_429');
 
-// A token is not sent any more so long before it expires.
+// How long before its expiry a token is no longer used.
 const TOKEN_LEEWAY_MS = 60_000;
-// Of this virtual user: whom it has signed in again, by their place among the users.
+// Users that this virtual user has signed in again, by their index.
 const renewed = new Map();
 
 export const options = {
@@ -169,8 +169,8 @@ function signUp(n) {
   return { email, password, ...tokenIn(answer) };
 }
 
-// A token that is good for a while still. Others use the user's session, so none is refreshed: that
-// would end it for them.
+// A token that does not expire soon. It is not refreshed, since other virtual users share the
+// session, and a second refresh would end it: the user signs in again.
 function tokenOf(users, n) {
   const user = renewed.get(n) || users[n];
   if (Date.now() < user.expiresAt - TOKEN_LEEWAY_MS) {
@@ -189,7 +189,7 @@ function tokenIn(answer) {
   return { token: answer.json('accessToken'), expiresAt: Date.parse(answer.json('expiresAt')) };
 }
 
-// Each iteration has an address of its own where the system trusts ours as a proxy.
+// Each iteration claims an address of its own, which counts if the system trusts us as a proxy.
 function headersOf(n, token) {
   const address = `10.${128 + (n >> 16) % 128}.${(n >> 8) & 255}.${n & 255}`;
   const headers = { 'Content-Type': 'application/json', 'X-Forwarded-For': address };

@@ -1,7 +1,7 @@
-//! One client's calls of the API: typed, retried where that is safe, with an address of its own.
+//! A client of the API: typed calls, retried where that is safe, with an address of its own.
 //!
-//! Every POST carries an Idempotency-Key, so each may be repeated: also after an answer that
-//! never came, and after `OUTCOME_UNKNOWN`.
+//! Every POST carries an Idempotency-Key, so it may be repeated even if no answer came, or
+//! `OUTCOME_UNKNOWN`.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -25,12 +25,12 @@ use uuid::Uuid;
 const TRIES_MAX: u32 = 10;
 /// Longest pause between two tries, whatever Retry-After says.
 const PAUSE_MAX: Duration = Duration::from_secs(10);
-/// The server keeps an idle connection for 5 s; a client must give it up before.
+/// How long an idle connection is kept; less than the 5 s of the server.
 const IDLE_MAX: Duration = Duration::from_secs(3);
-/// Longer than the longest `Prefer: wait`.
+/// Longest wait for an answer; more than the longest `Prefer: wait`.
 const ANSWER_WAIT: Duration = Duration::from_secs(45);
 
-/// Why a call has no answer to work with.
+/// Why a call failed.
 #[derive(Debug, Error)]
 pub enum CallError {
     #[error("{} {}: {}", .0.status, .0.code.as_str(), .0.detail)]
@@ -44,7 +44,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The stable code, where the server refused.
+    /// The problem's code, if the server refused the call.
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Refused(problem) => Some(problem.code),
@@ -71,8 +71,8 @@ impl Client {
         Self::connecting_from(origin, None)
     }
 
-    /// The same, with connections made from this address of the machine: from one address to one
-    /// port, systems make some 28,000 at most.
+    /// The same, with connections made from this address of the machine: a system can make some
+    /// 28,000 connections from one address to one port.
     pub fn connecting_from(origin: &str, local: Option<IpAddr>) -> Result<Self, CallError> {
         let http = reqwest::Client::builder()
             .local_address(local)
@@ -92,7 +92,8 @@ impl Client {
         })
     }
 
-    /// The same client at an address of its own, where the server trusts us as its proxy.
+    /// The same client with another claimed address, which counts if the server trusts us as a
+    /// proxy.
     #[must_use]
     pub fn at(&self, address: Ipv4Addr) -> Self {
         Self { address, ..self.clone() }
@@ -110,25 +111,25 @@ impl Client {
         self.repeats.load(Ordering::Relaxed)
     }
 
-    /// The address it claims to come from.
+    /// The address that the client claims.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {
         self.address
     }
 
-    /// The address of this machine that connections are made from, where that matters.
+    /// The address of this machine that connections are made from; `None` for any.
     #[must_use]
     pub fn local(&self) -> Option<IpAddr> {
         self.local
     }
 
-    /// The access token, where it is signed in.
+    /// The access token, if the client is signed in.
     #[must_use]
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// A path or URL that the server named, as the URL of a socket.
+    /// The URL of a socket, from a path or URL that the server gave.
     #[must_use]
     pub fn socket_url(&self, at: &str) -> String {
         let url = if at.starts_with('/') { format!("{}{at}", self.origin) } else { at.to_owned() };
@@ -158,7 +159,7 @@ impl Client {
         json(self.send(request).await?).await
     }
 
-    /// Any other method with a body.
+    /// A request of any method with a body.
     pub async fn change<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -192,7 +193,7 @@ impl Client {
         }
     }
 
-    /// Sends a request until it has an answer that repeating would not change.
+    /// Sends a request until it has an answer that a repetition would not change.
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, CallError> {
         let mut tries = 0;
         loop {
@@ -220,7 +221,7 @@ impl Client {
     }
 }
 
-/// A key no other request has.
+/// An Idempotency-Key that no other request has.
 #[must_use]
 pub fn fresh_key() -> String {
     Uuid::new_v4().simple().to_string()
@@ -235,8 +236,8 @@ fn retry_after(answer: &Response) -> Option<Duration> {
     text.parse().ok().map(Duration::from_secs)
 }
 
-/// How long to wait after try number `tries`: what the server asked for, else ever longer, with
-/// a random part so that a crowd does not come back as one.
+/// How long to wait after try number `tries`: as long as the server asked for, else longer each
+/// time. A random part keeps a crowd from coming back at the same moment.
 fn pause(tries: u32, asked: Option<Duration>) -> Duration {
     let grown = Duration::from_millis(100) * 2u32.saturating_pow(tries.min(8));
     asked.unwrap_or(grown).min(PAUSE_MAX) + Duration::from_millis(fastrand::u64(0..250))

@@ -1,4 +1,4 @@
-//! Many visitors at once: who they are, when they arrive, how many are let loose together.
+//! A crowd of visitors: makes them and sends them, spread over the time of arrival.
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -13,27 +13,27 @@ use uuid::Uuid;
 
 use crate::{Client, Journal, Tally, plan::Plan, tally::Ending, visitor::Visitor};
 
-/// A visitor that has not come to an end by then is stuck.
+/// Longest visit; after that a visitor counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
 
-/// A crowd and what it is after.
+/// A crowd that wants seats of one show.
 #[derive(Clone)]
 pub struct Crowd {
     pub show: ShowId,
     pub visitors: usize,
     /// All of them arrive within this time.
     pub ramp: Duration,
-    /// Most visitors on the way at once; others arrive later.
+    /// Most visits at once; further visitors arrive later.
     pub at_once_max: usize,
     /// The same seed draws the same visitors.
     pub seed: u64,
-    /// Access tokens of accounts that exist already. Those who get none sign up; they are spread
-    /// evenly over the crowd, because hashing their passwords is dear.
+    /// Access tokens of existing accounts. Visitors without one sign up; they are spread evenly
+    /// over the crowd, because hashing passwords is slow.
     pub tokens: Vec<String>,
 }
 
 impl Crowd {
-    /// Sends the crowd and waits until the last visitor has come to an end.
+    /// Sends the crowd and waits until the last visit has ended.
     pub async fn send(&self, client: &Client, tally: &Arc<Tally>, journal: &Arc<Journal>) {
         let mut rng = Rng::with_seed(self.seed);
         let room = Arc::new(Semaphore::new(self.at_once_max));

@@ -1,4 +1,4 @@
-//! What the crowd was promised: every accepted booking, and the answer its owner was given.
+//! The promises to a crowd: every accepted booking, and the outcome its owner was told.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +13,7 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::{CallError, Client};
 
-/// Questions asked at once when the journal is checked.
+/// Bookings asked for at the same time when the journal is checked.
 const ASKED_AT_ONCE: usize = 32;
 
 /// A final answer.
@@ -28,25 +28,25 @@ struct Entry {
     told: Option<FinalAnswer>,
 }
 
-/// Every accepted booking of a crowd; as many entries as bookings it sends.
+/// Every accepted booking of a crowd. Bounded by the bookings the crowd sends.
 #[derive(Default)]
 pub struct Journal(Mutex<HashMap<BookingId, Entry>>);
 
-/// What asking again for every accepted booking showed.
+/// The result of asking again for every accepted booking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recheck {
-    /// No visitor had heard the outcome before.
+    /// Bookings whose outcome no visitor had heard before.
     pub late: u64,
-    /// Still QUEUED, or not known to the server at all.
+    /// Bookings that are still QUEUED, or unknown to the server.
     pub lost: u64,
-    /// Another outcome than its owner was told before.
+    /// Bookings with another outcome than the owner was told.
     pub changed: u64,
-    /// The server could not be asked.
+    /// Bookings that could not be asked for.
     pub unasked: u64,
 }
 
 impl Journal {
-    /// Notes an accepted booking. Whether it is new.
+    /// Notes an accepted booking; returns whether it is new.
     pub fn accepted(&self, id: BookingId, owner: &Client) -> bool {
         let mut entries = self.entries();
         let known = entries.contains_key(&id);
@@ -81,7 +81,7 @@ impl Journal {
         counts
     }
 
-    /// Asks again for every accepted booking: an outcome must be there and must not have changed.
+    /// Asks again for every accepted booking: each must have an outcome that has not changed.
     pub async fn recheck(&self) -> Recheck {
         let asked: Vec<(BookingId, Client, Option<FinalAnswer>)> = self
             .entries()

@@ -1,9 +1,9 @@
-//! The client side: a crowd of visitors that can do only what a client can.
+//! Load from the client side: visitors that use only the public API.
 //!
-//! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the [`seats`],
-//! to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures them, the
-//! [`journal`] keeps what they were promised, and the [`report`] says how it went. A
-//! [`stampede`] only waits, in numbers that take several processes.
+//! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the
+//! [`seats`], to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures
+//! them, the [`journal`] keeps what they were promised, and the [`report`] sums up. A [`stampede`]
+//! has visitors that only wait, so many that they take several processes.
 
 pub mod client;
 pub mod calls;

@@ -1,4 +1,4 @@
-//! The line, as a visitor lives it: join, watch, come back after a lost connection, leave.
+//! A visitor in the line: joins, watches, comes back after a lost connection, leaves.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 /// How the line ended for a visitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Let in; without a pass where the room is off.
+    /// Admitted, with a pass unless the waiting room is off.
     Admitted(Option<String>),
     Left,
     SoldOut,
@@ -70,15 +70,15 @@ struct InLine<'a> {
     tally: &'a Tally,
     leaves_at: Option<Instant>,
     drops_at: Option<Instant>,
-    /// Once it was told that the show is sold out.
+    /// When the visitor gives up after it was told that the show is sold out.
     gives_up_at: Option<Instant>,
     last_position: Option<u64>,
 }
 
-/// What one connection came to.
+/// How watching over one connection ended.
 enum Watched {
     Turn(Turn),
-    /// The connection is gone, the place is not; connect again after so long.
+    /// The connection was lost and the place was not; connect again after this time.
     Lost(Duration),
 }
 
@@ -101,7 +101,7 @@ impl InLine<'_> {
             };
             self.tally.reconnects.up();
             sleep(wait).await;
-            // As after a reload of the page: the account has a place, and gets the same again.
+            // As after a reload of the page, the account gets its place again.
             place = self.client.join(self.show).await?;
         }
         Err(CallError::Unexpected(format!("lost the line {CONNECTIONS_MAX} times")))
@@ -180,7 +180,7 @@ impl InLine<'_> {
             LineFrame::Paused { .. } | LineFrame::Resumed => None,
             LineFrame::Admitted { pass, .. } => Some(Turn::Admitted(pass)),
             LineFrame::AllHeld => {
-                // Nobody is let in for want of seats; whoever waits may still get one.
+                // Admission stops for lack of seats, but seats may come back.
                 self.tally.hears_sold_out();
                 None
             }
@@ -224,7 +224,7 @@ impl InLine<'_> {
     }
 }
 
-/// Resolves at the moment; never, where there is none.
+/// Resolves at the moment; never without one.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,

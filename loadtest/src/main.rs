@@ -7,30 +7,31 @@ use clap::Parser;
 use contract::ShowId;
 use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
 
-/// Sends a crowd of visitors through the public API and reports how it fared.
+/// Sends a crowd of visitors through the public API and reports the result.
 #[derive(Parser)]
 struct Settings {
-    /// Where the system is.
+    /// URL of the running system.
     #[arg(long, env = "USHER_URL", default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// The show everybody wants; it must be on sale.
+    /// The show that the visitors want; it must be on sale.
     #[arg(long)]
     show: ShowId,
     #[arg(long, default_value_t = 1000)]
     visitors: usize,
-    /// Seconds within which all of them arrive.
+    /// Seconds within which all visitors arrive.
     #[arg(long, default_value_t = 10)]
     ramp_seconds: u64,
-    /// Most visitors on the way at once.
+    /// Most visits at once.
     #[arg(long, default_value_t = 9000)]
     at_once_max: usize,
     /// The same seed sends the same visitors.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Access tokens, one a line, as `usher seed accounts` writes them. Who has none signs up.
+    /// File with access tokens, one per line, as `usher seed accounts` writes it. Visitors without
+    /// a token sign up.
     #[arg(long)]
     tokens: Option<PathBuf>,
-    /// Where to write the ids of all accepted bookings, for `usher audit --accepted`.
+    /// File to write the ids of all accepted bookings to, for `usher audit --accepted`.
     #[arg(long)]
     accepted: Option<PathBuf>,
 }

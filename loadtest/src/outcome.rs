@@ -15,9 +15,9 @@ use crate::{CallError, Client, socket::Socket};
 
 /// Seconds of one `Prefer: wait`.
 const WAIT_SECONDS: u8 = 20;
-/// Questions before the outcome is given up: ten minutes at most.
+/// Questions before a visitor gives up on the outcome: ten minutes at most.
 const QUESTIONS_MAX: usize = 30;
-/// How long a listener trusts its socket before it asks.
+/// How long a visitor listens to a silent socket before it asks.
 const LISTEN_MAX: Duration = Duration::from_secs(20);
 
 /// Waits for the outcome: over the booking's socket where `listens` is set, else by asking.
@@ -27,7 +27,7 @@ pub async fn hear(
     listens: bool,
 ) -> Result<Booking, CallError> {
     if listens {
-        // A socket that fails or stays silent is no reason to give up: the answer can be asked for.
+        // If the socket fails or stays silent, the visitor asks for the outcome.
         match timeout(LISTEN_MAX, listen(client, &accepted.links.live)).await {
             Ok(Ok(Some(booking))) => return Ok(booking),
             Ok(Err(CallError::Unexpected(what))) => return Err(CallError::Unexpected(what)),

@@ -1,33 +1,33 @@
-//! What a visitor means to do, drawn from a seed: the same seed sends the same crowd.
+//! The plan of a visitor, drawn from a seed: the same seed sends the same crowd.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// One visitor's intentions.
+/// What one visitor is going to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent habits, each drawn by itself")]
 pub struct Plan {
     pub watches: Watches,
-    /// Gives up the place, if still waiting after so long.
+    /// Leaves the line if it still waits after this time.
     pub leaves_after: Option<Duration>,
-    /// Stays so long after it was told that the show is sold out: held seats may come back.
+    /// How long it stays after it was told that the show is sold out, since seats may come back.
     pub hopes_for: Duration,
-    /// Loses the connection once, after so long, and comes back.
+    /// Loses the connection once, after this time, and comes back.
     pub drops_after: Option<Duration>,
     /// Picks seats on the map; otherwise takes the best available.
     pub chooses_seats: bool,
     pub quantity: u16,
-    /// Holds first and orders then; otherwise books in one step.
+    /// Holds seats and then orders; otherwise books in one step.
     pub holds_first: bool,
     /// Sends the booking twice with one key.
     pub clicks_twice: bool,
     /// Hears the outcome over a socket; otherwise asks with `Prefer: wait`.
     pub listens: bool,
     pub fate: Fate,
-    /// Time to decide, before booking and before paying.
+    /// Time to think before booking and before paying.
     pub thinks: Duration,
-    /// For the choices on the way.
+    /// Seed of the choices during the visit.
     pub seed: u64,
 }
 
@@ -50,7 +50,7 @@ pub enum Fate {
     Cancels,
 }
 
-/// Of a hundred visitors, so many leave the line.
+/// Visitors in a hundred who leave the line.
 const LEAVE: u32 = 6;
 const HOPE: u32 = 40;
 const LOSE_CONNECTION: u32 = 4;
@@ -98,7 +98,7 @@ impl Plan {
     }
 }
 
-/// Whether this visitor is one of the `share` in a hundred.
+/// True for `share` visitors in a hundred.
 fn one_in_hundred(rng: &mut Rng, share: u32) -> bool {
     rng.u32(0..100) < share
 }
@@ -120,7 +120,7 @@ mod tests {
     fn a_seed_sends_the_same_crowd_again() {
         assert_eq!(crowd(1, 500), crowd(1, 500));
         assert_ne!(crowd(1, 500), crowd(2, 500));
-        // More visitors change nothing for those who came before.
+        // A larger crowd begins with the same visitors.
         assert_eq!(crowd(1, 500), crowd(1, 800)[..500]);
     }
 

@@ -1,4 +1,4 @@
-//! One line a second on how the crowd fares: rewritten on a terminal, appended elsewhere.
+//! The progress of a crowd, one line per second: rewritten on a terminal, appended elsewhere.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -29,7 +29,7 @@ pub async fn print(tally: &Tally, client: &Client, show: ShowId) {
         let admitted_now = u32::try_from(admitted - before).unwrap_or(u32::MAX);
         let text = line(tally, f64::from(admitted_now) / seconds, seats_left);
         let mut out = std::io::stdout().lock();
-        // Nobody reads a progress line that cannot be written.
+        // Progress that cannot be written is not worth an error.
         let _ = if on_terminal {
             write!(out, "\r\x1b[2K{text}").and_then(|()| out.flush())
         } else {
@@ -39,7 +39,7 @@ pub async fn print(tally: &Tally, client: &Client, show: ShowId) {
     }
 }
 
-/// Ends the rewritten line, so that what follows has its own.
+/// Ends the rewritten line, so that the next output begins on a new one.
 pub fn end() {
     if std::io::stdout().is_terminal() {
         println!();

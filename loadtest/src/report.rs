@@ -1,4 +1,4 @@
-//! How a crowd fared, from what its visitors saw and nothing else.
+//! The report on a crowd, only from what its visitors saw.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
@@ -17,7 +17,7 @@ pub struct Report {
     pub visitors: u64,
     pub endings: BTreeMap<Ending, u64>,
     pub accepted: u64,
-    /// Visitors who were given seats, whatever they did with them.
+    /// Visitors who got seats, whatever they did with them.
     pub found_seats: u64,
     /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
     pub outcomes: BTreeMap<Option<&'static str>, u64>,
@@ -29,11 +29,11 @@ pub struct Report {
     pub reconnects: u64,
     pub repeats: u64,
     pub lapses_seen: u64,
-    /// What asking again showed, where that was done.
+    /// The result of asking again for every booking, if that was done.
     pub recheck: Option<Recheck>,
 }
 
-/// Times of one step. Percentiles are exact: of all samples, nearest rank.
+/// Times of one step. Percentiles are exact: nearest rank among all samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Latency {
     pub n: usize,
@@ -44,7 +44,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Of samples in microseconds; `None` without any.
+    /// The latency of samples in microseconds; `None` without samples.
     #[must_use]
     pub fn of(mut micros: Vec<u32>) -> Option<Self> {
         micros.sort_unstable();
@@ -62,24 +62,25 @@ impl Latency {
     }
 }
 
-/// The pace at which visitors were let in, by the moments they heard of it.
+/// The pace of admission, by the moments at which visitors heard of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Admission {
     pub admitted: usize,
-    /// The longest stretch before the stock ran out for the first time, without a pause above
-    /// `PAUSE_MIN`: only there does the configured rate decide.
+    /// The longest stretch without a pause above `PAUSE_MIN` before the stock ran out for the first
+    /// time: only there does the configured rate decide.
     pub steady_for: Duration,
-    /// How many were let in during it.
+    /// Visitors admitted during that stretch.
     pub steadily: usize,
-    /// Most visitors let in within any one second.
+    /// Most visitors admitted within any one second.
     pub busiest_second: usize,
 }
 
-/// A gap this long means that the line stood still: nobody waiting, or a pause.
+/// Shortest gap that means that the line stood still, because it was empty or paused.
 const PAUSE_MIN: Duration = Duration::from_millis(1500);
 
 impl Admission {
-    /// Of the moments of admission, and the first moment without stock; `None` without any.
+    /// The pace by the moments of admission and the first moment without stock; `None` without an
+    /// admission.
     #[must_use]
     pub fn of(mut moments: Vec<Duration>, sold_out_first: Option<Duration>) -> Option<Self> {
         moments.sort_unstable();
@@ -102,7 +103,7 @@ impl Admission {
         })
     }
 
-    /// Admissions per second over the steady stretch; `None` where it is too short to say.
+    /// Admissions per second over the steady stretch; `None` if it is too short.
     #[must_use]
     pub fn per_second(&self) -> Option<f64> {
         let intervals = u32::try_from(self.steadily.saturating_sub(1)).ok()?;
@@ -112,7 +113,7 @@ impl Admission {
 }
 
 impl Report {
-    /// Sums up what was counted.
+    /// The report on the counts.
     #[must_use]
     pub fn new(tally: &Tally, journal: &Journal, repeats: u64) -> Self {
         let latencies = tally
@@ -146,7 +147,7 @@ impl Report {
         self.endings.iter().filter_map(failed).sum()
     }
 
-    /// Promises that were not kept: answers lost or changed, positions that went up.
+    /// Broken promises: outcomes lost or changed, and positions that went up.
     #[must_use]
     pub fn broken_promises(&self) -> u64 {
         let recheck = self.recheck.clone().unwrap_or_default();
@@ -225,7 +226,7 @@ pub fn row(f: &mut impl fmt::Write, name: &str, n: impl fmt::Display) -> fmt::Re
     writeln!(f, "  {name:<48}{n:>10}")
 }
 
-/// A duration with three digits.
+/// A duration, rounded to about three digits.
 fn short(time: Duration) -> String {
     let millis = time.as_secs_f64() * 1000.0;
     match millis {
@@ -256,14 +257,14 @@ mod tests {
     #[test]
     fn the_pace_is_measured_over_the_longest_stretch_without_a_pause() {
         let ms = |n| Duration::from_millis(n);
-        // 50 a second for four seconds, a pause, ten more.
+        // 50 per second for four seconds, a pause, then ten more.
         let moments: Vec<Duration> =
             (0..=200).map(|n| ms(n * 20)).chain((0..10).map(|n| ms(20_000 + n * 500))).collect();
         let admission = Admission::of(moments.clone(), None).unwrap();
         assert_eq!((admission.admitted, admission.steadily), (211, 201));
         assert_eq!(admission.busiest_second, 50);
         assert!((admission.per_second().unwrap() - 50.0).abs() < 0.01);
-        // What trickles in after the stock ran out says nothing about the rate.
+        // Admissions after the stock ran out say nothing about the rate.
         let cut = Admission::of(moments, Some(ms(2000))).unwrap();
         assert_eq!((cut.admitted, cut.steadily), (211, 100));
         assert!((cut.per_second().unwrap() - 50.0).abs() < 0.01);

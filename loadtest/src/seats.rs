@@ -1,5 +1,5 @@
-//! Which tier and which seats a visitor wants, from the seat map. Everybody likes the middle,
-//! so a crowd fights for the same seats.
+//! Choosing a tier and seats from the seat map. Every visitor prefers the middle, so that a crowd
+//! wants the same seats.
 
 use std::collections::HashSet;
 
@@ -9,7 +9,7 @@ use contract::{
 };
 use fastrand::Rng;
 
-/// Of the free blocks, a visitor picks among so many best.
+/// A visitor picks one of this many best free blocks.
 const BEST_BLOCKS: usize = 6;
 
 /// What a visitor asks for.
@@ -20,7 +20,7 @@ pub struct Wanted {
     pub seats: Vec<SeatLabel>,
 }
 
-/// Decides on a tier, and on neighbouring seats of it where `chooses` is set and there are any.
+/// Decides on a tier, and with `chooses` on neighbouring seats of it, if there are any.
 ///
 /// `None` when the map shows no free seat.
 pub fn decide(map: &SeatMap, chooses: bool, quantity: u16, rng: &mut Rng) -> Option<Wanted> {
@@ -40,8 +40,8 @@ pub fn decide(map: &SeatMap, chooses: bool, quantity: u16, rng: &mut Rng) -> Opt
     Some(Wanted { tier, seats })
 }
 
-/// A tier, each with the weight of its free seats. Tiers without seats on the map are general
-/// admission; their stock is not shown, so they weigh a little always.
+/// A random tier, weighted by its free seats. The map does not show the stock of general-admission
+/// tiers, so they have a small fixed weight.
 fn tier_with_free_seats(
     map: &SeatMap,
     taken: &HashSet<&SeatLabel>,
@@ -73,7 +73,8 @@ fn tier_with_free_seats(
     None
 }
 
-/// Free neighbours of a tier, with their distance from the middle of its first rows.
+/// Blocks of free neighbouring seats of a tier, with their distance from the middle of its first
+/// rows.
 fn blocks(
     map: &SeatMap,
     tier: &TierCode,

@@ -1,4 +1,4 @@
-//! Sockets as a client opens them: the subprotocol, the credential beside it, JSON frames.
+//! WebSockets of a client: the subprotocol, the credential beside it, JSON frames.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -22,18 +22,18 @@ use tokio_tungstenite::{
 use crate::{CallError, Client};
 
 const OPEN_WAIT: Duration = Duration::from_secs(15);
-/// A crowd holds thousands of sockets in one process.
+/// Small, because a crowd holds thousands of sockets in one process.
 const READ_BUFFER_BYTES: usize = 2 * 1024;
 
 /// An open socket that speaks `usher.v1`.
 pub struct Socket {
     wire: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    /// When to connect again, where the server said so with its end.
+    /// The pause before connecting again, if the server gave one in its close frame.
     retry: Option<Duration>,
 }
 
 impl Socket {
-    /// Opens the socket at a path or URL the server named; `credential` is offered as a
+    /// Opens the socket at a path or URL that the server gave; `credential` is offered as a
     /// subprotocol.
     pub async fn open(client: &Client, at: &str, credential: &str) -> Result<Self, CallError> {
         let refused = |error: &dyn std::fmt::Display| CallError::Socket(error.to_string());
@@ -88,7 +88,7 @@ impl Socket {
         }
     }
 
-    /// After how long to connect again: what the server said, or some other moment soon.
+    /// The pause before connecting again: the server's, or a random one.
     #[must_use]
     pub fn comes_back_after(&self) -> Duration {
         self.retry.unwrap_or_else(|| Duration::from_millis(fastrand::u64(200..1_000)))
@@ -101,7 +101,7 @@ impl Socket {
         sent.map_err(|error| CallError::Socket(error.to_string()))
     }
 
-    /// Closes it; an error means that it was closed already.
+    /// Closes the socket; one that is closed already is not an error.
     pub async fn close(mut self) {
         let _ = timeout(Duration::from_secs(2), self.wire.close(None)).await;
     }

@@ -1,10 +1,10 @@
 //! A stampede: thousands of waiting visitors in one process.
 //!
-//! A system that allows a process only so many open files needs several of them, so a stampede is
-//! driven from outside: [`Order`]s come in, one JSON object a line, [`News`] goes out the same way.
-//! The [`herd`] carries the orders out; each [`watcher`] is a real visitor, with a join, a socket,
-//! a place that it may give up and a connection that it may lose. A [`trail`] is what stood on a
-//! visitor's screen, for whoever knows the truth.
+//! The limit of open files per process makes several stampedes necessary, so each is driven from
+//! outside: [`Order`]s come in, one JSON object per line, and [`News`] goes out the same way. The
+//! [`herd`] carries the orders out. Each [`watcher`] is a visitor that joins and opens a socket,
+//! and may leave or lose its connection. A [`trail`] records the numbers on a visitor's screen,
+//! which the bench compares with the truth.
 
 mod wire;
 mod herd;

@@ -1,4 +1,4 @@
-//! What a crowd does, counted while it happens. Only what a client sees is in here.
+//! Counts of what a crowd does, kept while it runs. They hold only what a client sees.
 
 use contract::api::problem::Code;
 use std::{
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 pub enum Step {
     SignUp,
     Join,
-    /// From the place to the pass.
+    /// From getting the place to getting the pass.
     Line,
     SeatMap,
     /// From `POST /bookings` to the 202.
@@ -32,7 +32,7 @@ pub enum Step {
 }
 
 impl Step {
-    /// As the report names it.
+    /// The name of the step in the report.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -59,16 +59,16 @@ pub enum Ending {
     OrderLapsed,
     LeftTheLine,
     SoldOut,
-    /// Lost the seats each time it tried.
+    /// Lost the chosen seats to others in every try.
     Outrun,
     /// Refused with this code.
     Refused(Code),
-    /// Could not go on; what happened.
+    /// Could not go on, for this reason.
     Failed(String),
 }
 
 impl Ending {
-    /// As the report names it.
+    /// The name of the ending in the report.
     #[must_use]
     pub fn label(&self) -> String {
         match self {
@@ -85,7 +85,7 @@ impl Ending {
     }
 }
 
-/// Different texts of [`Ending::Failed`] and [`Ending::Refused`] that are kept apart.
+/// Most endings that are counted apart; reasons of failures may differ without bound.
 const ENDINGS_MAX: usize = 50;
 
 /// Counts of a running crowd. Shared by all visitors.
@@ -102,7 +102,7 @@ pub struct Tally {
     pub ended: Count,
     /// Sockets and streams of the line that were opened again.
     pub reconnects: Count,
-    /// Displayed positions that were larger than the one before.
+    /// Positions shown that were larger than the one before.
     pub went_up: Count,
     /// Lapsed holds and orders that the API then called EXPIRED.
     pub lapses_seen: Count,
@@ -147,18 +147,18 @@ impl Tally {
         lock(&self.samples).entry(step).or_default().push(micros);
     }
 
-    /// Notes that a visitor was let in just now.
+    /// Notes that a visitor was admitted just now.
     pub fn let_in(&self) {
         self.admitted.up();
         lock(&self.admissions).push(self.elapsed());
     }
 
-    /// Notes that somebody in the line was told that the show is sold out.
+    /// Notes that a visitor in the line was told that the show is sold out.
     pub fn hears_sold_out(&self) {
         self.sold_out_first.get_or_init(|| self.elapsed());
     }
 
-    /// When the first in the line heard that the show is sold out, since the crowd set out.
+    /// Time from the start until a visitor in the line first heard that the show is sold out.
     pub fn sold_out_first(&self) -> Option<Duration> {
         self.sold_out_first.get().copied()
     }
@@ -179,7 +179,7 @@ impl Tally {
         lock(&self.samples).clone()
     }
 
-    /// When visitors were let in, since the crowd set out.
+    /// Times of admissions, from the start of the crowd.
     pub fn admissions(&self) -> Vec<Duration> {
         lock(&self.admissions).clone()
     }
@@ -205,7 +205,7 @@ impl Count {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// One more for as long as the answer lives.
+    /// Counts one more until the returned guard is dropped.
     #[must_use]
     pub fn present(&self) -> Present<'_> {
         self.up();
@@ -219,7 +219,7 @@ impl Count {
     }
 }
 
-/// Somebody who is counted; dropped, they are no longer.
+/// A guard that counts one; dropping it counts one less.
 pub struct Present<'a>(&'a Count);
 
 impl Drop for Present<'_> {

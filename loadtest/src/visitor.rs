@@ -1,4 +1,4 @@
-//! One customer's journey, from the line to the ticket, as its plan has it.
+//! One visit by its plan, from the line to the ticket.
 
 use std::time::Duration;
 
@@ -26,12 +26,12 @@ mod person;
 use booking::Bought;
 pub use person::Visitor;
 
-/// A lapse longer off than this is not waited for.
+/// Longest wait for a lapse; a visitor whose hold lasts longer does not wait for it.
 const LAPSE_WAIT_MAX: Duration = Duration::from_mins(1);
-/// A lapsed hold or order must read EXPIRED at once; between two clocks, within this.
+/// A lapsed hold or order must read EXPIRED at once; this allows for clocks that differ.
 const LAPSE_LEEWAY: Duration = Duration::from_secs(5);
 
-/// What a visitor walks away from.
+/// The hold or order that a visitor lets lapse.
 #[derive(Clone, Copy)]
 enum Lapsing {
     Hold(BookingId),
@@ -39,7 +39,7 @@ enum Lapsing {
 }
 
 impl Visitor {
-    /// Makes the whole journey.
+    /// Makes the whole visit; returns how it ended.
     pub async fn visit(mut self) -> Ending {
         match self.journey().await {
             Ok(ending) => ending,
@@ -127,7 +127,7 @@ impl Visitor {
         Ok(Ending::Ticket)
     }
 
-    /// Walks away, and looks once more when the time is up.
+    /// Waits until the hold or order has lapsed, and checks that the API says so.
     async fn wait_for_lapse(
         &self,
         lifetime: chrono::TimeDelta,

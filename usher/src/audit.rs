@@ -35,9 +35,7 @@ impl Audit {
                 if audit.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
             }
             Err(error) => {
-                eprintln!(
-                    "error: the audit could not be finished and says nothing: {error:#}"
-                );
+                eprintln!("error: the audit could not be finished and says nothing: {error:#}");
                 ExitCode::from(2)
             }
         }

@@ -8,21 +8,21 @@ use loadtest::stampede::Order;
 use super::{run::Run, window::Window};
 use crate::figures::Joins;
 
-/// Joins, and handshakes, that all stampedes together have on the way at once.
+/// Joins, and handshakes, that all stampedes together have under way.
 const AT_ONCE: usize = 256;
-/// With fewer than this there is nothing to look at.
+/// Least share of the wanted watchers; with fewer the run fails.
 const ENOUGH_PERCENT: u64 = 95;
-/// Redis's own rate is measured so long.
+/// How long the rate of Redis alone is measured.
 const OWN_RATE_TIME: Duration = Duration::from_secs(1);
 
 impl Run {
-    /// Sends visitors until so many watch.
+    /// Sends visitors until `watchers` are watching.
     pub(super) async fn fill(&mut self, watchers: usize) -> anyhow::Result<Joins> {
         let watching = self.stampedes.count(&mut self.screen).await?.watching;
         let missing = watchers.saturating_sub(usize::try_from(watching)?);
-        // Side by side with the joins, on the same machine in the same state.
+        // Measured right before the joins, while the machine is in the same state.
         let redis_alone = self.store.own_rate(OWN_RATE_TIME).await?;
-        self.screen.say(&format!("fill: {missing} join, to be {watchers}"));
+        self.screen.say(&format!("fill: {missing} join, for {watchers} in all"));
         let at_once = AT_ONCE.div_ceil(self.stampedes.len());
         let join = |(first, tokens)| Order::Join { first, tokens, at_once };
         let orders = self.shares(missing).into_iter().map(join).collect();

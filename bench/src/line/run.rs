@@ -1,4 +1,4 @@
-//! Everything that runs while the line is measured.
+//! The processes that run while the line is measured.
 
 use std::net::Ipv4Addr;
 
@@ -19,13 +19,13 @@ use crate::{
     usage::Usage,
 };
 
-/// Sockets of one process, where the system allows so many. Linux finds 14,000 free ports of an
-/// address at once, and the next 14,000 only by trying those again each time.
+/// Most sockets of one stampede, if the limit of open files allows it. Linux finds the first 14,000
+/// free ports of an address at once; for each later one it tries those again.
 const SOCKETS_MAX: usize = 13_000;
-/// Files of a process that are no visitor's socket.
+/// Open files of a stampede that are not visitors' sockets.
 const OTHER_FILES: usize = 1_000;
 
-/// The processes, and what they have to do with.
+/// The processes, and what is used to drive and measure them.
 pub(super) struct Run {
     pub(super) screen: Screen,
     pub(super) stage: Stage,
@@ -34,13 +34,13 @@ pub(super) struct Run {
     pub(super) stampedes: Stampedes,
     /// Ingress and allocator.
     office: Vec<Running>,
-    /// Of visitors that were not sent yet.
+    /// Tokens of visitors who were not sent yet.
     tokens: std::vec::IntoIter<String>,
     sent: usize,
 }
 
 impl Run {
-    /// Makes and starts what is needed.
+    /// Makes the database and starts the processes.
     pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
         let mut screen = Screen::new();
         allow_many_files();
@@ -48,10 +48,11 @@ impl Run {
         screen.say("schema: bringing a database of its own up to date");
         let database_url = line.site.database("_load").await?;
         let stampedes = line.watchers_at_first().div_ceil(sockets_max()?);
-        // Every visitor says to come from an address of its own, so that limits by address stay on.
+        // Every visitor claims an address of its own, so that limits by address can stay on.
         let proxies = (0..stampedes).map(stampedes::address).chain([Ipv4Addr::LOCALHOST]);
         let fleet = line.site.fleet(&database_url, &proxies.collect::<Vec<_>>())?;
-        // They share the machine's cores with each other and with the visitors.
+        // One thread each: the processes share the machine's cores with each other and the
+        // visitors.
         let threads = [("TOKIO_WORKER_THREADS", "1".to_owned())];
         let ports = ports::free(2 + line.nodes)?;
         screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
@@ -78,8 +79,8 @@ impl Run {
         Ok(Self { screen, stage, store, nodes, stampedes, office, tokens, sent: 0 })
     }
 
-    /// So many new visitors, or as many as are left, shared among the stampedes: the first one's
-    /// number, and tokens.
+    /// New visitors, or as many as are left, shared among the stampedes: for each the number of its
+    /// first visitor, and tokens.
     pub(super) fn shares(&mut self, visitors: usize) -> Vec<(usize, Vec<String>)> {
         let stampedes = self.stampedes.len();
         let share = |n: usize| {
@@ -92,22 +93,22 @@ impl Run {
         (0..stampedes).map(share).collect()
     }
 
-    /// What the nodes use.
+    /// Memory and processor time of the nodes.
     pub(super) fn usage(&self) -> Option<Usage> {
         Usage::of(self.nodes.iter().map(|node| node.pid))
     }
 
-    /// Bytes of resident memory of all nodes.
+    /// Resident memory of all nodes, in bytes.
     pub(super) fn memory(&self) -> Option<f64> {
         self.usage().map(|usage| float(usage.rss_bytes))
     }
 
-    /// Whether every service still runs.
+    /// An error if a service has ended.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
         self.nodes.iter_mut().chain(&mut self.office).try_for_each(Running::check)
     }
 
-    /// Leaves nothing behind but accounts and a sale that is over.
+    /// Ends the run. Only accounts and a sale that is over are left.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
         self.screen.say("ending: the sale closes, the line is forgotten");
         self.stage.close().await?;
@@ -117,13 +118,13 @@ impl Run {
     }
 }
 
-/// Visitors of one stampede, by the limit of open files.
+/// Most visitors of one stampede, by the limit of open files.
 fn sockets_max() -> anyhow::Result<usize> {
     let (files, _) = rlimit::Resource::NOFILE.get().context("the limit of open files")?;
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let sockets = files.saturating_sub(OTHER_FILES).min(SOCKETS_MAX);
     if sockets == 0 {
-        bail!("only {files} open files are allowed to a process: raise the limit (ulimit -n)");
+        bail!("a process may only open {files} files: raise the limit (ulimit -n)");
     }
     Ok(sockets)
 }

@@ -1,5 +1,5 @@
-//! Visitors come, leave and lose their connections, and are let in at the full rate; what stands
-//! on their screens meanwhile is compared with the truth.
+//! The stretch in which visitors come, leave and lose connections, and are admitted at the full
+//! rate. The numbers on their screens are compared with the line itself.
 
 use loadtest::stampede::{Order, Sample, Stir};
 
@@ -15,7 +15,7 @@ use crate::{
     line_store::Snapshot,
 };
 
-/// Of so many visitors, chance chooses one to keep a trail.
+/// One of this many visitors keeps a trail.
 const TRAIL_EVERY: usize = 20;
 
 impl Line {
@@ -27,7 +27,8 @@ impl Line {
         let snapshot = run.store.snapshot().await?;
         run.stampedes.wait(TRUTH_LEAD, &mut run.screen).await?;
         let (seconds, rate) = (self.seconds, self.rate);
-        run.screen.say(&format!("stir: {seconds} s of coming and going, {rate} let in a second"));
+        run.screen
+            .say(&format!("stir: {seconds} s of coming and going, {rate} admitted per second"));
         let window = Window::open(run).await?;
         let orders = self.stir_orders(run);
         let arrived = orders.iter().map(|stir| stir.arrivals.len() as u64).sum();
@@ -60,19 +61,19 @@ impl Line {
         run.shares(self.arrivals()).into_iter().map(one).collect()
     }
 
-    /// So many that as many are left as are wanted when one begins to look.
+    /// Watchers at the beginning, so that the wanted number is left when the looks begin.
     pub(super) fn watchers_at_first(&self) -> usize {
         let lead = CHANGE_TIME + TRUTH_LEAD;
         self.watchers + self.let_in(u32::try_from(lead.as_secs()).unwrap_or(u32::MAX))
     }
 
-    /// Everybody who is sent: those who watch, those let in at the steps on the way, and those who
-    /// arrive later.
+    /// All visitors of the run: the watchers, those admitted in the steps before, and later
+    /// arrivals.
     pub(super) fn visitors(&self) -> usize {
         self.watchers_at_first() + self.watchers / 10 + self.arrivals()
     }
 
-    /// Those who take the places of the admitted and of the leavers, so that as many watch.
+    /// Arrivals that replace the admitted and the leavers, so that the number of watchers stays.
     fn arrivals(&self) -> usize {
         self.watchers * usize::from(self.leave) / 100 + self.let_in(self.seconds)
     }
@@ -81,7 +82,7 @@ impl Line {
         whole(self.rate * f64::from(seconds))
     }
 
-    /// Half a second's worth: what all nodes together miss while the machine is busy.
+    /// A burst of half a second's worth, so that a busy machine does not lower the rate.
     fn burst(&self) -> i32 {
         i32::try_from(whole(self.rate / 2.0)).unwrap_or(i32::MAX).max(1)
     }

@@ -1,4 +1,4 @@
-//! A stretch of time, measured at both ends.
+//! A stretch of time: counters are read at both ends.
 
 use loadtest::stampede::Counts;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::{
     run::Run,
 };
 
-/// What there was at the beginning.
+/// The counters at the beginning.
 pub(super) struct Window {
     counts: Counts,
     usage: [Option<Usage>; 2],
@@ -27,7 +27,7 @@ impl Window {
         Ok(Self { counts, usage: usage(run), work, from: Instant::now() })
     }
 
-    /// What has happened since.
+    /// The load since the beginning.
     pub(super) async fn close(self, run: &mut Run) -> anyhow::Result<Stretch> {
         let time = self.from.elapsed();
         let (usage, work) = (usage(run), run.store.work().await?);
@@ -52,7 +52,7 @@ impl Window {
     }
 }
 
-/// Of the nodes, and of the stampedes.
+/// The usage of the nodes, and of the stampedes.
 fn usage(run: &Run) -> [Option<Usage>; 2] {
     [run.usage(), Usage::of(run.stampedes.pids())]
 }

@@ -1,4 +1,4 @@
-//! What a run with many shows has measured, and the goals beside it.
+//! The figures of a run with many shows, and the goals beside them.
 
 use std::fmt::Write as _;
 
@@ -20,9 +20,9 @@ pub(super) struct Figures {
     pub(super) seconds: u64,
     /// Bookings of the busy show per second.
     pub(super) rate: u32,
-    /// Of the machine, over the quiet stretch.
+    /// The machine's load average over the idle stretch.
     pub(super) load_average: Option<f64>,
-    /// From the opening of the others until all were served.
+    /// Seconds from the opening of the other shows until all queues were served.
     pub(super) opened_s: f64,
     pub(super) idle: Vec<Cores>,
     pub(super) alone: Pace,
@@ -31,7 +31,7 @@ pub(super) struct Figures {
     pub(super) takeover: Takeover,
 }
 
-/// What a process used while nobody came.
+/// Processor time of a process while no visitor came.
 #[derive(Debug, Serialize)]
 pub(super) struct Cores {
     pub(super) process: String,
@@ -39,23 +39,23 @@ pub(super) struct Cores {
     pub(super) rss_mib: Option<f64>,
 }
 
-/// A queue was deleted by hand, and a line stopped.
+/// The figures after a queue was deleted and a line paused by hand.
 #[derive(Debug, Serialize)]
 pub(super) struct Trouble {
-    /// The busy show.
+    /// Bookings of the busy show meanwhile.
     pub(super) meanwhile: Pace,
-    /// Until the queue was there and served again.
+    /// Seconds until the queue was there and served again.
     pub(super) back_s: f64,
 }
 
-/// The allocator was killed. Seconds are from then.
+/// The figures of a takeover, in seconds from the kill of the allocator.
 #[derive(Debug, Serialize)]
 pub(super) struct Takeover {
-    /// Until every queue was served again.
+    /// Seconds until every queue was served again.
     pub(super) all_s: f64,
-    /// Until what was booked of the busy show meanwhile was decided.
+    /// Seconds until the waiting bookings of the busy show were decided.
     pub(super) busy_s: f64,
-    /// Queues that were served by then.
+    /// Queues that were served by that time.
     pub(super) served_at_busy: usize,
 }
 

@@ -17,10 +17,10 @@ use tokio::{
 
 /// Seconds that the server is asked to wait for an outcome.
 const OUTCOME_WAIT: u8 = 30;
-/// Where visitors say to come from: each from an address of its own, so that limits stay on.
+/// First of the addresses that visitors claim: one each, so that limits by address can stay on.
 const FIRST_ADDRESS: u32 = u32::from_be_bytes([10, 0, 0, 1]);
 
-/// The show that is booked.
+/// The busy show.
 pub(super) struct Busy {
     pub(super) client: Client,
     pub(super) show: ShowId,
@@ -33,11 +33,11 @@ pub(super) struct Pace {
     pub(super) bookings: usize,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
-    /// Calls that were sent again: the server was too busy, or did not answer.
+    /// Calls sent again because the server was too busy or did not answer.
     pub(super) repeats: u64,
 }
 
-/// Visitors that have not booked yet.
+/// Tokens of visitors who have not booked yet.
 pub(super) struct Tokens {
     tokens: std::vec::IntoIter<String>,
     sent: u32,
@@ -58,7 +58,7 @@ impl Tokens {
     }
 }
 
-/// Books at this rate for so long, one place each, and waits for every outcome.
+/// Books one place after the other at a rate, for a time, and waits for every outcome.
 pub(super) async fn book(
     busy: &Busy,
     tokens: &mut Tokens,
@@ -93,7 +93,7 @@ pub(super) async fn book(
     })
 }
 
-/// Sends so many bookings without waiting for their outcome.
+/// Sends bookings without waiting for their outcomes.
 pub(super) async fn send(
     busy: &Busy,
     tokens: &mut Tokens,
@@ -108,7 +108,7 @@ pub(super) async fn send(
     Ok(sent)
 }
 
-/// Waits for the outcome of all of these.
+/// Waits for the outcomes of these bookings.
 pub(super) async fn decided(sent: Vec<(Client, BookingId)>) -> anyhow::Result<()> {
     let mut waiting = JoinSet::new();
     for (client, booking) in sent {

@@ -1,4 +1,4 @@
-//! Everything that runs while many shows are open.
+//! The processes that run while many shows are open.
 
 use std::{net::Ipv4Addr, time::Duration};
 
@@ -36,13 +36,13 @@ use crate::{
     usage::Usage,
 };
 
-/// Seats of the busy show, and of each other.
+/// Seats of the busy show, and of each quiet show.
 const BUSY_SEATS: usize = 6_000;
 const QUIET_SEATS: usize = 60;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Queues that are made, or gone, get so long for each of them, and a minute more.
+/// Time per show for queues to be made or deleted, beside one minute for all.
 const WAIT_PER_SHOW: Duration = Duration::from_millis(600);
-/// A queue that was deleted must be there again within this.
+/// Longest wait for a queue that was deleted by hand to be served again.
 const BACK_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Run {
@@ -58,12 +58,12 @@ pub(super) struct Run {
     allocator: Running,
     allocator_port: u16,
     allocators: usize,
-    /// Every other service.
+    /// Every service except the allocator.
     services: Vec<Running>,
 }
 
 impl Run {
-    /// Makes and starts what is needed; the busy show is open.
+    /// Makes the database, starts the processes, and opens the busy show.
     pub(super) async fn set_up(shows: &Shows) -> anyhow::Result<Self> {
         let mut screen = Screen::new();
         let master = MasterKey::parse(&shows.site.master_key)?;
@@ -104,7 +104,7 @@ impl Run {
             allocators: 1,
             services,
         };
-        // What an earlier run left is over before this one begins.
+        // Waits until the queues of an earlier run are gone.
         run.until_queues("left by an earlier run", 3, usize::MAX, |n, _| n <= 3).await?;
         Ok(run)
     }
@@ -118,7 +118,7 @@ impl Run {
         paced::send(&self.busy, &mut self.tokens, n).await
     }
 
-    /// Opens so many others, and waits until all are on sale and served.
+    /// Opens `n` other shows, and waits until all are on sale and served.
     pub(super) async fn open_others(&mut self, n: usize) -> anyhow::Result<()> {
         self.screen.say(&format!("opening: {n} shows of three tiers"));
         self.others = many::copy_on_sale(&self.pool, self.template, n).await?;
@@ -135,7 +135,7 @@ impl Run {
         Ok(())
     }
 
-    /// Waits until of the queues that there are, or are to be, so many are as they should be.
+    /// Waits until the number of queues, and of those that are ready, is as wanted.
     async fn until_queues(
         &mut self,
         what: &str,
@@ -152,7 +152,7 @@ impl Run {
                 return Ok(());
             }
             if Instant::now() > until {
-                bail!("{ready} queues are there, and not {wanted} ({what}): see allocator-*.log");
+                bail!("there are {ready} queues instead of {wanted} ({what}): see allocator-*.log");
             }
             self.screen.show(&format!("queues: {ready} are there ({what}: {wanted})"));
             self.check()?;
@@ -160,12 +160,12 @@ impl Run {
         }
     }
 
-    /// Queues that there are.
+    /// How many queues there are.
     pub(super) async fn partitions(&self) -> anyhow::Result<usize> {
         Ok(partitions::queued(&self.pool).await?.len())
     }
 
-    /// What each of our processes has used so far.
+    /// Memory and processor time of each process so far.
     pub(super) fn usage(&self) -> Vec<(String, Option<Usage>)> {
         let all = self.services.iter().chain([&self.allocator]);
         all.map(|running| (running.name.clone(), Usage::of([running.pid]))).collect()
@@ -187,7 +187,7 @@ impl Run {
         .collect()
     }
 
-    /// Deletes the queue of a quiet show behind everybody's back.
+    /// Deletes the queue of a quiet show without telling the allocator.
     pub(super) async fn delete_a_queue(&self) -> anyhow::Result<Partition> {
         let show = *self.others.first().context("there is no other show")?;
         let partition = Partition { show, tier: self.busy.tiers[0].clone() };
@@ -198,7 +198,7 @@ impl Run {
         Ok(partition)
     }
 
-    /// Lets nobody in to another quiet show.
+    /// Pauses the line of another quiet show.
     pub(super) async fn stop_a_line(&self) -> anyhow::Result<()> {
         let show = *self.others.last().context("there is no other show")?;
         let change = WaitingRoomChange { paused: Some(true), ..WaitingRoomChange::default() };
@@ -214,7 +214,7 @@ impl Run {
         Ok(())
     }
 
-    /// Starts the next allocator; returns the name under which it serves.
+    /// Starts the next allocator; returns its name.
     pub(super) async fn start_allocator(&mut self) -> anyhow::Result<String> {
         self.allocators += 1;
         let name = format!("allocator-{}", self.allocators);
@@ -236,7 +236,8 @@ impl Run {
         self.screen.say("ending: every sale closes, and its queues go");
         let shows = many::close_all(&self.pool).await?;
         let shows = usize::try_from(shows).unwrap_or(usize::MAX);
-        // A queue goes by proof. Where that takes too long, the next run waits for the rest.
+        // Queues are deleted only by proof. If that takes too long, the next run waits for the
+        // rest.
         if let Err(error) = self.until_queues("to be left", 0, shows, |n, _| n == 0).await {
             self.screen.say(&format!("ending: {error:#}"));
         }
@@ -244,7 +245,7 @@ impl Run {
     }
 }
 
-/// How long it was until somebody consumes the partition's queue again.
+/// The time until the partition's queue is consumed again.
 pub(super) async fn served_again(
     amqp_url: &str,
     partition: &Partition,
@@ -268,8 +269,8 @@ async fn connect(amqp_url: &str, shutdown: &Shutdown) -> anyhow::Result<std::syn
     broker.link_soon().await.context("the broker cannot be reached")
 }
 
-/// The busy show, open and without a line, and the one that the others are copies of: with a line,
-/// and never opened.
+/// Makes the busy show, which is open and without a line, and the template of the others, which has
+/// a line and is never opened.
 async fn stage(admin: &Client) -> anyhow::Result<(ShowId, ShowId)> {
     let movie: Movie = admin.post("/movies", &stage::movie()).await.context("POST /movies")?;
     let theatre: Theatre =

@@ -1,5 +1,5 @@
-//! `stampede`: thousands of waiting visitors, driven over standard input and output. Several of
-//! them are started by `bench line`.
+//! `stampede`: thousands of waiting visitors, driven over standard input and output. `bench line`
+//! starts several.
 
 use std::net::IpAddr;
 
@@ -9,10 +9,10 @@ use contract::ShowId;
 /// Holds waiting visitors; reads orders from standard input, writes news to standard output.
 #[derive(Parser)]
 struct Settings {
-    /// The show everybody waits for.
+    /// The show whose line the visitors join.
     #[arg(long)]
     show: ShowId,
-    /// A node of the waiting room, such as `http://127.0.0.1:8082`; once for each.
+    /// A node of the waiting room, such as `http://127.0.0.1:8082`; give the option once per node.
     #[arg(long = "node")]
     nodes: Vec<String>,
     /// The address of this machine that connections are made from, such as 127.1.0.1.
@@ -20,7 +20,7 @@ struct Settings {
     from: Option<IpAddr>,
 }
 
-// One thread: there are as many processes as cores, and more.
+// One thread is enough, since there are at least as many processes as cores.
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let settings = Settings::parse();

@@ -10,7 +10,7 @@ use crate::CallError;
 /// Most bytes one event may have.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
-/// Some moment, where the server said none.
+/// A random pause before connecting again, if the server gave none.
 pub(super) fn soon() -> Duration {
     Duration::from_millis(fastrand::u64(200..1_000))
 }
@@ -19,7 +19,7 @@ pub(super) fn soon() -> Duration {
 pub(super) struct Events {
     answer: Response,
     buffer: Vec<u8>,
-    /// When to connect again, by the server's last word on it.
+    /// The pause before connecting again, as the server last gave it.
     retry: Option<Duration>,
 }
 
@@ -28,7 +28,7 @@ impl Events {
         Self { answer, buffer: Vec::new(), retry: None }
     }
 
-    /// After how long to connect again: what the server said, or some other moment soon.
+    /// The pause before connecting again: the server's, or a random one.
     pub(super) fn comes_back_after(&self) -> Duration {
         self.retry.unwrap_or_else(soon)
     }
@@ -55,7 +55,7 @@ impl Events {
     }
 }
 
-/// When to connect again, where an event says so.
+/// The pause before connecting again, if the event gives one.
 fn retry_of(event: &str) -> Option<Duration> {
     let millis = event.lines().find_map(|line| line.strip_prefix("retry:"))?;
     millis.trim().parse().ok().map(Duration::from_millis)

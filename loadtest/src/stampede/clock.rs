@@ -1,4 +1,4 @@
-//! The time, as visitors know it.
+//! The time by the visitors' machine.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,4 +1,4 @@
-//! What a herd of visitors saw, counted while it happens.
+//! Counts of what the visitors of a herd see, kept while they run.
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tally::Count;
 
-/// Different failures that are kept apart.
+/// Most kinds of failures that are counted apart.
 const FAILURES_MAX: usize = 20;
 
 /// Counts of one process, or of several together.
@@ -33,7 +33,7 @@ pub struct Counts {
     pub rose: u64,
     /// Calls sent again after 429, 503 or no answer.
     pub repeats: u64,
-    /// Visitors that could not go on, by what happened.
+    /// Visitors that could not go on, by reason.
     pub failed: BTreeMap<String, u64>,
 }
 
@@ -73,7 +73,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// A visitor could not go on. The first of each kind is logged.
+    /// Counts a visitor that could not go on; the first of each kind is logged.
     pub(super) fn fails(&self, what: String) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = failed.get_mut(&what) {
@@ -86,7 +86,7 @@ impl Counters {
         }
     }
 
-    /// Everything so far.
+    /// The counts so far.
     pub(super) fn read(&self, repeats: u64) -> Counts {
         Counts {
             joined: self.joined.get(),

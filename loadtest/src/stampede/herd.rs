@@ -1,4 +1,4 @@
-//! Carries out orders with all visitors of one process.
+//! Carrying out orders with all visitors of one process.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -19,12 +19,12 @@ use super::{
 };
 use crate::Client;
 
-/// News on their way out; a visitor with more waits.
+/// Most news that are not written yet; a visitor with more waits.
 const NEWS_MAX: usize = 1_024;
 const COUNTS_EVERY: Duration = Duration::from_secs(1);
-/// Whoever has a socket watches within this.
+/// Longest wait until all visitors with a socket count as watching.
 const SIT_DOWN_WAIT: Duration = Duration::from_secs(2);
-/// After a stir, trails are waited for so long.
+/// Longest wait for trails after a stir.
 const HAND_IN_WAIT: Duration = Duration::from_secs(15);
 
 /// Reads orders from standard input until it ends, and writes news to standard output. Connections
@@ -58,7 +58,7 @@ pub async fn run(show: ShowId, nodes: &[String], from: Option<IpAddr>) -> anyhow
 struct Visitors {
     herd: Arc<Herd>,
     news: mpsc::Sender<News>,
-    /// Those with a place and no socket.
+    /// Visitors with a place and no socket.
     joined: Vec<Watcher>,
     watching: JoinSet<()>,
 }
@@ -133,7 +133,7 @@ impl Visitors {
                 Err(error) => self.herd.counters.fails(format!("open: {error}")),
             }
         }
-        // The last of them begin to watch, unless they were let in already.
+        // Waits for the last visitors to begin to watch; some may be admitted already.
         let until = Instant::now() + SIT_DOWN_WAIT;
         while self.herd.counters.watching.get() < expected && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
@@ -153,7 +153,7 @@ impl Visitors {
         }
         sleep_until(from + length).await;
         self.set_mood(None);
-        // Those between two connections hand theirs in when they are back.
+        // Visitors between two connections hand in their trails once they are back.
         let until = Instant::now() + HAND_IN_WAIT;
         while self.herd.counters.trails.get() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(50)).await;
@@ -187,7 +187,7 @@ async fn arrive(herd: Arc<Herd>, n: usize, token: String) {
 }
 
 fn counts(herd: &Herd) -> Counts {
-    // The clients of all visitors share the count of their node's.
+    // All clients of a node share one count of repeats.
     herd.counters.read(herd.nodes.iter().map(Client::repeats).sum())
 }
 

@@ -1,19 +1,19 @@
-//! What stood on a visitor's screen, and when.
+//! The numbers on a visitor's screen, and when they appeared.
 
 use contract::TicketId;
 use serde::{Deserialize, Serialize};
 
-/// What one visitor was told while it was recorded.
+/// The numbers one visitor was told during the recording.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trail {
     pub ticket: TicketId,
-    /// Whether chance chose it, and not its place near the front.
+    /// Whether the visitor was picked at random, and not for its place near the front.
     pub drawn: bool,
-    /// One for each connection.
+    /// One sitting per connection.
     pub sittings: Vec<Sitting>,
 }
 
-/// The numbers of people ahead that one connection showed.
+/// The numbers of visitors ahead that one connection showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sitting {
     /// Milliseconds since 1970, and how many were ahead from then on.
@@ -27,19 +27,19 @@ impl Trail {
         Self { ticket, drawn, sittings: Vec::new() }
     }
 
-    /// The connection is there.
+    /// Begins a sitting: the connection is open.
     pub(super) fn sit(&mut self) {
         self.sittings.push(Sitting::default());
     }
 
-    /// A number appears on the screen.
+    /// Notes that a number appears on the screen.
     pub(super) fn shows(&mut self, at_ms: u64, ahead: u64) {
         if let Some(sitting) = self.sittings.last_mut() {
             sitting.shown.push((at_ms, ahead));
         }
     }
 
-    /// The connection is gone.
+    /// Ends the sitting: the connection is gone.
     pub(super) fn rise(&mut self, at_ms: u64) {
         if let Some(sitting) = self.sittings.last_mut()
             && sitting.until_ms == 0

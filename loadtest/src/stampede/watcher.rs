@@ -1,4 +1,4 @@
-//! One waiting visitor: a place, a socket, and what may happen to both.
+//! One waiting visitor: it watches its place over a socket, and may leave or lose the connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,12 +23,12 @@ use crate::{CallError, Client, crowd::address, socket::Socket};
 
 /// Connections tried in a row before a visitor gives up.
 const TRIES_MAX: u32 = 20;
-/// The server closes the socket of somebody who leaves within this.
+/// Longest wait for the server to close the socket of a visitor who leaves.
 const GOODBYE: Duration = Duration::from_secs(5);
-/// A visitor who lost the connection is away for so long.
+/// How long a visitor who lost the connection is away.
 const AWAY_MS: std::ops::Range<u64> = 200..3_000;
 
-/// What all visitors of one process share.
+/// The state that all visitors of one process share.
 pub(super) struct Herd {
     pub(super) show: ShowId,
     /// One client for each node of the waiting room.
@@ -38,12 +38,12 @@ pub(super) struct Herd {
     pub(super) news: tokio::sync::mpsc::Sender<News>,
 }
 
-/// What visitors are up to, from time to time.
+/// What the visitors do at the moment: wait, or a stir.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mood {
-    /// Counts the changes, so that each visitor draws anew.
+    /// Counts the changes; at each, every visitor draws anew what it will do.
     pub(super) number: u64,
-    /// While they come, leave and keep trails.
+    /// The stir and its beginning, while one is going on.
     pub(super) stir: Option<(Arc<Stir>, Instant)>,
 }
 
@@ -68,14 +68,14 @@ enum Stop {
     Admitted,
     Left,
     Over,
-    /// It goes through a tunnel.
+    /// The visitor loses its connection on purpose.
     Moves,
     /// The server ended the connection, or it broke.
     Dropped,
 }
 
 impl Watcher {
-    /// Joins the line. Also returns how long the answer took.
+    /// Joins the line; also returns how long the answer took.
     pub(super) async fn join(
         herd: Arc<Herd>,
         n: usize,
@@ -104,7 +104,7 @@ impl Watcher {
         Ok((watcher, took))
     }
 
-    /// Opens the socket; where that fails, again, at the next node.
+    /// Opens the socket; if that fails, tries again at the next node.
     pub(super) async fn open(&mut self) -> Result<Socket, CallError> {
         let credential = format!("{PLACE_TICKET_PROTOCOL}{}", self.place.place_ticket);
         for _ in 0..TRIES_MAX {
@@ -202,8 +202,8 @@ impl Watcher {
         }
     }
 
-    /// Connects again, to the next node; every second visitor asks for the place again before, as
-    /// a reloaded page does. `None` where the line has ended for it meanwhile.
+    /// Connects again, to the next node. Every second visitor joins again before that, as a
+    /// reloaded page does. `None` if the line has ended for the visitor meanwhile.
     async fn come_back(&mut self, after: Duration) -> Result<Option<Socket>, CallError> {
         self.node = (self.node + 1) % self.herd.nodes.len();
         sleep(after).await;
@@ -213,7 +213,7 @@ impl Watcher {
         self.open().await.map(Some)
     }
 
-    /// Whether it waits still.
+    /// Joins again; returns whether the visitor still waits.
     async fn asks_again(&mut self) -> Result<bool, CallError> {
         let place = self.client().join(self.herd.show).await?;
         match place.state {
@@ -232,7 +232,7 @@ impl Watcher {
         Ok(true)
     }
 
-    /// A number comes to the screen.
+    /// Notes a number on the screen.
     fn sees(&mut self, ahead: Option<u64>) {
         let Some(ahead) = ahead else { return };
         if self.ahead.is_some_and(|before| ahead > before) {
@@ -244,7 +244,7 @@ impl Watcher {
         }
     }
 
-    /// Draws what it will do.
+    /// Draws what the visitor will do in a stir.
     async fn is_stirred(&mut self) {
         let mood = self.mood.borrow_and_update().clone();
         let Some((stir, from)) = mood.stir else {
@@ -280,7 +280,7 @@ impl Watcher {
     async fn hand_in(&mut self) {
         if let Some(mut trail) = self.trail.take() {
             trail.rise(now_ms());
-            // Nobody listens any more: the process is about to end.
+            // If the receiver is gone, the process is about to end.
             let _ = self.herd.news.send(News::Trail(trail)).await;
             self.herd.counters.trails.down();
         }
@@ -299,7 +299,7 @@ async fn until_closed(socket: &mut Socket) {
     while let Ok(Some(_)) = socket.next::<LineFrame>().await {}
 }
 
-/// Resolves at the moment; never, where there is none.
+/// Resolves at the moment; never without one.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,

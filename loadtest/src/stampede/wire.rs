@@ -1,62 +1,63 @@
-//! What a stampede is told and what it says.
+//! The orders to a stampede, and its news.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Counts, Trail};
 
-/// What to do next. Orders are carried out one after the other; each ends with [`News::Done`].
+/// An order to a stampede. Orders are carried out one after the other; each ends with
+/// [`News::Done`].
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Order {
-    /// Visitors ask for a place, as fast as they are answered.
+    /// Visitors join as fast as they are answered.
     Join {
-        /// Number of the first of them; each has an address of its own by its number.
+        /// Number of the first visitor; each claims an address of its own by its number.
         first: usize,
-        /// One access token for each.
+        /// One access token per visitor.
         tokens: Vec<String>,
-        /// Requests on their way at once.
+        /// Requests under way at once.
         at_once: usize,
     },
-    /// Everybody who has a place and no socket opens one.
+    /// Every visitor with a place and no socket opens one.
     Open {
-        /// Handshakes on their way at once.
+        /// Handshakes under way at once.
         at_once: usize,
     },
-    /// Visitors come, leave and lose their connections for a while, and some keep a trail.
+    /// Visitors come, leave and lose connections for a time, and some keep a trail.
     Stir(Stir),
-    /// Says how it stands.
+    /// Report the counts.
     Count,
 }
 
-/// A while of coming and going, evenly spread over it.
+/// A time of coming and going, spread evenly over it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stir {
     pub seconds: u32,
-    /// Share of those who watch that gives the place up, 0 to 1.
+    /// Share of the watchers that leave, 0 to 1.
     pub leave: f64,
-    /// Share that loses the connection and comes back to another node, 0 to 1.
+    /// Share of the watchers that lose the connection and come back to another node, 0 to 1.
     pub reconnect: f64,
-    /// Number of the first who arrives.
+    /// Number of the first arrival.
     pub first: usize,
-    /// One access token for each who arrives.
+    /// One access token per arrival.
     pub arrivals: Vec<String>,
     pub sample: Sample,
 }
 
-/// Who keeps a trail.
+/// Which visitors keep a trail.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Sample {
-    /// Every visitor whose number divides by it.
+    /// Visitors whose number is a multiple of this.
     pub every: usize,
-    /// And everybody with fewer than so many ahead at the beginning.
+    /// And visitors with fewer than this many ahead at the beginning.
     pub front: u64,
 }
 
-/// What happened.
+/// News from a stampede.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "news", rename_all = "snake_case")]
 pub enum News {
-    /// Everything so far; about once a second, and when an order is done.
+    /// The counts so far; sent about once a second, and when an order is done.
     Counts(Counts),
     Joined(Joined),
     Trail(Trail),

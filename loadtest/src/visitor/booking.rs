@@ -1,4 +1,4 @@
-//! Choosing seats and booking them, again where others were faster.
+//! Choosing seats and booking them; tries again if others were faster.
 
 use contract::{
     BookingId, SeatLabel,
@@ -25,11 +25,11 @@ use crate::{
 /// Choices of seats before a visitor gives up.
 const TRIES_MAX: usize = 5;
 
-/// What a booking came to.
+/// The result of a booking.
 pub(super) enum Bought {
     Hold(Hold),
     Order(Order),
-    /// Not these seats; perhaps these.
+    /// The seats are taken; these are offered instead.
     Taken(Vec<SeatLabel>),
     End(Ending),
 }
@@ -81,7 +81,7 @@ impl Visitor {
                 let offered = problem.more.get("alternatives").cloned().unwrap_or_default();
                 Ok(Bought::Taken(serde_json::from_value(offered).unwrap_or_default()))
             }
-            // This tier is full; the map shows whether another has seats.
+            // This tier is full; the next look at the map shows whether another has seats.
             Err(error) if matches!(error.code(), Some(Code::SoldOut | Code::AllHeld)) => {
                 Ok(Bought::Taken(Vec::new()))
             }

@@ -1,4 +1,4 @@
-//! A visitor: who it is, and what it is about to do.
+//! A visitor: its client, its plan, and where its results are noted.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use contract::{ShowId, api::accounts::Signup};
 
 use crate::{Client, Journal, Tally, plan::Plan};
 
-/// A visitor on the way.
+/// A visitor.
 pub struct Visitor {
     pub client: Client,
     pub show: ShowId,
     pub plan: Plan,
-    /// Makes an account first; otherwise the client is signed in already.
+    /// The account to make first; without it the client is signed in already.
     pub signs_up: Option<Signup>,
     pub tally: Arc<Tally>,
     pub journal: Arc<Journal>,
