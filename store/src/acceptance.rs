@@ -1,8 +1,9 @@
-//! What was accepted for a partition, against what was decided: by the numbers of requests, as the
-//! broker's counts prove nothing.
+//! Compares the requests that were accepted for a partition with those that were decided, by
+//! number, because the broker's counts prove nothing.
 //!
-//! Ingress tells within a second which numbers the broker has confirmed; a batch writes those it
-//! decides in its own transaction. A set, not a count: telling a number twice changes nothing.
+//! Ingress reports within a second which numbers the broker has confirmed; a batch writes the
+//! numbers it decides in its own transaction. Numbers are kept as sets, so a number that is
+//! reported twice changes nothing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,19 +21,19 @@ use uuid::Uuid;
 
 use crate::{Connection, Pool, StoreResult, error::readable};
 
-/// All that a producer has accepted is over so long after it began: it lives for a minute, and may have
-/// accepted its last in the end of it.
+/// How long after a producer's begin everything that it accepted is over: it lives for a minute,
+/// and may accept a request at the end of it.
 const OVER_AFTER: Duration =
     BOOKING_DEADLINE.saturating_add(UNDECIDED_GRACE).saturating_add(UNDECIDED_GRACE);
 
-/// A set of numbers, as spans that do not touch each other, in order.
+/// A set of numbers, as spans in order that do not touch each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbers(Vec<(i64, i64)>);
 
 impl Numbers {
     /// Adds the numbers from `low` to `high`, both included.
     pub fn add(&mut self, mut low: i64, mut high: i64) {
-        // Nearly always it follows the last one.
+        // Nearly always the new span follows the last one.
         let from = self.0.partition_point(|(_, last)| last.saturating_add(1) < low);
         let to = self.0.partition_point(|(first, _)| *first <= high.saturating_add(1));
         for (first, last) in self.0.drain(from..to) {
@@ -42,13 +43,13 @@ impl Numbers {
         self.0.insert(from, (low, high));
     }
 
-    /// How many spans it takes.
+    /// Number of spans.
     #[must_use]
     pub fn n_spans(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -61,7 +62,7 @@ impl Numbers {
         }
     }
 
-    /// As PostgreSQL writes a multirange.
+    /// The set as a PostgreSQL multirange.
     fn text(&self) -> String {
         let spans: Vec<String> =
             self.0.iter().map(|(low, high)| format!("[{low},{high}]")).collect();
@@ -69,18 +70,18 @@ impl Numbers {
     }
 }
 
-/// What a producer has to tell: which numbers were confirmed.
+/// What a producer reports: the numbers that were confirmed since its last report.
 #[derive(Clone, Debug)]
 pub struct ProducerReport {
     pub partition: Partition,
     pub producer: ProducerId,
     /// Confirmed since the producer's last report.
     pub confirmed: Numbers,
-    /// Whether nothing more will come.
+    /// Whether no more numbers will come.
     pub is_sealed: bool,
 }
 
-/// Writes down what producers tell; a new one is written down even when it has nothing to tell yet.
+/// Writes the reports of producers. A new producer is written even if it has nothing to report yet.
 pub async fn report(pool: &Pool, reports: &[ProducerReport]) -> StoreResult<()> {
     let shows: Vec<Uuid> = reports.iter().map(|report| report.partition.show.0).collect();
     let tiers: Vec<String> =
@@ -109,7 +110,8 @@ pub async fn report(pool: &Pool, reports: &[ProducerReport]) -> StoreResult<()> 
     Ok(())
 }
 
-/// Writes down that these have their outcome. Comes last in the transaction that decides them.
+/// Writes that the requests with these numbers are decided. Comes last in the transaction that
+/// decides them.
 pub async fn are_decided(
     tx: &mut Connection,
     partition: &Partition,
@@ -142,16 +144,15 @@ pub async fn are_decided(
     Ok(())
 }
 
-/// What stands in the way of saying that a closed partition is decided.
+/// What keeps a closed partition from counting as decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
-    /// Accepted and not decided.
+    /// Requests accepted and not decided.
     pub undecided: i64,
-    /// Whether a producer has not said that nothing more will come, though it had time to: its node
-    /// may have died with something confirmed and not told. After the deadline of whatever it
-    /// accepted this does not matter any more.
+    /// Whether a producer is not sealed and its requests may not be over: its node may have died
+    /// with confirmed requests that it did not report.
     pub untold: bool,
-    /// Whether all that was accepted before the sale closed had its time, and an hour more.
+    /// Whether every request that was accepted before the sale closed has been over for a day.
     pub is_long_over: bool,
 }
 
@@ -181,8 +182,8 @@ pub async fn open_in(pool: &Pool, partition: &Partition) -> StoreResult<Open> {
     Ok(Open { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
 }
 
-/// Whether all that the producers of a show have accepted is decided, of those that began before this
-/// moment, and none of them will accept more. Not before that moment, by PostgreSQL's clock.
+/// Whether all requests of the show's producers that began before `before` are decided, and none of
+/// these producers will accept more. `false` until PostgreSQL's clock has passed `before`.
 pub async fn is_decided_of_before(
     pool: &Pool,
     show: ShowId,
@@ -204,8 +205,9 @@ pub async fn is_decided_of_before(
     Ok(is_decided)
 }
 
-/// Whether all that may not be over yet of what a show's producers have accepted, of those that began
-/// before this moment, has a number: one that has told of none may stand for those without.
+/// Whether all requests of the show's producers that began before `before`, unless they are over,
+/// have numbers. A producer that is not sealed and has reported no number may stand for requests
+/// without numbers.
 pub async fn is_numbered_of_before(
     pool: &Pool,
     show: ShowId,
@@ -226,7 +228,7 @@ pub async fn is_numbered_of_before(
     Ok(is_numbered)
 }
 
-/// How many of each partition were accepted lately and are not decided, without those that have none.
+/// Number of recently accepted and undecided requests, of each partition that has any.
 pub async fn undecided(pool: &Pool) -> StoreResult<HashMap<Partition, i64>> {
     let rows = sqlx::query!(
         r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "undecided!"
@@ -247,8 +249,8 @@ pub async fn undecided(pool: &Pool) -> StoreResult<HashMap<Partition, i64>> {
         .collect()
 }
 
-/// Forgets what was decided a week ago and more, and producers of which nothing is known, some
-/// thousands at a time; what was accepted and is not decided stays. Returns how many.
+/// Deletes producers without a report in the last week whose numbers are all decided, some
+/// thousands at a time. Returns how many.
 pub async fn forget_old(pool: &Pool) -> StoreResult<i64> {
     let mut forgotten = 0;
     loop {
@@ -276,8 +278,8 @@ pub async fn forget_old(pool: &Pool) -> StoreResult<i64> {
     }
 }
 
-/// Partitions in which something was accepted and has no outcome, though its queue is gone or its
-/// deadline is over; and how many. Nothing that the broker has kept is among them.
+/// Partitions with accepted requests that have no outcome although their queue is gone or their
+/// deadline is over, and how many. Requests that the broker still has are not among them.
 pub async fn lost(tx: &mut Connection, show: Option<ShowId>) -> StoreResult<Vec<(Partition, i64)>> {
     let rows = sqlx::query!(
         r#"select a.show_id, a.tier, sum(upper(span) - lower(span))::bigint as "lost!"

@@ -6,14 +6,14 @@ use uuid::Uuid;
 
 use crate::{Connection, Pool, StoreError, StoreResult};
 
-/// The constraint that a second account of one address breaks.
+/// The constraint that a second account with the same address breaks.
 pub const EMAIL_KEY: &str = "accounts_email_key";
-/// The constraint that a second account of one id breaks.
+/// The constraint that a second account with the same id breaks.
 pub const ID_KEY: &str = "accounts_pkey";
-/// Stands where a password's hash would; no password matches it.
+/// Stored in place of a password's hash; no password matches it.
 pub const NO_PASSWORD: &str = "!";
 
-/// An account to be. The address must be in lower case.
+/// An account to create. The address must be in lower case.
 #[derive(Clone, Debug)]
 pub struct NewAccount {
     pub id: AccountId,
@@ -22,16 +22,16 @@ pub struct NewAccount {
     pub phone: Option<String>,
 }
 
-/// An account with what proves its password: a PHC string, or [`NO_PASSWORD`].
+/// An account with its password's hash: a PHC string, or [`NO_PASSWORD`].
 #[derive(Clone)]
 pub struct Credentials {
     pub user: User,
     pub password_hash: String,
-    /// How often all tokens of the account were ended; a new one is of this generation.
+    /// How often all tokens of the account were ended; new tokens are of this generation.
     pub generation: i64,
 }
 
-/// Makes an account with the role `user`. Breaks [`EMAIL_KEY`] where the address is taken.
+/// Makes an account with the role `user`. Breaks [`EMAIL_KEY`] if the address is taken.
 pub(crate) async fn create_in(
     tx: &mut Connection,
     new: NewAccount,
@@ -40,8 +40,8 @@ pub(crate) async fn create_in(
     insert(tx, new, password_hash, Role::User).await
 }
 
-/// Makes an account with the role `admin`. Breaks [`EMAIL_KEY`] where the address is taken: whoever
-/// has it is not promoted.
+/// Makes an account with the role `admin`. Breaks [`EMAIL_KEY`] if the address is taken: the
+/// account that has it is not promoted.
 pub async fn create_admin(pool: &Pool, new: NewAccount, password_hash: &str) -> StoreResult<User> {
     let mut connection = pool.acquire().await?;
     Ok(insert(&mut connection, new, password_hash, Role::Admin).await?.user)
@@ -71,8 +71,8 @@ async fn insert(
     row.try_into()
 }
 
-/// Makes many accounts that nobody can sign in to with a password: those of a load test, which
-/// get their tokens elsewhere. Addresses that are taken are left out; returns how many were made.
+/// Makes many accounts without a password, for load tests, which sign their own tokens. Skips
+/// addresses that are taken. Returns how many accounts were made.
 pub async fn create_many(pool: &Pool, new: &[NewAccount]) -> StoreResult<u64> {
     let ids: Vec<Uuid> = new.iter().map(|account| account.id.0).collect();
     let names: Vec<String> = new.iter().map(|account| account.name.clone()).collect();
@@ -111,7 +111,7 @@ pub async fn by_id(pool: &Pool, account: AccountId) -> StoreResult<Option<User>>
     Ok(credentials(pool, account).await?.map(|found| found.user))
 }
 
-/// Finds an account with what proves its password.
+/// Finds an account with its password's hash.
 pub async fn credentials(pool: &Pool, account: AccountId) -> StoreResult<Option<Credentials>> {
     credentials_in(&mut pool.acquire().await?, account).await
 }
@@ -132,7 +132,7 @@ pub(crate) async fn credentials_in(
     row.map(Credentials::try_from).transpose()
 }
 
-/// Changes name and phone number; `None` where there is no such account.
+/// Changes name and phone number; `None` if there is no such account.
 pub async fn change_profile(
     pool: &Pool,
     account: AccountId,
@@ -153,8 +153,8 @@ pub async fn change_profile(
     Ok(row.map(Credentials::try_from).transpose()?.map(|found| found.user))
 }
 
-/// Gives an account a role; where it had another one, its sessions and tokens end. Returns whether
-/// it exists.
+/// Gives an account a role. If it had another role, its sessions and tokens end. Returns whether it
+/// exists.
 pub async fn set_role(pool: &Pool, account: AccountId, role: Role) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set role = $2::text::account_role where account_id = $1",
@@ -177,7 +177,7 @@ pub async fn end_tokens(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     Ok(changed.rows_affected() == 1)
 }
 
-/// Makes an account's password [`NO_PASSWORD`]: until another is set by a link, nobody can sign in.
+/// Sets [`NO_PASSWORD`]: nobody can sign in until a link is used to set a password.
 pub async fn void_password(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set password_hash = $2 where account_id = $1",
@@ -189,7 +189,7 @@ pub async fn void_password(pool: &Pool, account: AccountId) -> StoreResult<bool>
     Ok(changed.rows_affected() == 1)
 }
 
-/// Changes the password, if these are the credentials still; its sessions and tokens end.
+/// Changes the password if the credentials are unchanged. The account's sessions and tokens end.
 pub(crate) async fn change_password_in(
     tx: &mut Connection,
     account: &Credentials,
@@ -226,12 +226,12 @@ pub(crate) async fn set_password_in(
     Ok(())
 }
 
-/// An admin, as their colleagues see them.
+/// An admin, as other admins see them.
 pub struct Admin {
     pub user: User,
     /// Sessions that are not over.
     pub sessions: i64,
-    /// When one of them was last begun or refreshed.
+    /// When a session was last begun or refreshed.
     pub seen_at: Option<DateTime<Utc>>,
     pub has_password: bool,
 }

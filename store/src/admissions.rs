@@ -1,5 +1,5 @@
-//! The log of admissions: who was let in, until when a renewed pass is valid, and whether it was
-//! taken back. What Redis knows of them can be built again from here.
+//! The log of admissions: which places were admitted, until when a renewed pass is valid, and
+//! whether it was revoked. What Redis knows of admissions can be rebuilt from it.
 
 use chrono::{DateTime, Utc};
 use contract::{AccountId, ShowId, TicketId, place_ticket::Place};
@@ -7,31 +7,31 @@ use uuid::Uuid;
 
 use crate::{Pool, StoreResult};
 
-/// Somebody who was let in.
+/// One admission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
     pub ticket: TicketId,
     pub account: AccountId,
     /// Postgres's clock.
     pub admitted_at: DateTime<Utc>,
-    /// The end of a pass that was renewed.
+    /// The end of the pass, if it was renewed.
     pub valid_until: Option<DateTime<Utc>>,
-    /// Why the pass buys nothing any more, whatever its time.
+    /// Why the pass can buy nothing more, even if its time is not over.
     pub spent: Option<Spent>,
 }
 
 /// How a pass ends before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spent {
-    /// Given back, or taken back.
+    /// Given back by its owner, or revoked.
     Revoked,
-    /// An order of it is confirmed.
+    /// An order made with it is confirmed.
     Used,
 }
 
-/// Appends admissions to the log, and returns them as they stand there: somebody who was in it
-/// already keeps the first time. One that another transaction is just writing may be missing from
-/// the answer; append it again.
+/// Appends admissions to the log and returns them as logged: a place that was already there keeps
+/// its first time. An admission that another transaction is just writing may be missing from the
+/// answer; append it again.
 pub async fn append(pool: &Pool, show: ShowId, places: &[Place]) -> StoreResult<Vec<Admission>> {
     let tickets: Vec<Uuid> = places.iter().map(|place| place.ticket.0).collect();
     let accounts: Vec<Uuid> = places.iter().map(|place| place.account.0).collect();
@@ -64,7 +64,7 @@ pub async fn append(pool: &Pool, show: ShowId, places: &[Place]) -> StoreResult<
     Ok(rows.into_iter().map(Admission::from).collect())
 }
 
-/// Those of the tickets that were let in.
+/// The admissions of these tickets.
 pub async fn of_tickets(
     pool: &Pool,
     show: ShowId,
@@ -108,7 +108,7 @@ pub async fn of_account(
     Ok(row.map(Admission::from))
 }
 
-/// Admissions of a show after this moment and ticket, oldest first, as far as they are not spent.
+/// Unspent admissions of a show after this moment and ticket, oldest first.
 pub async fn unspent_after(
     pool: &Pool,
     show: ShowId,
@@ -135,7 +135,7 @@ pub async fn unspent_after(
     Ok(rows.into_iter().map(Admission::from).collect())
 }
 
-/// Keeps until when a pass was renewed; `false` where it was taken back.
+/// Writes until when a pass was renewed; `false` if it was revoked.
 pub async fn renew(
     pool: &Pool,
     show: ShowId,
@@ -154,7 +154,7 @@ pub async fn renew(
     Ok(renewed.rows_affected() == 1)
 }
 
-/// Takes a pass back. Twice is once.
+/// Revokes a pass. A second call changes nothing.
 pub async fn revoke(pool: &Pool, show: ShowId, ticket: TicketId) -> StoreResult<()> {
     sqlx::query!(
         "update admissions set revoked_at = clock_timestamp()
@@ -167,8 +167,8 @@ pub async fn revoke(pool: &Pool, show: ShowId, ticket: TicketId) -> StoreResult<
     Ok(())
 }
 
-/// Passes whose order was confirmed after this moment, oldest first. A commit may come a few
-/// seconds after the time it carries: ask again from a little earlier.
+/// Passes whose order was confirmed after this moment, oldest first. A row may be committed a few
+/// seconds after its `confirmed_at`: ask again from a little earlier.
 pub async fn used_after(
     pool: &Pool,
     show: ShowId,
@@ -191,8 +191,7 @@ pub async fn used_after(
     Ok(rows.into_iter().map(|row| (TicketId(row.ticket_id), row.confirmed_at)).collect())
 }
 
-/// Those of the tickets whose accounts have been told an outcome since they were let in: seats, or
-/// that there are none for them.
+/// The tickets whose accounts had a booking decided, either way, since their admission.
 pub async fn with_outcome(
     pool: &Pool,
     show: ShowId,

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::{Pool, StoreResult};
 
-/// Says that this allocator is alive, which is not to say that it has looked at its queues.
+/// Writes this allocator's heartbeat, which does not say that it has looked at its queues.
 pub async fn beat(pool: &Pool, me: Uuid, name: &str) -> StoreResult<()> {
     sqlx::query!(
         "insert into allocators (allocator_id, name, writes_numbers, recorded_at)
@@ -19,8 +19,8 @@ pub async fn beat(pool: &Pool, me: Uuid, name: &str) -> StoreResult<()> {
     Ok(())
 }
 
-/// All that are alive. One whose heartbeat is to come has written it before this clock was set back;
-/// if it lives, it says so again within a second.
+/// All allocators that are alive. A heartbeat far in the future was written before the clock was
+/// set back and does not count; a live allocator writes the next within a second.
 pub async fn live(pool: &Pool) -> StoreResult<Vec<Uuid>> {
     let live = sqlx::query_scalar!(
         "select allocator_id from allocators
@@ -34,8 +34,8 @@ pub async fn live(pool: &Pool) -> StoreResult<Vec<Uuid>> {
     Ok(live)
 }
 
-/// Whether every allocator that was heard of in the last minute writes down the numbers of what it
-/// decides; versions before numbers do not.
+/// Whether every allocator with a heartbeat in the last minute writes the numbers that it decides;
+/// versions before numbers do not.
 pub async fn write_numbers(pool: &Pool) -> StoreResult<bool> {
     let all = sqlx::query_scalar!(
         r#"select coalesce(bool_and(writes_numbers), true) as "all!" from allocators
@@ -46,7 +46,7 @@ pub async fn write_numbers(pool: &Pool) -> StoreResult<bool> {
     Ok(all)
 }
 
-/// Leaves at once, and removes those that have been silent for an hour.
+/// Removes this allocator, and those that have been silent for an hour.
 pub async fn leave(pool: &Pool, me: Uuid) -> StoreResult<()> {
     sqlx::query!(
         "delete from allocators

@@ -1,19 +1,19 @@
-//! The audit: what must never be, counted.
+//! The audit: counts what must never happen.
 
 use contract::{BookingId, ShowId, topology::Partition};
 use uuid::Uuid;
 
 use crate::{Pool, StoreResult, acceptance};
 
-/// Counts of what must never be. A clean audit is all zeros.
+/// Counts of what must never happen. A clean audit is all zeros.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Audit {
     /// Seats with more than one live claim.
     pub seats_sold_twice: i64,
-    /// Bookings that a client was promised and nobody decided.
+    /// Bookings that clients say were accepted and that have no outcome.
     pub accepted_without_outcome: i64,
-    /// Partitions in which something was accepted and has no outcome, though its queue is gone or its
-    /// time is over; and how many.
+    /// Partitions with accepted requests that have no outcome although their queue is gone or their
+    /// time is over, and how many.
     pub accepted_and_lost: Vec<(Partition, i64)>,
     /// Live orders that lack a claim on one of their seats.
     pub orders_without_seats: i64,

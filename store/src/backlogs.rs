@@ -1,5 +1,5 @@
-//! How far the queues of a show are behind: written by the allocators that serve them, read by
-//! whoever lets visitors in.
+//! How far the queues of a show are behind: written by the allocators that serve them, read by the
+//! waiting room, which admits visitors by it.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,27 +14,27 @@ use crate::{Pool, StoreResult};
 pub struct Sighting {
     pub partition: Partition,
     pub undecided: u32,
-    /// When the oldest undecided booking was accepted; `None` where there is none in hand.
+    /// When the oldest undecided booking was accepted; `None` if the allocator has none in hand.
     pub oldest_at: Option<DateTime<Utc>>,
-    /// Where none is in hand though some are in the queue: for how long.
+    /// For how long the allocator has had no booking in hand although some are in the queue.
     pub idle_for: Option<Duration>,
 }
 
-/// The worst of a show's queues.
+/// How far all queues of a show are behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Backlog {
     /// Bookings accepted and not decided, over all queues.
     pub undecided: i64,
     /// Age of the oldest of them.
     pub oldest: Duration,
-    /// How long nobody has looked at a queue that is there.
+    /// Longest time for which no allocator has looked at one of the queues.
     pub silent: Duration,
-    /// PostgreSQL's clock at that moment.
+    /// PostgreSQL's clock when this was read.
     pub now: DateTime<Utc>,
 }
 
-/// Writes down what the allocator that serves these queues has seen, and that it has looked: what
-/// does not change need not be written again.
+/// Writes what this allocator has seen of the queues it serves, and that it has looked at all of
+/// them: a queue that has not changed need not be written again.
 pub async fn record(pool: &Pool, allocator: Uuid, seen: &[Sighting]) -> StoreResult<()> {
     let shows: Vec<Uuid> = seen.iter().map(|one| one.partition.show.0).collect();
     let tiers: Vec<String> = seen.iter().map(|one| one.partition.tier.to_string()).collect();
@@ -62,7 +62,8 @@ pub async fn record(pool: &Pool, allocator: Uuid, seen: &[Sighting]) -> StoreRes
     )
     .execute(pool)
     .await?;
-    // By itself: nobody's lock on a backlog may hold up the heartbeat, which is in the same row.
+    // A statement of its own: a lock on a backlog must not hold up the heartbeat, which is in this
+    // row.
     sqlx::query!(
         "update allocators set recorded_at = clock_timestamp() where allocator_id = $1",
         allocator,
@@ -72,7 +73,7 @@ pub async fn record(pool: &Pool, allocator: Uuid, seen: &[Sighting]) -> StoreRes
     Ok(())
 }
 
-/// Writes down that this allocator does not serve these queues any more.
+/// Writes that this allocator no longer serves these queues.
 pub async fn leave(pool: &Pool, allocator: Uuid, partitions: &[Partition]) -> StoreResult<()> {
     let shows: Vec<Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
     let tiers: Vec<String> =
@@ -92,9 +93,9 @@ pub async fn leave(pool: &Pool, allocator: Uuid, partitions: &[Partition]) -> St
     Ok(())
 }
 
-/// How far the queues of these shows are behind. One that is there and of which nothing is written is
-/// silent since it was made: what nobody wrote is not known to be zero. What was written before the
-/// clock was set back counts for as far as it was.
+/// How far the queues of these shows are behind. A queue without a backlog row counts as silent
+/// since it was made, because an unknown backlog is not zero. A time in the future, from before the
+/// clock was set back, counts by its distance from now.
 pub async fn of_lines(pool: &Pool, shows: &[ShowId]) -> StoreResult<HashMap<ShowId, Backlog>> {
     let shows: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
     let rows = sqlx::query!(

@@ -1,5 +1,5 @@
-//! Bookings: what was decided, the claims that go with it, the order that is made and paid, and
-//! how a live booking ends. What may follow what is said by [`contract::booking`].
+//! Bookings: what was decided, the claims that go with it, the order that is made and paid, and how
+//! a live booking ends. [`contract::booking`] says which states may follow each other.
 
 mod facts;
 mod quotas;

@@ -1,8 +1,8 @@
 //! Which request an `Idempotency-Key` is bound to, as Redis remembers it for a day, and since when
-//! it remembers all of them.
+//! Redis remembers every key.
 //!
-//! The first request that is carried out binds its key. That a key is not bound proves that it was
-//! never used where the memory is old enough ([`Memory::is_whole_for`]).
+//! The first request that is carried out binds its key. If the memory is old enough
+//! ([`Memory::is_whole_for`]), a key that is not bound was never used.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -25,10 +25,10 @@ static SWAP: LazyLock<Script> =
 /// What a key is bound to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binding {
-    /// Which request: another method, path or body is another word.
+    /// Identifies the request: another method, path or body gives another text.
     pub request: String,
     pub state: BindingState,
-    /// When it was last tried, by PostgreSQL's clock.
+    /// When the request was last tried, by PostgreSQL's clock.
     pub at: DateTime<Utc>,
 }
 
@@ -36,9 +36,9 @@ pub struct Binding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum BindingState {
-    /// A node is at it, or died over it.
+    /// A node is carrying the request out, or died meanwhile.
     Trying,
-    /// Nobody knows whether it was carried out.
+    /// It is not known whether the request was carried out.
     Unknown,
     Done,
 }
@@ -47,22 +47,22 @@ pub enum BindingState {
 #[derive(Clone, Debug)]
 pub struct Memory {
     pub binding: Option<Binding>,
-    /// From which moment on it knows every key, by PostgreSQL's clock.
+    /// Redis knows every key used from this moment on, by PostgreSQL's clock.
     pub since: DateTime<Utc>,
-    /// The booking for which a node of a version before took the key, with a mark where it does not
-    /// know whether it was accepted.
+    /// What a node of an earlier version wrote for the key: the booking, with a mark if its
+    /// acceptance is unknown.
     pub older: Option<String>,
 }
 
 impl Memory {
-    /// Whether every use of a key that can matter now is remembered: those from this moment on.
+    /// Whether Redis remembers every use of a key from `used_from` on.
     #[must_use]
     pub fn is_whole_for(&self, used_from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
         self.since + REMEMBERED <= now || self.since + JUMP_MAX <= used_from
     }
 }
 
-/// Binds a key that is free. Returns what it is bound to otherwise.
+/// Binds a key that is free; otherwise returns what it is bound to.
 pub async fn bind(
     cache: &Cache,
     account: AccountId,
@@ -77,7 +77,7 @@ pub async fn bind(
     before.as_deref().map(read).transpose()
 }
 
-/// What is known of a key, with which this show is asked for.
+/// What Redis knows of a key that came with a request for this show.
 pub async fn look(
     cache: &Cache,
     account: AccountId,
@@ -90,7 +90,7 @@ pub async fn look(
     remember_since(cache, &keys, now).await
 }
 
-/// Has Redis remember from now on: a key was used of which it was not told. Goes also where Redis
+/// Makes the memory begin now, because a key was used and Redis was not told. Works even if Redis
 /// is full.
 pub async fn begin_anew(cache: &Cache) -> RedisResult<()> {
     let mut connection = cache.connection()?;
@@ -98,8 +98,8 @@ pub async fn begin_anew(cache: &Cache) -> RedisResult<()> {
     cache.observe(forget.query_async(&mut connection).await)
 }
 
-/// Sees to it that Redis knows since when it remembers. Whoever calls it now and then has no key
-/// looked for in vain for longer than need be after a loss.
+/// Makes Redis note since when it remembers. Call it now and then, so that after a loss the memory
+/// begins again soon.
 pub async fn tend(cache: &Cache, now: DateTime<Utc>) -> RedisResult<()> {
     remember_since(cache, &[], now).await.map(drop)
 }
@@ -120,7 +120,7 @@ async fn remember_since(cache: &Cache, keys: &[String], now: DateTime<Utc>) -> R
     })
 }
 
-/// Changes what a key is bound to, or frees it, unless somebody else has changed it meanwhile.
+/// Changes what a key is bound to, or frees it, unless the binding has changed meanwhile.
 pub async fn swap(
     cache: &Cache,
     account: AccountId,
@@ -134,7 +134,7 @@ pub async fn swap(
     cache.observe(call.invoke_async(&mut connection).await)
 }
 
-/// Binds a key in any case, as part of what is asked of Redis anyway.
+/// Binds a key, even one that is bound, in a pipeline that is sent to Redis anyway.
 pub fn rebind(pipeline: &mut redis::Pipeline, account: AccountId, key: &str, binding: &Binding) {
     pipeline.cmd("SET").arg(binding_key(account, key)).arg(text(binding));
     pipeline.arg("EX").arg(REMEMBERED.as_secs()).ignore();

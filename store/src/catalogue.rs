@@ -1,4 +1,4 @@
-//! What is shown, where, and when. Retired things keep their rows and leave every answer.
+//! What is shown, where, and when. Retired things keep their rows and no longer appear in answers.
 
 pub mod movies;
 pub mod theatres;

@@ -1,4 +1,4 @@
-//! A connection of the pool on which every wait has an end, and a transaction on it.
+//! A connection of the pool, with a limit on every wait, and a transaction on it.
 
 use std::{
     future::Future,
@@ -25,16 +25,16 @@ use tokio::{
 
 use crate::server::Server;
 
-/// How long a connection may take to prove itself on its way back to the pool.
+/// Longest time for a connection to return to the pool.
 const RETURN_WAIT: Duration = Duration::from_secs(3);
 
-/// A connection to the database, until it is dropped: then it goes back to the pool, or is closed
-/// where a wait on it came to nothing.
+/// A connection to the database. When it is dropped, it goes back to the pool, or is closed if it
+/// is broken.
 #[derive(Debug)]
 pub struct Connection {
     /// Taken when dropped.
     live: Option<PoolConnection<Postgres>>,
-    /// Goes back to the pool after the connection.
+    /// The place in the pool, given back after the connection.
     place: Option<OwnedSemaphorePermit>,
     server: Server,
     in_transaction: bool,
@@ -51,7 +51,7 @@ impl Connection {
         Self { live, place, server, in_transaction: false, is_broken: false }
     }
 
-    /// Runs a statement and takes all it returns.
+    /// Runs a statement and collects everything it returns.
     pub(crate) async fn fetch<'q, E>(
         &mut self,
         query: E,
@@ -63,7 +63,7 @@ impl Connection {
         Ok(stream::iter(fetched.into_iter().map(Ok)).boxed())
     }
 
-    /// Waits for the answer to a statement, as long as there can be one.
+    /// Waits for the answer to a statement, for at most `statement_wait`.
     async fn wait<'c, T, Fut>(
         &'c mut self,
         call: impl FnOnce(&'c mut sqlx::PgConnection) -> Fut,
@@ -88,7 +88,8 @@ impl Drop for Connection {
     fn drop(&mut self) {
         let Some(live) = self.live.take() else { return };
         match Handle::try_current() {
-            // Not through the shutdown: it ends in a moment, and nobody need wait for it.
+            // Not spawned through the shutdown: the task ends in a moment, and nothing has to wait
+            // for it.
             Ok(runtime) if !self.is_broken => {
                 let (place, in_transaction) = (self.place.take(), self.in_transaction);
                 _ = runtime.spawn(async move {
@@ -101,8 +102,8 @@ impl Drop for Connection {
     }
 }
 
-/// Ends what the last user left open: a statement or a `begin` whose caller went away would
-/// otherwise be the next user's. What cannot be ended is closed.
+/// Ends a statement or transaction that the last user left open, so that the next user does not
+/// inherit it. If that fails, the connection is closed.
 async fn give_back(mut live: PoolConnection<Postgres>, in_transaction: bool) {
     if in_transaction {
         let rolled_back = timeout(RETURN_WAIT, live.execute("ROLLBACK")).await;
@@ -111,7 +112,7 @@ async fn give_back(mut live: PoolConnection<Postgres>, in_transaction: bool) {
             return;
         }
     }
-    // Left to its own drop, it would wait without end, and its place in the pool be lost.
+    // Dropping the connection would wait without a limit, and its place in the pool would be lost.
     let _ = timeout(RETURN_WAIT, live.return_to_pool()).await;
 }
 
@@ -156,27 +157,28 @@ impl<'c> Executor<'c> for &'c mut Connection {
     }
 }
 
-/// A transaction. Dropped without a commit, it is rolled back. A commit that fails without the
-/// database's word may have happened.
+/// A transaction. Dropped without a commit, it is rolled back. A commit that fails without an
+/// answer from the database may have happened.
 #[derive(Debug)]
 pub struct Transaction(Connection);
 
 impl Transaction {
     pub(crate) async fn begin(mut connection: Connection) -> sqlx::Result<Self> {
-        // Before it is sent: a caller that goes away half way must not leave it to the next.
+        // Set before `BEGIN` is sent: a caller that goes away half way must not leave the
+        // transaction to the next user.
         connection.in_transaction = true;
         connection.execute("BEGIN").await?;
         Ok(Self(connection))
     }
 
-    /// Makes what was done last.
+    /// Commits the transaction.
     pub async fn commit(mut self) -> sqlx::Result<()> {
         self.0.execute("COMMIT").await?;
         self.0.in_transaction = false;
         Ok(())
     }
 
-    /// Undoes what was done, and returns when it is undone.
+    /// Rolls the transaction back, and returns when that is done.
     pub async fn rollback(mut self) -> sqlx::Result<()> {
         self.0.execute("ROLLBACK").await?;
         self.0.in_transaction = false;

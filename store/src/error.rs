@@ -9,35 +9,35 @@ pub type StoreResult<T> = Result<T, StoreError>;
 /// A statement or transaction that did not do its work.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The database cannot be reached, is starting, stopping, or too busy. Nothing is known of a
-    /// commit that was on its way.
+    /// The database cannot be reached, is starting, stopping, or too busy. It is unknown whether a
+    /// commit that was on its way happened.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
     /// A deadlock or serialisation failure: the whole transaction may be run again.
     #[error("the transaction lost a race and can be run again")]
     Contended(#[source] sqlx::Error),
-    /// A constraint said no; its name says which.
+    /// A constraint refused the statement.
     #[error("constraint {constraint} does not allow it")]
     Constraint {
         constraint: String,
         #[source]
         source: sqlx::Error,
     },
-    /// The partition's queue has a newer consumer; what this one decided does not count.
+    /// The partition has a newer session; what this session decided does not count.
     #[error("the partition has a newer session")]
     StaleEpoch,
-    /// What changed between the two versions of a tier is not all there, or a version went back.
+    /// A change between the two versions of a tier is missing, or the version went back.
     #[error("the changes from version {known} to {latest} are not all there")]
     ChangesMissing { known: i64, latest: i64 },
     /// Stored data cannot be read by this version.
     #[error("stored data cannot be read: {0}")]
     Unreadable(String),
-    /// What was to be written cannot be: a value is out of range, a text has a NUL. It is the
-    /// data's fault and will be the next time.
+    /// The data cannot be stored: a value is out of range, or a text has a NUL. Another try would
+    /// fail, too.
     #[error("the data does not allow it")]
     Data(#[source] sqlx::Error),
-    /// The installation is at fault and nobody's data: a damaged disk or index, a missing table,
-    /// column or right, a schema of another version, a code that is not known here.
+    /// The installation is at fault, not the data: a damaged disk or index, a missing table, column
+    /// or right, a schema of another version, or an unknown code.
     #[error("the installation does not allow it ({code})")]
     Installation {
         code: String,
@@ -46,10 +46,10 @@ pub enum StoreError {
     },
 }
 
-/// What a SQLSTATE says about who is at fault.
+/// What a SQLSTATE says is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
-    /// The moment's: it may be run again at once.
+    /// Only the moment: the transaction may be run again at once.
     Race,
     /// The database is away, or too busy.
     Away,
@@ -58,7 +58,7 @@ enum Fault {
     Installation,
 }
 
-/// Data is at fault only where that is certain: whatever is not known is the installation's.
+/// The data is at fault only if that is certain; with an unknown code the installation is.
 fn fault(code: &str) -> Fault {
     match code {
         "40001" | "40P01" | "55P03" => Fault::Race,
@@ -67,7 +67,8 @@ fn fault(code: &str) -> Fault {
         "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25P03" | "25P04" | "25006" => {
             Fault::Away
         }
-        // A word that an enum does not have, and bytes that do not fit a type: two versions.
+        // An enum lacks a word, or bytes do not fit a type: program and schema are of different
+        // versions.
         "22P02" | "22P03" => Fault::Installation,
         code => match code.get(..2) {
             // Out of connections, of memory, of disk; no connection.
@@ -108,8 +109,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Whether a connection on which this happened may have plans of a schema that is not any more, or
-/// is otherwise not to be trusted with another statement.
+/// Whether a connection with this error should run no other statement, for example because its
+/// plans are of an older schema.
 pub(crate) fn spoils_connection(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(database) = error else { return false };
     database.constraint().is_none()
@@ -133,7 +134,7 @@ impl StoreError {
         }
     }
 
-    /// By what it is known that the installation must be mended, where it must; one of few words.
+    /// A short word for the fault, if the installation must be repaired.
     #[must_use]
     pub fn installation_code(&self) -> Option<String> {
         match self {
@@ -144,7 +145,7 @@ impl StoreError {
         }
     }
 
-    /// The same for another who asked for the same thing. Causes become text.
+    /// A copy of the error for another caller. Its cause becomes text.
     pub(crate) fn again(&self) -> Self {
         let cause = || {
             let text = self.source().map_or_else(|| self.to_string(), ToString::to_string);
@@ -162,14 +163,14 @@ impl StoreError {
         }
     }
 
-    /// Whether this very constraint said no.
+    /// Whether this constraint refused the statement.
     #[must_use]
     pub fn is_constraint(&self, name: &str) -> bool {
         matches!(self, Self::Constraint { constraint, .. } if constraint == name)
     }
 }
 
-/// Stored text that must parse, because it was checked before it was stored.
+/// Parses stored text, which was checked before it was stored.
 pub(crate) fn readable<T>(text: &str) -> StoreResult<T>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,

@@ -1,5 +1,5 @@
-//! Writes that a client may send again: the key and the answer are kept with the effect, in one
-//! transaction.
+//! Writes that a client may send again: the key and the answer are written in the transaction of
+//! the effect.
 
 use contract::AccountId;
 use serde_json::Value;
@@ -17,8 +17,8 @@ pub enum Attempt {
     KeyReused,
 }
 
-/// Claims the key for this transaction; must be its first statement. Whoever sends the same key
-/// meanwhile waits here until this transaction has ended.
+/// Claims the key for this transaction; must be its first statement. Another request with the same
+/// key waits here until this transaction has ended.
 pub async fn begin(
     tx: &mut Connection,
     account: AccountId,

@@ -1,5 +1,5 @@
-//! Keys that sign passes: in the database, sealed with the master key. Two are live at most: the
-//! one that signs, and the one before it, until its last pass is over.
+//! Keys that sign passes: in the database, sealed with the master key. At most two are live: the
+//! key that signs, and the key before it, until its last pass is over.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use contract::{
 
 use crate::{Pool, StoreError, StoreResult};
 
-/// A new key is live this long before it signs: by then every node has read it, and knows the
-/// passes that it signs.
+/// A new key is live this long before it signs: by then every node has read it and accepts its
+/// passes.
 pub(crate) const KNOWN_AFTER: Duration = Duration::from_mins(1);
 
-/// Every key that verifies, and the newest of them that every node knows, which signs.
+/// All keys that verify, and the key that signs: the newest one that every node knows.
 pub struct Keys {
     pub verify: PassKeys,
     pub sign: Option<SigningKey>,
@@ -44,7 +44,7 @@ pub async fn load(pool: &Pool, master: &MasterKey) -> StoreResult<Keys> {
     Ok(Keys { verify, sign })
 }
 
-/// Makes a first key where there is none; of several nodes that try, one wins.
+/// Makes the first key if there is none; of several nodes that try, one succeeds.
 pub async fn ensure(pool: &Pool, master: &MasterKey) -> StoreResult<()> {
     let new = NewKey::generate();
     let sealed = master.seal(&new.private_pkcs8);
@@ -64,17 +64,17 @@ pub async fn ensure(pool: &Pool, master: &MasterKey) -> StoreResult<()> {
     Ok(())
 }
 
-/// What came of a rotation.
+/// The result of a rotation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rotation {
-    /// This key signs from a minute on; those of the key before it stay valid.
+    /// This key signs after a minute; passes of the key before it stay valid.
     Rotated { kid: String },
-    /// The key that would be retired may have valid passes for so long still.
+    /// The key that would be retired may still have valid passes for this long.
     TooSoon { wait: Duration },
 }
 
-/// Makes a new key, and retires the one before the last, unless the last is younger than passes
-/// live.
+/// Makes a new key and retires the key before the last, unless the last key is younger than a
+/// pass's lifetime.
 pub async fn rotate(
     pool: &Pool,
     master: &MasterKey,

@@ -1,11 +1,11 @@
 //! What the system remembers: every SQL statement, by aggregate, and the seat locks in Redis.
 //!
-//! Order of locks in every transaction: partition → account quotas (sorted) → bookings →
-//! seat claims → orders → outbox → numbers decided. A transaction that changes a tier's availability begins with
-//! [`partitions`].
+//! Order of locks in every transaction: partition → account quotas (sorted) → bookings → seat
+//! claims → orders → outbox → numbers decided. A transaction that changes a tier's availability
+//! locks the partition first.
 //!
-//! What is old is found by an index on its time where that is compared with `statement_timestamp()`:
-//! `clock_timestamp()` may say something else for each row, so that each row is looked at.
+//! Queries for old rows compare their time with `statement_timestamp()`, so that an index is used:
+//! `clock_timestamp()` may differ for each row, so every row would be read.
 
 pub mod metrics;
 pub mod pool;

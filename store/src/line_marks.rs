@@ -1,5 +1,5 @@
-//! What of the line must survive the loss of Redis: how far its numbers may have gone, and its
-//! epoch. Who was let in is in [`crate::admissions`].
+//! What must survive a loss of Redis: a line's epoch, and the highest number that may have been
+//! given out. Admissions are in [`crate::admissions`].
 
 use contract::ShowId;
 
@@ -10,44 +10,44 @@ use crate::{Pool, StoreError, StoreResult};
 pub struct LineMark {
     /// Counts the losses of Redis, from 1.
     pub epoch: u32,
-    /// No number above it was ever handed out.
+    /// No number above this was ever given out.
     pub high_water: u64,
-    /// Where new places go.
+    /// The stretch of new places.
     pub stretch: Stretch,
 }
 
-/// A part of the line whose places are ordered in one way. The next one begins where the way
-/// changes; all of it stands behind all of this.
+/// A part of the line whose places are ordered in one way. When the way changes, the next stretch
+/// begins, behind all places of this one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stretch {
-    /// The rule it stands under, and where that came from; a newer one is larger.
+    /// The rule by which its places are ordered.
     pub rule: Rule,
-    /// Its ranks lie above this; those of the stretches before do not.
+    /// Its ranks are larger than this; those of the stretches before are not.
     pub base: u64,
 }
 
-/// How new places are ordered. Of two, the one with the higher version holds.
+/// How new places are ordered. The rule with the higher version applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub version: u64,
-    /// Drawn by lot, or in the order in which they are taken.
+    /// Whether places are drawn by lot; otherwise they are in order of joining.
     pub drawn: bool,
 }
 
-/// Ranks of a stretch that is drawn: so many lots.
+/// Lots, and thus ranks, in a stretch that is drawn by lot.
 pub const LOTS: u64 = 1 << 26;
 
 /// Numbers that were reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Numbers {
     pub epoch: u32,
-    /// The last of them.
+    /// The last of these numbers.
     pub up_to: u64,
-    /// Where they are used.
+    /// The stretch in which the numbers are used.
     pub stretch: Stretch,
 }
 
-/// The line's mark, where it was ever opened.
+/// The line's mark, if the line was ever opened.
 pub async fn find(pool: &Pool, show: ShowId) -> StoreResult<Option<LineMark>> {
     let row = sqlx::query_as!(
         Row,
@@ -77,14 +77,14 @@ pub async fn find_or_open(pool: &Pool, show: ShowId) -> StoreResult<LineMark> {
     .await?;
     match row {
         Some(row) => row.mark(),
-        // Somebody else opened it at this very moment.
+        // Another node opened the line at this moment.
         None => Ok(LineMark { epoch: 1, high_water: 0, stretch: FIRST }),
     }
 }
 
-/// Reserves the next `count` numbers of this epoch for places under this rule; `None` where the
-/// line has a newer epoch. Where a newer rule orders them in another way, a new stretch begins:
-/// behind every number of this one, or behind every lot.
+/// Reserves the next `count` numbers of this epoch for places under this rule; `None` if the line
+/// has a newer epoch. If a newer rule orders places in another way, a new stretch begins, behind
+/// every number or lot of the present one.
 pub async fn reserve_numbers(
     pool: &Pool,
     show: ShowId,
@@ -118,8 +118,8 @@ pub async fn reserve_numbers(
     Ok(mark.map(numbers))
 }
 
-/// Begins the epoch after `epoch`, unless somebody else did; `None` then. Its numbers start above
-/// everything that may have been handed out, so no number is used twice.
+/// Begins the epoch after `epoch`; `None` if another node did. Its numbers start above all that may
+/// have been given out, so that no number is used twice.
 pub async fn begin_epoch_after(
     pool: &Pool,
     show: ShowId,
@@ -137,7 +137,7 @@ pub async fn begin_epoch_after(
     row.map(Row::mark).transpose()
 }
 
-/// Where every line begins.
+/// The first stretch of every line.
 const FIRST: Stretch = Stretch { rule: Rule { version: 0, drawn: false }, base: 1 << 20 };
 
 struct Row {

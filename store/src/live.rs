@@ -1,4 +1,4 @@
-//! What a node keeps in memory of what is stored, a moment old, so that a request asks no database.
+//! Copies of stored data that a node keeps in memory, a moment old, so that requests need no query.
 
 pub mod board;
 pub mod revoked;

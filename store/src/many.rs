@@ -1,4 +1,4 @@
-//! Many sales at once, for measurement: made and ended without a call for each.
+//! Many sales at once, for measurements: made and ended without a call for each sale.
 
 use contract::{ShowId, topology::Partition};
 

@@ -1,8 +1,9 @@
-//! The schema, brought up to date while tickets are sold.
+//! Brings the schema up to date while tickets are sold.
 //!
 //! Migrations run one after the other on a connection of their own, without the pool's time-outs:
-//! building an index takes as long as it takes. What needs a strong lock waits for it only a moment
-//! at a time, as everybody else waits behind it. Whoever migrates has the turn; others wait for it.
+//! building an index may take hours. A change that needs a strong lock waits for it only a moment
+//! at a time, because all other statements wait behind it. One process migrates at a time; others
+//! wait for their turn.
 
 mod online;
 mod turn;
@@ -24,14 +25,14 @@ use patience::{PATIENCE, TELL_EVERY, set};
 /// Every change of the schema, embedded.
 pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
-/// Longest wait for a strong lock; sales that need the table wait behind it as long.
+/// Longest wait for a strong lock; sales that need the table wait behind it for as long.
 const LOCK_WAIT: Duration = Duration::from_millis(400);
-/// Between two tries those who waited have their turn.
+/// Pause between two tries, in which the waiting statements run.
 const BETWEEN_TRIES: Duration = Duration::from_millis(600);
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 
-/// Applies the migrations that are missing; of several processes that try, one does it. Those of a
-/// newer version are left alone. `tell` hears what is done, and what is waited for.
+/// Applies the missing migrations; of several processes that try, one does it. Migrations of a
+/// newer version are left alone. `tell` gets a text for what is done and what is waited for.
 pub async fn migrate(url: &str, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     let options = options(url)?;
     let mut connection = PgConnection::connect_with(&options).await?;
@@ -62,7 +63,7 @@ pub async fn migrate(url: &str, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<
 fn options(url: &str) -> anyhow::Result<PgConnectOptions> {
     let options = PgConnectOptions::from_str(url)
         .context("DATABASE_URL cannot be read: postgres://user:password@host:port/database")?;
-    // Said aloud: the database or the role may have limits of their own.
+    // Set explicitly: the database or the role may have limits of their own.
     let unlimited = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
     Ok(options.application_name("migrate").options(unlimited))
 }
@@ -101,14 +102,14 @@ async fn apply(
     patiently(connection, watcher, Change::Migration(migration), tell).await
 }
 
-/// What may need a strong lock; all of it is done or none.
+/// A change that may need a strong lock, done as a whole or not at all.
 #[derive(Clone, Copy)]
 enum Change<'m> {
     Statement(&'m str),
     Migration(&'m Migration),
 }
 
-/// Tries again and again for a moment each, until the locks are there.
+/// Tries a change, for a moment each time, until it gets the locks.
 async fn patiently(
     connection: &mut PgConnection,
     watcher: &mut PgConnection,

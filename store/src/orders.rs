@@ -1,4 +1,4 @@
-//! Orders, as their owners see them. A lapsed one is shown as EXPIRED at once.
+//! Orders, as their owners see them. A lapsed order is shown as EXPIRED at once.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,7 @@ fn read(row: Row) -> StoreResult<Order> {
     })
 }
 
-/// Which orders are wanted; what is absent does not restrict.
+/// Which orders are wanted; an absent field does not restrict.
 #[derive(Default)]
 struct Wanted<'a> {
     order: Option<OrderId>,
@@ -107,7 +107,8 @@ pub async fn of_booking(
     Ok(find(database, wanted, 1).await?.pop())
 }
 
-/// The orders of those of these bookings that have one; an error where this version cannot read it.
+/// The orders of these bookings, as far as they have one; an error for an order that this version
+/// cannot read.
 pub async fn of_bookings(
     pool: &Pool,
     bookings: &[(ShowId, BookingId)],

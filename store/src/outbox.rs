@@ -1,4 +1,4 @@
-//! Events on their way to the broker, written with what they tell.
+//! Events on their way to the broker, written in the transaction that they tell of.
 
 use contract::{message::BookingEvent, topology::Partition};
 use uuid::Uuid;
@@ -43,11 +43,11 @@ pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult
     Ok(())
 }
 
-/// Takes the oldest unpublished events, leaving those that another relay has taken and those named
-/// here. Of a booking only the first, so that its events go out in their order.
+/// Takes the oldest unpublished events, except those that another relay has taken and those in
+/// `but_not`. Takes only the first event of each booking, so that its events go out in order.
 ///
-/// By a status column, never by "id above the last seen": a transaction that commits late has
-/// smaller ids than one that was read already.
+/// Selects by `published_at`, never by "id above the last seen": a transaction that commits late
+/// has smaller ids than one that was already read.
 pub async fn take(
     tx: &mut Connection,
     at_most: i64,
@@ -77,7 +77,7 @@ pub async fn take(
         .collect())
 }
 
-/// Notes that the broker has confirmed these.
+/// Notes that the broker has confirmed these events.
 pub async fn mark_published(tx: &mut Connection, outbox_ids: &[i64]) -> StoreResult<()> {
     sqlx::query!(
         "update outbox set published_at = clock_timestamp() where outbox_id = any($1)",

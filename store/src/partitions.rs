@@ -9,15 +9,15 @@ use platform::faults::{Guarantee, sometimes, without};
 
 use crate::{Connection, Pool, StoreError, StoreResult, error::readable};
 
-/// A partition whose row this transaction holds.
+/// A partition whose row this transaction has locked.
 #[derive(Clone, Copy, Debug)]
 pub struct Locked {
     pub version: i64,
-    /// Postgres's clock, read after the row was ours.
+    /// Postgres's clock, read after the row was locked.
     pub now: DateTime<Utc>,
 }
 
-/// What changed under one version.
+/// The seats that changed with one version.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub version: i64,
@@ -36,9 +36,9 @@ pub struct Queued {
     pub closed: bool,
 }
 
-/// Takes the partition's row. Comes first in every transaction that changes its availability.
+/// Locks the partition's row. Comes first in every transaction that changes its availability.
 ///
-/// With an epoch, fails with [`StoreError::StaleEpoch`] where a newer session exists.
+/// With an epoch, fails with [`StoreError::StaleEpoch`] if a newer session exists.
 pub async fn lock(
     tx: &mut Connection,
     partition: &Partition,
@@ -63,7 +63,8 @@ pub async fn lock(
     Ok(Locked { version: row.version, now: row.now })
 }
 
-/// Writes what changed under the next version, and returns that version. The row must be locked.
+/// Writes the changed seats under the next version, and returns that version. The row must be
+/// locked.
 pub async fn record_change(
     tx: &mut Connection,
     partition: &Partition,
@@ -93,8 +94,8 @@ pub async fn record_change(
     Ok(version)
 }
 
-/// Every change after one version up to another, oldest first. Fails with
-/// [`StoreError::ChangesMissing`] where one of them is not there: a map cannot catch up then.
+/// Every change after version `known` up to version `latest`, oldest first. Fails with
+/// [`StoreError::ChangesMissing`] if one is missing: a map then cannot catch up.
 pub async fn changes_between(
     tx: &mut Connection,
     partition: &Partition,
@@ -127,7 +128,7 @@ pub async fn changes_between(
         .collect()
 }
 
-/// Begins a session: whoever consumed before can no longer commit. Returns the new epoch.
+/// Begins a session: earlier sessions can no longer commit. Returns the new epoch.
 pub async fn begin_session(pool: &Pool, partition: &Partition, owner: &str) -> StoreResult<i64> {
     let epoch = sqlx::query_scalar!(
         "with begun as (
@@ -183,7 +184,7 @@ pub async fn queue_is_ready(pool: &Pool, partition: &Partition) -> StoreResult<b
     Ok(noted.rows_affected() > 0)
 }
 
-/// How a sale stands for one of its queues.
+/// The state of a sale and of one of its queues.
 #[derive(Clone, Copy, Debug)]
 pub struct Standing {
     /// Postgres's clock.
@@ -195,7 +196,7 @@ pub struct Standing {
     pub closed_at: Option<DateTime<Utc>>,
 }
 
-/// How the sales of these partitions stand, also of those that do not exist.
+/// The state of these partitions, also of those that do not exist.
 pub async fn standing(
     pool: &Pool,
     partitions: &[&Partition],
@@ -229,8 +230,8 @@ pub async fn standing(
         .collect()
 }
 
-/// Notes that the partition's queue is deleted. Nobody decides from a map of it any more, so what
-/// changed under each version is forgotten with it.
+/// Notes that the partition's queue is deleted. No session needs the changes of its versions any
+/// more, so they are deleted, too.
 pub async fn queue_is_gone(pool: &Pool, partition: &Partition) -> StoreResult<()> {
     sqlx::query!(
         "with closed as (
@@ -245,8 +246,8 @@ pub async fn queue_is_gone(pool: &Pool, partition: &Partition) -> StoreResult<()
     Ok(())
 }
 
-/// Puts shows on sale whose time to open comes within a minute: until then their queues are ready.
-/// Requests are taken from that time on. Returns how many.
+/// Puts shows on sale a minute before their sale opens, so that their queues are ready by then.
+/// Requests are taken from the opening on. Returns how many.
 pub async fn open_due_sales(pool: &Pool) -> StoreResult<u64> {
     // No sale closes later than a day after its show has begun: older ones are not looked at.
     let opened = sqlx::query!(
@@ -281,11 +282,11 @@ pub(crate) fn labels(texts: &[String]) -> StoreResult<Vec<SeatLabel>> {
 pub struct Opening {
     pub version: i64,
     pub terms: Terms,
-    /// Every sellable seat; `true` where a live claim is on it.
+    /// Every sellable seat; `true` if it has a live claim.
     pub seats: Vec<(SeatRow, bool)>,
 }
 
-/// What every booking of a partition is subject to.
+/// The conditions for every booking of a partition.
 #[derive(Clone, Debug)]
 pub struct Terms {
     pub tier_name: String,
@@ -298,7 +299,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// For how long a booking keeps its seats that was just allocated, or a hold just ordered.
+    /// Seconds for which a booking keeps its seats after it was allocated as this kind, or after an
+    /// order was made of it.
     #[must_use]
     pub(crate) fn seconds(&self, kind: Kind) -> f64 {
         f64::from(match kind {
@@ -307,7 +309,7 @@ impl Terms {
         })
     }
 
-    /// For how long one booking can keep its seats without payment.
+    /// Longest time for which one booking can keep its seats without payment, in seconds.
     #[must_use]
     pub fn unpaid_seconds_max(&self) -> i64 {
         i64::from(self.hold_seconds) + i64::from(self.order_seconds)

@@ -1,5 +1,5 @@
-//! One-time links: what an operator hands to somebody who is to set a password. Kept hashed, good
-//! once and for a while.
+//! One-time links, which an operator gives to a person who is to set a password. They are stored
+//! hashed, and work once and for a limited time.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use contract::{AccountId, keys::digest};
 
 use crate::{Pool, StoreResult, accounts};
 
-/// Makes the link of an account; one that was made before is good no more.
+/// Makes the link of an account; an earlier link no longer works.
 pub async fn make(
     pool: &Pool,
     account: AccountId,
@@ -34,7 +34,7 @@ pub async fn make(
     Ok(expires_at)
 }
 
-/// Whether a link is good, before a password is hashed for it.
+/// Whether a link works, asked before a password is hashed for it.
 pub async fn is_good(pool: &Pool, token: &str) -> StoreResult<bool> {
     let hash = digest(token.as_bytes());
     let found = sqlx::query_scalar!(
@@ -47,8 +47,8 @@ pub async fn is_good(pool: &Pool, token: &str) -> StoreResult<bool> {
     Ok(found.is_some())
 }
 
-/// Uses a link up: its account has this password, and its sessions and tokens end. `None` where the
-/// link was used, is over, or never was.
+/// Uses a link: its account gets this password, and the account's sessions and tokens end. `None`
+/// if the link was used, has expired, or never existed.
 pub async fn redeem(
     pool: &Pool,
     token: &str,

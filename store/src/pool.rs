@@ -1,13 +1,12 @@
 //! The way to the database: a bounded pool behind a circuit breaker, and migrations.
 //!
 //! [`Pool`] and [`Connection`] stand in for sqlx's `PgPool` and `PgConnection` and are used alike.
-//! What they add: no wait is without end, and a connection on which one ended early is thrown away.
-//! sqlx sets neither keepalive nor a user timeout on its sockets and has no way to them, so a peer
-//! that is frozen or gone without a word is noticed here or not at all; `tcp_user_timeout` below is
-//! the server's own.
+//! They add a limit to every wait, and close a connection on which a wait was given up. sqlx can
+//! set neither keepalive nor a user timeout on its sockets, so a server that is frozen or gone
+//! without a word is noticed here or not at all; `tcp_user_timeout` below is the server's own.
 //!
-//! A pool of which every connection is in use says nothing of the database: it is not counted against
-//! it, and who finds no place in time is refused (`usher_database_pool_full_total`).
+//! A full pool says nothing about the database and does not open the breaker. A call that finds no
+//! place in time is refused (`usher_database_pool_full_total`).
 
 use std::{borrow::Cow, future::Future, io, str::FromStr as _, sync::Arc, time::Duration};
 
@@ -29,42 +28,42 @@ use crate::{
     server::Server,
 };
 
-/// Longest wait for a place in the pool; and for a connection then: for a new one, for a sign of life
-/// of an idle one.
+/// Longest wait for a place in the pool, and then for a connection: a new one, or a sign of life of
+/// an idle one.
 const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
-/// Longest wait for a statement's answer. The server ends a statement before that and says so: past
-/// it, the server is frozen or gone, and what became of the statement is unknown.
+/// Longest wait for a statement's answer. The server ends a statement before that. If it does not,
+/// it is frozen or gone, and the statement may or may not have run.
 const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
-/// The same where the server does not end it.
+/// Longest wait for an answer if the server does not end statements.
 const PATIENT_WAIT: Duration = Duration::from_hours(24);
-/// PostgreSQL's code for a database that is there.
+/// PostgreSQL's code for a database that already exists.
 const DUPLICATE_DATABASE: &str = "42P04";
 
 const RULES: Rules = Rules { dependency: "postgres", failures_max: 2, call_wait: ACQUIRE_WAIT };
 
 /// Connections to the database. Cheap to clone.
 ///
-/// Getting one fails at once while the breaker is open. Statements on a connection one already has
-/// are sent in any case.
+/// Getting a connection fails at once while the breaker is open. Statements on a connection that
+/// was taken before are still sent.
 #[derive(Clone, Debug)]
 pub struct Pool {
     server: Server,
-    /// As many as there may be connections, each kept until its connection is back: sqlx does not
-    /// tell a pool that is full from a database that is silent.
+    /// One for each connection, kept until the connection is back, because sqlx does not tell a
+    /// full pool from a silent database.
     places: Arc<Semaphore>,
 }
 
-/// Opens a pool. Nothing is connected before it is used, so a database that is away delays
-/// nobody's start.
+/// Opens a pool. It connects when it is first used, so a database that is away does not delay the
+/// start.
 pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pool> {
     Ok(Pool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
 }
 
-/// Opens a pool of one connection on which a statement may take as long as it takes: for what a
-/// person waits for. No service may use it.
+/// Opens a pool of one connection without limits on statements, for commands that a person waits
+/// for. No service may use it.
 pub fn connect_patiently(url: &str, name: &str) -> anyhow::Result<Pool> {
     let for_as_long = [("statement_timeout", "0"), ("idle_in_transaction_session_timeout", "0")];
-    // Counts over whole tables: one loop in a loop would take for ever, and no plan needs one.
+    // For counts over whole tables: a nested loop would take for ever, and no plan needs one.
     let options = options(url, name)?.options(for_as_long).options([("enable_nestloop", "off")]);
     Ok(Pool::new(options, 1, PATIENT_WAIT))
 }
@@ -95,7 +94,7 @@ impl Pool {
         Self { server, places }
     }
 
-    /// A connection that answers, or an error: in [`ACQUIRE_WAIT`] where the pool is full or the
+    /// A connection that answers, or an error: after [`ACQUIRE_WAIT`] if the pool is full or the
     /// database silent, at once while the breaker is open.
     pub async fn acquire(&self) -> sqlx::Result<Connection> {
         let place = self.place().await?;
@@ -112,7 +111,7 @@ impl Pool {
         }
     }
 
-    /// A place in the pool. Nobody waits for one while the database is known to be away.
+    /// A place in the pool. No call waits for one while the database is known to be away.
     async fn place(&self) -> sqlx::Result<OwnedSemaphorePermit> {
         if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             return Ok(place);
@@ -139,7 +138,7 @@ impl Pool {
     }
 }
 
-/// Each statement on a connection of its own.
+/// Runs each statement on a connection of its own.
 impl<'p> Executor<'p> for &Pool {
     type Database = Postgres;
 
@@ -186,8 +185,8 @@ impl<'p> Executor<'p> for &Pool {
     }
 }
 
-/// The URL of a database beside this one, of the same name with a suffix. It is made where it is
-/// missing.
+/// The URL of a database beside this one, with the same name plus a suffix. The database is made if
+/// it is missing.
 pub async fn beside(url: &str, suffix: &str) -> anyhow::Result<String> {
     let (head, parameters) = url.split_once('?').map_or((url, None), |(h, p)| (h, Some(p)));
     let (server, name) = head.rsplit_once('/').context("DATABASE_URL names no database")?;
@@ -209,7 +208,7 @@ pub async fn beside(url: &str, suffix: &str) -> anyhow::Result<String> {
     Ok(format!("{server}/{name}{parameters}"))
 }
 
-/// Runs database work to its end, even when the request that wanted it goes away: whether it was
+/// Runs database work to its end, even if the request that wanted it goes away: whether the work is
 /// done must not depend on how long a client waits.
 pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     #[expect(clippy::disallowed_methods, reason = "bounded by what its statements may take")]

@@ -1,5 +1,5 @@
-//! Following the accounts whose tokens were ended, so that every node refuses those tokens within
-//! a second though it checks them offline.
+//! Follows the accounts whose tokens were ended, so that every node refuses those tokens within a
+//! second although it checks tokens offline.
 
 use std::time::Duration;
 
@@ -14,15 +14,16 @@ use tracing::warn;
 
 use crate::{Pool, StoreResult};
 
-/// What ends is known everywhere after this and two short queries.
+/// How often revocations are read. Every node knows a revocation after this time and two short
+/// queries.
 const REFRESH: Duration = Duration::from_millis(500);
-/// Read at once.
+/// Rows read by one query.
 const PAGE: i64 = 1_000;
 
-/// Reads what was ended lately, and then again and again until the shutdown begins.
+/// Reads the recent revocations, and reads on until the shutdown begins.
 ///
-/// While the database cannot be read, tokens stay good until they expire, and nobody administrates
-/// ([`platform::access::BLIND_MAX`]).
+/// While the database cannot be read, tokens stay valid until they expire, and administrators are
+/// refused ([`platform::access::BLIND_MAX`]).
 pub async fn follow(pool: Pool, shutdown: &Shutdown) -> StoreResult<Revocations> {
     let revocations = Revocations::default();
     let mut from = read(&pool, &revocations, Transaction(0)).await?;
@@ -47,7 +48,7 @@ pub async fn follow(pool: Pool, shutdown: &Shutdown) -> StoreResult<Revocations>
     Ok(revocations)
 }
 
-/// Forgets what no token is left of, at most so many rows; returns how many went.
+/// Deletes revocations whose tokens have all expired, at most `rows_max`. Returns how many.
 pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<u64> {
     let gone = sqlx::query!(
         "delete from revocations where (xact, number) in (
@@ -65,8 +66,8 @@ pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<u64> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Transaction(i64);
 
-/// Reads everything that was committed by transactions from this one on; returns from which one to
-/// read the next time: the oldest that was still open, so that a late commit is not missed.
+/// Reads the revocations of all transactions from `from` on. Returns the transaction to read from
+/// the next time: the oldest that was still open, so that a late commit is not missed.
 async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResult<Transaction> {
     let began = Instant::now();
     let open = sqlx::query!(
@@ -76,7 +77,7 @@ async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResul
     .fetch_one(pool)
     .await?;
     let next = Transaction(open.xact);
-    // A database that was put back counts from where it was: all of it is news.
+    // A database that was restored from a backup counts from an older number: read from there.
     let mut after = (from.min(next), 0);
     loop {
         let rows = page(pool, after).await?;

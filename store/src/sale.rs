@@ -1,4 +1,4 @@
-//! A show on sale, as far as the door and the line need it.
+//! A show on sale, with what ingress and the waiting room need.
 
 use chrono::{DateTime, Utc};
 use contract::{
@@ -34,7 +34,7 @@ pub struct Sale {
     pub hold_seconds: i32,
     pub order_seconds: i32,
     pub room: WaitingRoom,
-    /// Counts the changes of what decides whether a place in the line is drawn.
+    /// Counts changes of the settings that decide whether places in the line are drawn by lot.
     pub room_version: u64,
     /// Sorted by code.
     pub tiers: Vec<TierOnSale>,
@@ -49,7 +49,7 @@ pub struct TierOnSale {
     pub general_admission: bool,
     pub capacity: i32,
     pub available: i32,
-    /// None is free, and some are only held: they may come back.
+    /// Whether no seat is free but some are only held and may come back.
     pub held: bool,
     pub version: i64,
     /// Whether its queue takes requests.
@@ -78,7 +78,8 @@ impl Sale {
             && self.tiers.iter().all(|tier| tier.ready)
     }
 
-    /// Whether no queue of an ended sale is left: all that was accepted is decided.
+    /// Whether the sale has ended and its queues are gone, so that every accepted request is
+    /// decided.
     #[must_use]
     pub fn queues_are_gone(&self, now: DateTime<Utc>) -> bool {
         self.is_over(now) && self.tiers.iter().all(|tier| !tier.ready)

@@ -1,9 +1,9 @@
-//! Seat locks in Redis: `seat_lock:{<show>}:A1` → booking id. They make a seat that is being
-//! decided visible to everybody at once; the database has the last word.
+//! Seat locks in Redis: `seat_lock:{<show>}:A1` → booking id. They show every process at once that
+//! a seat is being decided; the database has the last word.
 //!
-//! Every call may fail or time out, and may have taken effect all the same: a lock is only ever a
-//! reason to look closer. A *generation* per partition tells whether the locks are whole: who
-//! locks must name it, and a flush takes it away with the locks.
+//! A call that failed or timed out may still have taken effect: a lock is only a reason to look
+//! closer. A *generation* per partition tells whether the locks are whole: a call that locks must
+//! name it, and a flush deletes it with the locks.
 
 mod mirror;
 mod call;
@@ -19,7 +19,7 @@ pub use mirror::mirror;
 
 use call::{CONFIRM, LOCK, MEND, SEATS_PER_CALL_MAX, key, millis, run};
 
-/// A generation that nobody confirms ends by itself.
+/// A generation that is not confirmed again ends by itself.
 const GENERATION_TTL: Duration = Duration::from_hours(1);
 
 /// A time during which the locks of a partition were whole.
@@ -30,8 +30,8 @@ fn generation_key(partition: &Partition) -> String {
     format!("seat_lock_generation:{{{}}}:{}", partition.show, partition.tier)
 }
 
-/// A number that grows with every call of this allocator, as long as Redis forgets nothing. One that
-/// does not was lost, or is that of an older state.
+/// A number that grows with every call of this allocator. If it does not grow, Redis has lost it,
+/// or has come back with older data.
 pub async fn witness(cache: &Cache, allocator: Uuid) -> RedisResult<i64> {
     let key = format!("seat_lock_witness:{allocator}");
     let mut ask = redis::pipe();
@@ -42,8 +42,8 @@ pub async fn witness(cache: &Cache, allocator: Uuid) -> RedisResult<i64> {
     Ok(number)
 }
 
-/// Locks seats for bookings, each seat for the one that is named with it, as far as no other has it.
-/// `false` where the locks are not whole any more.
+/// Locks each seat for the booking named with it, unless it is locked for another. `false` if the
+/// locks are no longer whole.
 pub async fn lock(
     cache: &Cache,
     partition: &Partition,
@@ -64,7 +64,7 @@ pub async fn lock(
     Ok(true)
 }
 
-/// Gives seats back, as far as they are still locked for the booking named with them.
+/// Releases each seat that is still locked for the booking named with it.
 pub async fn release(
     cache: &Cache,
     show: ShowId,
@@ -80,8 +80,7 @@ pub async fn release(
     Ok(())
 }
 
-/// Begins a generation: whoever locks under an earlier one is told that it is over. It counts once
-/// it is [confirmed](confirm).
+/// Begins a generation, which ends the earlier one. It counts once it is [confirmed](confirm).
 pub async fn begin(cache: &Cache, partition: &Partition) -> RedisResult<Generation> {
     let generation = Generation(Uuid::now_v7());
     let mut set = redis::cmd("SET");
@@ -92,8 +91,8 @@ pub async fn begin(cache: &Cache, partition: &Partition) -> RedisResult<Generati
     Ok(generation)
 }
 
-/// Says that the locks are whole. `false` where Redis has forgotten the generation, or somebody
-/// has begun another.
+/// Confirms that the locks are whole. `false` if Redis has lost the generation or another has
+/// begun.
 pub async fn confirm(
     cache: &Cache,
     partition: &Partition,

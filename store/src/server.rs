@@ -1,4 +1,4 @@
-//! The database server: how long it is waited for, and what its answers say of it.
+//! The database server: how long calls wait for it, and what its answers say about it.
 
 use std::time::Duration;
 
@@ -8,28 +8,29 @@ use tokio::time::Instant;
 
 use crate::error::spoils_connection;
 
-/// What a pool and its connections know of it. Cheap to clone.
+/// What a pool and its connections know of the server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     pub connections: sqlx::PgPool,
     pub breaker: Breaker,
-    /// How long a statement's answer is waited for.
+    /// Longest wait for a statement's answer.
     pub statement_wait: Duration,
 }
 
 impl Server {
-    /// Counts an answer of the database, whatever it said.
+    /// Counts an answer of the database, whatever the answer is.
     pub(crate) fn answered(&self) {
         self.breaker.answered();
     }
 
-    /// Counts an error of a call that began then. Returns whether the connection is at its end.
+    /// Counts an error of a call that began at `began`. Returns whether the connection must be
+    /// closed.
     pub(crate) fn observe(&self, began: Instant, error: &Error) -> bool {
         if matches!(error, Error::Database(_)) {
             self.breaker.answered();
             let is_spoilt = spoils_connection(error);
             if is_spoilt {
-                // A change of the schema spoils the plans of all of them.
+                // A change of the schema spoils the plans of all connections.
                 self.close_idle();
             }
             return is_spoilt;
@@ -39,7 +40,7 @@ impl Server {
             Error::Io(_) | Error::Tls(_) | Error::Protocol(_) | Error::PoolTimedOut
         );
         if is_silence && self.breaker.failed(began) {
-            // They lead to the same silence, and each would cost somebody a wait to find out.
+            // Idle connections are silent, too, and each would cost a caller a wait to find out.
             self.close_idle();
         }
         is_silence

@@ -1,5 +1,6 @@
-//! Sessions: who is signed in, and for how long. Each turn of a session makes the refresh token of
-//! the turn before it worthless; who comes with an older one has copied it, or was copied.
+//! Sessions: who is signed in, and for how long. Each refresh is a turn, which makes the refresh
+//! token of the turn before worthless. An older token that comes back was copied, so the session
+//! ends.
 
 use std::time::Duration;
 
@@ -11,13 +12,13 @@ use crate::{
     accounts::{self, Credentials, NewAccount},
 };
 
-/// Sessions one account has at most; the one that was not refreshed for longest gives way.
+/// Most sessions of one account; beyond it, the one that was not refreshed for longest ends.
 pub const SESSIONS_MAX: i64 = 20;
-/// The refresh token of the turn before is taken for so long still: the answer may have been lost,
-/// and two pages of one browser refresh at once.
+/// How long the refresh token of the turn before is still taken: an answer may be lost, and two
+/// pages of one browser may refresh at once.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
-/// A session that is good, and whose it is.
+/// A valid session and its account.
 pub struct Session {
     pub id: SessionId,
     pub account: Credentials,
@@ -25,7 +26,7 @@ pub struct Session {
     pub expires_at: DateTime<Utc>,
 }
 
-/// What came of a refresh token.
+/// The result of a refresh.
 pub enum Refreshed {
     Next(Box<Session>),
     /// There is no such session, or it is over.
@@ -34,8 +35,8 @@ pub enum Refreshed {
     Reused,
 }
 
-/// Begins a session of an account whose password was proved as of these credentials. Where they
-/// have changed since, it is over before it is used.
+/// Begins a session of an account whose password was checked against these credentials. If they
+/// have changed since, the session is over before it is used.
 pub async fn begin(pool: &Pool, account: Credentials, lifetime: Duration) -> StoreResult<Session> {
     let mut tx = pool.begin().await?;
     let session = begin_in(&mut tx, account, lifetime).await?;
@@ -57,8 +58,8 @@ pub async fn sign_up(
     Ok(session)
 }
 
-/// Changes the password of an account, if these still are its credentials: every session and token
-/// ends, and one session begins. `None` where they are not.
+/// Changes the password of an account if its credentials are unchanged: every session and token
+/// ends, and a new session begins. `None` if the credentials have changed.
 pub async fn change_password(
     pool: &Pool,
     account: &Credentials,
@@ -106,7 +107,7 @@ async fn begin_in(
     Ok(Session { id, account, turn: 0, expires_at })
 }
 
-/// Turns a session over: its next refresh token is the one that is good.
+/// Refreshes a session: from now on the refresh token of its next turn is valid.
 pub async fn refresh(pool: &Pool, token: Turn) -> StoreResult<Refreshed> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!(
@@ -143,8 +144,9 @@ pub async fn refresh(pool: &Pool, token: Turn) -> StoreResult<Refreshed> {
     Ok(Refreshed::Next(Box::new(Session { id: token.session, account, turn, expires_at })))
 }
 
-/// The turn that follows where this token is shown; `None` where it was used before. A token of a
-/// turn to come is of a database that was put back: nobody knows any more which one was used.
+/// The turn after a refresh with this token; `None` if the token was used before. A token of a
+/// later turn comes from before the database was restored from a backup: it counts as used, because
+/// it may have been.
 fn next_turn(present: i32, shown: i32, is_recent: bool) -> Option<i32> {
     if shown == present {
         present.checked_add(1)
@@ -153,13 +155,13 @@ fn next_turn(present: i32, shown: i32, is_recent: bool) -> Option<i32> {
     }
 }
 
-/// Ends the session of this token, whichever turn it is of.
+/// Ends a session.
 pub async fn end(pool: &Pool, session: SessionId) -> StoreResult<()> {
     sqlx::query!("delete from sessions where session_id = $1", session.0).execute(pool).await?;
     Ok(())
 }
 
-/// Forgets sessions and links that are over, at most so many of each.
+/// Deletes sessions and password links that have expired, at most `rows_max` of each.
 pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<()> {
     sqlx::query!(
         "delete from sessions where session_id in (

@@ -1,10 +1,10 @@
-//! Requests in words of a newer version, until one comes that knows them.
+//! Requests with words of a newer version, kept until an allocator of that version comes.
 
 use chrono::{DateTime, Utc};
 
 use crate::{Connection, Pool, StoreResult};
 
-/// Most messages that wait. What comes then stays in its queue, and its partition waits with it.
+/// Most messages that wait. Further ones stay in their queue, and their partition waits with them.
 pub const WAITING_MAX: i64 = 10_000;
 
 /// A message that waits.
@@ -13,11 +13,11 @@ pub struct Waiting {
     pub id: i64,
     pub routing_key: String,
     pub body: Vec<u8>,
-    /// Whether no version may allocate it any more.
+    /// Whether its deadlines are over, so that no version may allocate it.
     pub is_late: bool,
 }
 
-/// Sets a message aside. `false` where as many wait as may.
+/// Sets a message aside. `false` if as many wait as may.
 pub async fn set_aside(
     tx: &mut Connection,
     routing_key: &str,
@@ -40,13 +40,13 @@ pub async fn set_aside(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// How many wait.
+/// How many messages wait.
 pub async fn count(pool: &Pool) -> StoreResult<i64> {
     let n = sqlx::query_scalar!(r#"select count(*) as "n!" from waiting_messages"#);
     Ok(n.fetch_one(pool).await?)
 }
 
-/// Locks some of those after this one, by age; others that look pass over them.
+/// Locks waiting messages after this one, oldest first; other callers skip them.
 pub async fn locked(tx: &mut Connection, after: i64, limit: i64) -> StoreResult<Vec<Waiting>> {
     let rows = sqlx::query_as!(
         Waiting,
@@ -62,7 +62,7 @@ pub async fn locked(tx: &mut Connection, after: i64, limit: i64) -> StoreResult<
     Ok(rows)
 }
 
-/// Forgets what has gone on.
+/// Deletes messages that were passed on.
 pub async fn forget(tx: &mut Connection, ids: &[i64]) -> StoreResult<()> {
     sqlx::query!("delete from waiting_messages where waiting_id = any($1)", ids)
         .execute(tx)

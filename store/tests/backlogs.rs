@@ -21,7 +21,7 @@ async fn a_queue_is_silent_since_its_allocator_last_counted_however_lively_that_
     let (pool, hall) = (&stage.pool, stage.show().await);
     let silent = async || {
         let silent = backlogs::of_lines(pool, &[hall.show]).await.unwrap()[&hall.show].silent;
-        // What took no time here took less than half a minute.
+        // Rounded down to 30 s, so that the time of the test itself does not count.
         silent.as_secs() / 30 * 30
     };
     let run = async |sql: &'static str| sqlx::query(sql).execute(pool).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_queue_is_silent_since_its_allocator_last_counted_however_lively_that_
     assert_eq!(silent().await, 60, "the clock was set back: it may have died since");
     backlogs::record(pool, me, &[]).await.unwrap();
     assert_eq!(silent().await, 0);
-    // A version before does not say when it counted.
+    // An earlier version does not write when it recorded.
     run("update allocators set recorded_at = null").await;
     assert_eq!(silent().await, 0);
 }
@@ -168,7 +168,7 @@ async fn a_queue_that_is_left_is_no_fresher_for_it_and_is_let_go_of_also_by_one_
             run("delete from allocators").await;
         }
         backlogs::leave(pool, me, std::slice::from_ref(&partition)).await.unwrap();
-        // It comes again, and serves this queue no more.
+        // The allocator comes back, and no longer serves this queue.
         allocators::beat(pool, me, "an allocator").await.unwrap();
         let silent = backlogs::of_lines(pool, &[hall.show]).await.unwrap()[&hall.show].silent;
         assert!(silent.as_secs() >= 290, "{silent:?}, forgotten: {is_forgotten}");

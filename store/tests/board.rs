@@ -1,4 +1,4 @@
-//! The board, read by what has changed: after any change it is what reading all of it shows.
+//! After any change, reading what has changed on the board shows the same as reading all of it.
 
 use std::{
     sync::Arc,
@@ -46,8 +46,8 @@ async fn a_board_read_by_changes_is_the_whole_board_and_takes_over_what_did_not_
         assert_eq!(seen(&next), seen(&board::read(pool).await.unwrap()), "{statement}");
         last = next;
     }
-    // What did not change is taken over as soon as no transaction is left that had begun before it was
-    // written; one of another test, in another database of this server, keeps it for as long as it lasts.
+    // A show that did not change is copied once no transaction is open that began before the show
+    // was written. A transaction of another test, in another database of this server, delays that.
     let patience = Instant::now() + Duration::from_mins(1);
     loop {
         let next = board::read_changes(pool, &last).await.unwrap();
@@ -72,7 +72,7 @@ async fn what_was_written_before_a_reading_and_committed_after_it_is_in_the_next
     let pause = "update shows set room_paused = true where show_id = $1";
     let mut unfinished = pool.begin().await.unwrap();
     sqlx::query(pause).bind(show.0).execute(&mut *unfinished).await.unwrap();
-    // Another one begins later and commits before.
+    // Another transaction begins later and commits earlier.
     let other = stage.show().await.show;
     change(pool, pause, other).await;
     let between = board::read(pool).await.unwrap();
@@ -83,7 +83,8 @@ async fn what_was_written_before_a_reading_and_committed_after_it_is_in_the_next
     assert!(after.sale(show).unwrap().room.paused);
 }
 
-/// A payment writes no row of the show: that the last held seat is sold would be seen a minute late.
+/// A payment changes no row of the show, so the sale of the last held seat might be seen a minute
+/// late.
 #[tokio::test]
 async fn that_no_seat_is_held_any_more_is_in_the_next_reading() {
     let stage = Stage::build().await;

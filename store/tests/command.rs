@@ -1,4 +1,4 @@
-//! What can be done to bookings, done to the real store, the way the services do it.
+//! Commands to bookings, carried out on the real store as the services do it.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -26,11 +26,11 @@ pub(crate) enum Command {
     Place(BookingId, AccountId),
     Pay(BookingId, AccountId),
     End(usize, BookingId, AccountId, Ending),
-    /// The time of a live booking is over, so many seconds after it was decided.
+    /// The time of a live booking is over, this many seconds after it was decided.
     TimePasses(BookingId, i32),
     Sweep(usize),
     Refuse(usize, BookingId, AccountId, Option<String>),
-    /// Outcomes that contradict what is stored, which only the database can know.
+    /// Outcomes that contradict stored rows, which only the database can notice.
     Forge(Forgery, usize, Vec<Decided>),
 }
 
@@ -57,7 +57,7 @@ pub(crate) enum Reply {
     NoSuchOrder,
     TimePassed,
     Refused(bool),
-    /// By this constraint.
+    /// Denied by this constraint.
     Denied(String),
     StaleEpoch,
 }
@@ -71,7 +71,7 @@ pub(crate) struct Clerk {
     maps: [Map; TIERS],
 }
 
-/// A tier as of a version.
+/// The seats of a tier at a version.
 #[derive(Clone)]
 struct Map {
     version: i64,
@@ -251,7 +251,7 @@ fn customer() -> Customer {
     Customer { name: "Asha Rao".into(), email: "asha@visitor.example".into(), phone: None }
 }
 
-/// A live, unpaid booking and its order are past their time.
+/// Puts the end of a live, unpaid booking and of its order into the past.
 async fn time_passes(pool: &Pool, booking: BookingId, seconds: i32) -> StoreResult<()> {
     let mut tx = pool.begin().await?;
     sqlx::query(

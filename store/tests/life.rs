@@ -23,10 +23,11 @@ use crate::{
     stage::{HOLD_SECONDS, Hall, ORDER_SECONDS, SEATS_PER_TIER, Stage, TIERS},
 };
 
-/// Kept from others by each booking that lapses: so long that some accounts come to their limit.
+/// Seconds for which each lapsing booking keeps its seats: enough for some accounts to reach their
+/// limit.
 const KEPT_SECONDS: i32 = 2 * (HOLD_SECONDS + ORDER_SECONDS);
 
-/// A command in small numbers, which mean something once it is known what there is.
+/// A command in small numbers, which a [`Script`] turns into bookings and accounts that exist.
 #[derive(Clone, Debug)]
 enum Op {
     Decide(usize, Vec<Ask>),
@@ -34,7 +35,7 @@ enum Op {
     Sweep(usize),
     Refuse(usize, usize, Option<u8>),
     Forge(Forgery, usize, usize),
-    /// A command that was given before, so many back.
+    /// Repeats the command that was given this many commands ago.
     Again(usize),
 }
 
@@ -92,7 +93,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Turns numbers into what there is; `None` where there is nothing of the kind.
+/// Turns numbers into bookings and accounts that exist; `None` if there are none.
 struct Script<'a> {
     hall: &'a Hall,
     given: Vec<Command>,
@@ -220,7 +221,7 @@ async fn live(stage: &Stage, ops: &[Op]) -> Result<(), TestCaseError> {
     audited(&stage.pool, &hall, &accepted).await.map_err(TestCaseError::fail)
 }
 
-/// Whoever looks at a booking sees its outcome, and a lapsed one as lapsed before it is swept.
+/// Every look at a booking shows its outcome, and a lapsed booking as lapsed before it is swept.
 async fn seen_as_known(
     pool: &Pool,
     booking: BookingId,

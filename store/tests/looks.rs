@@ -1,4 +1,4 @@
-//! Looks at bookings: many at once share their queries, and each is told of its own.
+//! Look-ups of bookings: many at once share their queries, and each gets its own booking.
 
 use contract::{
     BookingId,
@@ -13,7 +13,7 @@ use store::{
 
 use crate::stage::Stage;
 
-/// More than fit into one query.
+/// More bookings than fit into one query.
 const DECIDED: usize = 400;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,17 +15,18 @@ use crate::{
     stage::{Hall, TIERS},
 };
 
-/// The commands of one life, in seconds and times the seats. Less than one seat costs that lapses.
+/// Most seats times seconds that the commands of one life take themselves; one lapsing seat costs
+/// more.
 const COMMANDS_TAKE_MAX: i64 = 600;
 
 pub(crate) struct Model {
     hall: Hall,
     pub(crate) bookings: BTreeMap<BookingId, Booking>,
     versions: [i64; TIERS],
-    /// Seats times seconds that each account has kept from others unpaid, where every command
-    /// takes no time but that which it says passes.
+    /// Seats times seconds that each account has kept from others unpaid, without the time that the
+    /// commands take themselves.
     unpaid: HashMap<AccountId, i64>,
-    /// How many bookings of each ended unpaid.
+    /// How many bookings of each account ended unpaid.
     gave_back: HashMap<AccountId, i32>,
 }
 
@@ -39,9 +40,9 @@ pub(crate) struct Booking {
     pub(crate) outcome: Outcome,
     /// `None` for a rejected one.
     pub(crate) state: Option<State>,
-    /// Its time is over, and nobody has swept it yet.
+    /// Whether its time is over and it is not swept yet.
     late: bool,
-    /// For how long it has kept its seats.
+    /// Seconds for which it has kept its seats.
     kept_seconds: i32,
     seq: i32,
     order: Vec<OrderStatus>,
@@ -96,7 +97,7 @@ impl Booking {
         self.order.last().copied()
     }
 
-    /// Where it stands for whoever looks now.
+    /// The state that a look at the booking shows now.
     pub(crate) fn seen(&self) -> Option<State> {
         if self.late { Some(State::Expired) } else { self.state }
     }
@@ -127,7 +128,7 @@ impl Model {
         Quota { live: self.n_live(account), unpaid_seat_seconds, unpaid_times }
     }
 
-    /// What the store must answer; from then on it is so.
+    /// Carries a command out, and returns what the store must answer.
     pub(crate) fn perform(&mut self, command: &Command) -> Reply {
         match command {
             Command::Decide(tier, requests) => self.decide(*tier, requests),
@@ -290,7 +291,7 @@ impl Model {
         Reply::Refused(true)
     }
 
-    /// Whether this is what is stored, and nothing else.
+    /// Whether exactly this is stored.
     pub(crate) fn agrees(&self, stored: &Records) -> Result<(), String> {
         let bookings: BTreeMap<BookingId, Row> =
             self.bookings.iter().map(|(id, booking)| (*id, self.row(*id, booking))).collect();

@@ -1,4 +1,4 @@
-//! What is old goes in small bites, and costs no look at what is not.
+//! Old rows are deleted in small portions, without reading rows that are not old.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::stage::Stage;
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Whether the index was used; a connection tells what it did about once a second.
+/// Whether the index was used; a connection reports that about once a second.
 async fn is_used(pool: &Pool, index: &str) -> bool {
     let scans =
         "select count(*) from pg_stat_user_indexes where indexrelname = $1 and idx_scan > 0";

@@ -143,7 +143,7 @@ impl Records {
         }
     }
 
-    /// What needs no model to be seen wrong.
+    /// Checks that need no model.
     pub(crate) fn check(&self) -> Result<(), String> {
         self.changes_add_up_to_the_claims()?;
         self.events_tell_every_step()?;
@@ -151,7 +151,7 @@ impl Records {
         self.unpaid_time_adds_up()
     }
 
-    /// Each seat counts for a second at least, begun seconds for whole ones.
+    /// Each seat counts for at least a second, and a begun second counts as a whole one.
     fn unpaid_time_adds_up(&self) -> Result<(), String> {
         for (account, quota) in &self.quotas {
             let own = self.unpaid.iter().filter(|(id, _)| *id == account.0);
@@ -235,7 +235,7 @@ pub(crate) async fn audited(
     accepted: &[BookingId],
 ) -> Result<(), String> {
     let found = audit(pool, Some(hall.show), accepted).await.unwrap();
-    // Nobody publishes here, so events wait; how long is not asked.
+    // Nothing is published here, so waiting events are no fault.
     let found = store::audit::Audit { events_stuck: 0, ..found };
     if found.is_clean() { Ok(()) } else { Err(format!("{found:?}")) }
 }

@@ -1,5 +1,5 @@
-//! Eight at once give the same commands, four abreast in one order and four in another: whoever
-//! comes second is told so, and nothing is done twice.
+//! Eight clerks give the same commands at once, four in one order and four in another. The second
+//! to give a command is told so, and nothing is done twice.
 
 use std::collections::HashMap;
 
@@ -19,14 +19,15 @@ use crate::{
 };
 
 const CROWD: u64 = 8;
-/// So many give their commands in the same order.
+/// Clerks that give their commands in the same order.
 const ABREAST: u64 = 4;
 const ROUNDS: u64 = 3;
 const N_BATCHES: usize = 40;
 const DEEDS_PER_BOOKING: usize = 2;
-/// Kept from others by each booking that lapses: few enough to go on being given seats.
+/// Seconds for which each lapsing booking keeps its seats: few, so that accounts stay under their
+/// limit.
 const KEPT_SECONDS: i32 = 60;
-/// A command that loses a race is given again; so often in a row nobody loses.
+/// A command that loses a race is given again; no command loses this often in a row.
 const ATTEMPTS_MAX: u32 = 50;
 
 /// Batches for both tiers, and some of what can be done to each of their bookings.
@@ -74,7 +75,7 @@ fn request(hall: &Hall, tier: usize, passes: &[TicketId], rng: &mut Rng) -> Requ
     }
 }
 
-/// Gives a command until it is not contended. Any other failure is nobody's right.
+/// Gives a command until it is not contended. Any other failure is a fault.
 async fn insist(clerk: &mut Clerk, command: &Command) -> Reply {
     for _ in 0..ATTEMPTS_MAX {
         match clerk.perform(command).await {
@@ -124,8 +125,8 @@ fn wanted(command: &Command) -> Vec<BookingId> {
     }
 }
 
-/// Each booking was decided or refused for one of the crowd and ended for one at most, and what
-/// that one was told is what is stored.
+/// Each booking was decided or refused for one clerk and ended for at most one, and what that clerk
+/// was told is stored.
 fn nothing_was_done_twice(told: &[(Command, Reply)], stored: &Records) {
     let mut outcomes: HashMap<BookingId, Vec<String>> = HashMap::new();
     let mut endings: HashMap<BookingId, usize> = HashMap::new();

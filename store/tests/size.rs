@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::stage::Stage;
 
-/// A loop in a loop over as many rows takes many minutes.
+/// A nested loop over this many rows takes many minutes.
 const SOON: Duration = Duration::from_mins(1);
 /// Single seats that were sold, and accounts that have none.
 const LARGE: [&str; 6] = [
@@ -49,6 +49,6 @@ async fn twenty_thousand_seats_and_fifty_thousand_buyers_are_counted() {
     }
     let found = audit(&patient, None, &[]).await.unwrap();
     assert_eq!((found.quotas_wrong, found.tiers_miscounted), (2, 1), "{found:?}");
-    // And nothing ends it because it takes long.
+    // And no limit ends a statement that takes long.
     sqlx::query("select pg_sleep(7)").execute(&patient).await.unwrap();
 }

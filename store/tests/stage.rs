@@ -22,13 +22,13 @@ pub(crate) struct Stage {
     slot: Slot,
 }
 
-/// A show of its own.
+/// A show that one test has for itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Hall {
     pub(crate) show: ShowId,
     pub(crate) tiers: [Partition; TIERS],
     pub(crate) seats: [Vec<SeatLabel>; TIERS],
-    /// The last one does not exist.
+    /// The last account does not exist.
     pub(crate) accounts: Vec<AccountId>,
 }
 

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 /// The last migration of version 3f88f6e.
 const BEFORE: i64 = 21;
-/// Half a second waits for a lock at most; the rest is for a busy machine.
+/// A migration waits half a second for a lock at most; the rest is for a busy machine.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(30);
 
@@ -161,8 +161,8 @@ async fn migrations_beside_the_sale_end_where_the_written_ones_end() {
     assert!(told.into_inner().unwrap().concat().contains("9999"));
 }
 
-/// Sells to nobody, but as a sale would: writes and reads the table for as long as it is told, and
-/// returns its longest pause and how often it wrote.
+/// Writes and reads the table as a sale would, until it is stopped. Returns its longest pause and
+/// how often it wrote.
 async fn admit(url: &str, show: uuid::Uuid, stop: &AtomicBool) -> (Duration, u32) {
     let mut direct = connect(url).await;
     let (mut longest, mut n) = (Duration::ZERO, 0);
@@ -190,7 +190,7 @@ async fn half_built(direct: &mut PgConnection) -> i64 {
         .unwrap()
 }
 
-/// A show in a schema of any version, and so many who were let in.
+/// Makes a show in a schema of any version, and this many admissions.
 async fn show_with_admissions(direct: &mut PgConnection, n: i32) -> uuid::Uuid {
     sqlx::query(
         "with m as (insert into movies (movie_id, title, description, genres, rating,
@@ -233,7 +233,7 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
     let broken = "create unique index concurrently admissions_by_time on admissions (lane)";
     direct.execute(broken).await.expect_err("all are in one lane");
     assert_eq!(half_built(&mut direct).await, 1);
-    // Somebody who reads it for three seconds, by whom a strong lock cannot be had.
+    // A reader of the table, because of which no strong lock is granted for three seconds.
     let mut reader = connect(&slot.database_url).await;
     reader.execute("set idle_in_transaction_session_timeout = 0").await.unwrap();
     reader.execute("begin; lock table admissions in access share mode").await.unwrap();

@@ -1,4 +1,4 @@
-//! Claims: which seats a booking has. Every claim there ever was stays as history.
+//! Claims: which seats a booking has. Ended claims stay as history.
 
 use contract::{BookingId, SeatLabel, ShowId};
 use platform::faults::{Guarantee, sometimes, without};
@@ -7,10 +7,10 @@ use uuid::Uuid;
 use super::outcome::Decided;
 use crate::{Connection, StoreError, StoreResult};
 
-/// Seats of a batch's winners that turned out to have a live claim. The map in memory is wrong.
+/// The index that a second live claim on a seat breaks. The map in memory is then wrong.
 const CLAIM_CONFLICT: &str = "seat_claims_one_live";
 
-/// Claims the seats of a batch's winners: all of them, or it is an error.
+/// Claims all seats of a batch's winners, or fails.
 pub(super) async fn insert(
     tx: &mut Connection,
     show: ShowId,
@@ -20,7 +20,7 @@ pub(super) async fn insert(
         .iter()
         .flat_map(|(d, seats)| seats.iter().map(|seat| (seat.as_str().to_owned(), d.booking.0)))
         .collect();
-    // Sorted, so that two batches that meet wait for each other in the same order.
+    // Sorted, so that concurrent batches take locks in the same order.
     claims.sort_unstable();
     let wanted = claims.len();
     let (seats, bookings): (Vec<String>, Vec<Uuid>) = claims.into_iter().unzip();
@@ -37,7 +37,7 @@ pub(super) async fn insert(
         .await?;
         return Ok(());
     }
-    // The index is named, so that nothing is sold where it is missing.
+    // `on conflict` names the index, so that the statement fails if the index is missing.
     let inserted = sqlx::query!(
         "insert into seat_claims (show_id, seat_id, booking_id, state)
          select $1, seat_id, booking_id, 'HELD'
@@ -60,7 +60,7 @@ pub(super) async fn insert(
     })
 }
 
-/// Those of a booking that was paid are sold.
+/// Marks the claims of a paid booking as sold.
 pub(super) async fn sell(tx: &mut Connection, show: ShowId, booking: BookingId) -> StoreResult<()> {
     sqlx::query!(
         "update seat_claims set state = 'SOLD'
@@ -73,7 +73,7 @@ pub(super) async fn sell(tx: &mut Connection, show: ShowId, booking: BookingId) 
     Ok(())
 }
 
-/// The seats of bookings that ended are free again.
+/// Ends the claims of these bookings, so that their seats are free again.
 pub(super) async fn free(tx: &mut Connection, show: ShowId, bookings: &[Uuid]) -> StoreResult<()> {
     sqlx::query!(
         "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()

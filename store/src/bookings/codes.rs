@@ -1,4 +1,4 @@
-//! References and ticket codes that nobody guesses or misreads.
+//! References and ticket codes that are hard to guess and to misread.
 
 use contract::keys;
 

@@ -1,5 +1,5 @@
-//! Paying: a conditional transition on the database's clock. The loser of the race with the
-//! sweep learns so.
+//! Paying: a conditional transition on the database's clock. A payment that loses the race with the
+//! sweep is told so.
 
 use contract::{
     AccountId, BookingId, OrderId, ShowId, api::bookings::Order, booking::Transition,
@@ -16,20 +16,21 @@ use crate::{
     partitions::labels,
 };
 
-/// What came of a payment.
+/// The result of a payment.
 #[derive(Debug)]
 pub enum Payment {
     /// Confirmed now, or before.
     Confirmed(Box<Order>),
-    /// It is past its time, or ended in another way; its status says which.
+    /// The order is past its time, or ended in another way; its status says which.
     TooLate(Box<Order>),
     NoSuchOrder,
 }
 
-/// Codes that were taken before a free one is found: 32^6 codes, so one retry is rare already.
+/// Most tries to find a free ticket code. There are 32^6 codes, so even one retry is rare.
 const CODE_ATTEMPTS_MAX: usize = 8;
 
-/// Confirms the order and makes its ticket code. Twice is once. Committing is the caller's.
+/// Confirms the order and makes its ticket code. A second call returns the same order. The caller
+/// commits.
 pub async fn confirm(
     tx: &mut Connection,
     order: OrderId,
@@ -44,7 +45,7 @@ pub async fn confirm(
                 sqlx::query!("rollback to savepoint before_ticket_code").execute(&mut *tx).await?;
             }
             Err(error) => return Err(error),
-            // What this call did is its answer, whatever others do to the order after it.
+            // The answer is what this call did, whatever happens to the order later.
             Ok(Some(paid)) => return Ok(Payment::Confirmed(Box::new(paid))),
             Ok(None) => break,
         }

@@ -1,5 +1,5 @@
-//! How live bookings end before they are used: lapsed, released, cancelled, not paid. Whole
-//! bookings always: state, claims, quota, order, event, and the tier's version.
+//! How live bookings end: lapsed, released, cancelled, not paid. A booking ends as a whole: state,
+//! claims, quota, order, event, and the tier's version.
 
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel,
@@ -20,7 +20,7 @@ pub struct Ended {
     pub seats: Vec<SeatLabel>,
 }
 
-/// Ends these bookings as far as they can be ended this way. The partition is locked.
+/// Ends those of these bookings that can end this way. The partition must be locked.
 pub async fn end(
     tx: &mut Connection,
     partition: &Partition,
@@ -33,8 +33,8 @@ pub async fn end(
     let accounts: Vec<AccountId> = candidates.iter().map(|(_, account)| *account).collect();
     quotas::lock_quotas(tx, partition.show, &accounts).await?;
     let ids: Vec<Uuid> = candidates.iter().map(|(booking, _)| booking.0).collect();
-    // A statement of its own: what it waits for may change a booking, and a statement that began
-    // before that would still judge by what the booking was.
+    // Lock in a statement of its own: while it waits, a booking may change, and a statement that
+    // began before the change would still see the old row.
     sqlx::query!(
         "select booking_id from bookings
          where show_id = $1 and booking_id = any($2)
@@ -109,7 +109,7 @@ async fn free(
     Ok(())
 }
 
-/// Ends one booking in a transaction of its own. `None` where it can't be ended this way.
+/// Ends one booking in a transaction of its own. `None` if it cannot end this way.
 pub async fn end_one(
     pool: &Pool,
     partition: &Partition,

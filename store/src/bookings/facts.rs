@@ -69,9 +69,9 @@ pub async fn seats_held(
     Ok(held)
 }
 
-/// Which of these places have bought a live booking or paid for one since cancelled, or had their
-/// pass taken back. Call it after [`lock_quotas`](super::lock_quotas) of their
-/// accounts: a pass belongs to one account, so that lock keeps other tiers from using it too.
+/// Which of these places have a spent pass: it bought a live booking, or a paid one since
+/// cancelled, or was revoked. Call it after [`lock_quotas`](super::lock_quotas) of their accounts:
+/// a pass belongs to one account, so the lock keeps other tiers from using the pass meanwhile.
 pub async fn passes_spent(
     tx: &mut Connection,
     show: ShowId,

@@ -1,7 +1,8 @@
 //! What becomes of a booking that has no row: queued, until its time is over.
 //!
-//! Redis remembers each keyed request with the moment of its last try, and the first look at one
-//! that it has forgotten. All moments are Postgres's.
+//! Redis remembers when each request with a key was last tried. For a request that Redis has
+//! forgotten, it remembers the first look at the booking instead. All times are by Postgres's
+//! clock.
 
 use std::time::Duration;
 
@@ -19,11 +20,10 @@ use serde::{Deserialize, Serialize};
 use super::{Refusal, refuse};
 use crate::{Pool, StoreResult, bound_keys::REMEMBERED};
 
-/// How long it is remembered that somebody was told of a booking that it has expired, where nothing else
-/// is known of it.
+/// How long Redis remembers that a booking was shown as expired, if nothing else is known about it.
 const END_REMEMBERED: Duration = Duration::from_hours(365 * 24);
 
-/// A keyed request that was put on its queue, or may have been.
+/// A request with a key that was, or may have been, put into its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastTry {
     pub show: ShowId,
@@ -33,32 +33,32 @@ pub struct LastTry {
     pub at: DateTime<Utc>,
 }
 
-/// What is to be said of a booking without a row.
+/// What to answer about a booking without a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     Queued,
-    /// It will not be decided any more.
+    /// The booking will not be allocated any more.
     Expired,
 }
 
-/// Whether a try of this moment has ended by now, decided or not.
+/// Whether a request tried at `tried_at` is over by `now`, decided or not.
 #[must_use]
 pub fn is_over(tried_at: DateTime<Utc>, now: DateTime<Utc>) -> bool {
     now > tried_at + BOOKING_DEADLINE + BOOKING_GRACE
 }
 
-/// Remembers a try, as part of what is asked of Redis anyway.
+/// Remembers a try, in a pipeline that is sent to Redis anyway.
 pub fn remember(pipeline: &mut redis::Pipeline, booking: BookingId, last: &LastTry) {
     let value = serde_json::to_string(last).expect("a try is plain JSON");
     pipeline.cmd("SET").arg(try_key(booking)).arg(value);
     pipeline.arg("EX").arg(REMEMBERED.as_secs()).ignore();
 }
 
-/// The fate of this account's booking, which had no row at this moment of PostgreSQL's clock.
-/// `accepted_at` is what its id tells.
+/// The fate of this account's booking, which had no row at `now` on PostgreSQL's clock.
+/// `accepted_at` comes from its id.
 ///
-/// A keyed booking whose time is over is refused for good, so that a late delivery finds it
-/// decided. Where Redis has forgotten it, the first look starts the clock.
+/// A booking with a key whose time is over is refused for good, so that a late delivery finds it
+/// decided. If Redis has forgotten the request, its time counts from the first look.
 pub async fn fate(
     pool: &Pool,
     cache: &Cache,
@@ -74,7 +74,7 @@ pub async fn fate(
     let Ok(last) = last_try(cache, booking).await else { return Ok(Fate::Queued) };
     let Some(last) = last else {
         let Ok(first) = first_look(cache, booking, now).await else { return Ok(Fate::Queued) };
-        // Before it is told: what has ended does not begin again.
+        // Written before the answer: a booking that was shown as expired must not be queued again.
         let has_ended = is_over(first, now) && keep_end(cache, booking).await.is_ok();
         return Ok(told(has_ended));
     };
@@ -98,7 +98,7 @@ pub async fn expire(
         account,
         kind: last.kind,
         idempotency_key: Some(last.key),
-        // What was accepted and lost stays known as lost.
+        // Without the number, a request that was accepted and lost stays known as lost.
         number: None,
         deadline: None,
         reason: Reason::Expired,
@@ -120,7 +120,7 @@ async fn last_try(cache: &Cache, booking: BookingId) -> RedisResult<Option<LastT
     Ok(found.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
-/// When a booking that Redis knows nothing of was first looked at.
+/// When a booking that Redis does not know was first looked at.
 async fn first_look(
     cache: &Cache,
     booking: BookingId,
@@ -134,7 +134,7 @@ async fn first_look(
     Ok(first.and_then(|second| DateTime::from_timestamp(second, 0)).unwrap_or(now))
 }
 
-/// Keeps the first look of a booking that has expired by it.
+/// Keeps the first look at an expired booking for longer.
 async fn keep_end(cache: &Cache, booking: BookingId) -> RedisResult<()> {
     let mut connection = cache.connection()?;
     let mut expire = redis::cmd("EXPIRE");

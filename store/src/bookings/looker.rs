@@ -1,5 +1,5 @@
-//! Looks at bookings, many in one query: what is asked while a query is on its way goes out together
-//! with the next one, so that thousands who wait cost the database no more than a few queries.
+//! Looks up bookings, many in one query: look-ups that come during a query share the next one, so
+//! that thousands of waiting clients cost the database only a few queries.
 
 use std::{
     collections::HashMap,
@@ -18,21 +18,21 @@ use crate::{Pool, StoreError, StoreResult};
 const BATCH_MAX: usize = 256;
 /// Queries on their way at once; each has a connection of the pool.
 const QUERIES_MAX: usize = 2;
-/// Looks that wait here; more are told that the database is too busy.
+/// Most look-ups that wait here; further ones fail as if the database were too busy.
 const WAITING_MAX: usize = 65_536;
 
-/// What a look found.
+/// What a look-up found.
 #[derive(Clone, Debug)]
 pub struct Look {
-    /// The booking, where it is decided.
+    /// The booking, if it is decided.
     pub view: Option<View>,
-    /// PostgreSQL's clock at that moment.
+    /// PostgreSQL's clock at the look-up.
     pub now: DateTime<Utc>,
 }
 
 type Answer = oneshot::Sender<StoreResult<Look>>;
 
-/// Looks at bookings for everybody on this node. Cheap to clone.
+/// Looks up bookings for all callers on this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Looker(Arc<Shared>);
 
@@ -44,7 +44,7 @@ struct Shared {
 }
 
 impl Looker {
-    /// A looker at this database.
+    /// A looker on this database.
     #[must_use]
     pub fn new(pool: Pool, shutdown: Shutdown) -> Self {
         let queries = Semaphore::new(QUERIES_MAX);
@@ -62,7 +62,7 @@ impl Looker {
             }
             waiting.push((booking, answer));
         }
-        // Where no query is free, whoever frees one finds this look waiting.
+        // If no query is free, the task that frees one finds this look-up waiting.
         if self.0.queries.available_permits() > 0 {
             let this = self.clone();
             self.0.shutdown.spawn(async move { this.answer_all().await });
@@ -81,14 +81,14 @@ impl Looker {
                 self.answer(batch).await;
             }
             drop(query);
-            // Who came after the last batch was taken may have found no query free.
+            // A look-up that came after the last batch may have found no query free.
             if self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
                 return;
             }
         }
     }
 
-    /// Who is answered by the next query: the eldest, and whoever asks for the same bookings.
+    /// The look-ups that the next query answers, by booking: the oldest come first.
     fn batch(&self) -> HashMap<BookingId, Vec<Answer>> {
         let mut waiting = self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch: HashMap<BookingId, Vec<Answer>> = HashMap::new();
@@ -120,7 +120,7 @@ impl Looker {
                 Err(error) => Err(error),
             };
             for answer in answers {
-                // Whoever went away is not told.
+                // A caller that went away gets no answer.
                 let _ = answer.send(found.clone().map_err(StoreError::again));
             }
         }

@@ -12,7 +12,7 @@ pub struct Decided {
     pub account: AccountId,
     pub kind: Kind,
     pub ticket: Option<TicketId>,
-    /// `None` where the key is another booking's.
+    /// `None` if the key belongs to another booking.
     pub idempotency_key: Option<String>,
     pub outcome: Outcome,
 }
@@ -25,7 +25,7 @@ pub enum Outcome {
     },
     Rejected {
         reason: Reason,
-        /// Which one, where the reason is a limit of the account.
+        /// Which limit, if the reason is a limit of the account.
         limit: Option<Limit>,
         taken: Vec<SeatLabel>,
         alternatives: Vec<SeatLabel>,

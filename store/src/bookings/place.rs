@@ -24,7 +24,7 @@ use crate::{
     partitions::{Terms, labels},
 };
 
-/// What came of it.
+/// The result of placing an order.
 #[derive(Debug)]
 pub enum Placement {
     /// A new order, or the one that was made from this hold before.
@@ -35,8 +35,8 @@ pub enum Placement {
     NoSuchHold,
 }
 
-/// Makes the order; a second call finds the first one's. The order's time replaces the hold's.
-/// Committing is the caller's.
+/// Makes the order; a second call returns the first call's order. The order's time limit replaces
+/// the hold's. The caller commits.
 pub async fn place(
     tx: &mut Connection,
     hold: BookingId,

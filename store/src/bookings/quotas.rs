@@ -1,4 +1,4 @@
-//! Quotas: how many seats of a show an account has, and for how long it kept some from others
+//! Quotas: how many seats of a show an account has, and for how long it kept seats from others
 //! without payment.
 
 use std::collections::HashMap;
@@ -14,14 +14,14 @@ use crate::{Connection, StoreResult};
 pub struct Quota {
     /// Seats of live bookings.
     pub live: i32,
-    /// Seats times seconds that bookings kept which ended without payment.
+    /// Seats times seconds, over the bookings that ended without payment.
     pub unpaid_seat_seconds: i64,
-    /// How many bookings that were.
+    /// How many bookings ended without payment.
     pub unpaid_times: i32,
 }
 
-/// Takes the quota rows of these accounts, in order, making them where they are missing.
-/// An account that does not exist is absent.
+/// Locks the quota rows of these accounts, in order, and makes missing rows. An account that does
+/// not exist is left out.
 pub async fn lock_quotas(
     tx: &mut Connection,
     show: ShowId,
@@ -56,7 +56,7 @@ pub async fn lock_quotas(
     Ok(quotas.collect())
 }
 
-/// Adds the seats of a batch's winners. The quotas are locked.
+/// Adds the seats of a batch's winners. The quotas must be locked.
 pub(super) async fn raise(
     tx: &mut Connection,
     show: ShowId,
@@ -82,9 +82,9 @@ pub(super) async fn raise(
     Ok(())
 }
 
-/// Takes the seats off the quotas of their accounts, and adds the time for which those that were
-/// not paid for were kept from others. A lapsed booking kept them until its time was over, however
-/// late it is ended.
+/// Takes the seats of ended bookings off the quotas of their accounts, and adds the time for which
+/// unpaid seats were kept from others. The time of a lapsed booking counts up to its limit, however
+/// late the booking is ended.
 pub(super) async fn settle(
     tx: &mut Connection,
     show: ShowId,

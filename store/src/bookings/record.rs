@@ -20,8 +20,8 @@ use crate::{
     partitions::{self, Terms},
 };
 
-/// Writes a batch's outcomes in the order of locks. The partition is locked, the quotas of all
-/// winners are. Returns the partition's version afterwards, where seats were claimed.
+/// Writes a batch's outcomes in the order of locks. The partition and the quotas of all winners
+/// must be locked. Returns the partition's new version, if seats were claimed.
 pub async fn commit_outcomes(
     tx: &mut Connection,
     partition: &Partition,
@@ -79,9 +79,9 @@ struct Columns {
     tickets: Vec<Option<Uuid>>,
     keys: Vec<Option<String>>,
     states: Vec<Option<String>>,
-    /// Until the booking lapses.
+    /// Seconds until the booking lapses.
     seconds: Vec<Option<f64>>,
-    /// As one text: a label has no space in it.
+    /// Labels separated by spaces, which no label contains.
     seats: Vec<Option<String>>,
     reasons: Vec<Option<String>>,
     limits: Vec<Option<String>>,

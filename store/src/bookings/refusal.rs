@@ -1,4 +1,4 @@
-//! Requests that end without having been weighed against the seats, and messages that are none.
+//! Requests that are refused without a look at the seats, and messages that cannot be read.
 
 use chrono::{DateTime, Utc};
 use contract::{
@@ -10,30 +10,31 @@ use contract::{
 
 use crate::{Connection, Pool, StoreResult, acceptance, outbox};
 
-/// A request that ends without having been weighed against the seats.
+/// A request that is refused without a look at the seats.
 #[derive(Clone, Debug)]
 pub struct Refusal {
     pub partition: Partition,
     pub booking: BookingId,
     pub account: AccountId,
     pub kind: Kind,
-    /// Stays with the booking, so that no other can have it, unless another has it already.
+    /// Stays with the booking, so that no other booking can use it, unless one already does.
     pub idempotency_key: Option<String>,
-    /// Its number among what was accepted, where it has one.
+    /// The number of the request, if it has one.
     pub number: Option<Number>,
-    /// Until when it might have been allocated, where that is known. Past it the reason is EXPIRED,
-    /// whatever it was: its owner may have been told so.
+    /// Until when the request might have been allocated, if that is known. After it the reason
+    /// becomes EXPIRED, because the owner may have been told so.
     pub deadline: Option<DateTime<Utc>>,
     pub reason: Reason,
 }
 
-/// Writes REJECTED where there is no outcome yet. Needs no epoch: a refusal touches no seat.
+/// Writes REJECTED if there is no outcome yet. Needs no epoch: a refusal touches no seat.
 pub async fn refuse(pool: &Pool, refusal: &Refusal) -> StoreResult<bool> {
     let mut tx = pool.begin().await?;
     let key = refusal.idempotency_key.as_deref();
     let mut decided_at = insert_refusal(&mut tx, refusal, key).await?;
     if decided_at.is_none() && key.is_some() {
-        // The booking is decided, or its key is another's: without the key only the first counts.
+        // Either the booking is decided or its key is another booking's. Without the key, only the
+        // first can stop the insert.
         decided_at = insert_refusal(&mut tx, refusal, None).await?;
     }
     if let Some((at, is_late)) = decided_at {
@@ -47,8 +48,8 @@ pub async fn refuse(pool: &Pool, refusal: &Refusal) -> StoreResult<bool> {
     Ok(decided_at.is_some())
 }
 
-/// When it was refused, and whether its deadline was over; `None` where the booking or the key is
-/// there already.
+/// When the request was refused, and whether its deadline was over; `None` if the booking or the
+/// key is already there.
 async fn insert_refusal(
     tx: &mut Connection,
     refusal: &Refusal,

@@ -1,4 +1,4 @@
-//! The sweep: bookings whose time is over end in the tables, too.
+//! The sweep: ends bookings whose time is over.
 
 use contract::{AccountId, BookingId, ShowId, booking::Ending, topology::Partition};
 use platform::faults::failpoint;
@@ -6,8 +6,8 @@ use platform::faults::failpoint;
 use super::end::{Ended, end};
 use crate::{Connection, Pool, StoreResult, error::readable, partitions};
 
-/// Partitions that have bookings whose time is over. All of them: one that cannot be swept keeps
-/// what it has, and must not hide the others. The clock is read once, so that an index leads there.
+/// All partitions that have bookings whose time is over. There is no limit, so that partitions that
+/// cannot be swept do not hide others. The clock is read once, so that the query can use an index.
 pub async fn partitions_with_due(pool: &Pool) -> StoreResult<Vec<Partition>> {
     let rows = sqlx::query!(
         "select distinct show_id, tier from bookings

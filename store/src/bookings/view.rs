@@ -1,5 +1,5 @@
-//! Bookings as their owners see them. A lapsed hold or order is shown as lapsed at once, whether
-//! or not the sweeper has come by.
+//! Bookings as their owners see them. A lapsed hold or order is shown as lapsed at once, even
+//! before the sweep ends it.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::{Pool, StoreResult, error::readable, orders, partitions::labels};
 
-/// A decided booking, and whose it is.
+/// A decided booking and its owner.
 #[derive(Clone, Debug)]
 pub struct View {
     pub owner: AccountId,
@@ -32,9 +32,9 @@ pub async fn view(pool: &Pool, booking: BookingId) -> StoreResult<Option<View>> 
 /// What is known of some bookings at one moment.
 #[derive(Debug)]
 pub struct Views {
-    /// PostgreSQL's clock at that moment.
+    /// PostgreSQL's clock when they were read.
     pub now: DateTime<Utc>,
-    /// Those that are decided; an error where this version cannot read one.
+    /// The decided bookings; an error for one that this version cannot read.
     pub by_id: HashMap<BookingId, StoreResult<View>>,
 }
 
@@ -56,11 +56,12 @@ struct Row {
     decided_at: DateTime<Utc>,
 }
 
-/// These bookings, as far as they have been decided, in one query; and one for the orders of those
-/// that were allocated.
+/// Reads those of these bookings that are decided, in one query, and the orders of the allocated
+/// ones in another.
 pub async fn view_many(pool: &Pool, bookings: &[BookingId]) -> StoreResult<Views> {
     let ids: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
-    // What an undecided booking has not is never looked at: its show is absent.
+    // An undecided booking is known by its absent show; the defaults in its other columns are never
+    // read.
     let rows = sqlx::query_as!(
         Row,
         r#"select asked.id as "id!", clock_timestamp() as "now!", b.show_id as "show_id?",
@@ -121,7 +122,7 @@ fn read(row: Row, show: ShowId, order: Option<Order>) -> StoreResult<View> {
         booking_id: booking,
         status: readable(&row.status)?,
         reason: row.reason.as_deref().map(readable).transpose()?,
-        // One that this version does not know is left out: the reason says enough.
+        // A limit that this version does not know is left out: the reason says enough.
         limit: row.limit_hit.and_then(|word| word.parse().ok()),
         taken_seats: non_empty(row.taken_seats)?,
         alternatives: non_empty(row.alternatives)?,
@@ -141,7 +142,8 @@ pub async fn view_hold(
     Ok(view.and_then(|view| view.booking.hold.clone().map(|hold| (view, hold))))
 }
 
-/// A hold that became an order is no longer held as a hold; the order tells the rest.
+/// The status of a hold. A hold that became an order is HELD while the order is live, then
+/// RELEASED.
 fn hold_status(state: State, ordered: bool) -> HoldStatus {
     match state {
         State::Held | State::PaymentPending | State::Confirmed => HoldStatus::Held,

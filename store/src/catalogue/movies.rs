@@ -13,13 +13,13 @@ use crate::{Connection, Pool, StoreResult};
 /// Which movies are wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Filter<'a> {
-    /// A part of the title, whatever its case.
+    /// A part of the title, in upper or lower case.
     pub title: Option<&'a str>,
-    /// A genre, whatever its case.
+    /// A genre, in upper or lower case.
     pub genre: Option<&'a str>,
-    /// Those after this one, in the order of the list.
+    /// Movies after this one, in the order of the list.
     pub after: Option<(&'a str, MovieId)>,
-    /// At most so many.
+    /// Most movies to return.
     pub limit: i64,
 }
 
@@ -50,7 +50,7 @@ pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Vec<Movie>> {
     Ok(rows.into_iter().map(Movie::from).collect())
 }
 
-/// The text as a pattern of `like` that finds it anywhere.
+/// A `like` pattern that finds the text anywhere.
 fn contains_pattern(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     format!("%{escaped}%")
@@ -109,7 +109,7 @@ pub async fn insert(tx: &mut Connection, movie: &Movie) -> StoreResult<()> {
     Ok(())
 }
 
-/// Replaces what is known of a movie. Returns whether there is one.
+/// Replaces a movie's details. Returns whether the movie exists.
 pub async fn change(pool: &Pool, movie: &Movie) -> StoreResult<bool> {
     let details = &movie.details;
     let changed = sqlx::query!(

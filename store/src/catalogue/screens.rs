@@ -23,7 +23,7 @@ pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResu
     Ok(row.map(Screen::from))
 }
 
-/// Finds a screen, and keeps it as it is until the transaction ends.
+/// Finds a screen and locks it until the transaction ends.
 pub async fn locked(tx: &mut Connection, screen: ScreenId) -> StoreResult<Option<Screen>> {
     let row = sqlx::query_as!(
         Row,
@@ -62,11 +62,11 @@ pub async fn insert(
 pub enum Change {
     Done,
     NotFound,
-    /// Shows to come are sold by this layout, so that only the name may change.
+    /// Shows that have not begun use this layout, so only the name may change.
     InUse,
 }
 
-/// Replaces what is known of a screen.
+/// Replaces a screen's details.
 pub async fn change(
     tx: &mut Connection,
     screen: ScreenId,

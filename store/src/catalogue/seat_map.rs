@@ -1,4 +1,4 @@
-//! A show's seats: layout, what is held, what is sold, all of one moment.
+//! A show's seats: layout, held seats and sold seats, all at one moment.
 
 use contract::{
     ShowId,
@@ -9,8 +9,8 @@ use sqlx::types::Json;
 use super::seats::never_sold;
 use crate::{Pool, StoreResult, error::readable};
 
-/// Reads the seat map in one statement, thus from one snapshot. Places of general admission are
-/// in no row and are not listed; a hold that has lapsed counts as free.
+/// Reads the seat map in one statement, thus from one snapshot. Places of general admission are not
+/// listed, because they are in no row; a seat whose hold has lapsed counts as free.
 pub async fn read(pool: &Pool, show: ShowId) -> StoreResult<Option<SeatMap>> {
     let row = sqlx::query!(
         r#"with tiers as (select * from partitions where show_id = $1),

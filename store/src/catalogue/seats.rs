@@ -1,4 +1,4 @@
-//! From a screen and the prices of a show to what is sold: pure.
+//! Derives what is sold from a screen and the prices of a show. Pure.
 
 use std::collections::HashSet;
 
@@ -70,7 +70,7 @@ fn index(n: usize) -> i32 {
     i32::try_from(n).expect("a hall has a few hundred rows and seats a row")
 }
 
-/// The beginnings of made-up labels that are taken: by seats of the layout, and by other tiers.
+/// Prefixes of made-up labels that are taken, by seats of the layout or by other tiers.
 struct Prefixes(HashSet<String>);
 
 impl Prefixes {
@@ -80,14 +80,14 @@ impl Prefixes {
         Self(taken.map(|(prefix, _)| prefix.to_owned()).collect())
     }
 
-    /// Labels for every place of the tier, counted from one in labels and from zero in place.
+    /// The label and the index of every place of the tier. Labels count from 1, indexes from 0.
     fn labels(&mut self, tier: &ScreenTier) -> impl Iterator<Item = (String, i32)> + use<> {
         let digits = tier.capacity.to_string().len().max(4);
         let prefix = self.take(tier.tier.as_str(), LABEL_MAX - 1 - digits);
         (0..tier.capacity).map(move |n| (format!("{prefix}#{:0digits$}", n + 1), n))
     }
 
-    /// A prefix of at most `length` characters that nobody has.
+    /// A prefix of at most `length` characters that is not taken.
     fn take(&mut self, code: &str, length: usize) -> String {
         let short = &code[..code.len().min(length)];
         let numbered = (2..).map(|n: u32| {
@@ -103,8 +103,7 @@ impl Prefixes {
     }
 }
 
-/// The seats that stand in the layout and are not sold: aisles, seats out of order, tiers without
-/// a price.
+/// Seats of the layout that are not sold: aisles, seats out of order, tiers without a price.
 #[must_use]
 pub fn never_sold(layout: &Layout, prices: &[Price]) -> Vec<SeatLabel> {
     let seats = layout.rows.iter().flat_map(|row| &row.seats);

@@ -20,16 +20,16 @@ use crate::{
     sale::{Sale, TierOnSale, room_mode, sale_state},
 };
 
-/// Which shows are wanted: always those still to come and not called off.
+/// Which shows are wanted. Shows that have begun or were cancelled never are.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     pub movie: Option<MovieId>,
     pub theatre: Option<TheatreId>,
     /// A day in UTC.
     pub date: Option<NaiveDate>,
-    /// Those after this one, in the order of the list.
+    /// Shows after this one, in the order of the list.
     pub after: Option<(DateTime<Utc>, ShowId)>,
-    /// At most so many.
+    /// Most shows to return.
     pub limit: u16,
 }
 
@@ -37,7 +37,7 @@ pub struct Filter {
 #[derive(Clone, Debug)]
 pub struct Listed {
     pub sales: Vec<Sale>,
-    /// Where more follow: the last that was found, whether it can be read or not.
+    /// If more shows follow: the last one found, readable or not.
     pub last: Option<(DateTime<Utc>, ShowId)>,
 }
 
@@ -83,14 +83,14 @@ pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<O
     }
 }
 
-/// Shows that were read, and those that this version cannot read: a word in one of them must not
-/// stand in the way of all others.
+/// Shows that were read, and those that this version cannot read: one unreadable show must not hide
+/// all others.
 pub(crate) struct Found {
     pub(crate) sales: Vec<Sale>,
     pub(crate) unreadable: Vec<(ShowId, StoreError)>,
 }
 
-/// Reads these shows, by start; those that are retired or have no tier are left out.
+/// Reads these shows, in order of their start; retired shows and shows without a tier are left out.
 pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Found> {
     let rows = sqlx::query_as!(
         Row,
@@ -115,7 +115,7 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
     .await?;
     let mut sales: Vec<Sale> = Vec::with_capacity(ids.len());
     let mut unreadable: Vec<(ShowId, StoreError)> = Vec::new();
-    // The rows of a show come together.
+    // The rows of a show are adjacent.
     for row in rows {
         let show = ShowId(row.show_id);
         if unreadable.last().is_some_and(|(other, _)| *other == show) {

@@ -56,7 +56,7 @@ pub async fn by_id(pool: &Pool, theatre: TheatreId) -> StoreResult<Option<Theatr
     Ok(row.map(Theatre::from))
 }
 
-/// Whether there is such a theatre; it cannot be retired before the transaction ends.
+/// Whether the theatre exists. If so, it cannot be retired before the transaction ends.
 pub async fn exists(tx: &mut Connection, theatre: TheatreId) -> StoreResult<bool> {
     let found = sqlx::query!(
         "select theatre_id from theatres
@@ -89,7 +89,7 @@ pub async fn insert(
     Ok(())
 }
 
-/// Replaces what is known of a theatre. Returns whether there is one.
+/// Replaces a theatre's details. Returns whether the theatre exists.
 pub async fn change(
     pool: &Pool,
     theatre: TheatreId,

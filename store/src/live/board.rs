@@ -1,5 +1,5 @@
 //! The board: every show that is or may go on sale, as of a moment ago. Each node reads it a few
-//! times a second, so that the door asks no database.
+//! times a second, so that requests need no query.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -19,9 +19,9 @@ use crate::{
     sale::Sale,
 };
 
-/// How often a node reads the board, as far as it has changed.
+/// How often a node reads what has changed on the board.
 pub const REFRESH: Duration = Duration::from_millis(250);
-/// How often it reads all of it: shows that are long over leave it then.
+/// After this many readings a node reads the whole board, which drops shows that are long over.
 const WHOLE_EVERY: u32 = 240;
 /// Most shows on the board; the soonest to start win.
 const SHOWS_MAX: i64 = 10_000;
@@ -31,20 +31,20 @@ const SHOWS_MAX: i64 = 10_000;
 pub struct Board {
     sales: HashMap<ShowId, Arc<Sale>>,
     unreadable: HashSet<ShowId>,
-    /// Every transaction before this one had ended, and is in it.
+    /// Every transaction before this one had ended when the board was read.
     complete_before: String,
     read_at: DateTime<Utc>,
     read: Instant,
 }
 
 impl Board {
-    /// The show, where there is one.
+    /// The show, if it is on the board.
     #[must_use]
     pub fn sale(&self, show: ShowId) -> Option<Arc<Sale>> {
         self.sales.get(&show).cloned()
     }
 
-    /// Whether the show is there and in words that this version does not know.
+    /// Whether the show exists but has words that this version does not know.
     #[must_use]
     pub fn is_unreadable(&self, show: ShowId) -> bool {
         self.unreadable.contains(&show)
@@ -61,7 +61,7 @@ impl Board {
         self.read_at + self.read.elapsed()
     }
 
-    /// How old the board is. Past a few seconds Postgres must be taken for unreachable.
+    /// How old the board is. Beyond a few seconds, Postgres counts as unreachable.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.read.elapsed()
@@ -102,17 +102,17 @@ pub async fn watch(pool: Pool, shutdown: &Shutdown) -> StoreResult<watch::Receiv
     Ok(board)
 }
 
-/// Counts the shows that cannot be read, and tells of each once.
+/// Counts the shows that cannot be read, and logs each once.
 fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
     let n = u32::try_from(board.unreadable.len()).unwrap_or(u32::MAX);
     metrics::gauge!("usher_shows_unreadable").set(f64::from(n));
     for show in board.unreadable.difference(known) {
-        warn!(%show, "a show is left out: it is in words of a newer version");
+        warn!(%show, "a show is left out because it has words of a newer version");
     }
     known.clone_from(&board.unreadable);
 }
 
-/// Reads the board. A show in words that this version does not know is left out and named.
+/// Reads the board. A show with words that this version does not know is only named as unreadable.
 pub async fn read(pool: &Pool) -> StoreResult<Board> {
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
@@ -125,7 +125,7 @@ pub async fn read(pool: &Pool) -> StoreResult<Board> {
     )
     .fetch_one(pool)
     .await?;
-    // The clock was read a little before this moment, so `now` runs late by less than the query.
+    // The clock was read a little before this moment, so `now` is late by less than the query took.
     let read = Instant::now();
     let Found { sales, unreadable } = shows::read(pool, &row.shows).await?;
     let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
@@ -134,12 +134,12 @@ pub async fn read(pool: &Pool) -> StoreResult<Board> {
     Ok(Board { sales, unreadable, complete_before, read_at: row.now, read })
 }
 
-/// Reads of the board what has changed since it was read last: a row that was not seen then was
-/// written by a transaction that had not ended then. The others are taken over, but those without a
-/// free seat of which some are held.
+/// Reads what has changed on the board since `last`: the rows that were written by transactions
+/// that had not ended then. Other shows are copied from `last`, except those with held seats and no
+/// free one.
 pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
-    // A transaction's number alone wraps around; its age does not, for as long as rows are frozen.
-    // A frozen row may look young: it is read once more, which does no harm.
+    // Compared by age, because transaction numbers wrap around. A frozen row may look young; it is
+    // then read once more, which does no harm.
     let row = sqlx::query!(
         r#"select clock_timestamp() as "now!",
                pg_snapshot_xmin(pg_current_snapshot())::text as "complete_before!",
@@ -155,7 +155,7 @@ pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
     .fetch_one(pool)
     .await?;
     let read = Instant::now();
-    // A payment writes no row of these: whether a seat is still held is asked each time.
+    // A payment changes no row of these tables, so shows with held seats are read each time.
     let held = last.sales.values().filter(|sale| sale.is_any_held()).map(|sale| sale.show.0);
     let shows: HashSet<_> = row.shows.into_iter().chain(held).collect();
     let (mut sales, mut unreadable) = (last.sales.clone(), last.unreadable.clone());
@@ -170,7 +170,7 @@ pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
         sales.extend(found.sales.into_iter().map(|sale| (sale.show, Arc::new(sale))));
         unreadable.extend(found.unreadable.into_iter().map(|(show, _)| show));
         if i64::try_from(sales.len()).is_ok_and(|n| n > SHOWS_MAX) {
-            return self::read(pool).await; // which are the soonest is not known here
+            return self::read(pool).await; // the soonest shows are not known here
         }
     }
     let complete_before = row.complete_before;

@@ -1,4 +1,4 @@
-//! The keys of passes. They are read again now and then, for their rotation.
+//! The keys of passes, read again now and then because they are rotated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,12 +12,12 @@ use crate::{
     keys::{self, Keys},
 };
 
-/// A new key is known everywhere before it signs.
+/// How often keys are read: every node must know a new key before it signs.
 const REFRESH: Duration = Duration::from_secs(10);
 const _: () = assert!(REFRESH.as_millis() * 3 < keys::KNOWN_AFTER.as_millis());
 
-/// Reads the keys, after making the first one where there is none, and then again and again until
-/// the shutdown begins. While they cannot be read, the last ones stay.
+/// Reads the keys, makes the first one if there is none, and reads them again until the shutdown
+/// begins. While they cannot be read, the last ones are kept.
 pub async fn watch(
     pool: &Pool,
     master: &MasterKey,

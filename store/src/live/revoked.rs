@@ -1,5 +1,5 @@
-//! Passes that were taken back before their time. They are checked offline, so every node that
-//! checks them reads what was taken back a few times a second.
+//! Passes that were revoked before their time. Passes are checked offline, so every node that
+//! checks them reads the revocations a few times a second.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -15,16 +15,17 @@ use tracing::warn;
 use crate::{Pool, StoreResult};
 
 const REFRESH: Duration = Duration::from_millis(250);
-/// A commit may come so long after the time it carries.
+/// Longest time from a row's `revoked_at` to its commit.
 const LATE_MAX: TimeDelta = TimeDelta::seconds(10);
-/// No pass lives longer, as far as this is concerned.
+/// How long revocations are kept: no pass is expected to live longer.
 const KEPT: TimeDelta = TimeDelta::days(1);
-/// Most passes in memory; past that the oldest are left to the transaction, which knows them all.
+/// Most passes in memory. Beyond it the oldest are forgotten here; the transaction that decides
+/// knows all.
 const REVOKED_MAX: usize = 100_000;
-/// Read at once.
+/// Rows read by one query.
 const PAGE: i64 = 10_000;
 
-/// The passes that were taken back, as of a moment ago. Cheap to clone.
+/// The revoked passes, as of a moment ago. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Revoked(Arc<RwLock<Tickets>>);
 
@@ -35,7 +36,7 @@ struct Tickets {
 }
 
 impl Revoked {
-    /// Reads once what was taken back lately, then again and again until the shutdown begins.
+    /// Reads the recent revocations, and reads on until the shutdown begins.
     pub async fn watch(pool: Pool, shutdown: &Shutdown) -> StoreResult<Self> {
         let revoked = Self::default();
         let mut after = revoked.read(&pool, None).await?;
@@ -55,13 +56,13 @@ impl Revoked {
         Ok(revoked)
     }
 
-    /// Whether this place's pass was taken back.
+    /// Whether this place's pass was revoked.
     #[must_use]
     pub fn contains(&self, ticket: TicketId) -> bool {
         self.0.read().unwrap_or_else(PoisonError::into_inner).known.contains(&ticket)
     }
 
-    /// Reads on; returns where to begin the next time.
+    /// Reads the revocations after `after`; returns where to begin the next time.
     async fn read(
         &self,
         pool: &Pool,
@@ -86,7 +87,7 @@ impl Revoked {
             }
             let last = rows.last().map(|row| row.revoked_at);
             if is_last {
-                // Again from a little earlier, for those that were committed late.
+                // Read again from a little earlier, for rows that are committed late.
                 return Ok(tickets.by_time.last().map(|(time, _)| *time - LATE_MAX));
             }
             after = last.or(after);

@@ -1,4 +1,4 @@
-//! Indexes that are built beside the sale: nobody waits for them, and they may take hours.
+//! Builds indexes while tickets are sold: nothing waits for an index, and it may take hours.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use super::{
 const BEGINNING: &str = "create index concurrently if not exists ";
 const BEGINNING_UNIQUE: &str = "create unique index concurrently if not exists ";
 
-/// Whether the statement builds an index concurrently, in the one way that is allowed here: so that
-/// it can be run again.
+/// Whether the statement builds an index concurrently, in the only form allowed here, which can be
+/// run again.
 pub(super) fn is_concurrent(sql: &str) -> bool {
     name(sql).is_some()
 }
@@ -32,7 +32,8 @@ fn name(sql: &str) -> Option<String> {
     (!name.is_empty()).then(|| name.to_owned())
 }
 
-/// Builds an index, and tells how far it is. What an interrupted run left half built is built anew.
+/// Builds an index, and tells how far it is. An index that an interrupted run left half built is
+/// built anew.
 pub(super) async fn build(
     connection: &mut PgConnection,
     watcher: &mut PgConnection,
@@ -40,9 +41,9 @@ pub(super) async fn build(
     tell: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<()> {
     let name = name(sql).with_context(|| {
-        format!("outside of a transaction there is only `{BEGINNING}…`, one a file")
+        format!("outside of a transaction only `{BEGINNING}…` may run, one in each file")
     })?;
-    // It waits for every transaction that began before, and nobody waits for it.
+    // The build waits for every transaction that began before, and nothing waits for the build.
     set(connection, "lock_timeout", Duration::ZERO).await?;
     drop_half_built(connection, &name, tell).await?;
     let mut building = std::pin::pin!(connection.execute(AssertSqlSafe(sql)));

@@ -1,7 +1,7 @@
-//! Migrations that were written before tables were large: the same end by steps that leave the
-//! tables to the sale. Recorded as what they stand for.
+//! Steps that replace migrations from the time when tables were small. They reach the same schema
+//! without blocking sales, and are recorded as the migration that they replace.
 
-/// The steps that stand for a migration, where they do. Each can be run again.
+/// The steps that replace a migration, if there are some. Each can be run again.
 pub(super) fn steps(version: i64) -> Option<&'static [&'static str]> {
     (version == 20).then_some(&LINE)
 }

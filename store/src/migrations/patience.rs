@@ -1,12 +1,12 @@
-//! How long is waited for a lock or a turn, and how often that is told.
+//! How long a migration waits for a lock or for its turn, and how often it tells so.
 
 use std::time::Duration;
 
 use sqlx::PgConnection;
 
-/// What waits this long for a lock or for its turn is given up, and nothing is half done.
+/// A migration that waits this long for a lock or for its turn is given up, with nothing half done.
 pub(super) const PATIENCE: Duration = Duration::from_mins(30);
-/// How often it is told what is waited for.
+/// How often a waiting migration tells what it waits for.
 pub(super) const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// Sets a time-out of the connection.

@@ -1,4 +1,4 @@
-//! Whose turn it is to migrate, and who stands in the way.
+//! Which process may migrate, and which transactions are in its way.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use tokio::time::Instant;
 
 use super::patience::{PATIENCE, TELL_EVERY};
 
-/// Advisory lock of whoever migrates this database.
+/// Advisory lock of the process that migrates this database.
 const TURN: i64 = 0x7573_6865_725f_6d69;
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Takes the turn. It ends with the connection.
+/// Waits for the turn and takes it. The turn ends with the connection.
 pub(super) async fn take(
     connection: &mut PgConnection,
     tell: &(dyn Fn(&str) + Sync),

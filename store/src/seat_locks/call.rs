@@ -13,7 +13,7 @@ pub(super) static MEND: LazyLock<Script> =
 pub(super) static CONFIRM: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("../scripts/confirm_generation.lua")));
 
-/// Most seats one script call takes: Redis serves nobody else meanwhile.
+/// Most seats in one script call: Redis serves nobody else meanwhile.
 pub(super) const SEATS_PER_CALL_MAX: usize = 500;
 
 pub(super) fn key(show: ShowId, seat: &SeatLabel) -> String {

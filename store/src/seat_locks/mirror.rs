@@ -1,5 +1,5 @@
-//! Making the locks of some seats what their claims say. Whoever does it reads the truth first and
-//! changes only what it saw, so that it may be done by anybody, for any seats, at any time.
+//! Makes the locks of some seats what their claims say. It changes only locks that are still as it
+//! read them, so any process may do it, for any seats, at any time.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ pub async fn mirror(
 ) -> anyhow::Result<u64> {
     let mut mended = 0;
     for seats in seats.chunks(SEATS_PER_CALL_MAX) {
-        // Redis first: a lock that changes after it was read here is left alone.
+        // Read the locks before the claims: a lock that changes after that is left alone.
         let seen = look(cache, show, seats).await?;
         let findings = compare(pool, show, seats, &seen).await?;
         if findings.is_empty() {
@@ -62,7 +62,7 @@ async fn look(
     Ok(holders.into_iter().map(|holder| holder?.parse().ok()).collect())
 }
 
-/// Seats that are claimed, and those whose lock names a booking that has no claim on them.
+/// Seats with a live claim, and seats without one whose lock names a decided booking.
 async fn compare(
     pool: &Pool,
     show: ShowId,

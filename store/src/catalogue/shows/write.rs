@@ -139,7 +139,7 @@ fn currency(details: &ShowDetails) -> &str {
     details.prices.first().map_or("", |price| price.currency.as_str())
 }
 
-/// What an organiser decided so far, and nobody else decides until the transaction ends.
+/// Reads the state of a sale and locks it until the transaction ends.
 pub async fn locked_state(tx: &mut Connection, show: ShowId) -> StoreResult<Option<SaleState>> {
     let state = sqlx::query_scalar!(
         r#"select sale_state::text as "state!" from shows
@@ -179,7 +179,7 @@ pub async fn retire(tx: &mut Connection, show: ShowId) -> StoreResult<()> {
     Ok(())
 }
 
-/// Reads a waiting room's settings, and nobody else changes them until the transaction ends.
+/// Reads a waiting room's settings and locks them until the transaction ends.
 pub async fn locked_waiting_room(
     tx: &mut Connection,
     show: ShowId,
