@@ -1,4 +1,4 @@
-//! The public API, called by somebody who knows that an answer may never come.
+//! A client of the public API that expects calls to stay without an answer.
 
 use std::{
     net::Ipv4Addr,
@@ -11,10 +11,10 @@ use serde_json::Value;
 
 use crate::fleet::{Fleet, PER_ROLE, Role, Seat};
 
-/// A client gives up on an answer after this.
+/// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(6);
 
-/// An answer; `None` in its place means that nobody knows what became of the call.
+/// An answer; `None` in its place means that the result of the call is unknown.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
@@ -22,23 +22,23 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The problem's code, or nothing.
+    /// The problem's code, or an empty text.
     pub fn code(&self) -> &str {
         self.body["code"].as_str().unwrap_or("")
     }
 
-    /// Whether asking again later may be answered otherwise, nothing having happened.
+    /// Whether the call had no effect and may be sent again later.
     pub fn is_not_now(&self) -> bool {
         self.status == 429 || (self.status == 503 && self.code() != "OUTCOME_UNKNOWN")
     }
 
-    /// Whether the server itself does not know what became of it.
+    /// Whether the server says that the result is unknown.
     pub fn is_unknown(&self) -> bool {
         self.code() == "OUTCOME_UNKNOWN" || matches!(self.status, 500 | 502 | 504)
     }
 }
 
-/// A call that is to be made.
+/// A call to make.
 pub struct Call<'a> {
     pub role: Role,
     pub method: Method,
@@ -65,7 +65,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Somebody who calls, now at one node and now at another.
+/// A caller that uses the nodes of a role in turn.
 pub struct Api {
     http: reqwest::Client,
     fleet: Fleet,
@@ -75,7 +75,7 @@ pub struct Api {
 }
 
 impl Api {
-    /// A caller with a token and an address of its own.
+    /// A caller with this token, and an address of its own by the number `n`.
     pub fn new(http: &reqwest::Client, fleet: &Fleet, token: &str, n: usize) -> Self {
         let [_, a, b, c] = u32::try_from(n % 0x00ff_ffff).unwrap_or_default().to_be_bytes();
         Self {
@@ -91,17 +91,17 @@ impl Api {
         &self.token
     }
 
-    /// The node that is next in turn.
+    /// The next node in turn.
     pub fn node(&self, role: Role) -> Seat {
         Seat { role, n: self.turn.fetch_add(1, Ordering::Relaxed) % PER_ROLE }
     }
 
-    /// Where the next node of a role listens.
+    /// The address of the next node of a role.
     pub fn origin(&self, role: Role) -> String {
         self.fleet.address(self.node(role)).to_string()
     }
 
-    /// Makes one call. `None` where no whole answer came in time.
+    /// Makes one call. `None` if no whole answer came in time.
     pub async fn call(&self, call: &Call<'_>) -> Option<Answer> {
         let url = format!("http://{}/api/v1{}", self.origin(call.role), call.path);
         let mut request = self
@@ -123,7 +123,7 @@ impl Api {
     }
 }
 
-/// A client that keeps no connection for long: the node behind it may have been replaced.
+/// A client that keeps idle connections for 3 s only, since a node may be replaced.
 pub fn http() -> anyhow::Result<reqwest::Client> {
     let client = reqwest::Client::builder()
         .pool_idle_timeout(Duration::from_secs(3))

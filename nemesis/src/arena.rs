@@ -1,5 +1,5 @@
-//! The backends of a run: PostgreSQL, Redis and RabbitMQ of its own, to be killed, frozen and
-//! started again. `scripts/arena.sh` does what needs the machine's programs.
+//! The backends of a run: a PostgreSQL, a Redis and a RabbitMQ of its own, which can be killed,
+//! frozen and started again. `scripts/arena.sh` runs the machine's programs for it.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ pub enum Backend {
     Postgres,
     Redis,
     RabbitMq,
-    /// One node of a cluster, from 1 on.
+    /// One node of a cluster, counted from 1.
     RabbitMqNode(u8),
 }
 
@@ -49,7 +49,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    /// Starts the backends, with three brokers where a cluster is wanted.
+    /// Starts the backends; with `cluster`, three brokers.
     pub async fn up(folder: PathBuf, cluster: bool) -> anyhow::Result<Self> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/arena.sh");
         let mut up = vec!["up"];
@@ -71,7 +71,7 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Every backend that can be hit.
+    /// Every backend that faults can hit.
     pub fn backends(&self) -> Vec<Backend> {
         let mut all = vec![Backend::Postgres, Backend::Redis];
         if self.is_cluster() {
@@ -103,12 +103,12 @@ impl Arena {
         }
     }
 
-    /// SIGKILL. The postmaster's children notice and end by themselves.
+    /// Sends SIGKILL. PostgreSQL's sessions notice the death of the postmaster and end.
     pub fn kill(&self, backend: Backend) {
         process::signal(self.pid(backend), "KILL");
     }
 
-    /// SIGSTOP, or SIGCONT: of the process and, for PostgreSQL, of each of its sessions.
+    /// Sends SIGSTOP or SIGCONT to the process and, for PostgreSQL, to each of its sessions.
     pub fn freeze(&self, backend: Backend, frozen: bool) {
         let name = if frozen { "STOP" } else { "CONT" };
         let pid = self.pid(backend);
@@ -131,7 +131,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Parts a node of the cluster from the others, or joins it again.
+    /// Cuts a node of the cluster off from the others, or joins it again.
     pub async fn part(&self, node: u8, parted: bool) -> anyhow::Result<()> {
         let command = if parted { "cut" } else { "join" };
         self.run(&[command, &node.to_string()]).await.map(drop)
@@ -142,7 +142,7 @@ impl Arena {
         self.run(&["alarm", if on { "on" } else { "off" }]).await.map(drop)
     }
 
-    /// The process of a queue answers nobody for so many seconds; the broker around it does.
+    /// Suspends the process of one queue for some seconds; the rest of the broker goes on.
     pub async fn suspend(&self, queue: &str, seconds: u8) -> anyhow::Result<()> {
         self.run(&["suspend", queue, &seconds.to_string()]).await.map(drop)
     }
@@ -152,17 +152,17 @@ impl Arena {
         self.run(&["unqueue", queue]).await.map(drop)
     }
 
-    /// Starts Redis, which was killed, with what it saved last.
+    /// Starts a killed Redis with its last dump.
     pub async fn bring_back_redis(&self) -> anyhow::Result<()> {
         self.started(Backend::Redis, &["back"]).await
     }
 
-    /// Whether clocks can be stepped here.
+    /// Whether clocks can be stepped on this machine.
     pub fn has_clocks(&self) -> bool {
         self.settings.contains_key("CLOCKS")
     }
 
-    /// Steps the clock of PostgreSQL or Redis so many seconds away from the machine's.
+    /// Sets the clock of PostgreSQL or Redis `seconds` away from the machine's clock.
     pub async fn step_clock(&self, backend: Backend, seconds: i16) -> anyhow::Result<()> {
         self.run(&["clock", &backend.name(), &format!("{seconds:+}")]).await.map(drop)
     }

@@ -1,5 +1,5 @@
-//! Somebody who wants seats and does not give up at the first fault: the same key again until
-//! there is an answer, then the outcome, then what a customer does with seats.
+//! A buyer: sends a request again with the same key until there is an answer, asks for the outcome,
+//! then pays, cancels, releases or lets the seats lapse.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(150);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// What a buyer means to do, drawn from the seed.
+/// What a buyer is going to do, drawn from the seed.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent habits, each drawn by itself")]
 pub struct Wishes {
@@ -48,7 +48,7 @@ pub enum Fate {
 
 impl Wishes {
     pub fn draw(halls: &[Hall], rng: &mut Rng) -> Self {
-        // As many requests for each seat, whichever hall it is in.
+        // Every seat gets the same number of requests, whichever hall it is in.
         let n: usize = halls.iter().map(Hall::n_seats).sum();
         let mut at = rng.usize(0..n.max(1));
         let mut wanted = (0, 0);
@@ -83,7 +83,7 @@ impl Wishes {
         let tier = &self.hall.tiers[self.tier];
         let mut seats = Vec::new();
         if self.chooses {
-            // Neighbours, as people want them.
+            // Neighbouring seats, as people want.
             let last = tier.seats.len().saturating_sub(self.quantity);
             let first = self.rng.usize(0..=last);
             seats = tier.seats.iter().skip(first).take(self.quantity).cloned().collect();
@@ -110,24 +110,24 @@ impl Wishes {
     }
 }
 
-/// A buyer on the way.
+/// A buyer.
 pub struct Buyer {
     pub name: String,
     pub account: AccountId,
     pub api: Api,
     pub wishes: Wishes,
     pub pen: Pen,
-    /// Nobody waits longer.
+    /// When the buyer gives up.
     pub until: Instant,
 }
 
-/// Everything a buyer went through.
+/// The results of a buyer.
 #[derive(Debug, Default)]
 pub struct Visit {
     pub stories: Vec<Story>,
     /// Times a position rose while the place was kept.
     pub went_up: u64,
-    /// Proofs of the places it had in a line.
+    /// Place tickets of the places it had in a line.
     pub places: Vec<String>,
 }
 
@@ -184,7 +184,7 @@ impl Buyer {
         if story.has_won() {
             self.live_with(story, &booking).await;
         }
-        // What was decided stays decided.
+        // Asks once more, since a decided outcome must not change.
         let _ = self.outcome(story, &path).await;
     }
 

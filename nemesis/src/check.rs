@@ -1,5 +1,5 @@
-//! What must be true once everything is quiet again: the tables by themselves, what clients were
-//! told against the tables, a subscriber against the outbox, Redis against the tables, and the queues.
+//! The checks once everything is quiet again: the tables alone, answers to clients against the
+//! tables, a subscriber against the outbox, Redis against the tables, and the queues.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -21,10 +21,10 @@ pub use locks::differences as lock_differences;
 pub use queues::left_over;
 pub use tables::uncounted;
 
-/// Examples that are kept of one kind of finding.
+/// Most examples kept of one kind of finding.
 const EXAMPLES_MAX: usize = 3;
 
-/// Everything that is not as it must be.
+/// Violations, counted by kind, with some examples.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings(BTreeMap<&'static str, (u64, Vec<String>)>);
 
@@ -70,19 +70,19 @@ impl fmt::Display for Findings {
     }
 }
 
-/// What is checked.
+/// The run that is checked.
 pub struct Scene<'a> {
     pub arena: &'a Arena,
     pub fleet: &'a Fleet,
     pub pool: &'a Pool,
     pub halls: &'a [Hall],
     pub stories: &'a [Story],
-    /// Bookings that break a batch: each is refused, and nothing else suffers.
+    /// Bookings that break a batch: each must be refused, and harm no other booking.
     pub poison: &'a [BookingId],
-    /// Every place that the line told anybody of.
+    /// Every place in the tickets that the line gave out.
     pub places: &'a [Place],
     pub probe: &'a Probe,
-    /// PostgreSQL's clock jumped: its times are no order.
+    /// Whether PostgreSQL's clock jumped, so that its times give no order.
     pub steps_clock: bool,
 }
 
@@ -97,7 +97,7 @@ impl Scene<'_> {
         self.halls.iter().map(|hall| hall.show.0).collect()
     }
 
-    /// Checks everything. That something cannot be checked is a finding, too.
+    /// Checks everything. A check that cannot be made is a finding, too.
     pub async fn check(&self) -> Findings {
         let mut findings = Findings::default();
         if let Err(error) = self.check_into(&mut findings).await {

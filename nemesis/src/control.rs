@@ -17,29 +17,29 @@ use crate::{
 
 const LENGTH: Duration = Duration::from_secs(17);
 const SEATS: u32 = 80;
-/// So few who want them that what is tried four times is through in time.
+/// So few buyers that four tries of a booking fit into the run.
 const FEW_SEATS: u32 = 20;
-/// Two heartbeats, a takeover, and time to go on.
+/// Time for two heartbeats, a takeover, and some work after it.
 const FREEZES_TAKE: Duration = Duration::from_secs(40);
 const TAKEOVER: Duration = Duration::from_secs(30);
 
-/// A guarantee that is taken away, and the finding that must come of it.
+/// A negative control: a guarantee that is taken away, and the finding that must follow.
 pub struct Control {
     pub name: &'static str,
     pub what: &'static str,
     seats: u32,
     without: &'static [Guarantee],
-    /// Without the unique index, too.
+    /// Whether the unique index is dropped, too.
     drops_index: bool,
     faults: fn() -> Vec<(Duration, Fault)>,
-    /// Allocators freeze with deliveries in hand, one after the other, over one partition.
+    /// Whether the allocators of one partition freeze in turn, with deliveries in hand.
     freezes: bool,
-    /// Of each of these one is found; nothing at all where the list is empty.
+    /// One finding of each inner list must be found; with an empty list nothing may be found.
     pub found: &'static [&'static [&'static str]],
 }
 
-/// Every control. Two stay green: `two-owners` shows the fence at work, and `wrong-map` that the
-/// index alone is enough where the map in memory is wrong.
+/// Every control. Two stay green: `two-owners` shows that the epoch stops a displaced session, and
+/// `wrong-map` that the index alone is enough if the map in memory is wrong.
 pub const ALL: [Control; 15] = [
     Control {
         name: "two-owners",
@@ -198,7 +198,7 @@ pub const ALL: [Control; 15] = [
 ];
 
 impl Control {
-    /// What is meant to be found, in words.
+    /// The expected findings, in words.
     pub fn expects(&self) -> String {
         if self.found.is_empty() {
             "nothing to find".into()
@@ -223,7 +223,7 @@ pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<
     let theatre = Theatre::open(folder, false, control.without).await?;
     if control.drops_index {
         sqlx::query("drop index seat_claims_one_live").execute(&theatre.pool).await?;
-        // Another net below it: where everything is sold, the count of free seats says so.
+        // A second guard, dropped as well: the count of free seats may not become negative.
         let count = "alter table partitions drop constraint partitions_available_in_range";
         sqlx::query(count).execute(&theatre.pool).await?;
     }
@@ -243,7 +243,7 @@ pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<
     verdict
 }
 
-/// Whether the control found what it must, and nothing is what it must find where it is green.
+/// An error if the control did not find what it must, or found anything if it must stay green.
 pub fn is_as_expected(control: &Control, verdict: &Verdict) -> anyhow::Result<()> {
     let found: Vec<&str> = verdict.findings.kinds().collect();
     if control.found.is_empty() {
@@ -258,8 +258,8 @@ pub fn is_as_expected(control: &Control, verdict: &Verdict) -> anyhow::Result<()
     bail!("control {}: the damage was not found, only {found:?}", control.name)
 }
 
-/// Freezes an allocator with deliveries in hand, and the other one as soon as it has taken over;
-/// then lets the first go on where it was, under an epoch that is not the last any more.
+/// Freezes an allocator with deliveries in hand, and the other one as soon as it has taken over.
+/// Then the first goes on, under an epoch that is old by now.
 async fn freeze_in_turn(theatre: &Theatre) -> std::convert::Infallible {
     let fleet = &theatre.fleet;
     loop {
@@ -268,7 +268,7 @@ async fn freeze_in_turn(theatre: &Theatre) -> std::convert::Infallible {
         for seat in both {
             fleet.arm(seat, "after-delivery=freeze@2");
         }
-        // There is one partition: only its owner has deliveries.
+        // Only the owner of the one partition has deliveries.
         let Some(first) = stopped(fleet, &both).await else { continue };
         let second = allocator(1 - first.n);
         fleet.arm(second, "after-epoch=freeze");
@@ -298,7 +298,7 @@ fn allocator(n: usize) -> Seat {
     Seat { role: Role::Allocator, n }
 }
 
-/// Allocators die in turn, with time for the other to take over in between.
+/// Kills the allocators in turn, with time for a takeover in between.
 fn kills() -> Vec<(Duration, Fault)> {
     let kill = |n: u64| Fault::Kill {
         seat: allocator(usize::try_from(n % 2).unwrap_or_default()),
@@ -307,13 +307,13 @@ fn kills() -> Vec<(Duration, Fault)> {
     (0..3).map(|n| (Duration::from_secs(3 + 5 * n), kill(n))).collect()
 }
 
-/// Allocators die in turn, each before a commit, with time for the other to take over in between.
+/// Kills the allocators in turn, each before a commit, with time for a takeover in between.
 fn deaths_in_hand() -> Vec<(Duration, Fault)> {
     let die = |n: u64| Fault::DieInHand { n: usize::try_from(n % 2).unwrap_or_default() };
     (0..3).map(|n| (Duration::from_secs(2 + 5 * n), die(n))).collect()
 }
 
-/// Ingress nodes die in turn, with answers on their way.
+/// Kills the ingress nodes in turn, with answers under way.
 fn lost_answers() -> Vec<(Duration, Fault)> {
     let kill = |s: u64| Fault::Kill {
         seat: Seat { role: Role::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
@@ -335,17 +335,18 @@ fn silent_closings() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(1), Fault::Close { slow: true })]
 }
 
-/// While seats are free: later few are let past the door.
+/// Deletes a full queue early, while seats are free: later ingress refuses most requests.
 fn lost_queues() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(1), Fault::UnqueueFull)]
 }
 
-/// Longer than a takeover takes, and what the backends need meanwhile.
+/// Holds bookings back for longer than a takeover takes and the backends may need.
 fn held_back() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(2), Fault::HoldBack { by: Duration::from_secs(10) })]
 }
 
-/// Longer than the tries that a booking has. While nobody can win, nothing is sold out.
+/// Renames a column for longer than all tries of a booking take. It begins early, before the seats
+/// are sold.
 fn renamed_columns() -> Vec<(Duration, Fault)> {
     let renamed = Fault::Alter { change: Change::Renamed(4), lasts: Duration::from_secs(30) };
     vec![(Duration::from_secs(1), renamed)]

@@ -1,5 +1,5 @@
-//! A session that takes rows in the opposite order of everybody else: accounts first, then the
-//! partition. Whoever has the partition and waits for an account can only be given up.
+//! A session that locks rows in the opposite order to Usher's: accounts first, then the partition.
+//! A batch that has the partition and waits for an account then ends in a deadlock.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use tokio::time::Instant;
 
 use crate::{arena::Arena, sale::Hall};
 
-/// It tries again so long: batches come and go, and not each touches an account.
+/// How long it tries: not every batch waits for an account.
 const LASTS: Duration = Duration::from_secs(6);
-/// Nobody waits longer for the accounts than the patience of those who are not to be hurt.
+/// How long the accounts are held; shorter than the waits of others, which must not fail.
 const HOLDS: Duration = Duration::from_millis(400);
 
 /// Provokes deadlocks in the `n`th hall of a run.
@@ -20,7 +20,7 @@ pub async fn provoke(arena: &Arena, halls: &[Hall], n: usize) -> anyhow::Result<
     let until = Instant::now() + LASTS;
     while Instant::now() < until {
         let mut tx = session.begin().await?;
-        // A deadlock may cost either side its transaction: that is what is wanted.
+        // A deadlock may end either transaction, which is the purpose.
         let _ = cross(&mut tx, hall).await;
         tx.rollback().await?;
     }
@@ -39,7 +39,7 @@ async fn cross(tx: &mut PgConnection, hall: &Hall) -> Result<(), sqlx::Error> {
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // Those who wait look for a deadlock before this one does, as they began to wait before it.
+    // Others that wait began before this session, so they are the first to look for a deadlock.
     let partitions = "select from partitions where show_id = $1 order by tier for no key update";
     sqlx::query(partitions).bind(hall.show.0).execute(tx).await?;
     Ok(())

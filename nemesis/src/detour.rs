@@ -1,4 +1,5 @@
-//! An operator leads what is accepted for a queue elsewhere for a moment, and gives it back late.
+//! An operator's act: routes the bookings of one queue to another for a moment, and returns them
+//! late.
 
 use std::time::Duration;
 
@@ -17,11 +18,11 @@ use tokio::time::sleep;
 
 use crate::{arena::Arena, sale::Hall};
 
-/// What is accepted within this goes the longer way.
+/// Bookings accepted within this time are held back.
 const LED_ASIDE: Duration = Duration::from_secs(1);
 
-/// Keeps what is accepted for the first partition of a run within a second, and puts it into its
-/// queue so much later. Nothing of it is lost.
+/// Holds back the bookings that are accepted for the first partition within a second, and puts them
+/// into its queue after `by`. None is lost.
 pub async fn hold_back(arena: &Arena, halls: &[Hall], by: Duration) -> anyhow::Result<()> {
     let partition = halls.iter().flat_map(Hall::partitions).next();
     let partition = &partition.context("a run has partitions")?;
@@ -34,7 +35,7 @@ pub async fn hold_back(arena: &Arena, halls: &[Hall], by: Duration) -> anyhow::R
     let (aside, key) = (aside.name().clone(), partition.routing_key());
     let bind = QueueBindOptions { nowait: false };
     let none = FieldTable::default;
-    // What goes both ways for a moment is decided once.
+    // For a moment messages go both ways; such a booking is decided once.
     channel.queue_bind(aside.clone(), REQUESTS.into(), key.as_str().into(), bind, none()).await?;
     broker::unbind_requests(&channel, partition).await?;
     sleep(LED_ASIDE).await;

@@ -1,5 +1,5 @@
-//! The end of a run: waiting until the backends serve, until everything is decided and told, until
-//! nothing is left to do.
+//! The end of a run: waits until the backends serve, until everything is decided and published, and
+//! until nothing is left to do.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::{
     story::Story,
 };
 
-/// What has not happened by then does not.
+/// Longest wait for the rest of the work, without time that the backends take.
 pub(crate) const QUIET_WAIT: Duration = Duration::from_secs(45);
-/// However slow the backends are: a run ends.
+/// Longest wait for the rest of the work, even with slow backends.
 const QUIET_WAIT_MAX: Duration = Duration::from_mins(5);
-/// Backends that do not serve by then are counted as if they did.
+/// Longest wait for the backends to serve; after that the run goes on.
 const SERVING_WAIT: Duration = Duration::from_mins(1);
 
 /// The longest that an accepted booking waited for its decision.
@@ -37,8 +37,8 @@ pub(crate) async fn longest_wait(pool: &Pool, stories: &[Story]) -> anyhow::Resu
     Ok(Duration::from_secs_f64(longest.unwrap_or_default().max(0.0)))
 }
 
-/// Waits until the backends serve again, which is when a fault has ended: a broker that was killed
-/// takes its time to find its queues.
+/// Waits until the backends serve again, which counts as the end of the faults: a killed broker
+/// takes time to recover its queues.
 pub(crate) async fn serving(arena: &Arena, pool: &Pool, halls: &[Hall]) {
     let until = Instant::now() + SERVING_WAIT;
     while Instant::now() < until {
@@ -50,8 +50,8 @@ pub(crate) async fn serving(arena: &Arena, pool: &Pool, halls: &[Hall]) {
     }
 }
 
-/// The end of the last fault, and what was done by then: of that, only PostgreSQL's clock says when,
-/// and that clock may have been wrong.
+/// The end of the last fault, and the bookings decided and events published before it. They are
+/// listed, since only PostgreSQL's clock says when, and that clock may have been wrong.
 pub(crate) struct Healed {
     pub on: DateTime<Utc>,
     decided: Vec<uuid::Uuid>,
@@ -65,16 +65,16 @@ impl Healed {
         let published = sqlx::query_scalar(
             "select outbox_id from outbox where show_id = any($1) and published_at is not null",
         );
-        // Where nothing can be read, all of it counts.
+        // If they cannot be read, every booking counts as done later.
         let decided = decided.bind(&shows).fetch_all(pool).await.unwrap_or_default();
         let published = published.bind(&shows).fetch_all(pool).await.unwrap_or_default();
         Self { on: clock::now(), decided, published }
     }
 }
 
-/// The longest that anything accepted waited for its outcome, and an outcome for its publication,
-/// counted from `healed` or from when it came, if that was later. Buyers come after it, too: the line
-/// lets them in as seats are there for them.
+/// The longest wait of an accepted booking for its outcome and for its publication, counted from
+/// `healed`, or from its acceptance if that was later: the line may admit buyers after the end of
+/// the faults.
 pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Duration, String> {
     let (accepted, times) = accepted_at(scene.stories);
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
@@ -122,7 +122,7 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Dura
     Err(why)
 }
 
-/// What was accepted, and when its buyer heard of it.
+/// The accepted bookings, and when their buyers heard of the acceptance.
 fn accepted_at(stories: &[Story]) -> (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) {
     let accepted = stories.iter().filter(|story| story.accepted);
     let each = accepted.flat_map(|story| {
@@ -132,7 +132,8 @@ fn accepted_at(stories: &[Story]) -> (Vec<uuid::Uuid>, Vec<DateTime<Utc>>) {
     each.unzip()
 }
 
-/// Waits until lapses are through and Redis has caught up; what is not by then is found.
+/// Waits until lapses are done and Redis has caught up, for [`QUIET_WAIT`]; the checks find what is
+/// left.
 pub(crate) async fn settled(scene: &Scene<'_>) {
     let until = Instant::now() + QUIET_WAIT;
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();

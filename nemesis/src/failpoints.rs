@@ -1,4 +1,4 @@
-//! Every hand-off as the last thing that a process does: aborted at each, one by one.
+//! Aborting a process at every hand-off, one by one.
 
 use std::{path::Path, time::Duration};
 
@@ -13,10 +13,10 @@ use crate::{
 
 const LENGTH: Duration = Duration::from_secs(4);
 const SEATS: u32 = 30;
-/// Passes before the abort: the first work of a run is like no other.
+/// Passes of the hand-off before the abort, since the first ones of a run are not typical.
 const PASS: u32 = 3;
 
-/// Every hand-off and the service it is in.
+/// Every hand-off, and the service it is in.
 pub const ALL: [(&str, Role); 18] = [
     ("before-publish", Role::Ingress),
     ("after-confirm", Role::Ingress),
@@ -38,7 +38,7 @@ pub const ALL: [(&str, Role); 18] = [
     ("after-log", Role::WaitingRoom),
 ];
 
-/// What came of one hand-off.
+/// The result for one hand-off.
 pub struct Aborted {
     pub failpoint: &'static str,
     /// Whether a process really ended there.
@@ -62,7 +62,7 @@ pub async fn run(
     let mut results = Vec::new();
     for (seed, (failpoint, role)) in (1..).zip(wanted) {
         let before = reached(&theatre);
-        // A session begins once, and only what breaks a batch is parked.
+        // A session begins once, and only poison is parked, so these are passed seldom.
         let is_rare = matches!(*failpoint, "after-epoch" | "after-parking");
         let pass = if is_rare { 1 } else { PASS };
         let poison = [(Duration::from_secs(3), Fault::Poison { n: 0 })];

@@ -1,4 +1,4 @@
-//! What goes wrong, and the hand that does it.
+//! The faults, and carrying them out.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -16,16 +16,16 @@ use crate::{
     schema::{self, Change},
 };
 
-/// The broker's heartbeat in these runs is 3 s: a process frozen for more than twice that is
-/// declared dead while it lives.
+/// The broker's heartbeat in these runs is 3 s: it declares a process dead that is frozen for more
+/// than twice that.
 pub(crate) const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
-/// Long enough for another to be given what it had in hand.
+/// Long enough for another process to get the deliveries of a frozen one.
 pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
-/// How often an alarm that could not be lowered is lowered again.
+/// Most repetitions of lowering an alarm.
 const LOWERED_AGAIN_MAX: u32 = 4;
-/// Some of what commits on a link is a batch, the rest is the sweep and the relay.
+/// Commits cut in one fault: some are batches, others are the sweep's and the relay's.
 const COMMITS_CUT: u8 = 3;
-/// An allocator that starts has a batch in hand by then, where it gets one at all.
+/// Longest wait until an allocator that starts has a batch in hand.
 const IN_HAND_WAIT: Duration = Duration::from_secs(8);
 
 /// One thing that goes wrong.
@@ -35,7 +35,7 @@ pub enum Fault {
         seat: Seat,
         down: Duration,
     },
-    /// Ended and started again in good order.
+    /// A process is ended in good order and started again.
     Restart {
         seat: Seat,
     },
@@ -43,12 +43,12 @@ pub enum Fault {
         seat: Seat,
         lasts: Duration,
     },
-    /// An allocator, started again to freeze with a batch in hand.
+    /// An allocator freezes with a batch in hand.
     FreezeInHand {
         n: usize,
         lasts: Duration,
     },
-    /// An allocator, started again to die with a batch in hand that is about to be committed.
+    /// An allocator dies with a batch in hand that is about to be committed.
     DieInHand {
         n: usize,
     },
@@ -83,29 +83,29 @@ pub enum Fault {
         node: u8,
         lasts: Duration,
     },
-    /// A booking that breaks the batch it is in, put on a queue by hand.
+    /// A booking that breaks its batch is put on a queue.
     Poison {
         n: usize,
     },
-    /// A session that takes rows in the opposite order.
+    /// A session locks rows in the opposite order.
     Deadlock {
         n: usize,
     },
-    /// The process of a booking queue answers nobody.
+    /// The process of a booking queue is suspended.
     Suspend {
         n: usize,
         seconds: u8,
     },
-    /// The queue that nobody but the nemesis books from, deleted by hand while it is empty.
+    /// An empty queue, which only the nemesis books from, is deleted by hand.
     Unqueue,
-    /// A queue that has bookings in it, deleted by hand: an operator's act that loses them.
+    /// A queue with bookings in it is deleted by hand, which loses them.
     UnqueueFull,
-    /// What is accepted for a queue within a second comes to it so much later: nothing of ours does
-    /// that, and the check must see it.
+    /// Bookings accepted within a second reach their queue later. Usher never does that; the fault
+    /// proves that the check of the order sees it.
     HoldBack {
         by: Duration,
     },
-    /// The sale that ends early; where `slow`, while its batches wait and its queue is silent.
+    /// A sale is closed early; if `slow`, while its batches wait and its queue is suspended.
     Close {
         slow: bool,
     },
@@ -114,18 +114,18 @@ pub enum Fault {
         change: Change,
         lasts: Duration,
     },
-    /// Redis is killed, and comes back as it was so long before.
+    /// Redis is killed, and comes back with the data of an earlier time.
     GoBack {
         by: Duration,
     },
-    /// The lines of the run count from so many numbers earlier on: nothing of ours does that, and
-    /// the check must see it.
+    /// The counters of the lines are set back. Usher never does that; the fault proves that the
+    /// check of numbers sees it.
     CountAgain {
         by: u8,
     },
     /// The schema is brought up to date.
     Migrate,
-    /// A process gives way, in good order, to another build of it.
+    /// A process is ended in good order and replaced by another build.
     Replace {
         seat: Seat,
         build: Build,
@@ -138,7 +138,7 @@ pub enum Fault {
     },
 }
 
-/// Which of a process's three links.
+/// One of a process's three links to its backends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wire {
     Postgres,
@@ -147,7 +147,7 @@ pub enum Wire {
 }
 
 impl Fault {
-    /// A few words for the table.
+    /// The kind of the fault, for the report.
     pub fn kind(&self) -> String {
         match self {
             Self::Kill { seat, .. } => format!("kill {}", role_word(seat.role)),
@@ -194,7 +194,7 @@ impl Fault {
         }
     }
 
-    /// Faults that take the broker or the database away for seconds: few in one run.
+    /// Whether the fault takes the broker or the database away for seconds; a run has few of these.
     pub(crate) fn is_heavy(self) -> bool {
         matches!(
             self,
@@ -223,10 +223,10 @@ fn backend_word(backend: Backend) -> &'static str {
     }
 }
 
-/// Faults with their times from the beginning, in order.
+/// Faults with their times from the beginning of the run, in order.
 pub type Schedule = Vec<(Duration, Fault)>;
 
-/// The hand that does what the schedule says.
+/// Carries out the faults of a schedule.
 pub struct Nemesis<'a> {
     pub arena: &'a Arena,
     pub fleet: &'a Fleet,
@@ -235,8 +235,8 @@ pub struct Nemesis<'a> {
 }
 
 impl Nemesis<'_> {
-    /// Does it all, each fault in its time, several at once where they last. Returns how often
-    /// each kind was done, once the last is over.
+    /// Carries out each fault at its time; faults that last may overlap. Returns how often each
+    /// kind was done, once the last is over.
     pub async fn act(&self, schedule: &[(Duration, Fault)]) -> BTreeMap<String, u32> {
         let began = Instant::now();
         let doing = schedule.iter().map(|(at, fault)| async move {
@@ -248,7 +248,7 @@ impl Nemesis<'_> {
         for (kind, done) in futures_util::future::join_all(doing).await {
             match done {
                 Ok(()) => *counts.entry(kind).or_default() += 1,
-                // What it was meant for may be down, by another fault.
+                // Another fault may have taken down its target.
                 Err(error) => eprintln!("fault `{kind}` was not done: {error:#}"),
             }
         }
@@ -271,7 +271,7 @@ impl Nemesis<'_> {
                     sleep(lasts).await;
                     self.fleet.freeze(seat, false);
                 } else {
-                    // Or it would freeze at its next batch, when all is meant to be well.
+                    // The failpoint must not stay armed after the fault.
                     self.fleet.kill(seat, Duration::ZERO);
                 }
             }
@@ -291,12 +291,13 @@ impl Nemesis<'_> {
             }
             Fault::Flush => flush(self.arena).await?,
             Fault::Alarm { lasts } => {
-                // A command that was given up may have been carried out.
+                // The alarm is lowered even if raising it failed, since the command may have
+                // worked.
                 let raised = self.arena.alarm(true).await;
                 sleep(lasts).await;
                 let mut lowered = self.arena.alarm(false).await;
                 for _ in 0..LOWERED_AGAIN_MAX {
-                    // A broker that stays blocked would be the harness's fault, and not ours.
+                    // The harness must not leave the broker blocked.
                     if lowered.is_ok() {
                         break;
                     }
@@ -357,14 +358,15 @@ impl Nemesis<'_> {
     }
 }
 
-/// FLUSHALL.
+/// Deletes everything in Redis.
 pub async fn flush(arena: &Arena) -> anyhow::Result<()> {
     let client = redis::Client::open(arena.redis_url()?)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
 }
 
-/// Redis as it was so long before: a replica that was behind, or a dump that was not the last.
+/// Brings Redis back with the data of an earlier time, as from a replica that was behind or an old
+/// dump.
 async fn go_back(arena: &Arena, by: Duration) -> anyhow::Result<()> {
     let client = redis::Client::open(arena.redis_url()?)?;
     let mut connection = client.get_multiplexed_async_connection().await?;

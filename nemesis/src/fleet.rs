@@ -1,4 +1,5 @@
-//! The services of a run: two processes of each, behind proxies, started again when they die.
+//! The services of a run: two processes of each, with proxies before their backends. A process that
+//! ends is started again.
 
 use std::{
     fs::File,
@@ -22,11 +23,11 @@ use tokio::time::Instant;
 
 use crate::{arena::Arena, process};
 
-/// A service that ended is started again after this, as a supervisor would.
+/// Pause before a service that ended is started again, as by a supervisor.
 const RESTART_WAIT: Duration = Duration::from_millis(400);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// What a process does.
+/// The service that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     Ingress,
@@ -63,13 +64,13 @@ pub const PER_ROLE: usize = 2;
 /// Which build of a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Build {
-    /// The one this program belongs to.
+    /// The build of this program.
     This,
-    /// An earlier one, in a folder that the fleet was told of.
+    /// An earlier build, in the folder `before` of the orders.
     Before,
 }
 
-/// One of the processes: its role, and which of the two it is.
+/// One of the processes: its role, and its number within the role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seat {
     pub role: Role,
@@ -77,7 +78,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Every process there is.
+    /// Every process of the fleet.
     pub fn all() -> impl Iterator<Item = Self> {
         Role::ALL.into_iter().flat_map(|role| (0..PER_ROLE).map(move |n| Self { role, n }))
     }
@@ -94,21 +95,21 @@ impl std::fmt::Display for Seat {
     }
 }
 
-/// The way from one process to its backends.
+/// The proxies between one process and its backends.
 pub struct Links {
     pub postgres: Proxy,
     pub redis: Proxy,
     pub amqp: Proxy,
 }
 
-/// What every process is told.
+/// The settings of every process.
 pub struct Orders {
     pub database: String,
     pub master_key: String,
-    /// More environment, such as a guarantee that is missing.
+    /// Further environment variables, such as a missing guarantee.
     pub environment: Vec<(&'static str, String)>,
     pub logs: PathBuf,
-    /// Programs of an earlier build, with which to begin.
+    /// Folder of an earlier build to begin with.
     pub before: Option<PathBuf>,
 }
 
@@ -119,13 +120,13 @@ struct Post {
     environment: Vec<(&'static str, String)>,
     build: Build,
     before: Option<PathBuf>,
-    /// For one start only.
+    /// The failpoint of the next start.
     failpoint: Option<String>,
     child: Option<Child>,
     frozen: bool,
-    /// It was asked to end.
+    /// Whether it was asked to end.
     is_told: bool,
-    /// Not to be started again before then.
+    /// Not started again before this time.
     down_until: Option<Instant>,
     log: PathBuf,
 }
@@ -134,7 +135,7 @@ struct Post {
 #[derive(Clone)]
 pub struct Fleet {
     posts: Arc<Mutex<Vec<Post>>>,
-    /// Processes that ended without having been told or hit.
+    /// Processes that ended without being asked to or hit by a fault.
     ended_alone: Arc<AtomicU64>,
 }
 
@@ -163,7 +164,7 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Where a process listens.
+    /// The address of a process.
     pub fn address(&self, seat: Seat) -> SocketAddr {
         self.posts()[seat.index()].address
     }
@@ -173,7 +174,7 @@ impl Fleet {
         act(&self.posts()[seat.index()].links)
     }
 
-    /// SIGKILL; it is started again after `down`.
+    /// Sends SIGKILL; the process is started again after `down`.
     pub fn kill(&self, seat: Seat, down: Duration) {
         let mut posts = self.posts();
         let post = &mut posts[seat.index()];
@@ -181,7 +182,7 @@ impl Fleet {
         post.end();
     }
 
-    /// SIGTERM, as of a rolling restart: it is started again once it has ended.
+    /// Sends SIGTERM, as in a rolling restart; the process is started again once it has ended.
     pub fn stop(&self, seat: Seat) {
         let mut posts = self.posts();
         let post = &mut posts[seat.index()];
@@ -191,13 +192,13 @@ impl Fleet {
         }
     }
 
-    /// SIGTERM, and then the other build of it, as of an upgrade or of the way back.
+    /// Sends SIGTERM and then starts another build, as in an upgrade or a rollback.
     pub fn replace(&self, seat: Seat, build: Build) {
         self.posts()[seat.index()].build = build;
         self.stop(seat);
     }
 
-    /// SIGSTOP or SIGCONT.
+    /// Sends SIGSTOP or SIGCONT.
     pub fn freeze(&self, seat: Seat, frozen: bool) {
         let mut posts = self.posts();
         let post = &mut posts[seat.index()];
@@ -207,13 +208,13 @@ impl Fleet {
         }
     }
 
-    /// Whether a process is stopped, by us or by its failpoint.
+    /// Whether a process is stopped, by a fault or by its failpoint.
     pub fn is_stopped(&self, seat: Seat) -> bool {
         let pid = self.posts()[seat.index()].child.as_ref().map(Child::id);
         pid.is_some_and(process::is_stopped)
     }
 
-    /// Waits until a process is stopped; `false` where it is not by then.
+    /// Waits until a process is stopped; `false` if it is not within `at_most`.
     pub async fn stops_within(&self, seat: Seat, at_most: Duration) -> bool {
         let until = Instant::now() + at_most;
         while Instant::now() < until {
@@ -234,7 +235,7 @@ impl Fleet {
         post.end();
     }
 
-    /// Everything runs and every link passes.
+    /// Lets every process run and every link pass.
     pub fn heal(&self) {
         for seat in Seat::all() {
             self.freeze(seat, false);
@@ -249,7 +250,7 @@ impl Fleet {
         }
     }
 
-    /// Processes that ended although nobody had hit them.
+    /// Processes that ended without being asked to or hit by a fault.
     pub fn ended_alone(&self) -> u64 {
         self.ended_alone.load(Ordering::Relaxed)
     }
@@ -365,7 +366,7 @@ async fn post(
     })
 }
 
-/// A service's binary, which cargo has built beside this program.
+/// The binary of a service, which cargo builds beside this program.
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("this program has a path")?;
     let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
@@ -373,8 +374,8 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
     found.with_context(|| format!("{name} is not built: run this by ./dev chaos or ./dev test"))
 }
 
-/// The first of as many ports in a row as there are processes, free here and a thousand up. Below
-/// those from which outgoing connections are given theirs.
+/// The first of free ports in a row, one per process; the ports a thousand above, for metrics, are
+/// free, too. They are below the ports that outgoing connections get.
 fn free_ports() -> anyhow::Result<u16> {
     let n = u16::try_from(Role::ALL.len() * PER_ROLE)?;
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();

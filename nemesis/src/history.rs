@@ -1,5 +1,5 @@
-//! What was asked and what was answered, one JSON object a line, on disk before long: the oracle
-//! for what was promised. Nobody kills this process, but the machine may end with the run.
+//! The history of a run: requests and answers, one JSON object per line, synced to disk often,
+//! since the machine may fail during the run.
 
 use std::{
     fs::File,
@@ -13,16 +13,16 @@ use std::{
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Lines are on disk at most so long after they were noted.
+/// Longest time from noting a line until it is on disk.
 const SYNC_EVERY: Duration = Duration::from_millis(50);
 
-/// A history that is being written. Every buyer has a [`Pen`].
+/// A history that is being written; every buyer has a [`Pen`] for it.
 pub struct History {
     pen: Pen,
     writer: JoinHandle<std::io::Result<()>>,
 }
 
-/// Notes things in the history.
+/// Writes to the history.
 #[derive(Clone)]
 pub struct Pen {
     since: Instant,
@@ -43,7 +43,7 @@ impl History {
         self.pen.clone()
     }
 
-    /// Ends the history once every pen is put down.
+    /// Ends the history once every pen is dropped.
     pub fn close(self) -> anyhow::Result<()> {
         drop(self.pen);
         let written = self.writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
@@ -52,11 +52,11 @@ impl History {
 }
 
 impl Pen {
-    /// Notes what somebody did or was told.
+    /// Notes what `who` did or was told.
     pub fn note(&self, who: &str, what: &str, detail: &Value) {
         let at_ms = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
         let line = json!({"atMs": at_ms, "who": who, "what": what, "detail": detail});
-        // A closed history has failed already, and says so where it is closed.
+        // If the writer has failed, `close` reports it.
         let _ = self.lines.send(line.to_string());
     }
 }

@@ -2,10 +2,10 @@
 //! seed, and checks that nothing was sold twice, lost, invented or changed.
 //!
 //! A [`run::Theatre`] has its [`arena`] of backends and its [`fleet`] of services, two of each,
-//! with a misbehaving [proxy](testing::proxy) on every link. A [`run::Script`] sends a crowd of [`buyer`]s through
-//! the public API while the [`fault`]s happen; each leaves a [`story`], and the [`check`]s compare the
-//! stories with the tables. [`control`] shows that the checks find the damage where a guarantee is
-//! missing, [`failpoints`] that every hand-off may be the last thing a process does.
+//! with a misbehaving [proxy](testing::proxy) on every link. A [`run::Script`] sends a crowd of
+//! [`buyer`]s through the public API while the [`fault`]s happen; each leaves a [`story`], and the
+//! [`check`]s compare the stories with the tables. [`control`] proves that the checks find the
+//! damage if a guarantee is missing, [`failpoints`] that a process may die at every hand-off.
 
 pub mod run;
 mod ending;

@@ -1,4 +1,4 @@
-//! A booking's socket: what is pushed must agree with what is answered.
+//! Listening to a booking's socket, to compare pushed outcomes with answered ones.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use tokio_tungstenite::{
 
 use crate::{api::Api, fleet::Role};
 
-/// An outcome that is not pushed by then is asked for instead.
+/// How long a buyer listens before it asks for the outcome.
 const LISTEN_MAX: Duration = Duration::from_secs(8);
 
-/// Listens until an outcome is pushed; returns every frame. A socket that is lost is not opened
-/// again: asking goes on.
+/// Listens until an outcome is pushed; returns every frame. A lost socket is not opened again,
+/// since the buyer also asks.
 pub async fn listen(api: &Api, path: &str, until: Instant) -> Vec<Value> {
     let until = until.min(Instant::now() + LISTEN_MAX);
     let mut heard = Vec::new();

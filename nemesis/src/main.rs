@@ -1,4 +1,4 @@
-//! `./dev chaos`: sales under fire, replayable from their seeds.
+//! `./dev chaos`: sales under fire; a seed repeats the same run.
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -9,43 +9,43 @@ use nemesis::{
     schedule,
 };
 
-/// A short run: long enough for half a dozen faults.
+/// Length of a short run, enough for half a dozen faults.
 const SHORT: Duration = Duration::from_secs(14);
 const SHORT_SEATS: u32 = 80;
-/// So many runs take every rare path, or they prove less than they seem to.
+/// Runs from which on every rare path must have been taken, else the suite is red.
 const SUITE: u64 = 50;
 
 /// Sells under fire and checks that nothing was sold twice, lost, invented or changed.
 #[derive(Parser)]
 struct Settings {
-    /// The faults, the buyers and their wishes are drawn from it.
+    /// Seed of the faults, the buyers and their wishes.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// So many runs, from the seed on, over the same services.
+    /// Number of runs over the same services, with seeds counted from --seed.
     #[arg(long, default_value_t = 1)]
     seeds: u64,
-    /// How long buyers come, and faults with them.
+    /// Minutes in which buyers come and faults happen.
     #[arg(long, default_value_t = 3.0, conflicts_with = "short")]
     minutes: f64,
-    /// Runs of 14 seconds.
+    /// Make runs of 14 seconds.
     #[arg(long)]
     short: bool,
-    /// Take a guarantee away: the checks must find the damage. `all` for each in turn.
+    /// Take a guarantee away, so that the checks must find the damage; `all` does each in turn.
     #[arg(long, conflicts_with_all = ["failpoints", "cluster"])]
     control: Option<String>,
-    /// Abort at every hand-off, one by one.
+    /// Abort a process at every hand-off, one by one.
     #[arg(long)]
     failpoints: bool,
-    /// Three brokers in network namespaces, killed and parted from each other (needs root).
+    /// Use three brokers in network namespaces, killed and cut off from each other (needs root).
     #[arg(long)]
     cluster: bool,
-    /// Upgrade from the build in this folder, go back and upgrade again, while tickets are sold.
+    /// Upgrade from the build in this folder, roll back, and upgrade again, while tickets are sold.
     #[arg(long, conflicts_with_all = ["control", "failpoints", "cluster", "short"])]
     upgrade_from: Option<PathBuf>,
-    /// With so many bookings in the database that are over, and a tenth as many accounts.
+    /// Bookings of past sales to put into the database first, with a tenth as many accounts.
     #[arg(long, default_value_t = 0, requires = "upgrade_from")]
     archived: u32,
-    /// Where logs and histories go.
+    /// Folder for logs and histories.
     #[arg(long, default_value = ".dev/chaos")]
     folder: PathBuf,
 }
@@ -119,7 +119,7 @@ async fn seeds(settings: &Settings, folder: &std::path::Path) -> anyhow::Result<
     Ok(ExitCode::FAILURE)
 }
 
-/// Exits 1 where the damage was found: a control is meant to be red.
+/// Runs controls. Exits 1 if the damage was found, since a control is meant to be red.
 async fn controls(name: &str, folder: &std::path::Path, seed: u64) -> anyhow::Result<ExitCode> {
     let wanted: Vec<&control::Control> = match name {
         "all" => control::ALL.iter().collect(),

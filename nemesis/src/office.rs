@@ -1,4 +1,4 @@
-//! What operators do in the middle of a sale: end it early, delete a queue by hand.
+//! Acts of operators in the middle of a sale: closing it early, deleting a queue by hand.
 
 use std::{sync::PoisonError, time::Duration};
 
@@ -22,32 +22,33 @@ use crate::{
     sale::{Hall, Purpose, Ticket},
 };
 
-/// Bookings that are accepted while batches wait.
+/// How long bookings are accepted while batches wait.
 const GATHERS: Duration = Duration::from_millis(1_500);
-/// More of them than a consumer has in hand, on a slow machine.
+/// Longest wait until more bookings wait than a consumer has in hand.
 const FULL_WITHIN: Duration = Duration::from_secs(9);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// From the end of a sale until its queue is looked at for the last time, where a look is believed.
+/// From the end of a sale until the last looks at its queue, if a count alone were believed.
 const LAST_LOOKS_AFTER: Duration = Duration::from_secs(4);
-/// Two looks, and less than the broker waits for a queue that is to be deleted.
+/// Time for two looks; less than the broker waits for a queue that is to be deleted.
 const SILENT_SECONDS: u8 = 4;
 const CLOSED_WITHIN: Duration = Duration::from_secs(30);
-/// A queue that was deleted is there again by then, and RabbitMQ would find it. Version 3.10.8 does not
-/// find a queue that was deleted and declared again when it is killed less than two seconds later: it
-/// takes no more messages, and those that were confirmed are lost.
+/// Time until a deleted queue is declared again and safe. If RabbitMQ 3.10.8 is killed less than
+/// two seconds after a queue was deleted and declared again, the queue takes no more messages and
+/// loses confirmed ones.
 const DECLARED: Duration = Duration::from_secs(5);
-/// Who books right after a queue was deleted. Their wishes are not the crowd's: a key is used once.
+/// Buyers who book right after a queue was deleted. They have wishes of their own, since a key is
+/// used once.
 const BOOKERS: usize = 6;
 
-/// The operators, and the buyers they try their work with.
+/// The operators, and buyers of their own to test with.
 pub struct Office<'a> {
     pub http: &'a reqwest::Client,
     pub fleet: &'a Fleet,
     pub pool: &'a Pool,
     pub halls: &'a [Hall],
-    /// Of an administrator.
+    /// Token of an administrator.
     pub token: String,
-    /// Buyers of the show that nobody else books.
+    /// Buyers of the show that the crowd does not book.
     pub buyers: Vec<Ticket>,
     pub pen: Pen,
     pub until: Instant,
@@ -55,7 +56,7 @@ pub struct Office<'a> {
     pub visits: tokio::sync::Mutex<Vec<Visit>>,
     /// Partitions whose queue was deleted with bookings in it.
     pub emptied: std::sync::Mutex<Vec<Partition>>,
-    /// Held while a queue that was deleted is declared again: no broker is killed meanwhile.
+    /// Held while a deleted queue is declared again, so that no broker is killed meanwhile.
     pub declaring: tokio::sync::Mutex<()>,
 }
 
@@ -67,8 +68,8 @@ impl Office<'_> {
         queues.get(n % queues.len().max(1)).cloned().context("a run has partitions")
     }
 
-    /// Ends the sale that ends early. Where `slow`: bookings are accepted and their batches wait,
-    /// and the queue says nothing while it is looked at for the last time.
+    /// Closes the sale that ends early. If `slow`, accepted bookings wait in their batches, and the
+    /// queue is suspended during the last looks at it.
     pub async fn close(&self, arena: &Arena, slow: bool) -> anyhow::Result<()> {
         let hall = self.hall(Purpose::EndsEarly)?;
         if !slow {
@@ -80,13 +81,13 @@ impl Office<'_> {
         sleep(LAST_LOOKS_AFTER).await;
         let queue = hall.partitions().next().context("it has a partition")?.queue();
         let suspended = arena.suspend(&queue, SILENT_SECONDS).await;
-        // Its session may have been ended meanwhile, and the lock with it.
+        // Another fault may have ended the session, and with it the lock.
         let _ = sqlx::query("rollback").execute(&mut session).await;
         suspended
     }
 
-    /// Deletes the queue that nobody else books from, once everything accepted for it is decided;
-    /// then bookings come, and none of them is lost.
+    /// Deletes the queue that the crowd does not use, once everything accepted for it is decided.
+    /// Then bookings come, and none may be lost.
     pub async fn unqueue(&self, arena: &Arena) -> anyhow::Result<()> {
         let hall = self.hall(Purpose::Aside)?;
         let mut visits = self.visits.lock().await;
@@ -124,12 +125,12 @@ impl Office<'_> {
         Ok(())
     }
 
-    /// Deletes the fullest queue while batches wait: what is in it is lost, and must be missed.
+    /// Deletes a full queue while batches wait. Its bookings are lost, and the checks must notice.
     pub async fn unqueue_full(&self, arena: &Arena) -> anyhow::Result<()> {
         let hall = self.halls.first().context("a run has a show")?;
         let partition = hall.partitions().next().context("it has a partition")?;
         let mut session = hold_up(arena, hall).await?;
-        // Whoever consumes it has some in hand and decides them: those are not lost.
+        // Deliveries that the consumer has in hand are decided, and so not lost.
         let until = Instant::now() + FULL_WITHIN;
         while !left_over(arena, std::slice::from_ref(hall))
             .await?
@@ -166,7 +167,7 @@ impl Office<'_> {
     }
 }
 
-/// A session that has the partitions of a show and does nothing with them: batches wait for it.
+/// A session that locks the partitions of a show, so that batches wait.
 async fn hold_up(arena: &Arena, hall: &Hall) -> anyhow::Result<PgConnection> {
     let mut session = PgConnection::connect(arena.postgres_url()?).await?;
     for set in ["set idle_in_transaction_session_timeout = 0", "set lock_timeout = '3s'", "begin"] {

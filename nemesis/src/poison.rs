@@ -1,5 +1,5 @@
-//! Bookings that no database can store: PostgreSQL's text has no zero byte, and their keys have
-//! one. Ingress would never send them; whoever can write to the queue might.
+//! Bookings that the database cannot store: their keys have a zero byte, which PostgreSQL's text
+//! cannot hold. Ingress never sends them, but another program with access to the queue could.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -17,7 +17,7 @@ use platform::clock;
 
 use crate::{arena::Arena, sale::Hall};
 
-/// Puts poison on the queues of a run, and remembers it.
+/// Puts such bookings on the queues of a run, and remembers their ids.
 pub struct Poison<'a> {
     pub master: &'a MasterKey,
     pub halls: &'a [Hall],
@@ -26,7 +26,7 @@ pub struct Poison<'a> {
 }
 
 impl Poison<'_> {
-    /// Publishes one to a partition of the run.
+    /// Publishes one to the `n`th partition of the run.
     pub async fn put(&self, arena: &Arena, n: usize) -> anyhow::Result<()> {
         let all: Vec<(&Hall, &str)> = self
             .halls
@@ -78,7 +78,7 @@ impl Poison<'_> {
         Ok(())
     }
 
-    /// What was put so far.
+    /// The ids published so far.
     pub fn ids(&self) -> Vec<BookingId> {
         self.put.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

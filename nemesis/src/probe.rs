@@ -1,6 +1,6 @@
-//! What the backends need by themselves: a commit, a confirmed publish and a script, each asked for
-//! ten times a second past all proxies. While one of them is slow or away, that time is the
-//! backends' own, and no bound of ours counts it.
+//! Measuring when the backends themselves are slow: a commit, a confirmed publish and a script,
+//! each ten times a second without a proxy. Time in which one of them is slow or away does not
+//! count against Usher's bounds.
 
 use std::{
     future::Future,
@@ -19,7 +19,7 @@ use platform::{Shutdown, clock};
 use sqlx::{Connection as _, PgConnection};
 
 const EVERY: Duration = Duration::from_millis(100);
-/// On a machine with nothing else to do each takes some 2 to 10 ms.
+/// Slower than this counts as slow; on an idle machine each takes 2 to 10 ms.
 const SLOW: Duration = Duration::from_millis(100);
 const ANSWER_WAIT: Duration = Duration::from_secs(5);
 const QUEUE: &str = "chaos.probe";
@@ -28,16 +28,16 @@ const QUEUE: &str = "chaos.probe";
 #[derive(Debug, Default)]
 struct Slow {
     times: Vec<(DateTime<Utc>, DateTime<Utc>)>,
-    /// What was asked for and is not there yet.
+    /// When the call that is under way began.
     asked: Option<DateTime<Utc>>,
 }
 
-/// Asks three backends all the time. Cheap to clone.
+/// Probes three backends all the time. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Probe(Arc<[Mutex<Slow>; 3]>);
 
 impl Probe {
-    /// Asks until the shutdown begins. Of several brokers, one that answers will do.
+    /// Probes until the shutdown begins. Of several brokers, one must answer.
     pub fn start(postgres: &str, redis: &str, brokers: &[&str], shutdown: &Shutdown) -> Self {
         let probe = Self(Arc::default());
         let (url, one) = (postgres.to_owned(), probe.clone());
@@ -56,7 +56,7 @@ impl Probe {
         probe
     }
 
-    /// How much of the time between the two was the backends' own.
+    /// How much of the time between two moments at least one backend was slow.
     pub fn own(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> Duration {
         let now = clock::now();
         let mut slow = Vec::new();
@@ -68,7 +68,7 @@ impl Probe {
         within(slow, from, to)
     }
 
-    /// A backend that keeps its connection in `known` for as long as it answers.
+    /// Probes one backend; the connection is kept in `known` as long as it answers.
     async fn keep<T>(
         self,
         backend: usize,
@@ -110,7 +110,7 @@ fn is_slow(asked: DateTime<Utc>, answered: DateTime<Utc>) -> bool {
     (answered - asked).to_std().is_ok_and(|took| took > SLOW)
 }
 
-/// How long at least one of these times was, between the two moments.
+/// The length of the union of these times, within two moments.
 fn within(
     mut times: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     from: DateTime<Utc>,

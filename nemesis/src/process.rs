@@ -1,8 +1,8 @@
-//! Signals, by the ids of processes that this program started.
+//! Sending signals to processes that this program started, by their ids.
 
 use std::process::{Command, Stdio};
 
-/// Sends a signal, such as `KILL`; a process that is gone already is as good as hit.
+/// Sends a signal, such as `KILL`; a process that is gone already is not an error.
 pub fn signal(pid: u32, name: &str) {
     if pid <= 1 {
         return;
@@ -24,6 +24,6 @@ pub fn children(pid: u32) -> Vec<u32> {
 /// Whether a process is stopped by a signal.
 pub fn is_stopped(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    // The state follows the name, which is in parentheses and may hold anything.
+    // The state follows the name, which is in parentheses and may hold any character.
     stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }

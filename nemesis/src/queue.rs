@@ -1,5 +1,4 @@
-//! The line as a buyer lives it here: asked at one node after the other, which must not tell
-//! different stories.
+//! A buyer in the line: it polls the nodes in turn, whose numbers must agree.
 
 use std::time::Duration;
 
@@ -20,11 +19,11 @@ pub struct Turn {
     pub pass: Option<String>,
     /// Times the position rose while the place was kept.
     pub went_up: u64,
-    /// The first proof of each place that it had.
+    /// The first place ticket of each place it had.
     pub places: Vec<String>,
 }
 
-/// Joins, and asks until it is let in, the show is sold out, or the time is over.
+/// Joins, and polls until it is admitted, the show is sold out, or the time is over.
 pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
     let mut turn = Turn::default();
     let mut place: Option<(String, String)> = None;
@@ -47,7 +46,7 @@ pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
             let (ticket, proof) = (text("ticketId"), text("placeTicket"));
             if let (Some(ticket), Some(proof)) = (ticket, proof) {
                 if place.as_ref().is_none_or(|(known, _)| *known != ticket) {
-                    // Another place is another number.
+                    // A new place has a new number.
                     shown = None;
                     turn.places.push(proof.clone());
                 }
@@ -65,7 +64,7 @@ pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
                     return turn;
                 }
                 Some("SOLD_OUT" | "CLOSED") => return turn,
-                // The grace was too short for what happened: to the end of the line.
+                // The place was lost, so the buyer joins again at the end.
                 Some("EXPIRED" | "LEFT") => (place, shown) = (None, None),
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! Whether the rare paths were really taken: services append their names to one file.
+//! Checking that the rare paths were really taken: services append the paths' names to one file.
 
 use std::{
     collections::BTreeMap,
@@ -13,7 +13,7 @@ use crate::{
     fleet::{Role, Seat},
 };
 
-/// Paths that a suite of runs must have taken at least once. Names are those of
+/// Paths that a suite of runs must have taken at least once, named as in
 /// `platform::faults::sometimes`.
 pub const EXPECTED: [&str; 9] = [
     "redelivery deduplicated",
@@ -27,7 +27,7 @@ pub const EXPECTED: [&str; 9] = [
     "redelivered after takeover",
 ];
 
-/// How long buyers come while the faults below happen.
+/// Length of the run with the faults below.
 pub const ALL_TAKE: Duration = Duration::from_secs(24);
 
 /// Faults that take every rare path within one run, each chosen for one of them.
@@ -46,7 +46,7 @@ pub fn faults() -> Schedule {
         (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
         (seconds(22), Fault::Kill { seat: Seat { role: Role::Allocator, n: 1 }, down: seconds(2) }),
     ];
-    // The other allocator has it all until 13 s, then they share.
+    // Until 13 s the other allocator has all partitions, then they share.
     for n in 0..12_u32 {
         let cut = Fault::CutCommit { n: 1, cut: CommitCut::Delivered };
         faults.push((seconds(8) + millis(900) * n, cut));
@@ -70,7 +70,7 @@ impl RarePaths {
         &self.path
     }
 
-    /// Paths that a suite takes and that were not taken so far.
+    /// Expected paths that were not taken so far.
     pub fn missing(&self) -> Vec<&'static str> {
         let counts = self.counts();
         EXPECTED.into_iter().filter(|path| counts.get(*path) == Some(&0)).collect()

@@ -1,5 +1,5 @@
-//! The rehearsal of an upgrade: from an earlier build to this one, back, and on again, one process
-//! after the other in the order of docs/operations.md, while tickets are sold.
+//! The rehearsal of an upgrade while tickets are sold: from an earlier build to this one, back, and
+//! again to this one, one process after the other in the order of docs/operations.md.
 
 mod archive;
 
@@ -12,19 +12,19 @@ use crate::{
     sale::Halls,
 };
 
-/// What is replaced before what; back, it is the other way round.
+/// The order of the upgrade; the way back has the opposite order.
 const ORDER: [Role; 4] = [Role::WaitingRoom, Role::Notifier, Role::Ingress, Role::Allocator];
 const MIGRATE_AT: Duration = Duration::from_secs(3);
-/// From one process to the next: it has started by then, and others have seen it.
+/// Time between two processes, so that one has started and is known to the others.
 const PACE: Duration = Duration::from_secs(3);
-/// Sold on one build before the next step.
+/// Time of selling on one build before the next step.
 const REST: Duration = Duration::from_secs(5);
 const SEATS: u32 = 250;
-/// An operator who replaces one process at a time makes nobody wait longer (goal R9).
+/// Longest wait of a booking while one process at a time is replaced (goal R9).
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
 
-/// Sells through an upgrade, the way back, and the upgrade again, beside so many bookings that are
-/// over.
+/// Sells through an upgrade, the way back, and the upgrade again, beside `archived` bookings of
+/// past sales.
 pub async fn run(
     folder: &Path,
     before: &Path,

@@ -1,10 +1,10 @@
-//! Tables for people.
+//! The texts of the report.
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use crate::run::Verdict;
 
-/// One line for one run, and what was found below it.
+/// One line for one run, with its findings below it.
 pub fn line(verdict: &Verdict) -> String {
     let Verdict { seed, faults, asked, accepted, allocated, unknown, converged, backends, .. } =
         verdict;
@@ -22,7 +22,7 @@ pub fn line(verdict: &Verdict) -> String {
     text
 }
 
-/// How often each kind of fault was inflicted.
+/// How often each kind of fault was done.
 pub fn faults(verdicts: &[Verdict]) -> String {
     let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
     for (kind, n) in verdicts.iter().flat_map(|verdict| &verdict.faults) {

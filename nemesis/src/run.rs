@@ -40,23 +40,23 @@ use crate::{
     story::Story,
 };
 
-/// A master key that guards nothing: these backends end with the run.
+/// A master key that may be public, since the backends end with the run.
 const MASTER_KEY: &str = "Y2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MgY2hhb3MhISE=";
 /// Requests for each seat.
 const REQUESTS_PER_SEAT: usize = 10;
-/// After the last fault, everything accepted is decided and told within this, and what the backends
-/// alone needed meanwhile (goal R2).
+/// Longest time after the last fault until every accepted booking is decided and published, without
+/// the time that the backends take (goal R2).
 pub const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
-/// Buyers that have no answer by then give up, and the checks say what is missing.
+/// How long buyers still wait for answers after the run; the checks find what is missing.
 const PATIENCE: Duration = Duration::from_secs(45);
-/// Accounts that book where nobody else does.
+/// Accounts for the show that the crowd does not book.
 const ASIDE: usize = 20;
 
-/// What a run is to be like.
+/// The plan of a run.
 #[derive(Clone, Debug)]
 pub struct Script {
     pub seed: u64,
-    /// How long buyers keep coming, and faults with them.
+    /// How long buyers come and faults happen.
     pub length: Duration,
     pub seats: u32,
     pub halls: Halls,
@@ -70,7 +70,7 @@ impl Script {
         Self { seed, length, seats, halls: Halls::Several, faults }
     }
 
-    /// Shows beside the usual ones that these faults need.
+    /// Further shows that the faults need.
     fn more_halls(&self) -> Vec<Purpose> {
         let has = |wanted: fn(&Fault) -> bool| self.faults.iter().any(|(_, fault)| wanted(fault));
         let early = has(|fault| matches!(fault, Fault::Close { .. })).then_some(Purpose::EndsEarly);
@@ -78,7 +78,7 @@ impl Script {
         early.into_iter().chain(aside).collect()
     }
 
-    /// Whether PostgreSQL's clock jumps: then its times are no order.
+    /// Whether PostgreSQL's clock jumps, so that its times give no order.
     fn steps_clock(&self) -> bool {
         let is_step =
             |fault: &Fault| matches!(fault, Fault::Step { backend: Backend::Postgres, .. });
@@ -86,7 +86,7 @@ impl Script {
     }
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Verdict {
     pub seed: u64,
@@ -95,11 +95,11 @@ pub struct Verdict {
     pub accepted: usize,
     pub allocated: usize,
     pub unknown: usize,
-    /// From the end of the last fault until everything accepted was decided and told.
+    /// From the end of the last fault until everything accepted was decided and published.
     pub converged: Option<Duration>,
-    /// How much of that the backends needed by themselves.
+    /// The part of that time in which a backend was slow.
     pub backends: Duration,
-    /// The longest that an accepted booking waited for its decision, as far as clocks can tell.
+    /// The longest wait of an accepted booking for its decision, as far as clocks can tell.
     pub longest_wait: Duration,
     pub findings: Findings,
 }
@@ -110,7 +110,7 @@ impl Verdict {
     }
 }
 
-/// A system to be harmed: backends, services, accounts.
+/// The system under test: backends, services, accounts.
 pub struct Theatre {
     pub arena: Arena,
     pub fleet: Fleet,
@@ -131,7 +131,7 @@ impl Theatre {
         Self::stage(folder, arena, without, None).await
     }
 
-    /// Starts an earlier build, with the schema that it had; its programs are in this folder.
+    /// Starts an earlier build with its own schema; its programs are in the folder `before`.
     pub async fn open_before(folder: &Path, before: &Path) -> anyhow::Result<Self> {
         let arena = Self::arena(folder, false).await?;
         let mut migrate = Command::new(before.join("usher"));
@@ -161,7 +161,7 @@ impl Theatre {
             environment: vec![
                 ("USHER_RARE_PATHS", rare.path().display().to_string()),
                 ("USHER_WITHOUT", missing.join(",")),
-                // Several accounts share an address here, and nobody is patient.
+                // Wide limits, since several accounts share an address and retry often.
                 ("USHER_LIMIT_READS_PER_SECOND", "1000".into()),
                 ("USHER_LIMIT_BOOKINGS_PER_SECOND", "100".into()),
                 ("USHER_REBUILD_SECONDS", "3".into()),
@@ -192,7 +192,7 @@ impl Theatre {
         self.arena.down().await
     }
 
-    /// A show that nobody visits.
+    /// Makes a show that no buyer visits.
     pub(crate) async fn another_show(&self) -> anyhow::Result<ShowId> {
         let token = sale::admin(&self.pool, &self.master).await;
         let admin = api::Api::new(&self.http, &self.fleet, &token, 1);
@@ -200,7 +200,7 @@ impl Theatre {
         Ok(halls[0].show)
     }
 
-    /// Runs one script from an empty hall to the verdict.
+    /// Runs one script, from new shows to the verdict.
     pub async fn run(&self, script: &Script) -> anyhow::Result<Verdict> {
         let history = History::create(&self.folder.join(format!("history-{}.jsonl", script.seed)))?;
         let (http, fleet, master) = (&self.http, &self.fleet, &self.master);
@@ -302,7 +302,7 @@ impl Theatre {
         history: &History,
     ) -> anyhow::Result<Vec<Visit>> {
         let mut rng = Rng::with_seed(script.seed);
-        // Each account comes back a few times, so that limits matter.
+        // Each account buys about three times, so that the limits per account matter.
         let accounts = sale::tokens(&self.pool, &self.master, n.div_ceil(3).max(1)).await?;
         let began = Instant::now();
         let give_up = began + script.length + PATIENCE;
@@ -329,7 +329,7 @@ impl Theatre {
     }
 }
 
-/// Every place that the line told these visitors of.
+/// Every place in the tickets of these visits.
 fn places(master: &MasterKey, visits: &[Visit]) -> Vec<Place> {
     let keys = PlaceKeys::new(master);
     visits.iter().flat_map(|visit| &visit.places).filter_map(|told| keys.verify(told)).collect()

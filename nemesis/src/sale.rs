@@ -1,4 +1,4 @@
-//! The shows of a run: few seats, many who want them.
+//! The shows of a run, with few seats for many buyers.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ use crate::{
 pub const HOLD_SECONDS: u16 = 4;
 pub const ORDER_SECONDS: i32 = 6;
 pub const PER_USER: i32 = 6;
-/// Of the show with a line.
+/// Admissions per second of the show with a line.
 pub const RATE_PER_SECOND: f64 = 25.0;
 pub const BURST: i32 = 5;
 
 const ROW: usize = 10;
 const OPEN_WAIT: Duration = Duration::from_mins(1);
 
-/// A show that is sold.
+/// A show of the run.
 #[derive(Clone, Debug)]
 pub struct Hall {
     pub show: ShowId,
@@ -43,14 +43,14 @@ pub struct Hall {
     pub tiers: Vec<HallTier>,
 }
 
-/// What is to become of a show.
+/// What happens to a show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// The crowd buys it to the end.
+    /// The crowd books it to the end.
     Sold,
-    /// The crowd buys it until its sale is closed.
+    /// The crowd books it until its sale is closed.
     EndsEarly,
-    /// Nobody books it but the nemesis, who knows what is in its queue.
+    /// Only the nemesis books it, so that it knows what is in the queue.
     Aside,
 }
 
@@ -91,9 +91,9 @@ pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result
 /// Which shows a run has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Halls {
-    /// One that everybody may book, in two tiers, and one behind a line.
+    /// One show with two tiers and without a line, and one show with a line.
     Several,
-    /// One tier that everybody may book.
+    /// One show with one tier and without a line.
     OnePartition,
 }
 
@@ -175,7 +175,7 @@ async fn await_open(api: &Api, show: ShowId) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes something, as often as it takes: no fault is in play yet, but services may be starting.
+/// Makes something by a POST, repeated until it works, since services may still be starting.
 async fn created<T: DeserializeOwned>(
     api: &Api,
     path: &str,

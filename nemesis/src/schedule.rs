@@ -1,4 +1,4 @@
-//! Which faults a run has and when: a pure function of the seed.
+//! Drawing the faults of a run and their times: a pure function of the seed.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use crate::{
     schema::Change,
 };
 
-/// Until the queue of a sale that ends early was silent and answers again.
+/// Time until the queue of a sale that ends early was suspended and answers again.
 const CLOSING_TAKES: Duration = Duration::from_secs(11);
 
-/// Kinds that fifty runs must have done, not only drawn.
+/// Kinds of faults that fifty runs must have carried out, not only drawn.
 pub const CHOSEN: [&str; 10] = [
     "suspend a queue",
     "delete an empty queue",
@@ -29,7 +29,7 @@ pub const CHOSEN: [&str; 10] = [
     "step the clock of redis",
 ];
 
-/// Draws the faults of a run that lasts so long: about one every two seconds, a heavy one every
+/// Draws the faults of a run of this length: about one every two seconds, and a heavy one every
 /// fifteen.
 pub fn schedule(seed: u64, length: Duration, is_cluster: bool) -> Schedule {
     let mut rng = Rng::with_seed(seed);
@@ -59,7 +59,7 @@ pub fn schedule(seed: u64, length: Duration, is_cluster: bool) -> Schedule {
     faults
 }
 
-/// A third of the runs close a sale early, half of these the hard way.
+/// A third of the runs close a sale early, half of these with its queue suspended.
 fn close(rng: &mut Rng) -> Option<(Duration, Fault)> {
     let at = Duration::from_millis(rng.u64(500..2_500));
     match rng.u8(0..6) {

@@ -1,5 +1,5 @@
-//! Changes of the schema under load, as an upgrade or a hand at psql makes them. A column that is
-//! renamed is back a moment later: what failed meanwhile was the installation's fault.
+//! Changes of the schema under load, as an upgrade or an operator makes them. A renamed column gets
+//! its name back: failures meanwhile are the installation's fault and must condemn no booking.
 
 use std::time::Duration;
 
@@ -18,17 +18,18 @@ const RENAMED: [(&str, &str); 5] = [
     ("account_quotas", "live"),
 ];
 const AWAY: &str = "renamed_for_a_moment";
-/// A change waits for running transactions, and the database may be away by another fault.
+/// Longest wait for a change: it waits for transactions, and another fault may take the database
+/// away.
 const DONE_WITHIN: Duration = Duration::from_mins(1);
 
-/// What is changed.
+/// A change of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// A column has another name for a while.
+    /// A column has another name for a time.
     Renamed(usize),
-    /// A column more, for a while: plans that are kept do not fit any more.
+    /// A table has one more column for a time, so that prepared plans no longer fit.
     Added(usize),
-    /// A word more in a type.
+    /// An enum type gets one more word.
     Word(u8),
 }
 
@@ -42,7 +43,7 @@ impl Change {
     }
 }
 
-/// Makes a change, and takes it back after `lasts` where that is possible.
+/// Makes a change, and takes it back after `lasts` if that is possible.
 pub async fn alter(arena: &Arena, change: Change, lasts: Duration) -> anyhow::Result<()> {
     match change {
         Change::Renamed(n) => {
@@ -65,7 +66,7 @@ pub async fn alter(arena: &Arena, change: Change, lasts: Duration) -> anyhow::Re
     }
 }
 
-/// Safe to repeat: an answer may get lost.
+/// Renames a column, by a statement that may be repeated, since an answer may be lost.
 async fn rename(arena: &Arena, table: &str, from: &str, to: &str) -> anyhow::Result<()> {
     let block = format!(
         "do $$ begin
@@ -79,7 +80,7 @@ async fn rename(arena: &Arena, table: &str, from: &str, to: &str) -> anyhow::Res
     done(arena, &block).await
 }
 
-/// Does it as often as it takes, never in the way of others for long.
+/// Repeats a change until it works; each try blocks others only for a short time.
 async fn done(arena: &Arena, change: &str) -> anyhow::Result<()> {
     let until = Instant::now() + DONE_WITHIN;
     loop {

@@ -1,4 +1,4 @@
-//! What one request came to, as the one who made it saw it. The checks compare it with the tables.
+//! The story of one request, as its buyer saw it. The checks compare it with the tables.
 
 use std::collections::BTreeSet;
 
@@ -17,24 +17,24 @@ pub struct Story {
     pub seats: Vec<String>,
     pub quantity: usize,
     pub key: String,
-    /// Every id that was named in an acceptance: one, or something is wrong.
+    /// Every id in an acceptance; more than one is a violation.
     pub ids: BTreeSet<BookingId>,
-    /// Nobody had heard of it before.
+    /// When the request was first sent.
     pub asked_at: DateTime<Utc>,
-    /// It was stored by then.
+    /// When its acceptance was answered.
     pub accepted_at: Option<DateTime<Utc>>,
-    /// The first id came with the word that it is stored.
+    /// Whether an answer said that it was accepted.
     pub accepted: bool,
-    /// Some try had no answer, or one that said so.
+    /// Whether a try had no answer, or `OUTCOME_UNKNOWN`.
     pub unknown: bool,
-    /// A refusal that settles it.
+    /// The refusal that ended the tries.
     pub refused: Option<String>,
     /// Every final outcome heard, in order.
     pub told: Vec<OutcomeHeard>,
     pub order: Option<OrderStory>,
-    /// The hold was given back, and that was answered.
+    /// Whether the release of the hold was answered.
     pub released: bool,
-    /// What should not have been answered at all.
+    /// Answers that should not have been given.
     pub trouble: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ pub struct OutcomeHeard {
     pub taken: Vec<String>,
 }
 
-/// What became of an order, as far as its owner was told.
+/// The story of an order, as far as its owner was told.
 #[derive(Clone, Debug)]
 pub struct OrderStory {
     pub id: OrderId,
@@ -66,7 +66,7 @@ impl OrderStory {
 }
 
 impl OutcomeHeard {
-    /// The outcome in a booking as the API shows it; `None` while it is queued.
+    /// The outcome in a booking of the API; `None` while it is queued.
     pub fn of(booking: &Value) -> Option<Self> {
         let status = booking["status"].as_str().filter(|status| *status != "QUEUED")?;
         let taken = booking["takenSeats"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -79,7 +79,7 @@ impl OutcomeHeard {
 }
 
 impl Story {
-    /// Notes an id with which the request was accepted.
+    /// Notes the id in an acceptance.
     pub fn accepted_as(&mut self, id: &Value) {
         match id.as_str().and_then(|id| id.parse().ok()) {
             Some(id) => {
@@ -98,7 +98,7 @@ impl Story {
         true
     }
 
-    /// Whether it won its seats, as far as it was told.
+    /// Whether the request got its seats, as far as its buyer was told.
     pub fn has_won(&self) -> bool {
         self.told.first().is_some_and(|told| told.status == "ALLOCATED")
     }

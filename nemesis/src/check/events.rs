@@ -1,5 +1,4 @@
-//! What a subscriber heard, against the outbox: each event at least once, and none that is not
-//! there.
+//! The events that a subscriber heard against the outbox: each at least once, and no other.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use super::{Findings, Scene};
 use crate::arena::Arena;
 
-/// A channel of the notifier's kind, which nobody reads before the sale is over.
+/// A queue for events like the notifier's; it is read only after the sale.
 const QUEUE: &str = "chaos.events";
 const HEARD_WITHIN: Duration = Duration::from_secs(30);
 const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
@@ -28,7 +27,7 @@ const DURABLE: QueueDeclareOptions = QueueDeclareOptions {
     nowait: false,
 };
 
-/// Hears every event from now on.
+/// Makes the queue, which gets every event from now on.
 pub async fn subscribe(arena: &Arena) -> anyhow::Result<()> {
     let (connection, channel) = connect(arena).await?;
     platform::broker::declare_base(&channel).await?;
@@ -58,7 +57,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
     Ok(())
 }
 
-/// Every event of the run's shows that was heard, by booking and step.
+/// Every event of the run's shows in the queue, by booking and step.
 async fn hear(scene: &Scene<'_>) -> anyhow::Result<BTreeSet<(Uuid, i32)>> {
     let (connection, channel) = connect(scene.arena).await?;
     let passive = QueueDeclareOptions { passive: true, ..DURABLE };

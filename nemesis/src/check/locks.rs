@@ -1,4 +1,4 @@
-//! Seat locks in Redis against live claims in PostgreSQL.
+//! Checking seat locks in Redis against live claims in PostgreSQL.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::{
     sale::{Hall, Purpose},
 };
 
-/// Every seat whose lock and claim do not agree, in words.
+/// Every seat whose lock and claim differ, in words.
 pub async fn differences(
     arena: &Arena,
     pool: &Pool,
@@ -19,7 +19,7 @@ pub async fn differences(
     let client = redis::Client::open(arena.redis_url()?)?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut differences = Vec::new();
-    // Where the sale is over nobody asks the locks any more.
+    // Nobody reads the seat locks of a sale that is over.
     for hall in halls.iter().filter(|hall| hall.purpose != Purpose::EndsEarly) {
         let prefix = format!("seat_lock:{{{}}}:", hall.show);
         let keys: Vec<String> = hall

@@ -1,11 +1,11 @@
-//! Whoever was accepted first is decided first. A request counts as accepted when that was
-//! answered, and the other as later only if it was not even asked before then, so that nothing is
-//! taken for an order that was none. Within one session the order is exact; across sessions nobody
-//! is overtaken by more than a takeover may take.
+//! Checking that bookings are decided in the order of their acceptance. One request counts as
+//! earlier than another only if its acceptance was answered before the other was sent, so that the
+//! check never assumes an order that was not there. Within one session the order is exact; across
+//! sessions no booking is overtaken by more than a takeover takes.
 //!
-//! Apart from it are bookings that no session decided (refused as poison, parked, late, or without
-//! a queue), and the show whose queue is deleted by hand: what comes while it has none waits
-//! elsewhere and returns behind what came later.
+//! The check leaves out bookings that no session decided (refused as poison, parked, late, or
+//! without a queue), and the show whose queue is deleted by hand: bookings that come meanwhile wait
+//! elsewhere and return behind later ones.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -16,26 +16,26 @@ use uuid::Uuid;
 use super::{Findings, Scene};
 use crate::sale::Purpose;
 
-/// Up to a hundred partitions change hands within this.
+/// Longest takeover of up to a hundred partitions.
 const TAKEOVER_MAX: Duration = Duration::from_secs(5);
-/// From the row of a session to its first delivery at most, and between two clocks.
+/// Allows for the time from a session's row to its first delivery, and for clocks that differ.
 const MARGIN: Duration = Duration::from_millis(250);
 
-/// One booking that was accepted and that a session decided.
+/// One accepted booking that a session decided.
 #[derive(Clone, Copy, Debug)]
 struct Decision {
     booking: Uuid,
     asked_at: DateTime<Utc>,
     accepted_at: DateTime<Utc>,
     decided_at: DateTime<Utc>,
-    /// Its place among all events: PostgreSQL counts them one by one.
+    /// The number of its event in the outbox.
     event: i64,
     epoch: i64,
     session_began_at: DateTime<Utc>,
 }
 
-/// The first event of what sessions decided, in order. The reasons are those of bookings that
-/// waited somewhere else.
+/// The first event of each booking that a session decided, in order. The excluded reasons are those
+/// of bookings that waited elsewhere.
 const DECISIONS: &str = "
     select b.tier, b.booking_id, b.decided_at, b.epoch, o.outbox_id, s.began_at
     from bookings b
@@ -65,7 +65,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
                 session_began_at: row.try_get("began_at")?,
             });
         }
-        // Where PostgreSQL's clock jumped, its times do not say what came before what.
+        // If PostgreSQL's clock jumped, its times give no order.
         if scene.steps_clock {
             continue;
         }
@@ -96,7 +96,8 @@ fn said(first: &Decision, later: &Decision) -> String {
     )
 }
 
-/// Decisions with a later one ahead of them, of one session that had all that came before either.
+/// Pairs of decisions in the wrong order within one session, where both requests came after the
+/// session had begun.
 fn overtaken_in_session(decisions: &[Decision]) -> Vec<(&Decision, &Decision)> {
     let mut found = Vec::new();
     let fresh = |d: &&Decision| d.asked_at > d.session_began_at + MARGIN;
@@ -112,7 +113,8 @@ fn overtaken_in_session(decisions: &[Decision]) -> Vec<(&Decision, &Decision)> {
     found
 }
 
-/// Decisions that came later than a takeover allows after those of somebody accepted later.
+/// Pairs in which the booking accepted first was decided later than the other, by more than a
+/// takeover takes.
 fn overtaken_by_far(
     decisions: &[Decision],
     own: impl Fn(DateTime<Utc>, DateTime<Utc>) -> Duration,

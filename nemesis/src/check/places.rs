@@ -1,4 +1,4 @@
-//! Places in a line, by the tickets that visitors were given: a number is one visitor's.
+//! Checking the places in place tickets: each number belongs to one visitor.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::{Findings, Scene};
 
 pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     let mut owners = HashMap::new();
-    // Who is let in at once has no number.
+    // Places of shows without a line have no number.
     for place in scene.places.iter().filter(|place| place.number > 0) {
         let number = (place.show, place.lane, place.epoch, place.number);
         let owner = *owners.entry(number).or_insert(place.ticket);

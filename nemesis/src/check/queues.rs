@@ -1,4 +1,4 @@
-//! What is left in the broker.
+//! Checking that no messages are left in the queues.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn look(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<String>> {
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let mut names = vec![(PARKED.to_owned(), true), (UNROUTED.to_owned(), true)];
     for hall in halls {
-        // Once everything is decided, the queue of a sale that ended is gone or empty.
+        // The queue of a sale that ended early may be gone already.
         let must_be = hall.purpose != Purpose::EndsEarly;
         names.extend(hall.partitions().map(|partition| (partition.queue(), must_be)));
     }
@@ -43,7 +43,7 @@ async fn look(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<String>> {
         let queue = match looked {
             Ok(queue) => queue,
             Err(_) if !must_be => {
-                // A queue that is not there ends the channel.
+                // Asking for a queue that does not exist closes the channel.
                 channel = connection.create_channel().await?;
                 continue;
             }

@@ -1,15 +1,15 @@
-//! The invariants that the tables alone can show.
+//! Checking the invariants that the tables alone can show.
 
 use contract::topology::Partition;
 use sqlx::Row as _;
 
 use super::{Findings, Scene};
 
-/// A check: what is wrong, and the SQL that returns a line of text for each case. `$1` is the
+/// A check: the kind of the finding, and SQL that returns one line of text per case. `$1` is the
 /// list of shows.
 type Check = (&'static str, &'static str);
 
-/// Histories of one seat that overlap: sold twice at some moment, even if not at the end.
+/// Claims on one seat that overlap in time: it was sold twice for a while, even if not at the end.
 const CLAIMS_OVERLAP: Check = (
     "claims on one seat that overlap in time",
     "select a.seat_id || ': ' || a.booking_id || ', ' || b.booking_id
@@ -18,7 +18,7 @@ const CLAIMS_OVERLAP: Check = (
        and coalesce(a.ended_at, 'infinity') > b.claimed_at",
 );
 
-/// A batch that committed after a newer session had begun.
+/// Batches that committed after a newer session had begun.
 const STALE_EPOCHS: Check = (
     "outcomes that a displaced session wrote",
     "select b.booking_id || ' of epoch ' || b.epoch
@@ -43,8 +43,8 @@ const EVENTS_WAIT: Check = (
      where show_id = any($1) and published_at is null",
 );
 
-/// `SEAT_TAKEN`, and yet one of these seats was free after the transaction that said so; told as in
-/// `told.rs`.
+/// Bookings rejected with `SEAT_TAKEN` though one of the named seats was free after that
+/// transaction; times compare as in `told.rs`.
 const NOT_TAKEN: Check = (
     "SEAT_TAKEN where nobody had the seat",
     "select b.booking_id || ' wanted ' || taken.seat_id
@@ -62,7 +62,7 @@ const NOT_TAKEN: Check = (
            order by t.version desc limit 1), false)",
 );
 
-/// Bookings that should have ended seconds ago.
+/// Bookings that should have lapsed seconds ago.
 const LAPSED_AND_LIVE: Check = (
     "bookings that have lapsed and keep their seats",
     "select booking_id || ' ' || state from bookings
@@ -77,7 +77,7 @@ const OPEN_TRANSACTIONS: Check = (
        and cardinality($1::uuid[]) >= 0",
 );
 
-/// Whatever the clocks say: a version of a tier claims only what earlier ones have left free.
+/// Independent of clocks: a version of a tier may only claim seats that earlier versions left free.
 const CLAIMED_TWICE: Check = (
     "seats claimed while they were claimed, by the versions of a tier",
     "select show_id || ' ' || tier || ' ' || seat || ' at ' || version from (
@@ -92,7 +92,7 @@ const CLAIMED_TWICE: Check = (
 const CHECKS: [Check; 5] =
     [EVENTS_HAVE_GAPS, EVENTS_WAIT, LAPSED_AND_LIVE, OPEN_TRANSACTIONS, CLAIMED_TWICE];
 
-/// Those that compare times of PostgreSQL: worth nothing where its clock jumped.
+/// The checks that compare times of PostgreSQL; skipped if its clock jumped.
 const TIMED: [Check; 3] = [CLAIMS_OVERLAP, STALE_EPOCHS, NOT_TAKEN];
 
 /// Admissions against the bucket: `admitted ≤ burst + rate × w` over every window that begins
@@ -105,8 +105,8 @@ const TOO_MANY_ADMITTED: &str =
      where a.show_id = any($1)
        and w.n > s.room_burst + 1 + s.room_rate_per_second * (extract(epoch from w.last - a.admitted_at) + 1)";
 
-/// Partitions in which more was accepted than was decided, by the numbers of requests: also those
-/// whose clients never heard that they were accepted.
+/// Partitions in which more bookings were accepted than decided, by the numbers of requests. This
+/// also counts bookings whose clients got no answer.
 pub async fn uncounted(scene: &Scene<'_>) -> anyhow::Result<Vec<(Partition, i64)>> {
     let undecided = store::acceptance::undecided(scene.pool).await?;
     let shows = scene.shows();
@@ -116,7 +116,7 @@ pub async fn uncounted(scene: &Scene<'_>) -> anyhow::Result<Vec<(Partition, i64)
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     let accepted = scene.accepted();
     for (n, hall) in scene.halls.iter().enumerate() {
-        // Those without any row belong to no show: they are counted with the first.
+        // Accepted bookings without a row have no show; the audit of the first show counts them.
         let accepted = if n == 0 { accepted.as_slice() } else { &[] };
         let audit = store::audit::audit(scene.pool, Some(hall.show), accepted).await?;
         for (what, count) in audit.findings() {

@@ -1,4 +1,4 @@
-//! What clients were told, against the tables.
+//! Checking the answers to clients against the tables.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Findings, Scene};
 use crate::story::{OrderStory, OutcomeHeard, Story};
 
-/// A decided booking as the tables have it.
+/// A decided booking in the tables.
 struct Decided {
     id: Uuid,
     account: Uuid,
@@ -23,11 +23,11 @@ struct OrderRow {
     ticket_code: Option<String>,
 }
 
-/// Every decided booking, and how many seats of its tier were free after the transaction that decided
-/// it. Whoever changes a tier holds its row from before the change to the commit, so the times of
-/// changes and of decisions are in the order in which they happened, however long statements took;
-/// what the same transaction changed counts as well. Of a rejected booking the row is never written
-/// again. `null` where the changes are not all there any more.
+/// Every decided booking, and how many seats of its tier were free after the transaction that
+/// decided it; `null` where old changes are deleted already. A transaction that changes a tier
+/// holds the tier's row until its commit, so the times of changes and decisions are in their true
+/// order. Changes of the deciding transaction itself count, too. The row of a rejected booking is
+/// never written again.
 const BOOKINGS: &str = "
     select b.booking_id, b.account_id, b.idempotency_key, b.status::text, b.reason::text,
         b.taken_seats, b.state::text,
@@ -125,14 +125,14 @@ fn check_story(
     if same_key.len() > 1 {
         findings.add("one key, several bookings", format!("key {key} in the tables"));
     }
-    // A refusal at the door is the truth, unless an earlier try may have got through.
+    // A refused booking must not be decided, unless an earlier try may have been accepted.
     if story.refused.is_some() && !story.accepted && !story.unknown {
         for decided in &same_key {
             findings.add("refused at the door and decided all the same", decided.id.to_string());
         }
     }
     for id in &story.ids {
-        // Those without a row are counted by the audit.
+        // The audit counts bookings without a row.
         let Some(decided) = by_id.get(&id.0) else { continue };
         check_outcome(story, decided, findings);
         check_sold_out(scene, story, decided, findings);
@@ -147,7 +147,7 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
         findings
             .add("told otherwise than decided", format!("{id}: {told:?}, {:?}", decided.outcome));
     }
-    // A hold that lapsed before it could be released is gone as well.
+    // The hold may have lapsed before it was released.
     let is_gone = matches!(decided.state.as_deref(), Some("RELEASED" | "EXPIRED"));
     if story.released && !is_gone {
         findings.add("released, and still there", format!("{id}: {:?}", decided.state));
@@ -161,7 +161,7 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
 fn check_sold_out(scene: &Scene<'_>, story: &Story, decided: &Decided, findings: &mut Findings) {
     let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
     let is_sold_out = matches!(decided.outcome.reason.as_deref(), Some("SOLD_OUT" | "ALL_HELD"));
-    // What was free at that moment cannot be told where the clock jumped.
+    // If the clock jumped, the free seats of that moment are not known.
     let is_known = is_sold_out && !scene.steps_clock;
     if let Some(free) = decided.free_at_decision.filter(|free| is_known && *free >= quantity) {
         let text = format!("{}: wanted {quantity} of {free}", decided.id);

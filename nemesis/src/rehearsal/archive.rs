@@ -1,13 +1,13 @@
-//! The rows of sales that are over, as a large installation has them when it is upgraded.
+//! The rows of past sales, as a large installation has them when it is upgraded.
 
 use anyhow::Context as _;
 
 use crate::run::Theatre;
 
-/// Bookings of one insert: some seconds.
+/// Bookings per insert, which then takes some seconds.
 const AT_ONCE: u32 = 200_000;
-/// What stands for the numbers from `$2` up to `$3`, which is none of them; of each table that migrations have changed since.
-/// One booking in ten was cancelled, the others were refused.
+/// What stands for the numbers from `$2` up to `$3`, which is none of them; of each table that
+/// migrations have changed since. One booking in ten was cancelled, the others were refused.
 const ROWS: [&str; 4] = [
     "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason, ticket_id,
          state, seat_ids)
@@ -31,7 +31,7 @@ const ROWS: [&str; 4] = [
      from generate_series($2::bigint / 10, $3::bigint / 10 - 1) as n where $1::uuid is not null",
 ];
 
-/// Gives the installation so many bookings that are over, and a tenth as many accounts.
+/// Adds bookings of past sales, and a tenth as many accounts.
 pub(super) async fn fill(theatre: &Theatre, bookings: u32) -> anyhow::Result<()> {
     let show = theatre.another_show().await?;
     let pool = store::connect_patiently(theatre.arena.postgres_url()?, "archive")?;
