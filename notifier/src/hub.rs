@@ -1,4 +1,4 @@
-//! Who is listening on this node.
+//! The sockets that listen on this node.
 
 use std::{
     collections::HashMap,
@@ -21,7 +21,7 @@ const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 struct Listener {
     id: u64,
     changed: mpsc::Sender<BookingId>,
-    /// The booking it is for, where it is for one.
+    /// The booking that the socket is for; `None` for all of the account's bookings.
     only: Option<BookingId>,
 }
 
@@ -38,7 +38,7 @@ pub(crate) struct Hub {
     sockets: Arc<Sockets>,
 }
 
-/// A socket's ear; deaf once dropped.
+/// A socket's subscription to changes, which ends when it is dropped.
 pub(crate) struct Ear {
     account: AccountId,
     hub: Hub,
@@ -52,7 +52,7 @@ impl Hub {
         Self { listeners: Arc::default(), sockets: Sockets::new(SOCKETS_PER_ACCOUNT_MAX) }
     }
 
-    /// Listens for what happens to one of the account's bookings, or to all.
+    /// Listens for changes of one of the account's bookings, or of all.
     pub(crate) fn join(&self, account: AccountId, only: Option<BookingId>) -> Ear {
         let socket = self.sockets.enter(account);
         let (sender, changed) = mpsc::channel(LAG_MAX);
@@ -72,15 +72,16 @@ impl Hub {
     fn tell(&self, account: AccountId, booking: BookingId) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mine) = listeners.get_mut(&account) {
-            // Whoever is full is dropped: its socket sees the channel end and closes.
+            // A listener whose channel is full is dropped; its socket sees the channel end and
+            // closes.
             mine.retain(|listener| {
                 listener.is_deaf_to(booking) || listener.changed.try_send(booking).is_ok()
             });
         }
     }
 
-    /// Events may have been missed: whoever listens for one booking is told to look at it. Who
-    /// listens for all cannot be told which changed.
+    /// Events may have been missed: every listener for one booking is told to look at it. A
+    /// listener for all bookings is told nothing, because it is not known which changed.
     fn tell_all_to_look(&self) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for mine in listeners.values_mut() {

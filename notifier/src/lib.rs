@@ -48,7 +48,7 @@ impl Listen for Config {
     }
 }
 
-/// Starts the notifier; its ear for events belongs to the shutdown.
+/// Starts the notifier; the task that hears events belongs to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let backends = &config.backends;

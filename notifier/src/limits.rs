@@ -14,7 +14,8 @@ pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/api/v1/live", limit: SOCKETS },
 ];
 
-/// Starts the limits of the routes. After an outage everybody behind an address comes back.
+/// Starts the limits of the routes. They let everybody behind one address connect again after an
+/// outage.
 pub(crate) fn guard(shutdown: &Shutdown) -> Guard {
     let limit = Limit {
         name: SOCKETS,

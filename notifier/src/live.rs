@@ -56,7 +56,7 @@ pub(crate) async fn of_account(
     open(ears, caller, None, &door, &headers, request)
 }
 
-/// The caller by header, or by the subprotocol of a client that can set no header.
+/// The caller by header, or by the subprotocol, for clients that cannot set headers.
 fn who(door: &Door, caller: Result<SignedIn, ApiError>, headers: &HeaderMap) -> ApiResult<Token> {
     match offered(headers, BEARER_PROTOCOL) {
         Some(token) => door.access.verify(token),

@@ -1,4 +1,4 @@
-//! What one listener's socket tells, from its first frame to its close.
+//! What one listener's socket sends, from its first frame to its close.
 
 use std::time::Duration;
 
@@ -21,18 +21,18 @@ use tracing::debug;
 
 use crate::{ears::Ears, hub::Ear};
 
-/// How often a socket of one booking looks at it without having been told: an event may be lost,
-/// and what ends unseen has none.
+/// How often a socket of one booking looks at the booking without an event: an event may be lost,
+/// and a booking that ends unseen has none.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
-/// Tells the account of one booking, or of all.
+/// Sends an account one of its bookings, or all, as they change.
 pub(crate) struct Teller {
     ears: Ears,
     standing: Standing,
     account: AccountId,
     only: Option<BookingId>,
     ear: Ear,
-    /// The booking that is to be shown next.
+    /// The booking to show next.
     due: Option<BookingId>,
     look_at: Instant,
     /// The last booking that was shown: the same is not sent twice.
@@ -46,13 +46,13 @@ impl Teller {
         account: AccountId,
         only: Option<BookingId>,
     ) -> Self {
-        // Joined before the first look: a change between the two is heard.
+        // Join before the first look, so that a change between the two is heard.
         let ear = ears.hub.join(account, only);
         let look_at = Instant::now() + LOOK_EVERY;
         Self { ears, standing, account, only, ear, due: only, look_at, last: None }
     }
 
-    /// The booking as it stands, where that is news to its owner.
+    /// The booking as it stands, if that is news to its owner.
     async fn look(&mut self, booking: BookingId) -> Result<Option<BookingFrame>, End> {
         let look = self.ears.looker.look(booking).await.map_err(|_| AWAY)?;
         let booking = match look.view {
@@ -113,7 +113,7 @@ impl Frames for Teller {
     }
 
     fn ended(end: Option<End>) {
-        // A client that closes is not closed.
+        // A socket that its client closed does not count.
         if let Some((code, reason)) = end.filter(|(code, _)| *code != close::NORMAL) {
             debug!(code, reason, "a live socket is closed");
             metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
@@ -121,7 +121,7 @@ impl Frames for Teller {
     }
 }
 
-/// A booking that had no outcome at this moment of PostgreSQL's clock, as its owner sees it.
+/// A booking that had no outcome at `now` on PostgreSQL's clock, as its owner sees it.
 async fn undecided(
     ears: &Ears,
     account: AccountId,
