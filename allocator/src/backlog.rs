@@ -1,8 +1,8 @@
-//! How far behind our queues are, looked at every second and written down where it has changed:
-//! visitors are let in by it. While nobody serves a queue, nobody is let in to it.
+//! How far behind this allocator's queues are, checked every second and written when it has
+//! changed. The waiting room admits visitors by it, and admits none while a queue is not served.
 //!
-//! The broker is not asked: a queue that does not answer is said to be empty. What was accepted and
-//! is not decided, by number, is what waits.
+//! The broker is not asked, because it reports a queue that does not answer as empty. The backlog
+//! is what was accepted and is not decided, by number.
 
 use std::collections::HashMap;
 
@@ -13,28 +13,28 @@ use uuid::Uuid;
 
 use crate::{keeper::Keeper, office::Office};
 
-/// What was written down of the queues that are ours.
+/// What was written about this allocator's queues.
 pub(crate) struct Backlogs {
     me: Uuid,
-    /// Served when it was last written, and how much there was to decide.
+    /// The queues that were served when they were last written, with their undecided bookings.
     written: HashMap<Partition, u32>,
 }
 
 impl Backlogs {
-    /// Nothing is written yet.
+    /// Nothing is written at first.
     pub(crate) fn new(me: Uuid) -> Self {
         Self { me, written: HashMap::new() }
     }
 
-    /// Writes down how far the queues are behind, as far as that has changed, and that it was looked
-    /// at: what is not written again is as it was.
+    /// Writes how far the queues are behind, if that has changed, and that all queues were checked:
+    /// a queue that is not written again is unchanged.
     pub(crate) async fn record(
         &mut self,
         office: &Office,
         kept: &HashMap<Partition, Keeper>,
         undecided: &HashMap<Partition, i64>,
     ) -> StoreResult<()> {
-        // A broker that takes no bookings is as good as none.
+        // With a broker that takes no bookings, a queue does not count as served.
         let is_open = office.publishing.check().is_ok();
         let is_served = |partition: &Partition| {
             is_open && kept.get(partition).is_some_and(|keeper| keeper.in_hand.is_being_served())

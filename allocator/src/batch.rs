@@ -1,8 +1,9 @@
 //! One batch, one transaction.
 //!
-//! Decide on the map in memory, lock the winners' seats in Redis, then begin: take the partition's
-//! row under our epoch, catch up with what others changed, end what has lapsed, read the facts,
-//! decide for good, write, commit. Running it again after an unknown commit changes nothing.
+//! Decide on the map in memory and lock the winners' seats in Redis. Then begin the transaction:
+//! lock the partition's row under the session's epoch, catch up with other changes, end lapsed
+//! bookings, read the facts, decide for good, write, commit. Running it again after an unknown
+//! commit changes nothing.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -39,7 +40,7 @@ pub(crate) struct Ledger {
     map: SeatMap,
     came_back: CameBack,
     version: i64,
-    /// Decided in a transaction of which it is not known whether it was committed.
+    /// Bookings decided in a transaction whose commit is unknown.
     in_doubt: HashSet<BookingId>,
 }
 
@@ -47,7 +48,7 @@ pub(crate) struct Ledger {
 type SeatsWon = Vec<(SeatLabel, BookingId)>;
 
 impl Ledger {
-    /// Reads the partition as it is now.
+    /// Reads the partition's seats and terms.
     pub(crate) async fn open(
         office: &Office,
         partition: Partition,
@@ -70,7 +71,7 @@ impl Ledger {
         })
     }
 
-    /// Reads the map again: it does not agree with the database.
+    /// Reads the map again, because it does not agree with the database.
     pub(crate) async fn reload(&mut self, office: &Office) -> StoreResult<()> {
         let opening = partitions::open(&office.pool, &self.partition).await?;
         self.map = SeatMap::new(opening.seats);
@@ -78,7 +79,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Decides these requests and makes it so. Afterwards the commit is known to have happened.
+    /// Decides these requests and commits the outcomes. On success the commit has happened.
     pub(crate) async fn settle(
         &mut self,
         office: &Office,
@@ -95,16 +96,16 @@ impl Ledger {
         };
         office.events.notify_one();
         count(&self.partition, requests.len(), &decided);
-        // The locks of winners are looked at as their events go out.
+        // The winners' locks are compared with their claims when their events go out.
         let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
         let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
         self.locks.give_back(office, &lost).await;
         Ok(())
     }
 
-    /// Locks the seats of those who would win, as far as Redis is there. Returns these seats and the
-    /// accounts that would win. Whoever else has a lock of them is no reason to refuse: no other
-    /// session can commit any more, so what it had in hand comes to this one.
+    /// Locks the seats of the likely winners, if Redis is there. Returns these seats and the likely
+    /// winners' accounts. Another booking's lock is no reason to refuse: no other session can
+    /// commit, so the bookings that it had in hand come to this session.
     async fn lock_seats(
         &self,
         office: &Office,
@@ -128,8 +129,9 @@ impl Ledger {
         let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
         self.catch_up(&mut tx, locked.version).await?;
         let mut map = self.map.clone();
-        // All quotas that this batch is likely to touch, in one order and before anything that
-        // comes after quotas. Those it finds out about later may deadlock, and then it runs again.
+        // Lock all quotas that this batch is likely to touch, in one order, before anything that
+        // comes after quotas in the order of locks. Quotas that are locked later may deadlock; then
+        // the batch runs again.
         let due = bookings::due(&mut tx, &self.partition).await?;
         let touched: Vec<AccountId> =
             likely.iter().copied().chain(due.iter().map(|(_, account)| *account)).collect();
@@ -137,7 +139,7 @@ impl Ledger {
         let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
         for ended in &lapsed {
             map.free(&ended.seats);
-            // Also where this is rolled back: then they come back a little later.
+            // Noted even if this is rolled back: the seats then come back a little later.
             self.came_back.note(&ended.seats, locked.now);
         }
         let mut facts = self.facts(&mut tx, requests, locked).await?;
@@ -160,13 +162,13 @@ impl Ledger {
             return Err(error.into());
         }
         failpoint("after-commit");
-        // Only now: a commit that failed must leave the map where the database is.
+        // Set only now: a commit that failed must leave the map as the database is.
         self.map = map;
         self.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
         Ok(decided)
     }
 
-    /// Takes over what the sweep, cancellations and others changed since our last batch.
+    /// Applies what the sweep, cancellations and others changed since the last batch.
     async fn catch_up(&mut self, tx: &mut Connection, version: i64) -> StoreResult<()> {
         if version == self.version {
             return Ok(());
@@ -195,7 +197,7 @@ impl Ledger {
             let Round { mut decided, unknown } = decide(requests, map, &facts);
             if unknown.is_empty() {
                 if decided.iter().any(Decided::is_sold_out) {
-                    // Each booking has a seat at least: so many bookings are enough to tell.
+                    // Each booking has at least one seat, so this many bookings are enough to tell.
                     let most = i64::try_from(SEATS_PER_REQUEST_MAX).unwrap_or(i64::MAX);
                     let held = bookings::seats_held(tx, &self.partition, most).await?;
                     tell_held(&mut decided, requests, map.n_free(), held);
@@ -233,7 +235,7 @@ impl Ledger {
         })
     }
 
-    /// Locks the quotas of would-be winners, and looks whether their passes were used.
+    /// Locks the quotas of likely winners, and reads whether their passes are spent.
     async fn ask_about(
         &self,
         tx: &mut Connection,
@@ -256,7 +258,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Leaves word of requests that turned out to have been decided before.
+    /// Records the rare path if requests turn out to have been decided before.
     fn note_repeated(&mut self, requests: &[BookingRequested], decided: &HashSet<BookingId>) {
         let in_doubt = std::mem::take(&mut self.in_doubt);
         if in_doubt.iter().any(|booking| decided.contains(booking)) {

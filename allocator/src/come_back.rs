@@ -1,14 +1,15 @@
-//! Seats that have just come back, for whatever reason. For a few seconds they are for those who
-//! have not given back seats of the show again and again: whoever lets seats go and takes them
-//! again in the same instant would have them for ever, as nobody else can be so fast.
+//! Seats that have just come back, for whatever reason. For a few seconds they are only for
+//! accounts that have not given back seats of the show more than once. Otherwise an account that
+//! gives seats back and takes them again at once could keep them for ever, because nobody else is
+//! that fast.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use contract::{SeatLabel, deadline::CAME_BACK_FOR_OTHERS};
 
-/// When each of them came back, by Postgres's clock. No more than the partition has seats; one that
-/// came back before the session began is not known, and is for everybody.
+/// When each seat came back, by Postgres's clock. Bounded by the partition's seats. A seat that
+/// came back before the session began is not known here, and is for everybody.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CameBack(HashMap<SeatLabel, DateTime<Utc>>);
 
@@ -17,7 +18,7 @@ impl CameBack {
         self.0.extend(seats.iter().map(|seat| (seat.clone(), at)));
     }
 
-    /// Those that came back a moment before `now`; the others are forgotten.
+    /// The seats that came back shortly before `now`; the others are forgotten.
     pub(crate) fn lately(&mut self, now: DateTime<Utc>) -> HashSet<SeatLabel> {
         self.0.retain(|_, at| now < *at + CAME_BACK_FOR_OTHERS);
         self.0.keys().cloned().collect()

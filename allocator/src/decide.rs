@@ -16,48 +16,49 @@ use store::bookings::{Decided, Outcome, Quota};
 
 use crate::seat_map::SeatMap;
 
-/// An account may keep as many seats as it may have unpaid so often: each time until the hold and
-/// the order on them have lapsed. Somebody who thinks again at once pays seconds.
+/// How often an account may keep its most seats unpaid until the hold and the order on them have
+/// lapsed. Seats that are given back at once count for a few seconds only.
 const UNPAID_ROUNDS: i64 = 2;
-/// Who thinks again once has its seats back at once; who has given back more often comes after others.
+/// How often an account may give seats back unpaid before it comes after others.
 const UNPAID_TIMES_EXCUSED: i32 = 1;
 
-/// What the database knows that bears on a batch.
+/// What the database knows and a batch is decided by.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Facts {
     pub(crate) now: DateTime<Utc>,
     pub(crate) max_seats_per_user: i32,
-    /// For how long one claim can keep a seat from others without payment: as a hold, then as an order.
+    /// Longest time for which one claim can keep a seat without payment: as a hold, then as an
+    /// order.
     pub(crate) unpaid_seconds_max: i64,
-    /// Seats that have just come back: first for those who have not given back again and again.
+    /// Seats that have just come back: only for accounts that have not given back more than once.
     pub(crate) came_back: HashSet<SeatLabel>,
-    /// Requests that have an outcome already.
+    /// Requests that already have an outcome.
     pub(crate) decided: HashSet<BookingId>,
-    /// Keys of decided bookings; whoever comes with one of them again had another body.
+    /// Keys of decided bookings. A new booking with such a key has another body.
     pub(crate) keys_used: HashSet<(AccountId, String)>,
-    /// What each account has, as far as asked. `None` for an account that does not exist.
+    /// The quotas of the accounts that were asked about. `None` for an account that does not exist.
     pub(crate) quotas: HashMap<AccountId, Option<Quota>>,
-    /// Places whose pass has bought something, as far as asked.
+    /// Places with a spent pass, among those that were asked about.
     pub(crate) passes_spent: HashSet<TicketId>,
 }
 
 impl Facts {
-    /// Nothing is known yet: decided by these, a batch says which seats to lock and which accounts
-    /// to ask about. No limit bears on it, as a seat locked for nothing is given back.
+    /// Facts for a first round, which shows which seats to lock and which accounts to ask about. It
+    /// has no limits: a seat that is locked in vain is given back.
     pub(crate) fn nothing_known() -> Self {
         Self { max_seats_per_user: i32::MAX, ..Self::default() }
     }
 }
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) decided: Vec<Decided>,
-    /// Accounts that would win and whose quota was not among the facts: ask and decide again.
+    /// Accounts that would win but whose quotas are not among the facts: ask and decide again.
     pub(crate) unknown: Vec<AccountId>,
 }
 
-/// Decides the requests in their order. `map` is left as it is after the winners' claims.
+/// Decides the requests in their order. `map` then has the winners' claims.
 pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &Facts) -> Round {
     let mut deciding = Decider {
         quotas: facts.quotas.clone(),
@@ -86,8 +87,8 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     Round { decided, unknown: deciding.unknown }
 }
 
-/// Says of those for whom too few seats were free whether the missing ones are only held: by
-/// bookings of before, of which `held` seats are known, or by those that have just won.
+/// Changes SOLD_OUT to ALL_HELD for requests whose missing seats are only held, by earlier bookings
+/// (`held` seats are known) or by this batch's winners.
 pub(crate) fn tell_held(
     decided: &mut [Decided],
     requests: &[BookingRequested],
@@ -158,14 +159,14 @@ impl Decider<'_> {
         Ok(seats)
     }
 
-    /// Picks as if the seats that have just come back were taken.
+    /// Picks seats as if those that have just come back were taken.
     fn pick_after_others(&mut self, wish: &Wish) -> Result<Vec<SeatLabel>, Outcome> {
         let hidden: Vec<SeatLabel> =
             self.facts.came_back.iter().filter(|seat| self.map.is_free(seat)).cloned().collect();
         self.map.claim(&hidden);
         let picked = self.pick(wish);
         self.map.free(&hidden);
-        // Where even they would not help, that is what is said.
+        // If even those seats would not help, the ordinary reason is given.
         picked.or_else(|_| self.pick(wish).and(Err(Outcome::over(Limit::JustCameBack))))
     }
 
@@ -194,8 +195,8 @@ impl Decider<'_> {
         }
     }
 
-    /// Counts the seats against the account's limits. Of unpaid time what its live seats and these
-    /// may still cost counts, too: so the limit holds whatever becomes of them.
+    /// Counts the seats against the account's limits. Unpaid time includes what the account's live
+    /// seats and these may still cost, so that the limit holds whatever becomes of them.
     fn charge(&mut self, request: &BookingRequested, n: usize) -> Result<(), Outcome> {
         let n = i32::try_from(n).unwrap_or(i32::MAX);
         match self.quotas.get_mut(&request.account_id) {
@@ -214,7 +215,7 @@ impl Decider<'_> {
                 quota.live = live;
                 Ok(())
             }
-            // A token outlived its account, or somebody wrote to the queue by hand.
+            // A token outlived its account, or a message was put into the queue by hand.
             Some(None) => Err(Outcome::rejected(Reason::Internal)),
             None => {
                 self.unknown.push(request.account_id);

@@ -1,4 +1,4 @@
-//! What to do about a batch that the store refused.
+//! Classifies failures of the store.
 
 use store::StoreError;
 
@@ -9,18 +9,18 @@ pub(crate) enum Failure {
     Again,
     /// Run it again when the database is back.
     Wait,
-    /// Run it again until somebody has mended the installation: no booking is at fault.
+    /// Run it again until the installation is repaired: no booking is at fault.
     Broken,
-    /// The map was wrong: read it again first.
+    /// Run it again after reading the map again, which was wrong.
     Reload,
-    /// Another session has the partition: nothing of ours counts any more.
+    /// End the session: a newer session has the partition.
     Displaced,
-    /// Something in the batch breaks it: find it.
+    /// Find the booking that breaks the batch.
     Poisoned,
 }
 
-/// Classifies a failure of [`Ledger::settle`](crate::batch::Ledger::settle). Only a booking's own
-/// data can condemn it: what is not certain is the installation's.
+/// Classifies a failure of [`Ledger::settle`](crate::batch::Ledger::settle). A booking is at fault
+/// only for its own data; in doubt the installation is at fault.
 pub(crate) fn failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Contended(_) => Failure::Again,
@@ -29,7 +29,7 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
         StoreError::ChangesMissing { .. } => Failure::Reload,
         StoreError::Data(_) => Failure::Poisoned,
         StoreError::Unreadable(_) | StoreError::Installation { .. } => Failure::Broken,
-        // Another writer of outcomes, or of the same pass or key, came between: look again.
+        // Another writer of outcomes, or of the same pass or key, came between: read again.
         StoreError::Constraint { constraint, .. } if has_another_writer(constraint) => {
             Failure::Reload
         }
@@ -37,7 +37,7 @@ pub(crate) fn failure(error: &StoreError) -> Failure {
     }
 }
 
-/// What is left of a failure that reading the map again has not mended.
+/// How to treat a failure that remains after the map was read again.
 pub(crate) fn lasting_failure(error: &StoreError) -> Failure {
     match error {
         StoreError::Constraint { constraint, .. } => of_constraint(constraint),
@@ -49,8 +49,8 @@ fn has_another_writer(constraint: &str) -> bool {
     ["bookings_", "seat_claims_", "partitions_"].iter().any(|table| constraint.starts_with(table))
 }
 
-/// A booking breaks constraints of what is written for it alone; counts and events are kept for
-/// all, and a booking that meets a wrong one is not what made it wrong.
+/// A booking is at fault for constraints on rows that are written for it alone. Counts and events
+/// are shared: a booking that finds a wrong one did not cause it.
 fn of_constraint(constraint: &str) -> Failure {
     let own = ["bookings_", "seat_claims_", "orders_", "order_transitions_"];
     if own.iter().any(|table| constraint.starts_with(table)) {

@@ -1,4 +1,4 @@
-//! What a session has in hand: how much there is to decide, and since when nothing was.
+//! What a session has in hand: how many bookings wait, and since when none was decided.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,35 +10,35 @@ use contract::{deadline::BOOKING_DEADLINE, message::BookingRequested, topology::
 use store::backlogs::Sighting;
 use tokio::time::Instant;
 
-/// Where something waits and nothing was decided for this long, it may wait somewhere else than in
-/// the queue: put aside, on its way back, or lost.
+/// If bookings wait and none was decided for this long, they may not be in the queue: they may be
+/// set aside, on their way back, or lost.
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// What a session is deciding. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct InHand(Arc<Mutex<Hand>>);
 
-/// Bookings that wait, and none is decided.
+/// Bookings wait, and none is being decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Idle {
     waiting: u32,
-    /// Batches that had been taken by then.
+    /// Batches that had been taken at that time.
     n_batches: u64,
 }
 
 #[derive(Default)]
 struct Hand {
-    /// How many, and when the oldest was accepted.
+    /// Number of bookings being decided, and when the oldest was accepted.
     batch: Option<(usize, DateTime<Utc>)>,
-    /// When the oldest of the last batch was accepted: what is behind it in the queue came later.
+    /// When the oldest booking of the last batch was accepted; bookings behind it came later.
     before: Option<DateTime<Utc>>,
-    /// Accepted and not decided, when it was last looked at.
+    /// Bookings accepted and not decided, as last counted.
     waiting: u32,
-    /// How many of these are known not to be in the queue.
+    /// How many of the waiting bookings are known not to be in the queue.
     elsewhere: u32,
-    /// Batches that were taken, ever.
+    /// Batches taken so far.
     n_batches: u64,
-    /// The last time it was known that nothing waits, or that something was decided.
+    /// When it was last known that nothing waits, or when something was last decided.
     moved_at: Option<Instant>,
     /// Whether a session consumes the queue.
     is_served: bool,
@@ -58,7 +58,7 @@ impl InHand {
     /// Notes which bookings are being decided.
     pub(crate) fn takes(&self, requests: &[BookingRequested]) {
         let mut hand = self.hand();
-        // One that came back from the parking queue says nothing about this one.
+        // A booking that came back from the parked queue says nothing about this queue.
         let fresh = requests.iter().filter(|request| request.attempt == 0);
         let oldest = fresh.map(|request| request.deadline - BOOKING_DEADLINE).min();
         hand.batch = oldest.map(|oldest| (requests.len(), oldest));
@@ -66,14 +66,14 @@ impl InHand {
         hand.n_batches += u64::from(!requests.is_empty());
     }
 
-    /// Notes that they are decided.
+    /// Notes that the batch is decided.
     pub(crate) fn is_empty_again(&self, now: Instant) {
         let mut hand = self.hand();
         hand.batch = None;
         hand.moved_at = Some(now);
     }
 
-    /// What there is to decide, of which `waiting` are accepted and not decided as the database has it.
+    /// The backlog to report; by the database, `waiting` bookings are accepted and not decided.
     pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Sighting {
         let mut hand = self.hand();
         hand.waiting = waiting;
@@ -94,7 +94,7 @@ impl InHand {
         }
     }
 
-    /// What waits though nothing was decided for seconds; `None` where that is not so.
+    /// The waiting bookings, if none was decided for [`IDLE_MAX`].
     pub(crate) fn idle(&self, now: Instant) -> Option<Idle> {
         let hand = self.hand();
         let is_idle = hand.moved_at.is_some_and(|moved_at| now - moved_at > IDLE_MAX);
@@ -102,8 +102,9 @@ impl InHand {
         (is_idle && is_behind).then_some(Idle { waiting: hand.waiting, n_batches: hand.n_batches })
     }
 
-    /// Notes that what waited is not in the queue, unless a batch was taken since: then it may have
-    /// been in it. It counts as undecided, and holds nobody up. Returns whether it is noted.
+    /// Notes that the waiting bookings are not in the queue, unless a batch, which may have held
+    /// them, was taken since. They still count as undecided, but no longer hold up admission.
+    /// Returns whether they were noted.
     pub(crate) fn are_elsewhere(&self, idle: Idle) -> bool {
         let mut hand = self.hand();
         let is_still_idle = hand.n_batches == idle.n_batches;

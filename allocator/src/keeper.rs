@@ -1,6 +1,5 @@
-//! The keeper of one partition: sees that its queue is there, consumes it in one session after the
-//! other, and ends the queue when the sale is over. What is wrong with one queue is its keeper's
-//! business alone.
+//! The keeper of one partition: declares its queue, consumes the queue in one session after the
+//! other, and deletes the queue when the sale is over. A fault of one queue stays with its keeper.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,18 +22,18 @@ use crate::{
     session::{self, Over},
 };
 
-/// Queues that are declared at once: after a takeover every partition wants its own.
+/// Most queues declared at once: after a takeover every partition needs its queue.
 pub(crate) const DECLARES_MAX: usize = 16;
-/// The broker has this long to declare a queue, or to delete it; it is tried again.
+/// Longest wait for the broker to declare or delete a queue; then it is tried again.
 const DECLARE_WAIT: Duration = Duration::from_secs(5);
-/// Between two sessions …
+/// Pause between two sessions …
 const PAUSE: Duration = Duration::from_millis(200);
-/// … and at most, where one after the other fails.
+/// … and the longest one, if one session after the other fails.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-/// A session of this length was a good one.
+/// A session that lasted this long resets the pause.
 const GOOD_SESSION: Duration = Duration::from_secs(10);
 
-/// A partition in our hands.
+/// A partition that this allocator keeps.
 pub(crate) struct Keeper {
     /// Whether the sale has closed.
     pub(crate) closed: watch::Sender<bool>,
@@ -53,17 +52,17 @@ impl Keeper {
         Self { closed, in_hand, stop, task: office.shutdown.spawn(keeping) }
     }
 
-    /// Whether there is nothing to keep any more.
+    /// Whether the keeper has ended.
     pub(crate) fn is_over(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Asks it to let go, without waiting.
+    /// Asks the keeper to end, without waiting.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
 
-    /// Waits until it has let go.
+    /// Ends the keeper and waits until it has ended.
     pub(crate) async fn end(self) {
         self.stop();
         let _ = self.task.await;
@@ -115,9 +114,10 @@ async fn serve(
                 }
                 anyhow::Ok(())
             };
-            // Hundreds may stand before it after a takeover, trials wait for each other, and its queue
-            // may be silent: whoever is let go of waits no longer.
-            stop.run_until_cancelled(ready).await.context("it is let go of")??;
+            // Getting ready may take long: hundreds of partitions may come first, trials wait for
+            // each other, and the queue may be silent. A keeper that is told to stop does not wait
+            // for that.
+            stop.run_until_cancelled(ready).await.context("the partition was given up")??;
             let link = Arc::clone(&link);
             session::run(office, partition, locks, in_hand, link, closed.clone(), stop).await
         };
@@ -128,9 +128,9 @@ async fn serve(
                 match stop.run_until_cancelled(deleting).await {
                     None | Some(Ok(Ok(()))) => return,
                     Some(Ok(Err(error))) => {
-                        warn!(%partition, "its queue is not deleted yet: {error:#}");
+                        warn!(%partition, "the queue is not deleted yet: {error:#}");
                     }
-                    Some(Err(_)) => warn!(%partition, "its queue is not deleted yet: no answer"),
+                    Some(Err(_)) => warn!(%partition, "the queue is not deleted yet: no answer"),
                 }
             }
             Err(_) if stop.is_cancelled() => return,
@@ -138,7 +138,7 @@ async fn serve(
                 metrics::counter!("usher_sessions_failed_total").increment(1);
                 is_suspect |= error.is::<NoConsumer>();
                 if let Some(unsaid) = office.lines.may_be_written("session", Instant::now()) {
-                    warn!(%partition, unsaid, "it is not served at the moment: {error:#}");
+                    warn!(%partition, unsaid, "not served at the moment: {error:#}");
                 }
             }
         }
@@ -150,23 +150,23 @@ async fn serve(
     }
 }
 
-/// A place for the next session, on a connection that is up. It is taken anew for each: a
-/// connection that comes back may have fewer channels than before.
+/// A place for the next session, on a connection that is up. Each session takes a new place,
+/// because a connection that comes back may have fewer channels than before.
 async fn next_place(
     office: &Office,
     partition: &Partition,
     stop: &CancellationToken,
 ) -> Option<(Place, Arc<Link>)> {
-    // Once one is up it is known how many channels a connection has.
+    // Wait for the first connection, which tells how many channels a connection has.
     next_link(&mut office.consuming.first(), stop).await?;
     match office.consuming.place() {
         Ok(place) => {
             let link = next_link(&mut place.broker.clone(), stop).await?;
             Some((place, link))
         }
-        // Its address was read before.
+        // Not expected: the address was parsed before.
         Err(error) => {
-            warn!(%partition, "no connection for it: {error:#}");
+            warn!(%partition, "the partition has no connection: {error:#}");
             None
         }
     }
@@ -179,8 +179,8 @@ async fn next_link(broker: &mut Broker, stop: &CancellationToken) -> Option<Arc<
     }
 }
 
-/// Declares before every session: whoever deleted the queue, or a broker that lost its data, has
-/// ended the last one.
+/// Declares the queue before every session: the last session may have ended because the queue was
+/// deleted or the broker lost its data.
 async fn declare(
     office: &Office,
     link: &Link,
@@ -191,7 +191,8 @@ async fn declare(
     timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
 }
 
-/// Before a queue is consumed beside others again, after the broker gave no consumer of it.
+/// Tries a queue on another connection, after the broker gave no consumer of it, before it is
+/// consumed on a connection that others use.
 async fn try_out(office: &Office, partition: &Partition) -> anyhow::Result<()> {
     let tried = office.consuming.try_out(&partition.queue()).await;
     let outcome = match &tried {

@@ -1,9 +1,9 @@
-//! The allocator: the only one that gives out seats.
+//! The allocator: the only service that gives out seats.
 //!
 //! It owns some of the partitions, each with one [`keeper`], whose [`session`] consumes the
-//! partition's queue, decides in batches and commits each batch in one transaction. Beside that it sweeps
-//! what has lapsed, relays events to the broker, keeps seat locks true, and gives parked bookings
-//! their outcome. It accepts nothing from clients.
+//! partition's queue, decides in batches and commits each batch in one transaction. It also ends
+//! lapsed bookings, relays events to the broker, keeps seat locks equal to the claims, and gives
+//! parked bookings their outcome. It accepts nothing from clients.
 
 pub mod metrics;
 mod share;
@@ -110,7 +110,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     shutdown.spawn_vital("unrouted", unrouted::run(office));
     Ok(Service::default()
         .needs("postgres", move || store::pool::check(pool.clone()))
-        // Told, not needed: a node that also answers clients does that as well as before.
+        // Not needed: a node that also answers clients can still do that.
         .uses("installation", move || {
             let waiting = waiting.clone();
             async move { waiting.check() }

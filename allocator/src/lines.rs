@@ -1,5 +1,5 @@
-//! Lines of the log that every partition would write in every round of an outage: of each kind one
-//! is written in a while. The metrics count all.
+//! Limits log lines that every partition would write again and again during an outage: one line of
+//! each kind is written every few seconds. The metrics count all of them.
 
 use std::{
     collections::HashMap,
@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Between two lines of one kind.
+/// Shortest time between two lines of one kind.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// When a line of each kind was last written. Bounded by the kinds there are. Cheap to clone.

@@ -1,10 +1,10 @@
-//! Seat locks, as the holder of a partition keeps them. Nobody else writes them: not who pays,
-//! cancels or sweeps.
+//! Seat locks, as the allocator that keeps a partition maintains them. No other code writes them,
+//! neither payment nor cancellation nor sweep.
 //!
 //! Redis may lose locks at any time, and a call that failed may have worked. While the locks are
 //! not known to be whole, seats are decided without them, and a walk over the partition makes them
-//! what the claims say. Such a walk also comes by now and then, whatever happened; and seats whose
-//! bookings changed are looked at as the events go out.
+//! equal to the claims. Walks also happen now and then in any case, and the locks of changed
+//! bookings are compared when their events go out.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -26,47 +26,47 @@ use tracing::{debug, info};
 
 use crate::office::{Changed, Office};
 
-/// Between two walks over a partition passes at least this …
+/// The pause between two walks over a partition is at least this …
 const PAUSE_MIN: Duration = Duration::from_secs(1);
-/// … and this many times as long as the last one took, so that a large hall costs no more …
+/// … and at least this many times the last walk's time, so that a large hall costs no more …
 const PAUSE_PER_WALK: u32 = 20;
-/// … and this, too, where nothing was lost but something was decided of late …
+/// … and, if nothing was lost, this after a recent decision …
 const REST: Duration = Duration::from_secs(10);
-/// … or not: then nothing but a hand in Redis can have changed a lock.
+/// … and this otherwise: then only somebody who edits Redis can have changed a lock.
 const REST_IDLE: Duration = Duration::from_mins(10);
 /// A partition is busy for this long after a decision.
 const BUSY: Duration = Duration::from_mins(2);
-/// How often Redis is asked whether it has forgotten anything.
+/// How often Redis is asked whether it has lost data.
 const WITNESS_EVERY: Duration = Duration::from_secs(1);
-/// Walks of one allocator at once: after a flush every partition wants one.
+/// Most walks of one allocator at once: after a flush every partition needs one.
 pub(crate) const WALKS_MAX: usize = 2;
-/// A new holder waits so long for its locks before it begins to decide.
+/// Longest wait of a new session for whole locks, before it begins to decide.
 const WHOLE_WAIT: Duration = Duration::from_millis(500);
-/// Changes that wait to be looked at; past it they are left to the next walk.
+/// Most changes that wait to be compared; further ones are left to the next walk.
 pub(crate) const CHANGES_MAX: usize = 1024;
 
 /// The locks of one partition.
 pub(crate) struct Locks {
     partition: Partition,
-    /// Under which the locks are whole; `None` while they may not be.
+    /// The generation under which the locks are whole; `None` while they may not be.
     whole: watch::Sender<Option<Generation>>,
-    /// When seats were last locked or given back here.
+    /// When seats were last locked here.
     touched: Mutex<Instant>,
 }
 
 impl Locks {
-    /// Nothing is known of them yet.
+    /// Locks that are not known to be whole.
     pub(crate) fn new(partition: Partition) -> Self {
         Self { partition, whole: watch::Sender::new(None), touched: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until they are whole, for a moment.
+    /// Waits until the locks are whole, for at most [`WHOLE_WAIT`].
     pub(crate) async fn ready(&self) {
         let mut whole = self.whole.subscribe();
         let _ = timeout(WHOLE_WAIT, whole.wait_for(Option::is_some)).await;
     }
 
-    /// Locks seats for bookings as far as Redis is there, and they are not locked for another.
+    /// Locks seats for bookings, if Redis is there, except seats that are locked for others.
     pub(crate) async fn take(&self, office: &Office, wanted: &[(SeatLabel, BookingId)]) {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let whole = *self.whole.borrow();
@@ -74,7 +74,7 @@ impl Locks {
             let (cache, ttl) = (&office.cache, SEAT_LOCK_UNDECIDED);
             match seat_locks::lock(cache, &self.partition, generation, wanted, ttl).await {
                 Ok(true) => return,
-                Ok(false) => self.lost(generation, "redis forgot them"),
+                Ok(false) => self.lost(generation, "redis lost them"),
                 Err(error) => self.lost(generation, &error.to_string()),
             }
         }
@@ -82,10 +82,11 @@ impl Locks {
         sometimes("decided without redis");
     }
 
-    /// Gives back what [`Self::take`] locked for nothing.
+    /// Gives back seats that [`Self::take`] locked in vain.
     pub(crate) async fn give_back(&self, office: &Office, locked: &[(SeatLabel, BookingId)]) {
         let whole = *self.whole.borrow();
-        // Where nothing was locked, or Redis is away: locks of the undecided end by themselves.
+        // If nothing was locked or Redis is away, there is nothing to do: these locks expire by
+        // themselves.
         let Some(generation) = whole.filter(|_| !locked.is_empty()) else { return };
         let freed = seat_locks::release(&office.cache, self.partition.show, locked).await;
         if let Err(error) = freed {
@@ -102,7 +103,7 @@ impl Locks {
         }
     }
 
-    /// Walks over the partition, at once where its locks are not whole, else now and then. Never
+    /// Walks over the partition, at once if its locks are not whole, otherwise now and then. Never
     /// returns.
     pub(crate) async fn keep(&self, office: &Office) {
         let mut whole = self.whole.subscribe();
@@ -128,7 +129,7 @@ impl Locks {
         }
     }
 
-    /// Waits for the next walk's time, or until the locks are not whole.
+    /// Waits until the next walk is due or the locks are not whole.
     async fn rest(
         &self,
         whole: &mut watch::Receiver<Option<Generation>>,
@@ -142,13 +143,13 @@ impl Locks {
             Ok(()) = redis_lost.changed() => {
                 let generation = *self.whole.borrow();
                 if let Some(generation) = generation {
-                    self.lost(generation, "redis lost something");
+                    self.lost(generation, "redis lost data");
                 }
             }
         }
     }
 
-    /// Makes every lock what the claims say, then says that they are whole.
+    /// Makes every lock equal to the claims, then confirms that the locks are whole.
     async fn walk(
         &self,
         office: &Office,
@@ -167,7 +168,7 @@ impl Locks {
         let mended = seat_locks::mirror(&office.pool, cache, show, seats).await?;
         metrics::counter!("usher_seat_locks_mended_total").increment(mended);
         if !seat_locks::confirm(cache, &self.partition, generation).await? {
-            self.lost(generation, "redis forgot them");
+            self.lost(generation, "redis lost them");
         } else if whole.is_none() {
             self.whole.send_replace(Some(generation));
             if again {
@@ -179,23 +180,23 @@ impl Locks {
     }
 }
 
-/// Asks Redis once a second whether it still knows what it knew, until the shutdown begins: a number
-/// that does not grow was lost, or is that of an older state. Then all locks are looked at.
+/// Asks Redis once a second for a number that must grow, until the shutdown begins. If it does not
+/// grow, Redis has lost data or come back with older data, and all locks are compared.
 pub(crate) async fn watch_redis(office: Office, redis_lost: watch::Sender<u64>) {
     let (me, mut last) = (office.roster.borrow().me, 0);
     while office.shutdown.sleep(WITNESS_EVERY).await {
-        // Redis that does not answer says nothing of what it knows.
+        // A Redis that does not answer may have lost nothing.
         let Ok(number) = seat_locks::witness(&office.cache, me).await else { continue };
         if number <= last {
-            info!("redis lost something: all seat locks are looked at");
+            info!("redis lost data: all seat locks are compared with the claims");
             redis_lost.send_modify(|times| *times += 1);
         }
         last = number;
     }
 }
 
-/// Looks at the locks of seats whose bookings changed, until the shutdown begins. What fails here
-/// is left to the next walk.
+/// Compares the locks of seats whose bookings changed, until the shutdown begins. A failure here is
+/// left to the next walk.
 pub(crate) async fn follow(
     office: Office,
     mut changed: mpsc::Receiver<Changed>,
@@ -215,7 +216,7 @@ pub(crate) async fn follow(
             let seats: Vec<SeatLabel> = seats.into_iter().collect();
             if let Err(error) = seat_locks::mirror(&office.pool, &office.cache, show, &seats).await
             {
-                // Left to a walk, and of which partition is not known here.
+                // Left to a walk over every partition, because the partition is not known here.
                 redis_lost.send_modify(|times| *times += 1);
                 metrics::counter!("usher_seat_locks_failed_total").increment(1);
                 debug!(%show, "seat locks stay as they are for now: {error:#}");

@@ -1,4 +1,4 @@
-//! Bookings that can be made out in a message which cannot be understood.
+//! Finds the bookings in a message that cannot be read.
 
 use contract::{
     AccountId, BookingId,
@@ -17,7 +17,7 @@ use store::{
 
 use crate::office::Office;
 
-/// Refuses the bookings that can be made out in a message.
+/// Refuses the bookings that can be found in an unreadable message.
 pub(crate) async fn refuse_made_out(
     office: &Office,
     routing_key: &str,
@@ -48,13 +48,13 @@ pub(crate) async fn refuse_made_out(
     Ok(())
 }
 
-/// `{show}.{tier}`, as the broker routes requests.
+/// Reads a routing key, `{show}.{tier}`.
 pub(crate) fn partition_of(routing_key: &str) -> Option<Partition> {
     let (show, tier) = routing_key.split_once('.')?;
     Some(Partition { show: show.parse().ok()?, tier: tier.parse().ok()? })
 }
 
-/// What can be made out of a booking in a message that cannot be understood.
+/// A booking, as far as it can be found in an unreadable message.
 #[derive(Debug, PartialEq, Eq)]
 struct MadeOut {
     booking: BookingId,
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// JSON of any shape, with the words in it that a booking is made out by.
+    /// JSON of any shape, with the field names by which a booking is found.
     fn json() -> impl Strategy<Value = Value> {
         let word = prop_oneof!["bookings|bookingId|accountId|kind|HOLD", "[0-9a-f-]{36}", ".{0,8}"];
         let leaf = prop_oneof![

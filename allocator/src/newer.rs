@@ -1,6 +1,6 @@
-//! Requests in words of a newer version: not for this one to judge. They wait in the database, where
-//! every allocator looks for those that it knows by now and puts them back on their queue. Past its
-//! deadline no version may allocate a booking: then it ends EXPIRED, as it would with any.
+//! Requests with words of a newer version, which this version cannot judge. They wait in the
+//! database. Every allocator looks there for requests that it can read, and puts them back into
+//! their queue. After its deadline no version may allocate a booking, so it ends EXPIRED.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use tracing::warn;
 
 use crate::{made_out::refuse_made_out, office::Office};
 
-/// A rolling upgrade takes minutes.
+/// How often waiting messages are checked. A rolling upgrade takes minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Looked at in one transaction; each may be published in it.
+/// Messages per transaction, each of which may be published in it.
 const AT_ONCE: i64 = 16;
 
-/// Sets parts of a message aside until somebody knows their words. An error where as many wait as
-/// may: the message stays where it is, and its partition with it.
+/// Sets parts of a message aside until an allocator can read them. Fails if too many messages wait:
+/// the message then stays in its queue, and its partition waits.
 pub(crate) async fn set_aside(
     office: &Office,
     routing_key: &str,
@@ -33,13 +33,13 @@ pub(crate) async fn set_aside(
     what: &str,
 ) -> StoreResult<()> {
     let latest = clock::now() + BOOKING_DEADLINE;
-    // All or none: the message comes again, and would leave some of them behind each time.
+    // All parts or none: the message comes again, and would leave some parts behind each time.
     let mut tx = office.pool.begin().await?;
     for body in parts {
         let deadline =
             Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
         if !waiting::set_aside(&mut tx, routing_key, body, what, deadline).await? {
-            let why = format!("{WAITING_MAX} messages of a newer version wait already");
+            let why = format!("{WAITING_MAX} messages already wait for a newer version");
             return Err(StoreError::Unreadable(why));
         }
     }
@@ -49,11 +49,11 @@ pub(crate) async fn set_aside(
     Ok(())
 }
 
-/// Looks after what waits until the shutdown begins.
+/// Looks after the waiting messages until the shutdown begins.
 pub(crate) async fn run(office: Office) {
     while office.shutdown.sleep(LOOK_EVERY).await {
         if let Err(error) = look(&office).await {
-            warn!("what waits for a newer version cannot be looked at: {}", error.told());
+            warn!("messages that wait for a newer version cannot be read: {}", error.told());
         }
     }
 }
@@ -74,13 +74,13 @@ async fn look(office: &Office) -> StoreResult<()> {
             }
         }
         waiting::forget(&mut tx, &gone).await?;
-        // What was published and is not forgotten comes twice, and is decided once.
+        // If this fails, published messages come twice and are decided once.
         tx.commit().await?;
     }
     Ok(())
 }
 
-/// Whether the message need not wait any more.
+/// Whether the message need no longer wait.
 async fn goes_on(
     office: &Office,
     Waiting { routing_key, body, is_late, .. }: &Waiting,

@@ -28,21 +28,21 @@ pub(crate) struct Office {
     pub(crate) batch_bookings_max: usize,
     /// Wakes the relay when events were committed here.
     pub(crate) events: Arc<Notify>,
-    /// Seats that bookings were given or lost.
+    /// Receives seats that bookings got or lost.
     pub(crate) changed: mpsc::Sender<Changed>,
-    /// How often Redis was found to have lost something.
+    /// How often Redis was found to have lost data.
     pub(crate) redis_lost: watch::Receiver<u64>,
     /// Bounds the walks over seat locks.
     pub(crate) walks: Arc<Semaphore>,
     /// Bounds the queues that are declared at once.
     pub(crate) declares: Arc<Semaphore>,
-    /// Partitions whose queues were missed by the bookings that came last.
+    /// Partitions whose last requests found no queue.
     pub(crate) missed: watch::Sender<HashSet<Partition>>,
     /// Who shares the partitions.
     pub(crate) roster: watch::Receiver<Roster>,
-    /// Partitions that wait for the installation.
+    /// Partitions that wait until the installation is repaired.
     pub(crate) waiting: Waiting,
-    /// What many partitions would say at the same time.
+    /// Limits log lines that many partitions would write at the same time.
     pub(crate) lines: Lines,
     pub(crate) shutdown: Shutdown,
 }

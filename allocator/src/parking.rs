@@ -1,4 +1,4 @@
-//! The queue of those that broke their batch: they are tried again, each alone, and then refused.
+//! The queue of bookings that broke their batch. Each is tried again alone, and refused in the end.
 
 use contract::{
     booking::Reason,
@@ -19,7 +19,7 @@ use crate::{office::Office, unreadable};
 const ATTEMPTS_MAX: u8 = 4;
 const PREFETCH: u16 = 16;
 
-/// Consumes the parking queue until the shutdown begins.
+/// Consumes the parked queue until the shutdown begins.
 pub(crate) async fn run_parked(office: Office) {
     consume(office, PARKED, async |office, partition, request| {
         if request.attempt < ATTEMPTS_MAX {
@@ -63,7 +63,7 @@ where
     };
     let partition = Partition { show: envelope.show_id, tier: envelope.tier };
     for request in envelope.bookings {
-        // Repeating those before it is harmless: each is decided once.
+        // Repeating the bookings before this one is harmless: each is decided once.
         match handle(office, partition.clone(), request).await {
             Consumption::Ack => {}
             other => return other,
@@ -73,7 +73,7 @@ where
     Consumption::Ack
 }
 
-/// Sends bookings, whose numbers follow each other, to the queue of their partition.
+/// Sends bookings with consecutive numbers to the queue of their partition.
 pub(crate) async fn again(
     publisher: &Publisher,
     partition: &Partition,
@@ -91,7 +91,7 @@ pub(crate) async fn again(
     }
 }
 
-/// Gives a booking its outcome without weighing it.
+/// Refuses a booking without a look at the seats.
 pub(crate) async fn refuse(
     office: &Office,
     partition: Partition,
@@ -114,7 +114,7 @@ pub(crate) async fn refuse(
             Consumption::Ack
         }
         Err(error) => {
-            warn!(booking = %request.booking_id, "cannot be refused yet: {:#}", anyhow::Error::from(error));
+            warn!(booking = %request.booking_id, "not refused yet: {:#}", anyhow::Error::from(error));
             Consumption::Retry
         }
     }

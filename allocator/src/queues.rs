@@ -1,9 +1,9 @@
-//! The queues of partitions: made when a sale opens, gone when it has closed and everything that
-//! was accepted for it is decided.
+//! The queues of partitions: made when a sale opens, deleted when it has closed and every accepted
+//! request is decided.
 //!
-//! What the broker counts proves nothing: a queue that does not answer is said to be empty. A queue
-//! goes when the numbers of what was accepted are those of what was decided (`store::acceptance`)
-//! and a sentinel has gone through it; see docs/decisions/0024-queues-end-by-proof.md.
+//! The broker's counts prove nothing, because it reports a queue that does not answer as empty. A
+//! queue is deleted when the accepted numbers equal the decided ones (`store::acceptance`) and a
+//! sentinel has gone through the queue; see docs/decisions/0024-queues-end-by-proof.md.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -25,14 +25,15 @@ use uuid::Uuid;
 
 use crate::{in_hand::InHand, office::Office};
 
-/// Publishes that were on their way when the queue was unbound have arrived after this.
+/// Time after which publishes that were on their way when the queue was unbound have arrived.
 const SETTLED: Duration = Duration::from_secs(2 * CONFIRM_WAIT.as_secs());
-/// How often the proof is looked for.
+/// How often the proof is tried.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// A sentinel that did not come out in this time is sent again, as another one.
+/// Longest wait for a sentinel; then another one is sent.
 const SENTINEL_WAIT: Duration = Duration::from_secs(5);
 
-/// Declares the queue of a partition; binds it where the sale is open, and says so in the database.
+/// Declares the queue of a partition. If the sale is open, also binds it and notes that in the
+/// database.
 pub(crate) async fn declare(
     office: &Office,
     link: &Link,
@@ -42,10 +43,10 @@ pub(crate) async fn declare(
     let channel = link.channel().await?;
     let is_ours = match broker::declare_requests(&channel, partition).await {
         Ok(()) => true,
-        // Somebody made one of this name. What was accepted may be in it, so it is served as it
-        // is; but no sale opens on it.
+        // The queue was made by somebody else. It may hold accepted requests, so it is served as it
+        // is, but no sale opens on it.
         Err(error) if broker::is_foreign(&error) => {
-            error!(%partition, "its queue has other arguments than ours: delete it once it is empty");
+            error!(%partition, "its arguments are not Usher's: delete the queue once it is empty");
             metrics::counter!("usher_queue_foreign_total").increment(1);
             false
         }
@@ -57,7 +58,8 @@ pub(crate) async fn declare(
     let channel = if is_ours { channel } else { link.channel().await? };
     let channel = match broker::bind_requests(&channel, partition).await {
         Ok(()) => channel,
-        // A new broker. Only then: for a thousand shows it is a matter of seconds.
+        // A new broker: declare the exchanges. Not done every time, because for a thousand shows it
+        // takes seconds.
         Err(error) if broker::is_not_found(&error) => {
             let channel = link.channel().await?;
             broker::declare_base(&channel).await?;
@@ -73,7 +75,7 @@ pub(crate) async fn declare(
     Ok(())
 }
 
-/// Deletes the queue of a partition that is decided, and says so in the database.
+/// Deletes the queue of a partition that is decided, and notes that in the database.
 pub(crate) async fn delete(
     office: &Office,
     link: &Link,
@@ -90,15 +92,15 @@ pub(crate) async fn delete(
 /// What the closing of a queue needs to know of the session that consumes it.
 #[derive(Debug, Default)]
 pub(crate) struct Passed {
-    /// The session's epoch, once it has one: then the broker gives it, and nobody else, what is in
-    /// the queue.
+    /// The session's epoch, once it has one. From then on the broker delivers the queue to this
+    /// session alone.
     pub(crate) epoch: watch::Sender<Option<i64>>,
-    /// The last sentinel that came out, with everything before it decided and acked.
+    /// The last sentinel consumed, with everything before it decided and acked.
     pub(crate) sentinel: watch::Sender<Option<Sentinel>>,
 }
 
-/// Waits until the sale has closed, takes the queue off the exchange, and returns `true` once the
-/// queue may be deleted; `false` where the sale opens again.
+/// Waits until the sale has closed, unbinds the queue, and returns `true` once the queue may be
+/// deleted; `false` if the sale opens again.
 pub(crate) async fn drain(
     office: &Office,
     link: &Link,
@@ -112,7 +114,7 @@ pub(crate) async fn drain(
         never = look_for_what_waits(office, partition, passed, in_hand) => match never {},
     }
     while let Err(error) = unbind(link, partition).await {
-        warn!(%partition, "its queue is not unbound yet: {error:#}");
+        warn!(%partition, "the queue is not unbound yet: {error:#}");
         sleep(LOOK_EVERY).await;
     }
     info!(%partition, "the sale has closed; its queue is drained");
@@ -126,14 +128,14 @@ pub(crate) async fn drain(
         match is_proven {
             Ok(true) => return true,
             Ok(false) => {}
-            Err(error) => warn!(%partition, "whether all is decided cannot be told: {error:#}"),
+            Err(error) => warn!(%partition, "cannot tell whether all is decided: {error:#}"),
         }
         sleep(LOOK_EVERY).await;
     }
     false
 }
 
-/// Waits until the sale has closed. Where bookings found no queue though this one is there, it is
+/// Waits until the sale has closed. If bookings found no queue although this one is there, it is
 /// bound again.
 async fn until_closed(
     office: &Office,
@@ -153,9 +155,9 @@ async fn until_closed(
             Ok(()) = missed.changed() => {
                 let is_missed = missed.borrow_and_update().contains(partition);
                 if is_missed {
-                    info!(%partition, "bookings found no queue: it is bound again");
+                    info!(%partition, "bookings found no queue: the queue is bound again");
                     if let Err(error) = bind(link, partition).await {
-                        warn!(%partition, "its queue is not bound again yet: {error:#}");
+                        warn!(%partition, "the queue is not bound again yet: {error:#}");
                     }
                 }
             }
@@ -163,9 +165,9 @@ async fn until_closed(
     }
 }
 
-/// Notes of what waits, and is not decided, whether it is in the queue at all: a sentinel comes out
-/// behind everything that is in it. What is not was put aside, or is on its way back, or was lost
-/// with a queue; it holds nobody up.
+/// Checks whether waiting bookings are in the queue at all: a sentinel comes out behind everything
+/// that is in it. Bookings that are not were set aside, are on their way back, or were lost with a
+/// queue. They are noted, so that they do not hold up admission.
 async fn look_for_what_waits(
     office: &Office,
     partition: &Partition,
@@ -177,10 +179,10 @@ async fn look_for_what_waits(
         let Some(idle) = in_hand.idle(Instant::now()) else { continue };
         match goes_through(office, partition, passed).await {
             Ok(true) if in_hand.are_elsewhere(idle) => {
-                info!(%partition, ?idle, "accepted, not decided, and not in its queue");
+                info!(%partition, ?idle, "accepted bookings are neither decided nor in the queue");
             }
             Ok(_) => {}
-            Err(error) => warn!(%partition, "whether its queue is empty cannot be told: {error:#}"),
+            Err(error) => warn!(%partition, "cannot tell whether the queue is empty: {error:#}"),
         }
     }
 }
@@ -199,11 +201,11 @@ async fn unbind(link: &Link, partition: &Partition) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether everything accepted for the partition is decided: by the numbers, before and after a
-/// sentinel went through the queue within one session.
+/// Whether everything accepted for the partition is decided. The numbers are compared before and
+/// after a sentinel goes through the queue within one session.
 ///
-/// The session had its epoch when the sentinel was sent, so it was the active consumer, and what
-/// earlier sessions had not acked was back in the queue.
+/// The session had its epoch when the sentinel was sent, so it was the active consumer, and
+/// deliveries that earlier sessions had not acked were back in the queue.
 async fn is_decided(
     office: &Office,
     partition: &Partition,
@@ -233,7 +235,7 @@ async fn goes_through(
         sometimes("sentinel not seen in time");
         return Ok(false);
     }
-    // Without an epoch before, it began the session: the next one counts.
+    // If there was no epoch, the sentinel itself began the session: the next sentinel counts.
     Ok(epoch.is_some() && *passed.epoch.borrow() == epoch)
 }
 
@@ -243,14 +245,14 @@ fn may_go(partition: &Partition, open: Open) -> bool {
         return true;
     }
     if is_long_over {
-        // It is in no queue any more; `usher audit` goes on naming it.
-        error!(%partition, undecided, "accepted and never decided: its queue is given up after a day");
+        // These bookings are in no queue any more; `usher audit` still reports them.
+        error!(%partition, undecided, "bookings never decided: their queue is deleted after a day");
         metrics::counter!("usher_queues_given_up_total").increment(1);
     }
     is_long_over
 }
 
-/// What a control believes instead of a proof.
+/// What the control without [`Guarantee::QueueProof`] takes for a proof.
 async fn is_said_to_be_empty(link: &Link, partition: &Partition) -> anyhow::Result<bool> {
     let channel = link.channel().await?;
     let looked = broker::look_at(&channel, partition).await?;

@@ -1,5 +1,5 @@
-//! The relay: committed events go to the broker, and are marked once it has confirmed them. An
-//! event may go twice, never not at all.
+//! The relay: publishes committed events, and marks them once the broker has confirmed them. An
+//! event may go out twice, but is never lost.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -14,14 +14,15 @@ use crate::office::Office;
 
 /// Events taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 500;
-/// How often the outbox is looked at where nothing woke the relay: others commit, too.
+/// How often the outbox is read if nothing wakes the relay: other processes commit, too.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const FAILED_WAIT: Duration = Duration::from_millis(500);
-/// An event that cannot be published while others can is left alone so long, then twice as long …
+/// How long an event that cannot be published, although others can, is left alone, then twice as
+/// long …
 const STUCK_FOR: Duration = Duration::from_secs(5);
 /// … and at most this long.
 const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
-/// Most events left alone; past it they are tried as soon as the others.
+/// Most events left alone; further ones are tried as soon as the others.
 const STUCK_MAX: usize = 1_000;
 
 /// Relays until the shutdown begins, and once more after it.
@@ -49,17 +50,17 @@ pub(crate) async fn run(office: Office) {
 
 struct Relay {
     office: Office,
-    /// How many events are taken at once: one of a lot may spoil the channel for all of them, so
-    /// after a failure they go one by one, then two, and so on.
+    /// How many events are taken at once. One event may spoil the channel for all of its lot, so
+    /// after a failure events go one by one, then two at once, and so on.
     at_once: i64,
-    /// Failed alone. Whether it or the broker is to blame the next event will show.
+    /// An event that failed alone. The next event shows whether it or the broker is at fault.
     suspect: Option<i64>,
-    /// Events that are to blame: until when they are left alone, and how long that is.
+    /// Events that are at fault: until when they are left alone, and for how long.
     stuck: HashMap<i64, (Instant, Duration)>,
 }
 
 impl Relay {
-    /// Relays what is there, up to the bound. Returns whether more may be waiting.
+    /// Relays the waiting events, up to the bound. Returns whether more may be waiting.
     async fn round(&mut self) -> anyhow::Result<bool> {
         let now = Instant::now();
         let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
@@ -107,7 +108,7 @@ impl Relay {
         Err(error.into())
     }
 
-    /// Another event went out: the one that did not is to blame.
+    /// Another event went out, so the suspect is at fault.
     fn leave_suspect_alone(&mut self) {
         let Some(outbox_id) = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX) else {
             return;
@@ -122,7 +123,7 @@ impl Relay {
         metrics::gauge!("usher_events_stuck").set(f64::from(n_stuck));
     }
 
-    /// The seats of a booking that changed may want other locks.
+    /// Passes on the seats of a changed booking, whose locks may have to change.
     fn tell_of_seats(&self, event: &Unpublished) {
         let Ok(event) = serde_json::from_slice::<BookingEvent>(&event.body) else { return };
         let changed = (event.show_id, event.seat_ids);

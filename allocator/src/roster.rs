@@ -1,11 +1,11 @@
-//! Whose a partition is: shared among the live allocators by rendezvous hashing, so that one that
-//! comes or goes moves only its own part.
+//! Which allocator a partition belongs to. Rendezvous hashing shares the partitions among the live
+//! allocators, so that an allocator that comes or goes moves only its own part.
 
 use contract::{deadline::ALLOCATOR_DEAD_AFTER, topology::Partition};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-/// The live allocators, as last heard.
+/// The live allocators, as last read.
 #[derive(Clone, Debug)]
 pub(crate) struct Roster {
     pub(crate) me: Uuid,
@@ -14,7 +14,7 @@ pub(crate) struct Roster {
 }
 
 impl Roster {
-    /// Nobody is known yet.
+    /// No allocator is known yet.
     pub(crate) fn new() -> Self {
         Self { me: Uuid::now_v7(), live: Vec::new(), heard_at: Instant::now() }
     }
@@ -24,20 +24,22 @@ impl Roster {
         winner(&self.live, partition) == Some(self.me)
     }
 
-    /// Takes in who is alive, and when this one last said that it is; whether others are alive now.
+    /// Takes in the live allocators, and when this one last wrote its heartbeat. Returns whether
+    /// the live allocators have changed.
     pub(crate) fn hear(&mut self, live: Vec<Uuid>, heard_at: Option<Instant>) -> bool {
         self.heard_at = heard_at.unwrap_or(self.heard_at);
         std::mem::replace(&mut self.live, live) != self.live
     }
 
-    /// Others may have our partitions. The fence makes us harmless; stopping makes us quiet.
+    /// Whether this allocator was silent for so long that others may have its partitions. The epoch
+    /// already keeps it from committing; it should also stop.
     pub(crate) fn is_stale(&self) -> bool {
         self.heard_at.elapsed() > ALLOCATOR_DEAD_AFTER
     }
 }
 
-/// The allocator with the highest score has the partition. A hash with a name: allocators of
-/// different builds must agree.
+/// The allocator with the highest score has the partition. The hash is a standard one, because
+/// allocators of different builds must agree.
 fn winner(live: &[Uuid], partition: &Partition) -> Option<Uuid> {
     let name = partition.to_string();
     live.iter().copied().max_by_key(|allocator| Uuid::new_v5(allocator, name.as_bytes()))

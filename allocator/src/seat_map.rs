@@ -1,7 +1,7 @@
 //! The seats of one tier in memory: which are free, and which free ones go well together. Pure.
 //!
-//! A copy is cheap: what never changes is shared. The best place of a party is read from an index
-//! of blocks, so that deciding does not slow down as the hall grows.
+//! A copy is cheap, because copies share what never changes. The best place of a party is read from
+//! an index of blocks, so that deciding does not slow down as the hall grows.
 
 #[cfg(test)]
 pub(crate) mod naive;
@@ -30,14 +30,15 @@ pub(crate) struct SeatMap {
 struct Hall {
     labels: Vec<SeatLabel>,
     index: HashMap<SeatLabel, usize>,
-    /// From the middle of the hall, in half seats.
+    /// Each seat's distance from the middle of the hall, in half seats.
     distance: Vec<u32>,
-    /// Whether the seat's right neighbour is the next in `labels`: an aisle or the end of the row
-    /// parts others.
+    /// Whether the next seat in `labels` is the seat's right neighbour, with no aisle or end of the
+    /// row between.
     joined: Vec<bool>,
 }
 
-/// Neighbours for a party. The least is the best, its fields weighed in this order.
+/// Neighbouring seats for a party. The smallest value is the best; fields are compared in this
+/// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     /// Free seats that would be left without a free neighbour.
@@ -46,10 +47,10 @@ struct Place {
     at: usize,
 }
 
-/// A row further from the best one is as bad as so many seats further from the middle.
+/// One row further from the best one is as bad as this many seats further from the middle.
 const ROW_WEIGHT: u32 = 2;
-/// Seats whose best place is found again when one of them changes. Few in tests, so that small
-/// halls have many blocks.
+/// Seats in a block, whose best place is found again when one of them changes. Small in tests, so
+/// that small halls have many blocks.
 const BLOCK: usize = if cfg!(test) { 3 } else { 64 };
 
 impl SeatMap {
@@ -76,7 +77,7 @@ impl SeatMap {
         self.hall.index.get(seat).is_some_and(|&i| self.free[i])
     }
 
-    /// Takes seats. Those that are taken or unknown stay as they are.
+    /// Takes seats. Taken and unknown seats stay as they are.
     pub(crate) fn claim(&mut self, seats: &[SeatLabel]) {
         self.set(&self.known(seats), false);
     }
@@ -86,11 +87,11 @@ impl SeatMap {
         self.set(&self.known(seats), true);
     }
 
-    /// The best free seats for a party of `n`; `None` where fewer are free.
+    /// The best free seats for a party of `n`; `None` if fewer are free.
     ///
-    /// Side by side where any row has the room. Of all such places one that leaves the fewest
-    /// single seats without a free neighbour; of those the nearest to the middle; of those the
-    /// first. Where no row has the room, in as few groups as can be, each placed by that rule.
+    /// If a row has room, the seats are side by side: the place that leaves the fewest single seats
+    /// without a free neighbour; of those the nearest to the middle; of those the first. If no row
+    /// has room, the party is split into as few groups as possible, each placed by that rule.
     pub(crate) fn best(&mut self, n: usize) -> Option<Vec<SeatLabel>> {
         if n == 0 || n > self.n_free {
             return None;
@@ -121,7 +122,7 @@ impl SeatMap {
         chosen
     }
 
-    /// Where `n` neighbours sit best, if there are so many.
+    /// The best place for `n` neighbours, if there is one.
     fn best_place(&mut self, n: usize) -> Option<usize> {
         if !self.places.contains_key(&n) {
             let blocks = 0..self.free.len().div_ceil(BLOCK);
@@ -174,7 +175,7 @@ impl SeatMap {
         }
         let mut places = std::mem::take(&mut self.places);
         for (&n, best) in &mut places {
-            // A place's worth depends on its seats and on two more on each side.
+            // The value of a place depends on its seats and on two more on each side.
             let touched = |&seat: &usize| {
                 let last = (seat + 2).min(self.free.len() - 1);
                 seat.saturating_sub(n + 1) / BLOCK..=last / BLOCK
@@ -326,7 +327,7 @@ mod tests {
                 seats.take(&found);
                 let alone = |runs: &[usize]| runs.iter().filter(|&&run| run == 1).count();
                 let made = alone(&seats.runs()).saturating_sub(alone(&before));
-                // In a run of n, or of n + 2 and more, nobody need be left alone.
+                // In a run of n, or of n + 2 and more, no seat need be left alone.
                 let avoidable = before.iter().any(|&run| run == n || run >= n + 2);
                 prop_assert_eq!(made > 0, !avoidable);
             }

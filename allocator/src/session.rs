@@ -28,10 +28,10 @@ use crate::{
 
 /// Envelopes in hand and not acked; each carries up to 64 bookings.
 const PREFETCH: u16 = 64;
-/// A delivery that has come back so often may be what ends its consumers: it is settled one
-/// booking at a time, so that the others of it are safe before.
+/// A delivery that has come back this often may be what ends its consumers. It is settled one
+/// booking at a time, so that its other bookings are safe first.
 const SUSPICIOUS_RETURNS: i64 = 3;
-/// How often a batch is run again at once before the database is given a rest.
+/// How often a batch is run again at once before the session pauses.
 const RETRIES_MAX: u32 = 5;
 const RETRY_WAIT: Duration = Duration::from_millis(200);
 const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
@@ -39,7 +39,7 @@ const RETRY_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// Its consumer, channel, connection or partition was lost, or it was told to stop.
+    /// The consumer, channel, connection or partition was lost, or the session was told to stop.
     Lost,
     /// The sale has closed and everything accepted for it is decided.
     Drained,
@@ -47,7 +47,7 @@ pub(crate) enum Over {
     Reopened,
 }
 
-/// One session, from the subscription to its end. Beside it the end of the sale is waited for.
+/// One session, from the subscription to its end. It also waits for the end of the sale.
 pub(crate) async fn run(
     office: &Office,
     partition: &Partition,
@@ -73,7 +73,7 @@ pub(crate) async fn run(
                 if drained { Over::Drained } else { Over::Reopened }
             }
         };
-        // What is in hand is finished first.
+        // The session finishes what it has in hand.
         stop.cancel();
         over
     };
@@ -91,7 +91,7 @@ struct Session<'a> {
     passed: &'a Passed,
 }
 
-/// Deliveries of one batch: all acked together, by the last.
+/// Deliveries of one batch, acked together by the last one.
 struct Gathered {
     requests: Vec<BookingRequested>,
     sentinels: Vec<Sentinel>,
@@ -99,13 +99,13 @@ struct Gathered {
     suspicious: bool,
 }
 
-/// What came of settling some bookings.
+/// The result of settling some bookings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Settled {
     Done,
-    /// Something in them breaks the batch.
+    /// A booking breaks the batch.
     Poisoned,
-    /// The session is over; they come back in another.
+    /// The session is over; the bookings come back in another one.
     Over,
 }
 
@@ -113,9 +113,9 @@ impl Session<'_> {
     async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>, in_hand: &InHand) {
         let mut next = self.next().await;
         // The epoch is taken on the first delivery, not before: until then another consumer may be
-        // the active one. A session that is known to be dead takes none. One that was frozen and
-        // does not know yet may take one for nothing: the fence makes that harmless, and its acks
-        // go nowhere.
+        // the active one. A session that is known to be dead takes none. A session that was frozen
+        // may take an epoch in vain, which is harmless: another epoch follows, and its acks have no
+        // effect.
         let Some(first) = next.as_ref().filter(|_| self.consumer.is_live()) else { return };
         if first.redelivered {
             sometimes("redelivered after takeover");
@@ -126,7 +126,7 @@ impl Session<'_> {
             if without(Guarantee::Order) {
                 gathered.requests.reverse();
             }
-            // Before the first of them waits for the database: those behind must know.
+            // Noted before the first booking waits for the database, so that the backlog shows it.
             in_hand.takes(&gathered.requests);
             if ledger.is_none() {
                 ledger = self.begin(partition, locks).await;
@@ -152,8 +152,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes the partition's next epoch and reads the partition, as soon as the database lets it:
-    /// a session that gave up would count as one more return of everything it was given.
+    /// Takes the partition's next epoch and reads the partition, as soon as the database is there.
+    /// Giving up instead would return all deliveries, and each return is counted.
     async fn begin(&self, partition: &Partition, locks: &Arc<Locks>) -> Option<Ledger> {
         let owner = format!("{}", std::process::id());
         let mut wait = RETRY_WAIT;
@@ -172,7 +172,7 @@ impl Session<'_> {
                 }
                 Err(error) => error,
             };
-            // No booking has been looked at: whatever it is, none of them is at fault.
+            // No booking has been decided yet, so no booking is at fault.
             let passes = match classify(self.office, partition, &error) {
                 Failure::Again | Failure::Wait => true,
                 Failure::Broken | Failure::Poisoned => {
@@ -187,8 +187,8 @@ impl Session<'_> {
         }
     }
 
-    /// Takes what is already here, up to the bound; waits for nothing but the database, where
-    /// something unreadable must be put aside. `None` when the session is over before that.
+    /// Takes the deliveries that are already here, up to the bound. Waits only for the database, to
+    /// set an unreadable message aside. `None` if the session is over before that.
     async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
         let mut gathered = Gathered {
             requests: Vec::new(),
@@ -213,7 +213,7 @@ impl Session<'_> {
                 }
                 Err(error) => {
                     let error = anyhow::Error::from(error);
-                    warn!("a message cannot be put aside yet: {error:#}");
+                    warn!("a message cannot be set aside yet: {error:#}");
                     if self.pause(&mut wait).await {
                         continue;
                     }
@@ -233,8 +233,8 @@ impl Session<'_> {
         }
     }
 
-    /// Settles a batch, however long it takes, and acks it. `false` when the session is over: then
-    /// nothing is acked, and the bookings come back in another.
+    /// Settles a batch, however long it takes, and acks it. `false` if the session is over: then
+    /// nothing is acked, and the bookings come back in another session.
     async fn settle_and_ack(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
         failpoint("after-delivery");
         let acked = without(Guarantee::AckAfterCommit) && ack_all(&gathered.last).await;
@@ -255,8 +255,7 @@ impl Session<'_> {
         acked
     }
 
-    /// Settles bookings one by one and parks those that fail by themselves. `false` when the session
-    /// is over.
+    /// Settles bookings one by one and parks those that fail alone. `false` if the session is over.
     async fn isolate(&self, ledger: &mut Ledger, requests: &[BookingRequested]) -> bool {
         for request in requests {
             match self.settle_with_retries(ledger, std::slice::from_ref(request)).await {
@@ -276,7 +275,7 @@ impl Session<'_> {
         true
     }
 
-    /// Settles these bookings together, again and again while that is what helps.
+    /// Settles these bookings together, and retries while a retry can help.
     async fn settle_with_retries(
         &self,
         ledger: &mut Ledger,
@@ -341,11 +340,11 @@ fn classify(office: &Office, partition: &Partition, error: &StoreError) -> Failu
         sometimes("deadlock retried");
     }
     let name = format!("{failed:?}");
-    // What waits for the installation is told when the waiting begins, not in each round of it.
+    // Waiting for the installation is logged when it begins, not in each round.
     if failed != Failure::Broken
         && let Some(unsaid) = office.lines.may_be_written(&name, Instant::now())
     {
-        warn!(%partition, failure = name, unsaid, "the database did not do it: {}", error.told());
+        warn!(%partition, failure = name, unsaid, "the batch failed: {}", error.told());
     }
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed

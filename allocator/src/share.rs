@@ -1,4 +1,4 @@
-//! Which partitions are ours, and what is done with them.
+//! Which partitions this allocator keeps: it starts a keeper for each, and ends it.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,13 +15,15 @@ use tracing::warn;
 
 use crate::{backlog::Backlogs, keeper::Keeper, office::Office, roster::Roster};
 
-/// How often it is looked who is alive: what one that leaves had is idle for no longer.
+/// How often the live allocators are read. The partitions of one that leaves are idle for no
+/// longer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Keeps every partition that is ours, until the shutdown begins.
+/// Keeps every partition of this allocator until the shutdown begins.
 pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
     let me = roster.borrow().me;
-    // Apart from the rest: a database that is slow for one statement must not make us look dead.
+    // Heartbeats are a task of their own: one slow statement must not make this allocator look
+    // dead.
     let beating = office.shutdown.spawn(beat(office.clone(), roster));
     let (mut kept, mut backlogs) = (Kept::default(), Backlogs::new(me));
     let mut changes = office.roster.clone();
@@ -39,7 +41,7 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
             continue;
         }
         let counted = acceptance::undecided(&office.pool).await;
-        // Without a count they are shared out as well, only not the busiest first.
+        // Without counts, partitions are shared out, too, only not the busiest first.
         let nothing = HashMap::new();
         match ours(&office, &roster, counted.as_ref().unwrap_or(&nothing)).await {
             Ok(ours) => share_out(&office, ours, &mut kept),
@@ -47,25 +49,25 @@ pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
                 warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
             }
         }
-        // What cannot be counted is not written down: nobody is let in by it.
+        // Without counts no backlog is written, so no visitor is admitted by it.
         let recorded = async { backlogs.record(&office, &kept.ours, &counted?).await };
         if let Err(error) = recorded.await {
-            warn!("the backlog cannot be written down: {:#}", anyhow::Error::from(error));
+            warn!("the backlog cannot be written: {:#}", anyhow::Error::from(error));
         }
     }
     kept.end().await;
     let _ = beating.await;
     if let Err(error) = allocators::leave(&office.pool, me).await {
-        warn!("others will notice in a few seconds: {:#}", anyhow::Error::from(error));
+        warn!("not signed off, others notice in seconds: {:#}", anyhow::Error::from(error));
     }
 }
 
-/// Says every second that this allocator is alive, and looks more often who else is.
+/// Writes a heartbeat every second, and reads more often which allocators are alive.
 async fn beat(office: Office, roster: watch::Sender<Roster>) {
     let (me, name) = (roster.borrow().me, format!("pid {}", std::process::id()));
     let mut beaten_at: Option<Instant> = None;
     loop {
-        // One that cannot reach the broker is as good as dead: others may be able to.
+        // An allocator without the broker writes none: others may reach the broker.
         if office.consuming.first().link().is_some() {
             let heard = async {
                 let now = Instant::now();
@@ -101,16 +103,16 @@ async fn ours(
     Ok(busiest_first(ours.collect(), undecided))
 }
 
-/// Those with the most to decide come first; the others stay as they are. What was written down of
-/// a queue while somebody served it does not know what was accepted since.
+/// Puts the partitions with the most to decide first; the others keep their order. The order comes
+/// from written backlogs, which do not know what was accepted since the queue was last served.
 fn busiest_first(mut queued: Vec<Queued>, undecided: &HashMap<Partition, i64>) -> Vec<Queued> {
     let waiting = |queued: &Queued| undecided.get(&queued.partition).copied().unwrap_or(0);
     queued.sort_by_key(|queued| std::cmp::Reverse(waiting(queued)));
     queued
 }
 
-/// Lets go of what is not ours any more, and begins to keep what is, in the order in which it was
-/// given: those with the most to decide first.
+/// Ends the keepers of other allocators' partitions, and starts keepers for `ours`, in the given
+/// order: partitions with the most to decide come first.
 fn share_out(office: &Office, ours: Vec<Queued>, kept: &mut Kept) {
     for Queued { partition, ready: _, closed } in kept.let_go_of_all_but(ours) {
         let keeper = kept
@@ -123,17 +125,18 @@ fn share_out(office: &Office, ours: Vec<Queued>, kept: &mut Kept) {
     metrics::gauge!("usher_partitions_held").set(f64::from(n_held));
 }
 
-/// The partitions that are kept.
+/// The partitions that this allocator keeps.
 #[derive(Default)]
 struct Kept {
     ours: HashMap<Partition, Keeper>,
-    /// Let go of, and not over yet: their queues may be silent, and nobody else waits for them.
+    /// Keepers that were told to stop and have not ended: their queues may be silent, and nothing
+    /// waits for them.
     leaving: HashMap<Partition, Keeper>,
 }
 
 impl Kept {
-    /// Begins to let go of all but these. Returns those that can be kept: where an earlier keeper is
-    /// not over yet, its turn comes with the next look.
+    /// Tells all keepers but these to stop. Returns the partitions that can be kept now; one whose
+    /// earlier keeper has not ended comes next time.
     fn let_go_of_all_but(&mut self, mut ours: Vec<Queued>) -> Vec<Queued> {
         self.ours.retain(|_, keeper| !keeper.is_over());
         self.leaving.retain(|_, keeper| !keeper.is_over());
@@ -147,7 +150,7 @@ impl Kept {
         ours
     }
 
-    /// Lets go of everything, and waits until that is done.
+    /// Stops all keepers, and waits until they have ended.
     async fn end(mut self) {
         self.let_go_of_all_but(Vec::new());
         for (_, keeper) in self.leaving {

@@ -1,4 +1,4 @@
-//! The sweep: twice a second, what has lapsed ends, and its seats come free.
+//! The sweep: ends lapsed bookings twice a second, which frees their seats.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::office::Office;
 const EVERY: Duration = Duration::from_millis(500);
 /// Partitions that are swept at once.
 const AT_ONCE: usize = 4;
-/// Published events and old numbers are forgotten once an hour.
+/// Rounds between deletions of published events and old numbers: one hour.
 const FORGET_EVERY: u32 = 7200;
 
 // A seat must come free within five seconds of its lapse.
@@ -30,7 +30,7 @@ pub(crate) async fn run(office: Office) {
         if round.is_multiple_of(FORGET_EVERY)
             && let Err(error) = forget(&office).await
         {
-            warn!("what is old stays for now: {error:#}");
+            warn!("old events and numbers are not deleted yet: {error:#}");
         }
     }
 }
@@ -41,7 +41,8 @@ async fn forget(office: &Office) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends what has lapsed in the partitions that are ours, some at once: none waits for another.
+/// Ends lapsed bookings in this allocator's partitions, several at once, so that none waits for
+/// another.
 async fn sweep(office: &Office) -> anyhow::Result<()> {
     let due = bookings::partitions_with_due(&office.pool).await?;
     let ours = {

@@ -1,4 +1,4 @@
-//! Reads messages. What cannot be read is kept or set aside, never dropped.
+//! Reads messages. A message that cannot be read is kept or set aside, never dropped.
 
 use contract::{
     booking::Reason,
@@ -9,12 +9,12 @@ use tracing::warn;
 
 use crate::{made_out::refuse_made_out, newer, office::Office};
 
-/// Reads a message: `None` where it cannot be understood and was put aside. What is in words of a
-/// newer version waits for one that knows them, and the rest goes on. The envelope holds only
-/// bookings whose ids were made for their accounts. Nobody was ever promised one of the others,
-/// and an outcome under a stolen id would stand in its owner's way: they are kept, undecided.
+/// Reads a message: `None` if it cannot be read and was kept. Bookings with words of a newer
+/// version wait for that version, and the rest goes on. The envelope holds only bookings whose ids
+/// were made for their accounts. The others were never accepted, and an outcome under a stolen id
+/// would block its owner: they are kept, undecided.
 ///
-/// Until this has succeeded the message must not be acked.
+/// The message must not be acked before this has succeeded.
 pub(crate) async fn readable(
     office: &Office,
     routing_key: &str,
@@ -27,7 +27,7 @@ pub(crate) async fn readable(
             newer::set_aside(office, routing_key, &newer, what).await?;
             let mut read: Option<Envelope> = None;
             for part in known {
-                // Nothing in it is newer now, so this ends.
+                // No part has newer words now, so the recursion ends.
                 let part = Box::pin(readable(office, routing_key, &part)).await?;
                 match &mut read {
                     Some(read) => read.bookings.extend(part.into_iter().flat_map(|p| p.bookings)),
@@ -57,8 +57,8 @@ async fn keep(office: &Office, routing_key: &str, body: &[u8], why: &str) -> Sto
     bookings::keep_parked(&office.pool, routing_key, body, why).await
 }
 
-/// Keeps a message that cannot be understood, and refuses the bookings that can be made out in
-/// it, so that whoever was promised an answer gets one.
+/// Keeps a message that cannot be read, and refuses the bookings that can be found in it, so that
+/// every accepted booking gets an outcome.
 async fn park_unreadable(
     office: &Office,
     routing_key: &str,

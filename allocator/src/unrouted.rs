@@ -1,6 +1,7 @@
-//! What found no queue: refused where it was accepted after the closing or its time is over, put
-//! into the queue of a closed sale by its name, and sent again where its queue is about to be there.
-//! In batches, as a broker that lost its queues leaves seconds of a whole sale here.
+//! Requests that found no queue. They are refused if they were accepted after the closing or their
+//! time is over, put by name into the queue of a closed sale, or sent again if their queue will
+//! soon be there. They are handled in batches, because a broker that lost its queues leaves seconds
+//! of a whole sale here.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -19,13 +20,13 @@ use crate::{office::Office, parking, unreadable};
 
 /// Messages taken at once, of up to 64 bookings each.
 const TAKEN_MAX: u16 = 64;
-/// Messages that are dealt with at once.
+/// Messages handled concurrently.
 const AT_ONCE: usize = 16;
-/// Whoever keeps a queue that is missing has this long to mend that before the next are sent there.
+/// Time for a keeper to restore a missing queue before the next messages are sent there.
 const SENT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
-/// Consumes what no queue was bound for until the shutdown begins.
+/// Consumes unrouted messages until the shutdown begins.
 pub(crate) async fn run(office: Office) {
     let mut broker = office.consuming.first();
     while !office.shutdown.has_begun() {
@@ -34,7 +35,7 @@ pub(crate) async fn run(office: Office) {
             link = broker.link_soon() => match link { Some(link) => link, None => return },
         };
         if let Err(error) = consume(&office, link).await {
-            warn!("what found no queue waits: {error:#}");
+            warn!("messages without a queue wait: {error:#}");
         }
         if !office.shutdown.sleep(RETRY_WAIT).await {
             return;
@@ -65,8 +66,8 @@ async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deals with some messages. Returns whether the broker was told what became of them, and whether
-/// some were sent to their queue again.
+/// Handles some messages. Returns whether the broker took every ack, and whether some messages were
+/// sent to their queue again.
 async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
     let mut read = Vec::with_capacity(taken.len());
     for delivery in taken {
@@ -79,7 +80,7 @@ async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
     let asked: HashSet<Partition> = envelopes.map(partition).collect();
     let standing = partitions::standing(&office.pool, &asked.iter().collect::<Vec<_>>()).await;
     if let Err(error) = &standing {
-        warn!("cannot tell how its sale stands: {}", error.told());
+        warn!("the state of the sale cannot be read: {}", error.told());
     }
     let standing = &standing.unwrap_or_default();
     let missed = standing.iter().filter(|(_, standing)| standing.is_open && standing.is_ready);
@@ -122,16 +123,16 @@ async fn deal_with(
             sent.push(request);
             continue;
         };
-        // Repeating those before it is harmless: each is decided once.
+        // Repeating the bookings before this one is harmless: each is decided once.
         let refused = parking::refuse(office, partition.clone(), &request, why).await;
         if refused != Consumption::Ack {
             return (refused, false);
         }
     }
     let mut may_come_back = false;
-    // The numbers of what is left of a message need not follow each other.
+    // The numbers of the bookings that are left need not be consecutive.
     for requests in sent.chunk_by(BookingRequested::precedes) {
-        // A closed sale's queue is off the exchange, and is there for what was accepted in time.
+        // The queue of a closed sale is unbound, but still takes what was accepted in time.
         let is_put = !standing.is_open
             && standing.is_ready
             && put_into_queue(office, &partition, requests).await;
@@ -146,7 +147,7 @@ async fn deal_with(
     (Consumption::Ack, may_come_back)
 }
 
-/// Why a booking is refused; nothing where it was accepted in time and has its time yet. Its
+/// Why a booking is refused; `None` if it was accepted in time and its time is not over. Its
 /// deadline says when it was accepted, by the clock that closed the sale.
 fn refused(standing: &Standing, request: &BookingRequested) -> Option<Reason> {
     let accepted_at = request.deadline - BOOKING_DEADLINE;
@@ -166,7 +167,7 @@ async fn put_into_queue(
     match broker::put_into_queue(&link, partition, &body).await {
         Ok(is_there) => is_there,
         Err(error) => {
-            warn!(%partition, "what was accepted in time is not in its queue yet: {error:#}");
+            warn!(%partition, "bookings accepted in time are not in their queue yet: {error:#}");
             false
         }
     }

@@ -1,6 +1,6 @@
-//! Partitions that wait for somebody to mend the installation. Their bookings stay in their queue:
-//! nothing that is wrong here is a booking's fault. It is told once in the log, for as long as it
-//! lasts in `usher_waiting_for_installation`, and by `/readyz`.
+//! Partitions that wait until the installation is repaired. Their bookings stay in their queue,
+//! because no booking is at fault. The fault is logged once, and shown by
+//! `usher_waiting_for_installation` and `/readyz` while it lasts.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,11 @@ use contract::topology::Partition;
 use store::StoreError;
 use tracing::{error, info};
 
-/// Which partitions wait, and for what. Bounded by the partitions held.
+/// Which partitions wait, and for what. Bounded by the partitions kept.
 #[derive(Clone, Default)]
 pub(crate) struct Waiting(Arc<Mutex<HashMap<Partition, String>>>);
 
-/// Ends the waiting of a partition that is let go of.
+/// Ends the waiting of a partition when dropped.
 pub(crate) struct UntilDropped<'a> {
     waiting: &'a Waiting,
     partition: &'a Partition,
@@ -28,12 +28,12 @@ impl Drop for UntilDropped<'_> {
 }
 
 impl Waiting {
-    /// Whoever holds the partition waits at most as long as this is there.
+    /// Ends the partition's waiting, at the latest, when the result is dropped.
     pub(crate) fn until_dropped<'a>(&'a self, partition: &'a Partition) -> UntilDropped<'a> {
         UntilDropped { waiting: self, partition }
     }
 
-    /// The partition waits because of this.
+    /// Notes that the partition waits because of this error.
     pub(crate) fn begins(&self, partition: &Partition, why: &StoreError) {
         let code = why.installation_code().unwrap_or_else(|| "data".into());
         if self.set(partition, Some(&code)).as_ref() != Some(&code) {
@@ -41,14 +41,14 @@ impl Waiting {
         }
     }
 
-    /// The partition goes on.
+    /// Notes that the partition goes on.
     pub(crate) fn is_over(&self, partition: &Partition) {
         if let Some(code) = self.set(partition, None) {
             info!(%partition, code, "the installation is mended: bookings are decided again");
         }
     }
 
-    /// What is waited for, for `/readyz`.
+    /// An error that names the faults, for `/readyz`.
     pub(crate) fn check(&self) -> Result<(), String> {
         let waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut codes: Vec<&str> = waiting.values().map(String::as_str).collect();
@@ -58,10 +58,10 @@ impl Waiting {
         if codes.is_empty() {
             return Ok(());
         }
-        Err(format!("{n_partitions} partitions wait until it is mended: {}", codes.join(", ")))
+        Err(format!("{n_partitions} partitions wait until a fault is mended: {}", codes.join(", ")))
     }
 
-    /// Returns what was waited for before.
+    /// Returns the fault that the partition waited for before.
     fn set(&self, partition: &Partition, code: Option<&str>) -> Option<String> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let before = match code {
@@ -95,7 +95,7 @@ mod tests {
         waiting.begins(&other, &why);
         assert_eq!(
             waiting.check().unwrap_err(),
-            "2 partitions wait until it is mended: unreadable"
+            "2 partitions wait until a fault is mended: unreadable"
         );
         waiting.is_over(&one);
         assert!(waiting.check().is_err());

@@ -1,4 +1,4 @@
-//! Whole sales, decided batch by batch, with every outcome held against plain sets.
+//! Whole sales, decided batch by batch, with every outcome compared with plain sets.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,27 +25,27 @@ const UNPAID_SECONDS_MAX: i64 = 10;
 /// A request in small numbers, so that requests meet.
 #[derive(Clone, Debug)]
 struct Ask {
-    /// The last one is nobody's.
+    /// An index; the last account does not exist.
     account: usize,
     /// Seats by their place in the hall, one past its end included, or a number of seats.
     wish: Result<HashSet<usize>, u16>,
     key: Option<u8>,
     pass: Option<u8>,
     late: bool,
-    /// It is the same as one that came before, so many back.
+    /// Repeats the request that came this many requests ago.
     repeats: Option<usize>,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Batch(Vec<Ask>),
-    /// A live booking ends: paid for and cancelled, or after so many seconds without payment.
+    /// A live booking ends: paid for and cancelled, or after this many seconds without payment.
     End(usize, Option<i64>),
-    /// An account has kept seats of another tier, so many times so many seconds, and not paid.
+    /// An account has kept seats of another tier unpaid, for this many seat-seconds.
     Elsewhere(usize, i64),
-    /// What has come back is for everybody.
+    /// Seats that have come back are now for everybody.
     TimePasses,
-    /// Seats change hands behind the map's back, as it hears when it catches up.
+    /// Seats change without a batch; the map learns of it when it catches up.
     Claim(HashSet<usize>),
     Free(HashSet<usize>),
 }
@@ -94,7 +94,7 @@ fn hall() -> impl Strategy<Value = Seats> {
     })
 }
 
-/// What is true, in sets; the database's part.
+/// The true state of a sale, in sets. It plays the database.
 #[derive(Clone)]
 struct Sale {
     seats: Seats,
@@ -105,9 +105,9 @@ struct Sale {
     decided: HashSet<BookingId>,
     keys: HashSet<(AccountId, String)>,
     live: Vec<(BookingRequested, Vec<SeatLabel>)>,
-    /// Seats times seconds that each account has kept from others for nothing.
+    /// Seats times seconds that each account has kept from others unpaid.
     unpaid: HashMap<AccountId, i64>,
-    /// How often each has given seats back unpaid.
+    /// How often each account has given seats back unpaid.
     gave_back: HashMap<AccountId, i32>,
     /// Seats that have just come back.
     came_back: HashSet<SeatLabel>,
@@ -196,7 +196,7 @@ impl Sale {
         }
     }
 
-    /// Decides as the ledger does: quotas and passes are asked for as far as they matter.
+    /// Decides as the ledger does, asking only for the quotas and passes that matter.
     fn decide(&self, map: &mut SeatMap, requests: &[BookingRequested]) -> Vec<Decided> {
         let mut about = HashSet::new();
         loop {
@@ -212,7 +212,7 @@ impl Sale {
         }
     }
 
-    /// Whether the outcome is what it may be just now.
+    /// Whether the outcome is allowed in the present state.
     fn judge(&self, request: &BookingRequested, outcome: &Outcome) -> bool {
         let account = request.account_id;
         let exists = account != self.accounts[N_ACCOUNTS];
@@ -225,7 +225,8 @@ impl Sale {
         let n = request.wish.n_seats();
         let live = i64::try_from(self.n_live(account) + n).unwrap();
         let over = live > i64::from(MAX_SEATS_PER_USER);
-        // Twice all seats for the whole time, even if none of what it has now is ever paid for.
+        // At most twice all seats for the whole time, even if none of the live seats is ever paid
+        // for.
         let unpaid = self.unpaid.get(&account).copied().unwrap_or(0) + live * UNPAID_SECONDS_MAX;
         let kept_unpaid = unpaid > i64::from(2 * MAX_SEATS_PER_USER) * UNPAID_SECONDS_MAX;
         let open = &self.seats;
@@ -233,7 +234,8 @@ impl Sale {
             Wish::BestAvailable(n) => open.best(usize::from(*n)),
             Wish::Seats(seats) => seats.iter().all(|s| open.is_free(s)).then(|| seats.clone()),
         };
-        // Who has given back again comes after the others where seats have just come back.
+        // An account that has given back more than once comes after others for seats that came
+        // back.
         let mut settled = open.clone();
         if self.gave_back.get(&account).is_some_and(|times| *times > 1) {
             let came_back: Vec<SeatLabel> =
@@ -278,7 +280,7 @@ impl Sale {
         }
     }
 
-    /// Makes outcomes so, one after the other, each judged by what came before it.
+    /// Applies outcomes one after the other, each judged by the state before it.
     fn settle(
         &mut self,
         requests: &[BookingRequested],

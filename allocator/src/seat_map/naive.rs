@@ -1,4 +1,4 @@
-//! The same hall in sets and loops: slow, and plain to see that it is right.
+//! The same hall in sets and loops: slow, but obviously right.
 
 use std::collections::{BTreeMap, BTreeSet};
 
