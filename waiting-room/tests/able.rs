@@ -1,4 +1,4 @@
-//! Whether a node says that its line can work, and that its Redis would forget it.
+//! Readiness of the waiting room, and the metric of a Redis that may evict keys.
 
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ async fn a_redis_that_takes_no_writes_is_seen_in_readiness() {
     let show = stage.show(Plan::default()).await;
     stage.join(0, show).await;
     is_ready(&stage, true).await;
-    // It is full, and told to forget nothing.
+    // Redis is full and may not evict keys.
     redis.tell(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let body = is_ready(&stage, false).await;
     assert!(body.to_string().contains("redis"), "{body}");
     redis.tell(&["CONFIG", "SET", "maxmemory", "0"]).await;
     is_ready(&stage, true).await;
-    // It is a replica now.
+    // Redis is a replica now, and so read-only.
     let (host, port) = (master.address.ip().to_string(), master.address.port().to_string());
     redis.tell(&["REPLICAOF", &host, &port]).await;
     is_ready(&stage, false).await;

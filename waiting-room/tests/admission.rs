@@ -1,4 +1,4 @@
-//! Letting visitors in.
+//! Admission: the bucket, the cap, and what holds it.
 
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
@@ -8,7 +8,7 @@ use waiting_room::testing::Gone;
 
 use crate::harness::{Plan, SOON, Stage};
 
-/// When visitors were taken from the line, by Redis's clock in ms, and how many.
+/// The times at which visitors were taken from the line, by Redis's clock in ms, and how many.
 async fn taken(stage: &Stage, show: contract::ShowId) -> Vec<(u64, f64)> {
     let mut redis = stage.redis.clone();
     let changes: StreamRangeReply = redis::cmd("XRANGE")
@@ -125,7 +125,7 @@ async fn a_pass_that_was_not_used_expires() {
     let show = stage.show(Plan { paused: false, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     stage.until(0, &visitor, PlaceState::Admitted).await;
-    // Four lifetimes pass, for Postgres's log and the active in Redis.
+    // Four lifetimes pass, both in Postgres's log and in Redis.
     sqlx::query("update admissions set admitted_at = admitted_at - interval '20 minutes'")
         .execute(&stage.pool)
         .await

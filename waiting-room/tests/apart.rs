@@ -1,4 +1,4 @@
-//! What is wrong with one show's line, or great about it, is no other line's.
+//! A broken or a very long line does not affect the lines of other shows.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use tokio::time::Instant;
 
 use crate::harness::{Plan, SOON, Stage, measure, measured};
 
-/// Members of a long line: so many that a slow store takes seconds to tell them all.
+/// Visitors in a long line, so many that a slow Redis takes seconds to return them all.
 const MEMBERS: u32 = 100_000;
-/// How much later everything comes through the proxy, each way.
+/// Delay of the proxy, each way.
 const SLOW: Duration = Duration::from_millis(60);
 
-/// A key of a show's line is of another type.
+/// Gives a key of a show's line another type.
 async fn spoil(stage: &Stage, show: ShowId, name: &str) {
     let mut redis = stage.redis.clone();
     let () = redis::cmd("SET")
@@ -30,7 +30,7 @@ async fn joins(stage: &Stage, node: usize, show: ShowId) -> bool {
     stage.post_queue(node, show, &token).await.status.as_u16() == 201
 }
 
-/// Visitors join a show one after the other, until some in a row get a place.
+/// Lets visitors join a show one after the other, until some in a row get a place.
 async fn joins_go_on(stage: &Stage, node: usize, show: ShowId) {
     let until = Instant::now() + SOON;
     let mut in_a_row = 0;
@@ -53,10 +53,10 @@ async fn changes_of_one_line_that_cannot_be_read_stop_no_other_line() {
     })
     .await;
     joins_go_on(&stage, 0, sound).await;
-    // One that is new to the node is loaded, too.
+    // A line that is new to the node is loaded, too.
     let another = stage.show(Plan::default()).await;
     joins_go_on(&stage, 0, another).await;
-    // And what was spoilt is there again, once it is whole.
+    // The broken line is there again once its keys are whole.
     stage.lose(spoilt).await;
     eventually("the line is back", SOON, || async { joins(&stage, 0, spoilt).await.then_some(()) })
         .await;
@@ -71,7 +71,7 @@ async fn a_line_that_cannot_be_loaded_stops_no_other_line() {
     stage.join(0, spoilt).await;
     stage.join(0, sound).await;
     spoil(&stage, spoilt, "line").await;
-    // New to both lines, it loads them first.
+    // A new node must load both lines first.
     stage.nodes.push(stage.another_node().await);
     eventually("the node has met it", SOON, || async {
         (!joins(&stage, 1, spoilt).await).then_some(())
@@ -104,7 +104,7 @@ async fn a_long_line_is_loaded_beside_the_others() {
         for name in ["line", "ready", "seen", "places", "accounts"] {
             call.key(Stage::key(long, name));
         }
-        // Above every rank that was given out.
+        // Ranks above all that were given out.
         call.arg(1_u64 << 40 | u64::from(page * 2_000)).arg((seconds + 600) * 1000);
         let () = call.invoke_async(&mut redis).await.unwrap();
     }

@@ -1,4 +1,4 @@
-//! The token bucket as it runs in Redis, against a plain model, with a clock that jumps.
+//! The token bucket in Redis against a plain model, with a clock that jumps.
 
 use proptest::{prelude::*, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
@@ -6,7 +6,7 @@ use testing::Slot;
 use tokio::runtime::Runtime;
 use waiting_room::testing::KEYS;
 
-/// What a script reads as the time comes from a key, so that it can jump.
+/// The script of admission with the time from a key, so that the test can make it jump.
 fn script() -> Script {
     let prelude = include_str!("../src/scripts/prelude.lua");
     let clock = "redis.call('TIME')";
@@ -15,20 +15,21 @@ fn script() -> Script {
     Script::new(&(prelude + include_str!("../src/scripts/admit.lua")))
 }
 
-/// For so long somebody is taken to be choosing.
+/// How long a visitor counts as choosing.
 const CHOOSES_MS: f64 = 2000.0;
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    /// The clock moves by so many microseconds, or jumps.
+    /// Microseconds by which the clock moves or jumps.
     clock: i64,
     joins: u32,
     rate: f64,
     burst: u32,
-    /// Most active, 0 for no cap; and how many passes lapse.
+    /// Most active visitors, 0 for no cap.
     cap: u32,
+    /// Passes that lapse.
     lapses: usize,
-    /// Most who may be choosing.
+    /// Most visitors who may be choosing.
     choosers: u32,
 }
 
@@ -54,7 +55,7 @@ fn step() -> impl Strategy<Value = Step> {
     )
 }
 
-/// The bucket as it is meant.
+/// The model of the bucket.
 #[derive(Default)]
 struct Model {
     tokens: f64,
@@ -62,12 +63,12 @@ struct Model {
     waiting: u32,
     next: u32,
     inside: usize,
-    /// When each of those was let in who may be choosing, in whole ms.
+    /// Admission times of the visitors who may be choosing, in whole ms.
     choosing: Vec<f64>,
 }
 
 impl Model {
-    /// How many are let in at this time.
+    /// How many visitors are admitted at this time.
     fn admit(&mut self, step: Step, now_ms: f64) -> u32 {
         let elapsed = self.at_ms.map_or(0.0, |at| (now_ms - at).max(0.0));
         self.tokens = f64::from(step.burst).min(self.tokens + elapsed / 1000.0 * step.rate);
@@ -109,7 +110,7 @@ async fn run(mut redis: MultiplexedConnection, steps: &[Step]) -> TestCaseResult
             change.zadd("line", &ticket, joined).zadd("ready", &ticket, joined);
             change.hset("places", &ticket, format!("a{joined} {joined} {joined} 1 0"));
         }
-        // Passes lapse: those let in first.
+        // The oldest passes lapse.
         let lapses = step.lapses.min(model.inside);
         if lapses > 0 {
             change.zremrangebyrank("admitting", 0, isize::try_from(lapses).unwrap() - 1);

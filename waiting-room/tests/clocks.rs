@@ -1,4 +1,4 @@
-//! A Redis whose clock is not the database's.
+//! A Redis whose clock differs from the database's.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     own_redis::OwnRedis,
 };
 
-/// The library that shows a program another time; `./dev test` installs it where it may.
+/// The library that gives a program another time; `./dev test` installs it if it can.
 fn faketime() -> PathBuf {
     let places = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
@@ -18,10 +18,10 @@ fn faketime() -> PathBuf {
 }
 
 async fn redis_with_clock(offset: &str) -> OwnRedis {
-    // Redis's own allocator looks at the clock before the library is ready; the system's does not.
+    // Redis's own memory allocator reads the clock before the library is ready; libc's does not.
     let preload = format!("{}:libc.so.6", faketime().display());
     OwnRedis::start_with(|command| {
-        // Only the clock on the wall: waits are counted by the other one.
+        // Only the wall clock is changed; waits use the monotonic clock.
         command
             .env("LD_PRELOAD", preload)
             .env("FAKETIME", offset)
@@ -56,7 +56,7 @@ async fn holds_with(offset: &str) {
         (stage.admitted(show).await.len() >= 5).then_some(())
     })
     .await;
-    // Some sweeps and many admissions later it is still five.
+    // Still five after some sweeps and many rounds of admission.
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(stage.admitted(show).await.len(), 5);

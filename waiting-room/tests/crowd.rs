@@ -1,5 +1,5 @@
-//! Ten thousand in the line, each asserting that the number it is shown never rises. Two thousand
-//! of them hold sockets, spread over the nodes; the others poll.
+//! Ten thousand visitors in the line, each of whom asserts that its number never rises. Two
+//! thousand hold sockets, spread over the nodes; the others poll.
 
 use std::{
     collections::HashSet,
@@ -25,7 +25,7 @@ const PLACES: usize = 10_000;
 const SOCKETS: usize = 2_000;
 /// Requests under way at once.
 const AT_ONCE: usize = 64;
-/// Ranks of those who were not drawn by lot begin above this.
+/// Ranks that are not drawn by lot begin above this.
 const DRAWN_MAX: u64 = 1 << 20;
 const LONG: Duration = Duration::from_secs(30);
 
@@ -54,8 +54,8 @@ impl Client {
         place.state
     }
 
-    /// Watches over sockets, on one node after the other, until the visitor is let in. Returns how
-    /// often it had to connect.
+    /// Watches over sockets, on one node after the other, until the visitor is admitted. Returns
+    /// the number of connections.
     async fn watches(mut self, crowd: Arc<Crowd>, mut node: usize) -> u32 {
         let mut connections = 0;
         loop {
@@ -94,7 +94,7 @@ impl Crowd {
         Arc::new(Self { stage: Stage::crowded(nodes).await, connected: AtomicUsize::new(0) })
     }
 
-    /// Every fifth of these watches; the others are returned, when all who watch are connected.
+    /// Lets every fifth of these watch; returns the others once all watchers are connected.
     async fn set_watching(self: &Arc<Self>, clients: Vec<Client>) -> (JoinSet<u32>, Vec<Client>) {
         let (mut watching, mut others) = (JoinSet::new(), Vec::new());
         for (turn, client) in clients.into_iter().enumerate() {
@@ -113,7 +113,7 @@ impl Crowd {
     }
 }
 
-/// Everybody joins, in no particular order, over all nodes.
+/// Lets all visitors join over all nodes, in no particular order.
 async fn everybody_joins(stage: &Stage, show: contract::ShowId) -> Vec<Client> {
     let joins = stream::iter(0..PLACES).map(|turn| async move {
         let (visitor, place) = stage.join_new(turn % stage.nodes.len(), show).await;
@@ -122,7 +122,7 @@ async fn everybody_joins(stage: &Stage, show: contract::ShowId) -> Vec<Client> {
     joins.buffer_unordered(AT_ONCE).collect().await
 }
 
-/// Everybody of these asks once. Returns those that wait still.
+/// Each of these visitors polls once. Returns those who still wait.
 async fn everybody_polls(stage: &Stage, node: usize, clients: Vec<Client>) -> Vec<Client> {
     let polls = stream::iter(clients).map(|mut client| async move {
         let waits = client.polls(stage, node).await == PlaceState::Waiting;
@@ -140,13 +140,14 @@ async fn no_number_rises_while_nodes_go_people_leave_and_others_come_back() {
     let (watching, polling) = crowd.set_watching(clients).await;
     stage.set(show, "room_paused = false").await;
 
-    // A tenth leaves, while people are let in and a third of the sockets lose their node.
+    // An eighth of the pollers leaves, while visitors are admitted and some sockets lose their
+    // node.
     let (leaving, mut staying): (Vec<_>, Vec<_>) =
         polling.into_iter().enumerate().partition(|(turn, _)| turn % 8 == 0);
     let stay: Vec<Client> = staying.drain(..).map(|(_, client)| client).collect();
     let leaves = stream::iter(leaving).for_each_concurrent(AT_ONCE, |(_, client)| {
         async move {
-            // A node that has too much to do says so, and is asked again.
+            // A busy node refuses, and is asked again.
             eventually("the place is given back", LONG, || async {
                 let left = stage.leave(0, &client.visitor).await;
                 (left == StatusCode::NO_CONTENT).then_some(())
@@ -197,7 +198,7 @@ async fn a_flush_with_ten_thousand_waiting_costs_nobody_a_place() {
     stage.set(show, "room_paused = false").await;
     stage.until(0, &newcomer, PlaceState::Admitted).await;
     timeout(LONG, watching.join_all()).await.expect("all who watch are let in");
-    // Whoever was there all the time was let in in the old order, and before the newcomer.
+    // Visitors who stayed were admitted in the old order, and before the newcomer.
     watchers.push(number(&newcomer));
     let there: HashSet<u64> = watchers.iter().copied().collect();
     let taken = stage.taken(show).await.into_iter().map(|rank| rank - DRAWN_MAX);

@@ -6,23 +6,23 @@ use waiting_room::testing::KEYS;
 use crate::{order::script, own_redis::OwnRedis};
 
 const ENTRANTS: usize = 1_000_000;
-/// Entrants of one call of the script.
+/// Entrants per call of the script.
 const AT_ONCE: usize = 100;
 const EPOCH: i64 = 1;
 const RULE: i64 = 1;
 const BASE: u64 = 1 << 27;
 
-/// What the script says of a joiner.
+/// The answer of the script for a joiner.
 #[derive(Debug, PartialEq)]
 struct Entry {
     how: String,
     ticket: String,
     rank: u64,
-    /// How many lots after its own it has.
+    /// How many lots after its own the account got.
     past: u64,
 }
 
-/// Lets these accounts, by number, into a line that is drawn.
+/// Lets these accounts, by number, join a drawn line.
 async fn join(redis: &mut MultiplexedConnection, accounts: &[usize]) -> Vec<Entry> {
     let join = script(include_str!("../src/scripts/join.lua"));
     let mut call = join.prepare_invoke();
@@ -30,7 +30,7 @@ async fn join(redis: &mut MultiplexedConnection, accounts: &[usize]) -> Vec<Entr
         call.key(key);
     }
     call.arg("secret").arg(EPOCH).arg(2 * ENTRANTS).arg(RULE).arg(1).arg(BASE);
-    // Nobody has seen a change.
+    // No known change.
     call.arg(["0"; 2].as_slice());
     for account in accounts {
         call.arg(format!("account{account}")).arg(format!("ticket{account}")).arg(1);
@@ -74,8 +74,8 @@ async fn a_million_entrants_are_drawn_whenever_they_came_and_each_has_one_lot() 
         entries.iter().enumerate().map(|(came, entry)| (entry.rank, came)).collect();
     line.sort_unstable();
     assert!(line.windows(2).all(|two| two[0].0 < two[1].0), "no two have one lot");
-    // The positions of those who came in each tenth of the time are as those of all: the mean of so
-    // many is off by more than five times its deviation once in some million draws.
+    // The time of joining does not matter: the mean position of each tenth of the joiners is near
+    // the mean of all. It is off by more than five deviations once in a million draws.
     let mut sums = [0_usize; 10];
     for (position, (_, came)) in line.iter().enumerate() {
         sums[came * 10 / ENTRANTS] += position;
@@ -84,7 +84,7 @@ async fn a_million_entrants_are_drawn_whenever_they_came_and_each_has_one_lot() 
     let fair = ENTRANTS / 2 - ENTRANTS / 200..ENTRANTS / 2 + ENTRANTS / 200;
     assert!(means.iter().all(|mean| fair.contains(mean)), "{means:?}");
 
-    // Whoever asks again has what it had, also after leaving.
+    // An account that asks again has the same lot, also after leaving.
     let again = join(&mut redis, &[0]).await;
     assert_eq!(again, [Entry { how: "WAITING".into(), ..entries.swap_remove(0) }]);
     let mut gone = redis::pipe();

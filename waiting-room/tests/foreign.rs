@@ -1,4 +1,4 @@
-//! A client written by somebody else: Python's `websockets`.
+//! A foreign WebSocket client: Python's `websockets`.
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::harness::{Plan, Stage};
 
-/// A Python that has `websockets`, made where it is missing; `None` where that cannot be.
+/// A Python with `websockets`, installed if it is missing; `None` if it cannot be installed.
 async fn python() -> Option<PathBuf> {
     let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("websockets");
     let python = home.join("bin/python");

@@ -1,4 +1,4 @@
-//! Nodes of the waiting room on backends of their own, shows to queue for, and visitors.
+//! The harness: nodes of the waiting room on backends of their own, shows, and visitors.
 
 mod show;
 mod visitor;
@@ -23,7 +23,7 @@ pub(crate) use visitor::Visitor;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Starts measuring in this process.
+/// Starts recording metrics in this process.
 pub(crate) fn measure() {
     platform::telemetry::init(&Process {
         log_format: "text".into(),
@@ -33,7 +33,7 @@ pub(crate) fn measure() {
     });
 }
 
-/// The sum of a metric over its labels, as far as they contain this.
+/// The sum of a metric over all of its values whose labels contain this text.
 pub(crate) fn measured(name: &str, label: &str) -> f64 {
     let text = platform::telemetry::render();
     let values = text.lines().filter_map(|line| {
@@ -48,13 +48,13 @@ pub(crate) struct Stage {
     pub pool: Pool,
     pub redis: MultiplexedConnection,
     pub nodes: Vec<SocketAddr>,
-    /// Between the nodes and Redis.
+    /// The proxy between the nodes and Redis.
     pub proxy: Proxy,
     pub place_keys: PlaceKeys,
-    /// Of what the test itself runs.
+    /// The shutdown of the test's own tasks.
     pub shutdown: Shutdown,
     stops: Vec<Shutdown>,
-    /// Nobody else uses these backends as long as it is held.
+    /// Keeps other tests off the backends.
     pub slot: Slot,
     access: AccessKeys,
     http: reqwest::Client,
@@ -70,18 +70,18 @@ impl Stage {
         Self::build(nodes, change, 10_000, None).await
     }
 
-    /// Nodes for thousands of sockets.
+    /// Nodes that can hold thousands of sockets.
     pub(crate) async fn crowded(nodes: usize) -> Self {
         rlimit::increase_nofile_limit(u64::MAX).unwrap();
         Self::new(nodes).await
     }
 
-    /// One node, whose sockets take so few bytes that a client does not read.
+    /// One node whose sockets buffer only `bytes` that a client does not read.
     pub(crate) async fn with_send_buffer(bytes: u32) -> Self {
         Self::build(1, |_| (), 10_000, Some(bytes)).await
     }
 
-    /// One node that takes so many connections at once.
+    /// One node that takes at most `at_most` connections.
     pub(crate) async fn with_connections(at_most: usize) -> Self {
         Self::build(1, |_| (), at_most, None).await
     }
@@ -162,7 +162,7 @@ impl Stage {
         stage
     }
 
-    /// One more node, which ends with the stage.
+    /// Starts another node, which ends with the stage.
     pub(crate) async fn another_node(&self) -> SocketAddr {
         self.start_node(None, &self.shutdown).await
     }
@@ -178,17 +178,17 @@ impl Stage {
         address
     }
 
-    /// A node ends, in good order.
+    /// Ends a node in good order.
     pub(crate) fn stop_node(&self, node: usize) {
         self.stops[node].begin();
     }
 }
 
-/// What an allocator does that looks at every queue: the lines would stand still without it.
+/// Notes that an allocator looks at every queue; without that the lines would be held.
 async fn keep_counting(pool: Pool, stop: Shutdown) {
     while stop.sleep(Duration::from_secs(1)).await {
         let count = sqlx::query("update backlogs set seen_at = clock_timestamp()");
-        // A test may keep the table for itself.
+        // Fails if a test has locked the table.
         let _ = count.execute(&pool).await;
     }
 }
@@ -196,7 +196,7 @@ async fn keep_counting(pool: Pool, stop: Shutdown) {
 fn listen(address: SocketAddr, send_buffer: Option<u32>) -> TcpListener {
     let socket = TcpSocket::new_v4().unwrap();
     if let Some(bytes) = send_buffer {
-        // Connections inherit it.
+        // Connections inherit the size.
         socket.set_send_buffer_size(bytes).unwrap();
     }
     socket.bind(address).unwrap();

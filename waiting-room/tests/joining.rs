@@ -1,4 +1,4 @@
-//! Joining, asking, leaving.
+//! Joining a line, asking for a place, leaving.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
@@ -71,7 +71,7 @@ async fn the_wrong_moment_is_told() {
         let show = stage.show(plan).await;
         let answer = stage.post_queue(0, show, &token).await;
         assert_eq!((answer.status, answer.code()), (StatusCode::CONFLICT, code));
-        // It can be joined an hour before the opening; nobody is told to come earlier.
+        // The line can be joined an hour before the opening, and Retry-After says so.
         let wait = answer.headers.get("retry-after").map(|wait| wait.to_str().unwrap().parse());
         let is_told =
             wait.is_some_and(|wait: Result<u32, _>| (3590..=3610).contains(&wait.unwrap()));
@@ -241,7 +241,7 @@ async fn where_challenges_are_on_a_new_place_costs_some_work_once() {
     let path = format!("/shows/{show}/queue");
     let again = stage.call(1, Method::POST, &path, Some(&token), Some(&ended)).await;
     assert_eq!(again.code(), "CHALLENGE_REQUIRED", "the ticket of an ended place is no proof");
-    // That of a place is as good: it was paid for, and has its place again after a loss.
+    // The ticket of a place is a proof: the account gets its place again after a loss.
     let solution = solve(&replayed.body["challenge"]);
     let place = stage.join_with(0, show, &token, &solution).await.place();
     stage.lose(show).await;

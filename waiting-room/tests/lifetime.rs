@@ -1,4 +1,4 @@
-//! What a line leaves in Redis, and for how long.
+//! How long Redis keeps the keys of a line.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::harness::{Plan, SOON, Stage};
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// For how long each key of a line is kept still, in ms; of those that are there.
+/// The existing keys of a line, each with the ms until it expires.
 async fn kept_for(stage: &Stage, show: ShowId) -> Vec<(&'static str, i64)> {
     let mut redis = stage.redis.clone();
     let mut pipeline = redis::pipe();
@@ -19,11 +19,11 @@ async fn kept_for(stage: &Stage, show: ShowId) -> Vec<(&'static str, i64)> {
         pipeline.cmd("PTTL").arg(Stage::key(show, name));
     }
     let left: Vec<i64> = pipeline.query_async(&mut redis).await.unwrap();
-    // -2 for a key that is not there, -1 for one that stays.
+    // -2 for a key that does not exist, -1 for a key without expiry.
     KEYS.into_iter().zip(left).filter(|(_, left)| *left != -2).collect()
 }
 
-/// Waits until all keys are kept for as many hours, and not an hour longer.
+/// Waits until all keys expire in this many hours, less some minutes.
 async fn are_kept_for(stage: &Stage, show: ShowId, hours: i64) {
     let range = hours * HOUR_MS - 5 * 60_000..hours * HOUR_MS;
     eventually("its keys are kept for as long as they are needed", SOON, || async {
@@ -41,10 +41,10 @@ async fn the_keys_of_a_line_go_a_day_after_its_sale_whether_anybody_tends_it_or_
     stage.join(0, show).await;
     stage.leave(0, &visitor).await;
     are_kept_for(&stage, show, 26).await;
-    // The sale goes on for longer.
+    // The sale is made longer.
     stage.set(show, "sale_closes_at = now() + interval '5 hours'").await;
     are_kept_for(&stage, show, 29).await;
-    // It is over before its time.
+    // The sale ends early.
     stage.set(show, "sale_state = 'CLOSED'").await;
     are_kept_for(&stage, show, 24).await;
 }

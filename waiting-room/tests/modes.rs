@@ -1,4 +1,4 @@
-//! What early visitors were told, through changes of the room.
+//! Changes of the room's mode: early visitors keep what they were told.
 
 use contract::{
     ShowId,
@@ -8,7 +8,7 @@ use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 
-/// Joins until somebody is told this; returns everybody in between and that one.
+/// Lets visitors join until one is told this state; returns all of them.
 async fn join_until(stage: &Stage, show: ShowId, told: PlaceState) -> Vec<Visitor> {
     let mut joined = Vec::new();
     loop {
@@ -22,7 +22,7 @@ async fn join_until(stage: &Stage, show: ShowId, told: PlaceState) -> Vec<Visito
     }
 }
 
-/// Opens the sale; the ranks in the order in which they are let in.
+/// Opens the sale; returns the ranks in the order of their admission.
 async fn open(stage: &Stage, show: ShowId, count: usize) -> Vec<u64> {
     stage.set(show, "sale_opens_at = clock_timestamp()").await;
     eventually("all are admitted", SOON, || async {
@@ -32,7 +32,7 @@ async fn open(stage: &Stage, show: ShowId, count: usize) -> Vec<u64> {
     stage.taken(show).await
 }
 
-/// Where they stand.
+/// The ranks of these visitors.
 async fn ranks(stage: &Stage, show: ShowId, visitors: &[Visitor]) -> Vec<u64> {
     let mut redis = stage.redis.clone();
     let mut command = redis::cmd("ZMSCORE");
@@ -43,7 +43,7 @@ async fn ranks(stage: &Stage, show: ShowId, visitors: &[Visitor]) -> Vec<u64> {
     command.query_async(&mut redis).await.unwrap()
 }
 
-/// One is let in at a time.
+/// A plan by which one visitor is admitted at a time.
 fn slowly(mode: RoomMode) -> Plan {
     Plan { mode, opens_in: 600, paused: false, rate: 40.0, burst: 1, ..Plan::default() }
 }
@@ -66,7 +66,7 @@ async fn who_was_promised_an_order_stays_before_those_who_are_drawn_also_after_a
     let place = stage.look(0, &early[4]).await;
     assert_eq!((place.state, place.ahead), (PlaceState::Waiting, Some(4)), "as before");
     stage.lose(show).await;
-    // Back in another order than they came.
+    // The visitors come back in another order than they came.
     for visitor in drawn.iter().chain(early.iter().rev()) {
         let is_drawn = drawn.iter().any(|one| one.ticket == visitor.ticket);
         let expected = if is_drawn { PlaceState::Prequeue } else { PlaceState::Waiting };

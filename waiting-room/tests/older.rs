@@ -1,4 +1,4 @@
-//! A Redis that goes back in time: started from a dump, or a replica that had not heard of all.
+//! A Redis that lacks the last changes: started from an old dump, or a replica that was behind.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     own_redis::OwnRedis,
 };
 
-/// Visitors join both nodes at once, until each has a place.
+/// Lets visitors join over both nodes at once, until each has a place.
 async fn many_join(stage: &Stage, show: ShowId, count: usize) -> Vec<Visitor> {
     let joins = (0..count).map(|turn| async move {
         let account = contract::AccountId::new();
@@ -34,7 +34,7 @@ async fn epoch(stage: &Stage, show: ShowId) -> i32 {
     row.fetch_one(&stage.pool).await.unwrap()
 }
 
-/// Everybody has a number of their own, and the line comes to rest, once, in the order of them.
+/// Checks that all numbers differ, and that the line begins anew once and keeps their order.
 async fn settles(stage: &Stage, show: ShowId, visitors: Vec<Visitor>) {
     let number = |who: &Visitor| stage.place_keys.verify(&who.place_ticket).unwrap().number;
     let numbers: HashSet<u64> = visitors.iter().map(number).collect();
@@ -55,7 +55,7 @@ async fn settles(stage: &Stage, show: ShowId, visitors: Vec<Visitor>) {
     })
     .await;
     assert_eq!(epoch(stage, show).await, 2, "it began anew once");
-    // And stays so: a line that contradicts itself would be given up within two rounds.
+    // And it does not begin anew again: a line whose keys contradict would within two rounds.
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(epoch(stage, show).await, 2, "it began anew again");
@@ -124,7 +124,7 @@ async fn a_node_that_never_saw_the_line_gives_no_number_of_an_older_redis() {
     stage.stop_node(0);
     redis.kill();
     redis.start_again().await;
-    // Nothing here remembers how far the line had got.
+    // A fresh node does not know how far the line had got.
     let fresh = stage.another_node().await;
     let third = eventually("a place", SOON, || async {
         let token = stage.token(contract::AccountId::new());

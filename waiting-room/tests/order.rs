@@ -1,5 +1,5 @@
-//! The order of a line, through changes of its mode, the opening, and losses of the store: the
-//! scripts and the line's row as they are, against a plain model.
+//! The order of a line through changes of its mode, the opening, and losses of Redis: the real
+//! scripts and the line's row against a plain model.
 
 use std::collections::BTreeMap;
 
@@ -21,19 +21,19 @@ pub(crate) fn script(of: &str) -> Script {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many join.
+    /// This many visitors join.
     Join(u8),
-    /// One joins through a node that has not heard of the last change.
+    /// A visitor joins through a node that has not heard of the last change.
     JoinLate,
     /// The organiser changes the room: drawn by lot, or not.
     Change(bool),
-    /// The sale opens; nothing is drawn under this rule any more.
+    /// The sale opens; new places are not drawn any more.
     Open,
-    /// Somebody leaves, and joins again.
+    /// A visitor leaves and joins again.
     Again(Index),
-    /// The first so many are let in.
+    /// This many visitors are admitted from the front.
     Admit(u8),
-    /// The store loses everything, and everybody comes back, in some order.
+    /// Redis loses everything, and all visitors come back, in some order.
     Lose(u64),
 }
 
@@ -49,18 +49,18 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Somebody in the line, as the model knows it.
+/// A visitor in the model of the line.
 #[derive(Clone, Debug)]
 struct Member {
     account: String,
     ticket: String,
-    /// Which stretch, and whether it is drawn.
+    /// The number of the stretch.
     stretch: usize,
     drawn: bool,
     record: Vec<String>,
 }
 
-/// The line as it is meant: stretches one behind the other.
+/// The real line, and the model: stretches one behind the other.
 struct World {
     redis: MultiplexedConnection,
     pool: Pool,
@@ -69,12 +69,12 @@ struct World {
     open: Script,
     reserved: Option<Numbers>,
     named: u32,
-    /// In the order in which they joined.
+    /// The visitors in the order of joining.
     members: Vec<Member>,
     rule: Rule,
     before: Rule,
     stretch: (usize, bool),
-    /// The draws of accounts, which never change.
+    /// The lots of accounts, which never change.
     lots: BTreeMap<String, u64>,
 }
 
@@ -111,7 +111,7 @@ impl World {
         let _: Vec<String> = call.invoke_async(&mut self.redis).await.unwrap();
     }
 
-    /// What the desk does: reserves numbers where that is what is missing.
+    /// Joins as the desk does, and reserves numbers if they are missing.
     async fn ask(&mut self, account: &str, rule: Rule, back: Option<&Member>) -> Vec<String> {
         for _ in 0..4 {
             let mut call = self.join.prepare_invoke();
@@ -126,7 +126,7 @@ impl World {
                 }
                 None => _ = call.arg(["0"; 5].as_slice()),
             }
-            // Nobody has seen a change.
+            // No known change.
             call.arg(["0"; 2].as_slice());
             self.named += 1;
             call.arg(account).arg(format!("t{}", self.named)).arg(1);
@@ -142,7 +142,7 @@ impl World {
                 return answer[3..].to_vec();
             }
             let epoch = answer[1].parse().unwrap();
-            // Few at a time, so that a stretch begins in the midst of a reservation and at its end.
+            // Few at a time, so that a stretch begins both within a reservation and at its end.
             let numbers = line_marks::reserve_numbers(&self.pool, self.show, epoch, 3, rule);
             self.reserved = numbers.await.unwrap();
         }
@@ -155,8 +155,8 @@ impl World {
         rule: Rule,
         back: Option<&Member>,
     ) -> TestCaseResult {
-        // The model: of two rules the newer holds, and where it orders in another way, a stretch
-        // begins.
+        // The model: the newer of two rules holds, and if it orders places in another way, a new
+        // stretch begins.
         if rule.version >= self.rule.version && rule.drawn != self.stretch.1 {
             self.stretch = (self.stretch.0 + 1, rule.drawn);
         }
@@ -166,7 +166,7 @@ impl World {
         let (stretch, drawn) = self.stretch;
         prop_assert_eq!(record[6] != "-", drawn, "{:?} of {:?}", record, self.stretch);
         if drawn {
-            // One entry per account: its lot is the same whenever it asks, and one past it at most.
+            // The lot of an account never changes, and its place is at most a little after it.
             let rank: u64 = record[2].parse().unwrap();
             let base: u64 = record[5].parse().unwrap();
             let past: u64 = record[6].parse().unwrap();
@@ -178,12 +178,13 @@ impl World {
         Ok(())
     }
 
-    /// What the line is, first to last.
+    /// The tickets in the real line, first to last.
     async fn line(&mut self) -> Vec<String> {
         redis::cmd("ZRANGE").arg("line").arg(0).arg(-1).query_async(&mut self.redis).await.unwrap()
     }
 
-    /// What it must be: by stretch; within one as they joined, or as they were drawn.
+    /// The tickets in the order of the model: by stretch, and within a stretch by joining or by
+    /// lot.
     fn expected(&self) -> Vec<String> {
         let mut members: Vec<(usize, &Member)> = self.members.iter().enumerate().collect();
         members.sort_by_key(|(joined, member)| {
@@ -220,7 +221,7 @@ impl World {
             Step::Change(drawn) => {
                 self.before = self.rule;
                 self.rule = Rule { version: self.rule.version + 2, drawn };
-                // Some node has a join of it, so that the line has heard.
+                // A visitor joins under the new rule, so that the line has heard of it.
                 self.named += 1;
                 self.joins(format!("a{}", self.named), self.rule, None).await?;
             }
@@ -232,7 +233,7 @@ impl World {
             }
             Step::Again(who) if !self.members.is_empty() => {
                 let member = self.remove(who.index(self.members.len())).await;
-                // The ticket of an ended place leads nowhere: to the end of what is now.
+                // The ticket of an ended place is worth nothing: the visitor gets a new place.
                 self.joins(member.account.clone(), self.rule, Some(&member)).await?;
             }
             Step::Again(_) => {}
@@ -247,7 +248,7 @@ impl World {
                 let mark = line_marks::find(&self.pool, self.show).await.unwrap().unwrap();
                 let next = line_marks::begin_epoch_after(&self.pool, self.show, mark.epoch).await;
                 self.opened(next.unwrap().unwrap()).await;
-                // By the time they are back, every node has heard of the last change.
+                // By then every node has heard of the last change.
                 self.before = self.rule;
                 let mut order: Vec<usize> = (0..self.members.len()).collect();
                 order.sort_by_key(|at| (*at as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -307,7 +308,7 @@ fn a_million_numbers_later_everybody_is_still_drawn_and_no_two_have_one_lot() {
         for name in 0..200 {
             world.joins(format!("b{name}"), world.rule, None).await.unwrap();
         }
-        // Somebody has the lot of the next one: it takes the one after.
+        // If another account has the lot, the visitor gets the one after it.
         let taken: u64 = world.members[7].record[2].parse().unwrap();
         let member = world.remove(7).await;
         let () = redis::cmd("ZADD")
@@ -327,7 +328,7 @@ fn a_million_numbers_later_everybody_is_still_drawn_and_no_two_have_one_lot() {
         ranks.sort_unstable();
         ranks.dedup();
         assert_eq!(ranks.len(), 201);
-        // All over the range, so that no place in it is better to join at.
+        // Lots spread over the whole range.
         let middle = ranks[100] - world.members[0].record[5].parse::<u64>().unwrap();
         assert!((line_marks::LOTS / 3..line_marks::LOTS / 3 * 2).contains(&middle), "{middle}");
     });

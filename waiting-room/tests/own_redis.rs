@@ -1,4 +1,4 @@
-//! A Redis of the test's own, which can be killed, started from a dump, and followed by another.
+//! A Redis of the test's own, which can be killed, started from a dump, and replicated.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -24,7 +24,7 @@ impl OwnRedis {
         Self::start_with(|command| command).await
     }
 
-    /// Starts one whose program is started as said.
+    /// Starts one whose command is changed first.
     pub(crate) async fn start_with(change: impl FnOnce(&mut Command) -> &mut Command) -> Self {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let name = format!("usher-test-redis-{}", uuid::Uuid::new_v4());
@@ -53,19 +53,19 @@ impl OwnRedis {
         redis::cmd(name).arg(rest).query_async(&mut connection).await.unwrap()
     }
 
-    /// It ends at once, and what it has not written is gone.
+    /// Kills it; data it has not written to disk is lost.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// It is there again, with what it has written.
+    /// Starts it again with the data it has written.
     pub(crate) async fn start_again(&mut self) {
         self.process = program(self.address, &self.directory).spawn().unwrap();
         self.answers().await;
     }
 
-    /// Waits until it follows its master and has all of it.
+    /// Waits until this replica has all data of its master.
     pub(crate) async fn has_caught_up(&self) {
         eventually("the replica has caught up", SOON, || async {
             let mut connection = self.connection().await;

@@ -1,4 +1,4 @@
-//! The pass: what frees its slot, what takes it back, and what of it survives a loss.
+//! Passes: what frees their slots, what revokes them, and that they survive a loss of Redis.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 
-/// The visitor pays: a booking of the pass is confirmed.
+/// Writes a confirmed booking with the visitor's pass.
 async fn confirm_order(stage: &Stage, visitor: &Visitor) {
     sqlx::query(
         "with a as (insert into accounts (account_id, name, email, password_hash)
@@ -49,7 +49,7 @@ async fn a_pass_that_bought_an_order_frees_its_slot() {
     stage.until(1, &next, PlaceState::Admitted).await;
     assert_eq!(socket.close_code().await, 1000);
     assert_eq!(stage.look(1, &buyer).await.state, PlaceState::Expired);
-    // Also where Redis has forgotten everything.
+    // Also after a loss of Redis.
     stage.lose(show).await;
     assert_eq!(stage.look(1, &buyer).await.state, PlaceState::Expired);
     let again = stage.post_queue(0, show, &buyer.token).await;
@@ -78,7 +78,7 @@ async fn a_pass_that_is_given_back_is_revoked_within_a_second() {
         .await;
         assert_eq!(stage.look(0, visitor).await.state, PlaceState::Left);
     }
-    // And no loss of Redis brings it back.
+    // A loss of Redis does not bring it back.
     stage.lose(show).await;
     assert_eq!(stage.look(0, &leaver).await.state, PlaceState::Left);
     assert_eq!(stage.post_queue(0, show, &leaver.token).await.status.as_u16(), 201);
@@ -99,7 +99,7 @@ async fn after_a_loss_an_admitted_account_finds_its_pass_without_its_ticket() {
     .await;
     assert_eq!((again.status.as_u16(), again.place().state), (200, PlaceState::Admitted));
     assert_eq!(again.place().ticket_id, visitor.ticket);
-    // The cap holds: the slot is taken still, when the line has long gone on.
+    // The cap holds: the slot is still taken after the line goes on.
     let behind = stage.join(0, show).await;
     eventually("the bucket could let somebody in", SOON, || async {
         let mut redis = stage.redis.clone();
@@ -123,7 +123,7 @@ async fn a_renewed_pass_survives_a_loss() {
     let show = stage.show(Plan { paused: false, ..Plan::default() }).await;
     let visitor = stage.join(0, show).await;
     stage.until(0, &visitor, PlaceState::Admitted).await;
-    // The pass runs out in half a minute: looking at it renews it.
+    // The pass expires in 30 s, and a look renews it.
     let soon = platform::clock::now() + Duration::from_secs(30);
     sqlx::query("update admissions set admitted_at = admitted_at - interval '270 seconds'")
         .execute(&stage.pool)
@@ -198,7 +198,7 @@ async fn passes_of_the_key_before_stay_valid_and_a_new_key_signs_once_it_is_know
     let again = keys::rotate(pool, &master, live).await.unwrap();
     assert!(matches!(again, Rotation::TooSoon { wait } if wait > Duration::from_mins(13)));
     assert!(is_valid().await);
-    // A key that has leaked goes at once, by two rotations.
+    // Two rotations at once remove a leaked key.
     keys::rotate(pool, &master, Duration::ZERO).await.unwrap();
     assert!(!is_valid().await);
     let count = serde_json::to_value(load().await.verify.jwks()).unwrap();

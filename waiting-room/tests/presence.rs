@@ -1,4 +1,4 @@
-//! Who counts as there: those whom a living node holds, and those who were heard of.
+//! Presence: a visitor is there who is held by a living node or was heard of lately.
 
 use contract::api::line::PlaceState;
 use redis::AsyncCommands as _;
@@ -25,7 +25,7 @@ async fn is_held(stage: &Stage, visitor: &Visitor) -> String {
     eventually("a node holds the visitor", SOON, || holder(stage, visitor)).await
 }
 
-/// Every node has looked after the line.
+/// Waits until every node tends the line.
 async fn all_tend(stage: &Stage, show: contract::ShowId) {
     eventually("all nodes tend the line", SOON, || async {
         let known: usize = stage.redis.clone().zcard(Stage::key(show, "nodes")).await.unwrap();
@@ -34,7 +34,7 @@ async fn all_tend(stage: &Stage, show: contract::ShowId) {
     .await;
 }
 
-/// Nobody gets time any more because the line is new.
+/// Ends the extra grace that visitors of a new line get.
 async fn ends_leniency(stage: &Stage, show: contract::ShowId) {
     let head = Stage::key(show, "head");
     eventually("the first sweep is over", SOON, || async {
@@ -44,7 +44,7 @@ async fn ends_leniency(stage: &Stage, show: contract::ShowId) {
     let () = stage.redis.clone().hset(&head, "lenient_until", 0).await.unwrap();
 }
 
-/// A node has been silent for too long.
+/// Makes a node silent for too long.
 async fn falls_silent(stage: &Stage, show: contract::ShowId, node: &str) {
     let () = stage.redis.clone().zadd(Stage::key(show, "nodes"), node, 1).await.unwrap();
 }
@@ -58,7 +58,7 @@ async fn a_node_holds_whoever_has_a_socket_there_and_lets_go_when_it_closes() {
     let socket = stage.watch(0, &visitor).await;
     is_held(&stage, &visitor).await;
     assert!(!is_in(&stage, "seen", &visitor).await);
-    // Asking does not make it somebody who polls.
+    // A held visitor who also polls stays held.
     stage.look(0, &visitor).await;
     assert!(!is_in(&stage, "seen", &visitor).await);
     drop(socket);
@@ -102,14 +102,14 @@ async fn visitors_of_a_node_that_is_gone_are_skipped_and_come_back_to_their_plac
     let node = is_held(&stage, &theirs).await;
     is_held(&stage, &other).await;
     ends_leniency(&stage, show).await;
-    // In good order, it lets go of them before.
+    // A node that stops in good order releases its visitors.
     stage.stop_node(0);
     eventually("they are let go of", SOON, || async {
         (holder(&stage, &theirs).await.is_none() && is_in(&stage, "seen", &theirs).await)
             .then_some(())
     })
     .await;
-    // Without, they are left as they were.
+    // A node that is killed does not: its visitors stay held.
     let ticket = theirs.ticket.to_string();
     let () = redis::pipe()
         .atomic()
@@ -123,7 +123,7 @@ async fn visitors_of_a_node_that_is_gone_are_skipped_and_come_back_to_their_plac
         is_in(&stage, "absent", &theirs).await.then_some(())
     })
     .await;
-    // Still in the way of the number, not of the admission.
+    // The absent visitors still count in the number, but do not hold up admission.
     assert_eq!(behind.frame_of("position").await["position"], 2);
     stage.set(show, "room_paused = false").await;
     behind.frame_of("admitted").await;
@@ -141,7 +141,7 @@ async fn a_node_that_was_taken_for_dead_holds_its_visitors_again() {
     let node = is_held(&stage, &visitor).await;
     ends_leniency(&stage, show).await;
     for _ in 0..4 {
-        // Whichever node looks first: the other one, or the node itself.
+        // Either node may notice first.
         falls_silent(&stage, show, &node).await;
         eventually("it is held again", SOON, || async {
             let alive: Option<f64> =
@@ -164,7 +164,7 @@ async fn whichever_key_of_the_line_is_lost_everybody_keeps_the_place() {
     for turn in 0..6 {
         visitors.push(stage.join(turn % 2, show).await);
     }
-    // Every third polls, the others watch.
+    // Every third visitor polls, the others watch.
     let mut sockets = Vec::new();
     for turn in [0, 1, 3, 4] {
         sockets.push((turn, stage.watch(turn % 2, &visitors[turn]).await));
@@ -212,7 +212,7 @@ async fn the_absent_are_skipped_in_a_line_that_has_just_begun() {
     let living = stage.join(0, show).await;
     let mut socket = stage.watch(0, &living).await;
     is_held(&stage, &living).await;
-    // Half a minute of silence passes for those in front.
+    // The visitors in front are silent for 30 s.
     let mut redis = stage.redis.clone();
     let (seconds, _): (u64, u64) = redis::cmd("TIME").query_async(&mut redis).await.unwrap();
     for visitor in &dead {
@@ -228,6 +228,6 @@ async fn the_absent_are_skipped_in_a_line_that_has_just_begun() {
     stage.set(show, "room_paused = false").await;
     socket.frame_of("admitted").await;
     assert_eq!(stage.admitted(show).await, [living.ticket]);
-    // They have their grace all the same.
+    // They still have their grace.
     assert_eq!(stage.look(0, &dead[0]).await.state, PlaceState::Waiting);
 }

@@ -1,4 +1,4 @@
-//! When Redis has lost the line, and when visitors are away.
+//! Losses of Redis, and visitors who are away for a while.
 
 use contract::{api::line::PlaceState, place_ticket::Place};
 use reqwest::Method;
@@ -20,7 +20,7 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
     assert_eq!(late.frame().await["position"], 7);
     stage.lose(show).await;
 
-    // A newcomer is quicker than those who come back.
+    // A newcomer joins before the others come back.
     let newcomer = eventually("the line is open again", SOON, || async {
         let token = stage.token(contract::AccountId::new());
         let answer = stage.post_queue(0, show, &token).await;
@@ -37,7 +37,7 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
     eventually("everybody is back in place", SOON, || async {
         for (turn, visitor) in visitors.iter().enumerate() {
             let place = stage.look(0, visitor).await;
-            // No number is told while visitors are coming back: the one they know stands.
+            // No number is told while visitors come back.
             let told = place.position.unwrap_or_default();
             assert!(told <= turn as u64 + 1, "a number rose");
             if (place.position, place.waiting) != (Some(turn as u64 + 1), 9) {
@@ -63,8 +63,8 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
         (stage.admitted(show).await.len() == 9).then_some(())
     })
     .await;
-    // Two nodes admit: what one took later the other may have written down before. So the order is
-    // that in which they took.
+    // Two nodes admit, and one may log later than the other, so the order is that of taking
+    // visitors from the line.
     let tickets = visitors.iter().map(|visitor| &visitor.place_ticket);
     let ranks = tickets.chain([&newcomer.place_ticket]).map(|ticket| {
         let place = stage.place_keys.verify(ticket).unwrap();
@@ -122,7 +122,7 @@ async fn an_absent_visitor_is_skipped_and_loses_the_place_after_the_grace() {
     let show = stage.show(Plan { rate: 1.0, burst: 1, ..Plan::default() }).await;
     let (away, back, here) =
         (stage.join(0, show).await, stage.join(0, show).await, stage.join(0, show).await);
-    // Silence, as the sweep will see it: one beyond the grace, one within it.
+    // The sweep sees one visitor silent beyond the grace, and one within it.
     let mut redis = stage.redis.clone();
     eventually("the first sweep is over", SOON, || async {
         let mut redis = stage.redis.clone();
@@ -151,7 +151,7 @@ async fn an_absent_visitor_is_skipped_and_loses_the_place_after_the_grace() {
     assert_eq!(stage.look(0, &away).await.state, PlaceState::Expired);
     stage.set(show, "room_paused = false").await;
     stage.until(0, &here, PlaceState::Admitted).await;
-    // Back within the grace: the old place, at the head.
+    // A visitor who is back within the grace has the old place, at the head.
     let place = stage.look(0, &back).await;
     assert_eq!((place.state, place.position), (PlaceState::Waiting, Some(1)));
     stage.until(0, &back, PlaceState::Admitted).await;
@@ -170,7 +170,7 @@ async fn a_ticket_of_another_time_does_not_overtake() {
     let again = stage.call(0, Method::POST, &path, Some(&left.token), Some(&body)).await;
     assert_eq!(again.status.as_u16(), 201, "a place that was given back is gone");
     assert_eq!(again.place().position, Some(3));
-    // A number nobody was given proves nothing, however well it is signed.
+    // A signed number that was never given out proves nothing.
     let place = stage.place_keys.verify(&first.place_ticket).unwrap();
     let absurd = Place { ticket: contract::TicketId::new(), number: 1 << 60, ..place };
     let signed = stage.place_keys.sign(&absurd);

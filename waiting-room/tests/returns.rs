@@ -1,4 +1,4 @@
-//! When those come back whom a stopping node sends away.
+//! The times at which visitors of a stopping node come back.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -15,7 +15,7 @@ const SOCKETS: usize = 150;
 const STREAMS: usize = 50;
 const GRID: Duration = Duration::from_millis(100);
 
-/// The largest share of returns within a tenth of a second.
+/// The largest share of returns within 100 ms.
 fn most_together(returns: &[Instant], since: Instant) -> f64 {
     let mut together: HashMap<u128, u32> = HashMap::new();
     for at in returns {

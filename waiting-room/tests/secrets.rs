@@ -1,4 +1,4 @@
-//! What the log says at its most talkative.
+//! No secret is in the log, even at the most verbose level.
 
 use std::{
     net::TcpListener,
@@ -65,7 +65,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
 
     let log = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    // It said something, or this would prove nothing.
+    // An empty log would prove nothing.
     assert!(log.contains("INFO"), "{log}");
     let database = &stage.slot.database_url;
     let (_, rest) = database.split_once("://").unwrap();
@@ -79,7 +79,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
         ("master key", &stage.slot.master_key_text),
         ("password of the database", password),
     ] {
-        // A part is as good as all of it: the last third, as the head is the same in all.
+        // The last third stands for the secret, since the head is the same in all.
         let end = &secret[secret.len() - secret.len() / 3..];
         let line = log.lines().find(|line| line.contains(end));
         assert!(line.is_none(), "the {what} is in the log: {line:?}");

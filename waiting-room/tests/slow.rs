@@ -1,4 +1,4 @@
-//! When Redis is slow, nothing else is.
+//! With a slow Redis, requests that do not need Redis stay fast.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::harness::{Plan, SOON, Stage};
 
-/// Slower than any answer is waited for.
+/// A delay longer than the longest wait for an answer.
 const SLOW: Duration = Duration::from_secs(2);
 
 #[tokio::test]

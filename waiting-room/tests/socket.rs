@@ -1,4 +1,4 @@
-//! A socket as a client sees it.
+//! A socket from the client's side.
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::Value;
@@ -12,7 +12,7 @@ pub(crate) struct Socket {
     pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
-/// What a socket says.
+/// What the client hears on a socket.
 #[derive(Debug)]
 pub(crate) enum Heard {
     Frame(Value),

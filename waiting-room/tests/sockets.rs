@@ -1,4 +1,4 @@
-//! Watching.
+//! Watching a place over sockets and event streams.
 
 use contract::api::line::PlaceState;
 use futures_util::StreamExt as _;
@@ -183,7 +183,7 @@ async fn a_client_that_does_not_read_is_dropped_and_finds_out_why() {
     connection.set_recv_buffer_size(1).unwrap();
     let connection = connection.connect(stage.nodes[0]).await.unwrap();
     let mut asleep = stage.watch_over(connection, &visitor).await;
-    // Paused, sold out, paused: each turn is a frame to everybody.
+    // Each change of the gate is a frame to every watcher.
     eventually("the server gives up", SOON * 3, || async {
         stage.set(show, "room_paused = false").await;
         stage.until(0, &visitor, PlaceState::SoldOut).await;
@@ -219,7 +219,7 @@ async fn a_node_that_stops_says_so() {
 
 #[tokio::test]
 async fn a_node_with_as_many_sockets_as_it_can_hold_still_answers() {
-    // Two of 64 are kept free; clients of the test keep one or two connections alive.
+    // Sockets may take all but two of 64 connections; the test's clients keep one or two open.
     let stage = Stage::with_connections(64).await;
     let show = stage.show(Plan::default()).await;
     let mut sockets = Vec::new();

@@ -1,4 +1,4 @@
-//! Admission looks at the stock: no more choose seats at once than there are seats for.
+//! Admission looks at the stock: the free seats bound the visitors who choose at once.
 
 use contract::{ShowId, api::line::PlaceState};
 use testing::eventually;
@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 use crate::harness::{Plan, SOON, Stage, Visitor};
 
-/// Seats for two visitors, so that three may choose, and three more.
+/// Seats for two visitors, so that three and three more may choose.
 const SEATS: i32 = 4;
 const CHOOSERS: usize = 6;
 
-/// Visitors in front of a small hall, of whom the first are let in.
+/// Visitors in front of a small hall; the first are admitted.
 async fn crowd(stage: &Stage) -> (ShowId, Vec<Visitor>) {
     let show = stage.show(Plan { seats: 2 * SEATS, ..Plan::default() }).await;
     stage.set_available(show, SEATS).await;
@@ -22,7 +22,7 @@ async fn crowd(stage: &Stage) -> (ShowId, Vec<Visitor>) {
     for visitor in &visitors[..CHOOSERS] {
         stage.until(0, visitor, PlaceState::Admitted).await;
     }
-    // The bucket could let in all of them, and did not.
+    // The bucket would allow all of them, but the stock does not.
     eventually("the bucket is full again", SOON, || async {
         let tokens: Option<f64> = redis::cmd("HGET")
             .arg(Stage::key(show, "bucket"))
@@ -42,7 +42,7 @@ const HOLDS: &str = "insert into bookings (show_id, booking_id, account_id, tick
         status, seat_ids, state, expires_at)
     values ($1, $2, $3, $4, 'GOLD', 'HOLD', 'ALLOCATED', '{A1,A2}', 'HELD',
         now() + interval '1 hour')";
-/// The visitor asked for seats that somebody else has.
+/// The visitor asked for seats that another account has.
 const IS_REFUSED: &str = "insert into bookings (show_id, booking_id, account_id, ticket_id, tier,
         kind, status, reason)
     values ($1, $2, $3, $4, 'GOLD', 'HOLD', 'REJECTED', 'SEAT_TAKEN')";
@@ -106,7 +106,7 @@ async fn who_only_keeps_a_pass_holds_up_the_line_for_a_minute_and_not_for_ever()
         add.arg(Stage::key(visitor.show, "choosing")).arg("XX").arg("CH").arg(ms);
         add.arg(visitor.ticket.to_string()).to_owned()
     };
-    // A minute passes for one of them, and for another the clock of Redis jumps back.
+    // One visitor was admitted a minute ago; for another the clock of Redis has jumped back.
     let now = platform::clock::now().timestamp_millis();
     let aged: u64 = let_in(&visitors[0], now - 61_000).query_async(&mut redis).await.unwrap();
     assert_eq!(aged, 1);

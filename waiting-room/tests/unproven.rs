@@ -1,4 +1,4 @@
-//! What is asked by somebody who proves no place, and what a line costs that nobody is in.
+//! Requests without a proof of a place, and the cost of empty lines.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use testing::eventually;
 
 use crate::harness::{Plan, SOON, Stage};
 
-/// Commands that look for visitors whom nobody tends, one in two seconds.
+/// Whether this is the lookup of lines with visitors, which runs every two seconds.
 fn is_look(command: &str) -> bool {
     command.contains("\"EXISTS\"")
 }
@@ -64,14 +64,14 @@ async fn places_that_nobody_gave_out_are_looked_up_at_a_bounded_rate() {
     let looked_up = answers.iter().filter(|status| **status == 404).count();
     let refused = answers.iter().filter(|status| **status == 503).count();
     assert_eq!(looked_up + refused, 400, "{answers:?}");
-    // A burst of fifty, and fifty a second.
+    // A burst of fifty, and fifty per second.
     let bound = 50.0 + 50.0 * begun.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
     let looked_up = looked_up as f64;
     assert!(looked_up <= bound + 1.0, "{looked_up} looked up, at most {bound}");
-    // Whoever proves a place is told of it meanwhile.
+    // A visitor with a place ticket is served meanwhile.
     assert_eq!(stage.look(0, &visitor).await.position, Some(1));
-    // One account that hammers is refused by itself.
+    // One account that asks too often is refused alone.
     let token = stage.token(AccountId::new());
     let path = &format!("/shows/{show}/queue/{}", TicketId::new());
     let token = &token;

@@ -79,7 +79,7 @@ async fn a_sign_up_whose_answer_was_lost_is_the_same_account_again() {
         assert_eq!(sign_up(key, &body).await.problem(), (409, "EMAIL_TAKEN"), "{key:?}");
     }
     assert_eq!(sign_up(Some("no key"), &body).await.problem(), (400, "VALIDATION_FAILED"));
-    // To another address the key says nothing.
+    // The key counts only for its own address.
     let elsewhere = json!({"name": "Ann", "email": "bob@example.org", "password": "correct horse"});
     let other = sign_up(Some("one"), &elsewhere).await;
     assert_eq!(other.status, 201);

@@ -73,12 +73,12 @@ async fn a_seat_map_tells_layout_prices_and_what_is_not_for_sale() {
             (map["heldSeatIds"] == json!(["A1"])).then_some(map)
         },
     );
-    // The hold of B1 has lapsed, and nobody has swept it up yet.
+    // The hold of B1 has lapsed and is not swept yet.
     assert_eq!(changed.await["unavailableSeatIds"], json!(["A-", "B2", "B3", "A2"]));
     ingress.stop().await;
 }
 
-/// What an allocator would have written: a hold, a sold seat, a hold that lapsed.
+/// Writes what an allocator would have written: a hold, a sold seat, and a lapsed hold.
 async fn hold_and_sell(ingress: &Ingress, show: &str, held: &str, sold: &str, lapsed: &str) {
     for (seat, claim, state, lapses) in [
         (held, "HELD", "HELD", "1 hour"),

@@ -1,4 +1,4 @@
-//! The ingress service on real backends, as clients see it.
+//! Tests of the ingress service on real backends, from the client's side.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 

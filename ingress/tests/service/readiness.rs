@@ -1,4 +1,4 @@
-//! What `/readyz` says: whether this node can do its work, and what is missing.
+//! `/readyz` of ingress: whether the node can do its work, and what is missing.
 
 use std::{
     net::TcpListener,
@@ -12,10 +12,10 @@ use testing::eventually;
 
 use crate::running::{Ingress, NO_REDIS};
 
-/// The broker is connected to after the start.
+/// Longest wait to be ready: the broker is connected after the start.
 const READY_WAIT: Duration = Duration::from_secs(10);
 
-/// What it misses once it is ready.
+/// The dependencies that are missing once the node is ready.
 async fn missing(ingress: &Ingress) -> Vec<Value> {
     let ready = eventually("it is ready", READY_WAIT, async || {
         let answer = ingress.get("//readyz").await;
@@ -33,8 +33,8 @@ async fn a_node_that_has_everything_is_ready_and_misses_nothing() {
     ingress.stop().await;
 }
 
-/// It accepts bookings without Redis as always: to take every node out of service for it would
-/// refuse them.
+/// Ingress accepts bookings without Redis; if it were not ready, every node would be taken out of
+/// service and no booking accepted.
 #[tokio::test]
 async fn a_node_without_redis_is_ready_and_names_what_it_misses() {
     let ingress = Ingress::start_with_redis(NO_REDIS).await;
@@ -44,7 +44,7 @@ async fn a_node_without_redis_is_ready_and_names_what_it_misses() {
     ingress.stop().await;
 }
 
-/// A Redis that has no memory left and may forget nothing. It answers all the same.
+/// A Redis that is full and may not evict keys. It still answers.
 struct FullRedis {
     process: Child,
     url: String,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use store::Pool;
 use testing::{Answer, Slot};
 
-/// Nobody listens there.
+/// An address at which nobody listens.
 pub(crate) const NO_REDIS: &str = "redis://127.0.0.1:1/0";
 
 /// An ingress in this process, on a port of its own.
@@ -21,7 +21,7 @@ pub(crate) struct Ingress {
     address: SocketAddr,
     access: AccessKeys,
     shutdown: Shutdown,
-    /// Nobody else's as long as it is here.
+    /// Keeps other tests off the backends.
     _slot: Slot,
 }
 
@@ -30,12 +30,12 @@ impl Ingress {
         Self::start_with(&[]).await
     }
 
-    /// Starts with these arguments besides the backends.
+    /// Starts an ingress with these arguments besides the backends.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
         Self::start_on(Slot::take().await, arguments).await
     }
 
-    /// Starts with this Redis.
+    /// Starts an ingress with this Redis.
     pub(crate) async fn start_with_redis(url: &str) -> Self {
         let mut slot = Slot::take().await;
         slot.redis_url = url.into();
@@ -60,7 +60,7 @@ impl Ingress {
         }
     }
 
-    /// A token of an account of this role that exists.
+    /// The token of a new account with this role.
     pub(crate) async fn token(&self, role: Role) -> String {
         let id = testing::account(&self.pool, role).await;
         let known = store::accounts::credentials(&self.pool, id).await.unwrap().unwrap();
@@ -73,7 +73,7 @@ impl Ingress {
         })
     }
 
-    /// A call under the base path, or at the root where the path says so.
+    /// A call under the base path; a path that begins with `//` is taken from the root.
     pub(crate) fn call(&self, method: Method, path: &str) -> RequestBuilder {
         let base = if path.starts_with("//") { "" } else { contract::api::BASE };
         let path = path.trim_start_matches('/');
@@ -104,7 +104,7 @@ impl Ingress {
         self.send(Method::POST, path, Some(token), body).await
     }
 
-    /// Stops, and waits until everything has stopped.
+    /// Stops the service and waits for its tasks.
     pub(crate) async fn stop(self) {
         self.pool.close().await;
         assert!(self.shutdown.finish(std::time::Duration::from_secs(5)).await);
@@ -125,7 +125,7 @@ fn config(slot: &Slot, arguments: &[&str]) -> Config {
     Config::from_arg_matches(&matches).unwrap()
 }
 
-/// Movie, theatre and screen, and a show not yet made from them.
+/// A movie, a theatre and a screen, from which a show can be made.
 pub(crate) struct Programme {
     pub(crate) movie: String,
     pub(crate) theatre: String,
@@ -141,7 +141,7 @@ impl Programme {
         Self { movie, theatre, screen: screen.id("screenId") }
     }
 
-    /// A show two days ahead, on sale for a day from now on.
+    /// The body of a show in two days, on sale for a day from now.
     pub(crate) fn show(&self) -> Value {
         let hours = |n: u64| clock::now() + std::time::Duration::from_hours(n);
         json!({

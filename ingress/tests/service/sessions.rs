@@ -17,7 +17,7 @@ async fn refresh(ingress: &Ingress, token: &str) -> Answer {
     ingress.send(Method::POST, "/auth/refresh", None, &body).await
 }
 
-/// Makes the last turn of every session older than the answer to it can be on its way.
+/// Makes the last refresh of every session so old that its answer cannot be under way any more.
 async fn let_it_be_a_minute_later(ingress: &Ingress) {
     sqlx_execute(ingress, "update sessions set turned_at = turned_at - interval '1 minute'").await;
 }

@@ -1,4 +1,4 @@
-//! Who signs in, who guesses, and who is behind the same address.
+//! Sign-ins of owners, guesses at passwords, and customers behind one address.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use testing::Answer;
 use crate::running::{Ingress, NO_REDIS};
 
 const PASSWORD: &str = "correct horse";
-/// Wrong passwords that one account bears in a quarter of an hour.
+/// Wrong passwords for one account that are answered in a quarter of an hour.
 const FAILURES: usize = 10;
 
 async fn ingress(more: &[&str]) -> Ingress {
@@ -31,7 +31,7 @@ async fn sign_up(ingress: &Ingress, email: &str, from: &str) {
     assert_eq!(made.status, 201, "{made:?}");
 }
 
-/// So many more accounts with the password of the first, without a hash for each.
+/// Makes `n` accounts with the password hash of the first.
 async fn accounts_like(ingress: &Ingress, email: &str, n: usize) -> Vec<String> {
     let emails: Vec<String> = (0..n).map(|n| format!("customer{n}@example.org")).collect();
     sqlx::query(
@@ -63,7 +63,7 @@ async fn three_hundred_customers_of_a_carrier_sign_in_from_one_address() {
         .await;
     let refused: Vec<_> = answers.iter().filter(|answer| answer.status != 200).collect();
     assert!(refused.is_empty(), "{} of 300, such as {:?}", refused.len(), refused[0]);
-    // One who mistypes is told so, and gets in with the next try.
+    // A customer who mistypes is told so, and gets in with the next try.
     let mistyped = sign_in(&ingress, &customers[0], "correct hose", "192.0.2.1").await;
     assert_eq!(mistyped.problem(), (401, "BAD_CREDENTIALS"));
     assert_eq!(sign_in(&ingress, &customers[0], PASSWORD, "192.0.2.1").await.status, 200);
@@ -120,14 +120,14 @@ async fn guesses_from_many_addresses_are_stopped_and_the_owner_gets_in_from_the_
         let wait: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((85..=100).contains(&wait), "one more in 90 s: {wait}");
     }
-    // Even the right one is not answered now: nothing is learned.
+    // Now even the right password is refused, so that a guesser learns nothing.
     let right = sign_in(&ingress, email, PASSWORD, "203.0.113.1").await;
     assert_eq!(limited_by(&right), (429, "failed-sign-ins"));
     // The provider has given the owner another address.
     for _ in 0..3 {
         assert_eq!(sign_in(&ingress, email, PASSWORD, "198.51.100.99").await.status, 200);
     }
-    // Who guesses there has a few guesses of that network, and no more.
+    // A guesser in that network has ten guesses and no more.
     for _ in 0..FAILURES {
         let guess = sign_in(&ingress, email, "a guess of many", "198.51.100.4").await;
         assert_eq!(guess.problem(), (401, "BAD_CREDENTIALS"));
@@ -165,7 +165,7 @@ async fn whether_there_is_an_account_cannot_be_told_from_limits_and_times() {
     let ingress = ingress(&[]).await;
     sign_up(&ingress, "ann@example.org", "198.51.100.7").await;
     let mut told = [(); 3].map(|()| (Vec::new(), Vec::new()));
-    // In turn: what else the machine does slows all of them.
+    // In turn, so that other work on the machine slows all of them alike.
     for n in 0..=FAILURES {
         let emails = ["ann@example.org", "nobody@example.org", "no address\0"];
         for (email, (answers, times)) in emails.into_iter().zip(&mut told) {
@@ -208,7 +208,7 @@ async fn more_than_wait_for_their_turn_to_be_hashed_are_sent_away_at_once() {
         let wait: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
         assert!((5..=8).contains(&wait), "{wait}");
     }
-    // Who was sent away has not failed.
+    // A refused try does not count as failed.
     for _ in 0..FAILURES {
         let again = sign_in(&ingress, &email(sent_away), "whatever", "203.0.113.1").await;
         assert_eq!(again.problem(), (401, "BAD_CREDENTIALS"));

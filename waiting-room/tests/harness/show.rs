@@ -1,4 +1,4 @@
-//! Shows to queue for.
+//! The shows of the tests.
 
 use chrono::TimeDelta;
 use contract::{
@@ -15,7 +15,7 @@ use testing::{eventually, show::Tier};
 
 use super::{SOON, Stage};
 
-/// What the service tests call a show: its room, and whether it is on sale.
+/// The recipe of a show: its waiting room and its sale.
 pub(crate) struct Plan {
     pub mode: RoomMode,
     pub rate: f64,
@@ -38,14 +38,14 @@ impl Default for Plan {
             paused: true,
             opens_in: -60,
             closes_in: 3600,
-            // More than any test's visitors want.
+            // More than the visitors of any test want.
             seats: 10_000,
         }
     }
 }
 
 impl Stage {
-    /// A show that every node knows.
+    /// Makes a show and waits until every node knows it.
     pub(crate) async fn show(&self, plan: Plan) -> ShowId {
         let room = WaitingRoom {
             mode: plan.mode,
@@ -74,7 +74,7 @@ impl Stage {
         show
     }
 
-    /// An allocator has made the queue, and nobody has booked.
+    /// Writes what an allocator does: the queue is made and nothing waits in it.
     async fn is_served(&self, partition: &Partition) {
         partitions::queue_is_ready(&self.pool, partition).await.unwrap();
         let partition = partition.clone();
@@ -98,7 +98,7 @@ impl Stage {
             .unwrap();
     }
 
-    /// Somebody holds every seat; the id of the booking.
+    /// Holds every seat; returns the id of the booking.
     pub(crate) async fn hold_all(&self, show: ShowId) -> uuid::Uuid {
         let booking = uuid::Uuid::new_v4();
         sqlx::query(

@@ -1,4 +1,4 @@
-//! What stands in the stores, and its loss.
+//! Reading the stores, and losing their data.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ impl Stage {
 
     /// The ranks that were taken from the line to be admitted, in that order.
     pub(crate) async fn taken(&self, show: ShowId) -> Vec<u64> {
-        // Where the nodes are led to: it may be another one by now.
+        // The Redis behind the proxy, which may be another one by now.
         let client = redis::Client::open(self.config.backends.redis_url.as_str()).unwrap();
         let mut redis = client.get_multiplexed_async_connection().await.unwrap();
         let changes: StreamRangeReply = redis::cmd("XRANGE")
@@ -37,7 +37,7 @@ impl Stage {
         gone.filter(|gone| gone.to_be_admitted).flat_map(|gone| gone.ranks).collect()
     }
 
-    /// What is asked of Redis for a show, for so long.
+    /// The commands that Redis gets for a show in this time.
     pub(crate) async fn commands_of(&self, show: ShowId, during: Duration) -> Vec<String> {
         let client = redis::Client::open(self.slot.redis_url.as_str()).unwrap();
         let monitor = client.get_async_monitor().await.unwrap();
@@ -55,7 +55,7 @@ impl Stage {
         commands
     }
 
-    /// How many wait, by the store.
+    /// Visitors in the line in Redis.
     pub(crate) async fn waiting(&self, show: ShowId) -> usize {
         let mut redis = self.redis.clone();
         redis::cmd("ZCARD").arg(Self::key(show, "line")).query_async(&mut redis).await.unwrap()
@@ -65,7 +65,7 @@ impl Stage {
         key(show, name)
     }
 
-    /// The keys of a show's line are gone, as after a flush.
+    /// Deletes the keys of a show's line, as a flush would.
     pub(crate) async fn lose(&self, show: ShowId) {
         let mut redis = self.redis.clone();
         let mut command = redis::cmd("DEL");

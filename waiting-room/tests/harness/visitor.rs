@@ -1,4 +1,4 @@
-//! What visitors ask, and what they are answered.
+//! The calls of visitors.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use testing::{Answer, eventually};
 
 use super::{SOON, Stage};
 
-/// Somebody in a line.
+/// A visitor in a line.
 #[derive(Clone)]
 pub(crate) struct Visitor {
     pub show: ShowId,
@@ -73,12 +73,12 @@ impl Stage {
         Answer::to(request.header("challenge-solution", solution)).await
     }
 
-    /// Somebody new joins.
+    /// A new visitor joins.
     pub(crate) async fn join(&self, node: usize, show: ShowId) -> Visitor {
         self.join_new(node, show).await.0
     }
 
-    /// The same, with what the visitor is told.
+    /// The same; also returns the status of the place.
     pub(crate) async fn join_new(&self, node: usize, show: ShowId) -> (Visitor, PlaceStatus) {
         let account = AccountId::new();
         let token = self.token(account);

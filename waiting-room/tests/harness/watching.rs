@@ -1,4 +1,4 @@
-//! Sockets of visitors.
+//! The sockets of visitors.
 
 use reqwest::StatusCode;
 use tokio::net::TcpStream;
@@ -21,7 +21,7 @@ impl Stage {
         self.connect(node, visitor, "", &headers).await.unwrap()
     }
 
-    /// Opens a socket, where the node is there.
+    /// Opens a socket; `None` if that fails.
     pub(crate) async fn try_watch(&self, node: usize, visitor: &Visitor) -> Option<Socket> {
         let request = self.upgrade(node, visitor);
         let (socket, _) = connect_async(request).await.ok()?;
@@ -47,7 +47,7 @@ impl Stage {
         client_async(self.upgrade(0, visitor), connection).await.unwrap().0
     }
 
-    /// Opens a socket; the status where it was refused.
+    /// Opens a socket; the status if it was refused.
     pub(crate) async fn connect(
         &self,
         node: usize,
