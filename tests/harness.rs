@@ -7,7 +7,7 @@ use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId, ShowId,
     access::{AccessKeys, Caller, Role},
-    api::catalogue::{Movie, RoomMode, Screen, Show, Theatre, WaitingRoom},
+    api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
 };
 use platform::{Shutdown, clock};
 use reqwest::{Method, StatusCode};
@@ -79,7 +79,7 @@ impl From<Plan> for show::Plan {
         let (opens_in, closes_in) = plan.sale;
         Self {
             tiers,
-            room: WaitingRoom { mode: plan.room, ..WaitingRoom::default() },
+            room: RoomSettings { mode: plan.room, ..RoomSettings::default() },
             per_user: whole(plan.per_user),
             hold_seconds: whole(plan.hold_seconds),
             order_seconds: whole(plan.order_seconds),

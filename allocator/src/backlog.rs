@@ -11,7 +11,7 @@ use store::{StoreResult, backlogs};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::{keeper::Keeper, office::Office};
+use crate::{allocator::Allocator, keeper::Keeper};
 
 /// What was written about this allocator's queues.
 pub(crate) struct Backlogs {
@@ -30,19 +30,19 @@ impl Backlogs {
     /// a queue that is not written again is unchanged.
     pub(crate) async fn record(
         &mut self,
-        office: &Office,
+        allocator: &Allocator,
         kept: &HashMap<Partition, Keeper>,
         undecided: &HashMap<Partition, i64>,
     ) -> StoreResult<()> {
         // With a broker that takes no bookings, a queue does not count as served.
-        let is_open = office.publishing.check().is_ok();
+        let is_open = allocator.publishing.check().is_ok();
         let is_served = |partition: &Partition| {
             is_open && kept.get(partition).is_some_and(|keeper| keeper.in_hand.is_being_served())
         };
         let left: Vec<Partition> =
             self.written.keys().filter(|partition| !is_served(partition)).cloned().collect();
         if !left.is_empty() {
-            backlogs::leave(&office.pool, self.me, &left).await?;
+            backlogs::leave(&allocator.pool, self.me, &left).await?;
             self.written.retain(|partition, _| is_served(partition));
         }
         let now = Instant::now();
@@ -55,7 +55,7 @@ impl Backlogs {
                 seen.push(one);
             }
         }
-        backlogs::record(&office.pool, self.me, &seen).await?;
+        backlogs::record(&allocator.pool, self.me, &seen).await?;
         for one in seen {
             metrics::gauge!("usher_bookings_undecided", "show" => one.partition.show.to_string(),
                 "tier" => one.partition.tier.to_string())

@@ -24,10 +24,10 @@ use store::{
 };
 
 use crate::{
+    allocator::Allocator,
     come_back::CameBack,
     decide::{Facts, Round, decide, tell_held},
     locks::Locks,
-    office::Office,
     seat_map::SeatMap,
 };
 
@@ -50,12 +50,12 @@ type SeatsWon = Vec<(SeatLabel, BookingId)>;
 impl Ledger {
     /// Reads the partition's seats and terms.
     pub(crate) async fn open(
-        office: &Office,
+        allocator: &Allocator,
         partition: Partition,
         epoch: i64,
         locks: Arc<Locks>,
     ) -> StoreResult<Self> {
-        let mut opening = partitions::open(&office.pool, &partition).await?;
+        let mut opening = partitions::open(&allocator.pool, &partition).await?;
         if without(Guarantee::SeatMap) {
             opening.seats.iter_mut().for_each(|(_, is_claimed)| *is_claimed = false);
         }
@@ -72,8 +72,8 @@ impl Ledger {
     }
 
     /// Reads the map again, because it does not agree with the database.
-    pub(crate) async fn reload(&mut self, office: &Office) -> StoreResult<()> {
-        let opening = partitions::open(&office.pool, &self.partition).await?;
+    pub(crate) async fn reload(&mut self, allocator: &Allocator) -> StoreResult<()> {
+        let opening = partitions::open(&allocator.pool, &self.partition).await?;
         self.map = SeatMap::new(opening.seats);
         self.version = opening.version;
         Ok(())
@@ -82,24 +82,24 @@ impl Ledger {
     /// Decides these requests and commits the outcomes. On success the commit has happened.
     pub(crate) async fn settle(
         &mut self,
-        office: &Office,
+        allocator: &Allocator,
         requests: &[BookingRequested],
     ) -> StoreResult<()> {
-        let (locked, likely) = self.lock_seats(office, requests).await;
+        let (locked, likely) = self.lock_seats(allocator, requests).await;
         failpoint("after-locks");
-        let decided = match self.transact(office, requests, likely).await {
+        let decided = match self.transact(allocator, requests, likely).await {
             Ok(decided) => decided,
             Err(error) => {
-                self.locks.give_back(office, &locked).await;
+                self.locks.give_back(allocator, &locked).await;
                 return Err(error);
             }
         };
-        office.events.notify_one();
+        allocator.events.notify_one();
         count(&self.partition, requests.len(), &decided);
         // The winners' locks are compared with their claims when their events go out.
         let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
         let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
-        self.locks.give_back(office, &lost).await;
+        self.locks.give_back(allocator, &lost).await;
         Ok(())
     }
 
@@ -108,24 +108,24 @@ impl Ledger {
     /// commit, so the bookings that it had in hand come to this session.
     async fn lock_seats(
         &self,
-        office: &Office,
+        allocator: &Allocator,
         requests: &[BookingRequested],
     ) -> (SeatsWon, Vec<AccountId>) {
         let round = decide(requests, &mut self.map.clone(), &Facts::nothing_known());
         let wanted = won(&round.decided);
         if !wanted.is_empty() {
-            self.locks.take(office, &wanted).await;
+            self.locks.take(allocator, &wanted).await;
         }
         (wanted, round.unknown)
     }
 
     async fn transact(
         &mut self,
-        office: &Office,
+        allocator: &Allocator,
         requests: &[BookingRequested],
         likely: Vec<AccountId>,
     ) -> StoreResult<Vec<Decided>> {
-        let mut tx = office.pool.begin().await?;
+        let mut tx = allocator.pool.begin().await?;
         let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
         self.catch_up(&mut tx, locked.version).await?;
         let mut map = self.map.clone();

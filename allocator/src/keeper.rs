@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
+    allocator::Allocator,
     in_hand::InHand,
     locks::Locks,
-    office::Office,
     queues,
     session::{self, Over},
 };
@@ -44,12 +44,12 @@ pub(crate) struct Keeper {
 
 impl Keeper {
     /// Begins to keep a partition.
-    pub(crate) fn start(office: &Office, partition: Partition, is_closed: bool) -> Self {
-        let (stop, in_hand) = (office.shutdown.child(), InHand::default());
+    pub(crate) fn start(allocator: &Allocator, partition: Partition, is_closed: bool) -> Self {
+        let (stop, in_hand) = (allocator.shutdown.child(), InHand::default());
         let closed = watch::Sender::new(is_closed);
         let keeping =
-            keep(office.clone(), partition, in_hand.clone(), closed.subscribe(), stop.clone());
-        Self { closed, in_hand, stop, task: office.shutdown.spawn(keeping) }
+            keep(allocator.clone(), partition, in_hand.clone(), closed.subscribe(), stop.clone());
+        Self { closed, in_hand, stop, task: allocator.shutdown.spawn(keeping) }
     }
 
     /// Whether the keeper has ended.
@@ -76,7 +76,7 @@ impl Keeper {
 }
 
 async fn keep(
-    office: Office,
+    allocator: Allocator,
     partition: Partition,
     in_hand: InHand,
     closed: watch::Receiver<bool>,
@@ -84,13 +84,13 @@ async fn keep(
 ) {
     let locks = Arc::new(Locks::new(partition.clone()));
     tokio::select! {
-        () = locks.keep(&office) => {}
-        () = serve(&office, &partition, &locks, &in_hand, closed, &stop) => {}
+        () = locks.keep(&allocator) => {}
+        () = serve(&allocator, &partition, &locks, &in_hand, closed, &stop) => {}
     }
 }
 
 async fn serve(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     locks: &Arc<Locks>,
     in_hand: &InHand,
@@ -98,15 +98,15 @@ async fn serve(
     stop: &CancellationToken,
 ) {
     let (mut pause, mut are_locks_awaited, mut is_suspect) = (PAUSE, false, false);
-    let _not_for_good = office.waiting.until_dropped(partition);
-    while let Some((_place, link)) = next_place(office, partition, stop).await {
+    let _not_for_good = allocator.waiting.until_dropped(partition);
+    while let Some((_place, link)) = next_place(allocator, partition, stop).await {
         let began = Instant::now();
         let session = async {
             let is_closed = *closed.borrow();
             let ready = async {
-                declare(office, &link, partition, is_closed).await?;
+                declare(allocator, &link, partition, is_closed).await?;
                 if is_suspect {
-                    try_out(office, partition).await?;
+                    try_out(allocator, partition).await?;
                 }
                 if !are_locks_awaited {
                     locks.ready().await;
@@ -119,12 +119,12 @@ async fn serve(
             // for that.
             stop.run_until_cancelled(ready).await.context("the partition was given up")??;
             let link = Arc::clone(&link);
-            session::run(office, partition, locks, in_hand, link, closed.clone(), stop).await
+            session::run(allocator, partition, locks, in_hand, link, closed.clone(), stop).await
         };
         match session.await {
             Ok(Over::Lost | Over::Reopened) => is_suspect = false,
             Ok(Over::Drained) => {
-                let deleting = timeout(DECLARE_WAIT, queues::delete(office, &link, partition));
+                let deleting = timeout(DECLARE_WAIT, queues::delete(allocator, &link, partition));
                 match stop.run_until_cancelled(deleting).await {
                     None | Some(Ok(Ok(()))) => return,
                     Some(Ok(Err(error))) => {
@@ -137,7 +137,7 @@ async fn serve(
             Err(error) => {
                 metrics::counter!("usher_sessions_failed_total").increment(1);
                 is_suspect |= error.is::<NoConsumer>();
-                if let Some(unsaid) = office.lines.may_be_written("session", Instant::now()) {
+                if let Some(unsaid) = allocator.lines.may_be_written("session", Instant::now()) {
                     warn!(%partition, unsaid, "not served at the moment: {error:#}");
                 }
             }
@@ -153,13 +153,13 @@ async fn serve(
 /// A place for the next session, on a connection that is up. Each session takes a new place,
 /// because a connection that comes back may have fewer channels than before.
 async fn next_place(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     stop: &CancellationToken,
 ) -> Option<(Place, Arc<Link>)> {
     // Wait for the first connection, which tells how many channels a connection has.
-    next_link(&mut office.consuming.first(), stop).await?;
-    match office.consuming.place() {
+    next_link(&mut allocator.consuming.first(), stop).await?;
+    match allocator.consuming.place() {
         Ok(place) => {
             let link = next_link(&mut place.broker.clone(), stop).await?;
             Some((place, link))
@@ -182,19 +182,19 @@ async fn next_link(broker: &mut Broker, stop: &CancellationToken) -> Option<Arc<
 /// Declares the queue before every session: the last session may have ended because the queue was
 /// deleted or the broker lost its data.
 async fn declare(
-    office: &Office,
+    allocator: &Allocator,
     link: &Link,
     partition: &Partition,
     is_closed: bool,
 ) -> anyhow::Result<()> {
-    let _turn = office.declares.acquire().await?;
-    timeout(DECLARE_WAIT, queues::declare(office, link, partition, is_closed)).await?
+    let _turn = allocator.declares.acquire().await?;
+    timeout(DECLARE_WAIT, queues::declare(allocator, link, partition, is_closed)).await?
 }
 
 /// Tries a queue on another connection, after the broker gave no consumer of it, before it is
 /// consumed on a connection that others use.
-async fn try_out(office: &Office, partition: &Partition) -> anyhow::Result<()> {
-    let tried = office.consuming.try_out(&partition.queue()).await;
+async fn try_out(allocator: &Allocator, partition: &Partition) -> anyhow::Result<()> {
+    let tried = allocator.consuming.try_out(&partition.queue()).await;
     let outcome = match &tried {
         Ok(()) => "served",
         Err(error) if error.is::<NoConsumer>() => "refused",

@@ -8,7 +8,7 @@
 pub mod metrics;
 mod share;
 mod roster;
-mod office;
+mod allocator;
 mod keeper;
 mod session;
 mod batch;
@@ -42,7 +42,7 @@ use platform::{
 };
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use office::Office;
+use allocator::Allocator;
 use roster::Roster;
 
 /// Settings of the allocator.
@@ -80,7 +80,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let (set_roster, roster) = watch::channel(Roster::new());
     let (set_redis_lost, redis_lost) = watch::channel(0);
     let waiting = waiting::Waiting::default();
-    let office = Office {
+    let allocator = Allocator {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,
         consuming: consuming.clone(),
@@ -99,15 +99,17 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
         lines: lines::Lines::default(),
         shutdown: shutdown.clone(),
     };
-    shutdown.spawn_vital("partitions", share::run(office.clone(), set_roster));
-    shutdown.spawn_vital("sweep", sweep::run(office.clone()));
-    shutdown
-        .spawn_vital("seat locks", locks::follow(office.clone(), changed, set_redis_lost.clone()));
-    shutdown.spawn_vital("witness", locks::watch_redis(office.clone(), set_redis_lost));
-    shutdown.spawn_vital("relay", relay::run(office.clone()));
-    shutdown.spawn_vital("newer", newer::run(office.clone()));
-    shutdown.spawn_vital("parking", parking::run_parked(office.clone()));
-    shutdown.spawn_vital("unrouted", unrouted::run(office));
+    shutdown.spawn_vital("partitions", share::run(allocator.clone(), set_roster));
+    shutdown.spawn_vital("sweep", sweep::run(allocator.clone()));
+    shutdown.spawn_vital(
+        "seat locks",
+        locks::follow(allocator.clone(), changed, set_redis_lost.clone()),
+    );
+    shutdown.spawn_vital("witness", locks::watch_redis(allocator.clone(), set_redis_lost));
+    shutdown.spawn_vital("relay", relay::run(allocator.clone()));
+    shutdown.spawn_vital("newer", newer::run(allocator.clone()));
+    shutdown.spawn_vital("parking", parking::run_parked(allocator.clone()));
+    shutdown.spawn_vital("unrouted", unrouted::run(allocator));
     Ok(Service::default()
         .needs("postgres", move || store::pool::check(pool.clone()))
         // Not needed: a node that also answers clients can still do that.

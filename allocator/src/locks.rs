@@ -24,7 +24,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use crate::office::{Changed, Office};
+use crate::allocator::{Allocator, Changed};
 
 /// The pause between two walks over a partition is at least this …
 const PAUSE_MIN: Duration = Duration::from_secs(1);
@@ -67,11 +67,11 @@ impl Locks {
     }
 
     /// Locks seats for bookings, if Redis is there, except seats that are locked for others.
-    pub(crate) async fn take(&self, office: &Office, wanted: &[(SeatLabel, BookingId)]) {
+    pub(crate) async fn take(&self, allocator: &Allocator, wanted: &[(SeatLabel, BookingId)]) {
         *self.touched.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         let whole = *self.whole.borrow();
         if let Some(generation) = whole {
-            let (cache, ttl) = (&office.cache, SEAT_LOCK_UNDECIDED);
+            let (cache, ttl) = (&allocator.cache, SEAT_LOCK_UNDECIDED);
             match seat_locks::lock(cache, &self.partition, generation, wanted, ttl).await {
                 Ok(true) => return,
                 Ok(false) => self.lost(generation, "redis lost them"),
@@ -83,12 +83,12 @@ impl Locks {
     }
 
     /// Gives back seats that [`Self::take`] locked in vain.
-    pub(crate) async fn give_back(&self, office: &Office, locked: &[(SeatLabel, BookingId)]) {
+    pub(crate) async fn give_back(&self, allocator: &Allocator, locked: &[(SeatLabel, BookingId)]) {
         let whole = *self.whole.borrow();
         // If nothing was locked or Redis is away, there is nothing to do: these locks expire by
         // themselves.
         let Some(generation) = whole.filter(|_| !locked.is_empty()) else { return };
-        let freed = seat_locks::release(&office.cache, self.partition.show, locked).await;
+        let freed = seat_locks::release(&allocator.cache, self.partition.show, locked).await;
         if let Err(error) = freed {
             self.lost(generation, &error.to_string());
         }
@@ -105,16 +105,16 @@ impl Locks {
 
     /// Walks over the partition, at once if its locks are not whole, otherwise now and then. Never
     /// returns.
-    pub(crate) async fn keep(&self, office: &Office) {
+    pub(crate) async fn keep(&self, allocator: &Allocator) {
         let mut whole = self.whole.subscribe();
-        let mut redis_lost = office.redis_lost.clone();
+        let mut redis_lost = allocator.redis_lost.clone();
         redis_lost.mark_unchanged();
         let mut seats = Vec::new();
         let mut walks = 0_u64;
         loop {
-            let turn = office.walks.acquire().await;
+            let turn = allocator.walks.acquire().await;
             let began = Instant::now();
-            let walked = self.walk(office, &mut seats, walks > 0).await;
+            let walked = self.walk(allocator, &mut seats, walks > 0).await;
             drop(turn);
             if let Err(error) = &walked {
                 metrics::counter!("usher_seat_locks_failed_total").increment(1);
@@ -152,20 +152,20 @@ impl Locks {
     /// Makes every lock equal to the claims, then confirms that the locks are whole.
     async fn walk(
         &self,
-        office: &Office,
+        allocator: &Allocator,
         seats: &mut Vec<SeatLabel>,
         again: bool,
     ) -> anyhow::Result<()> {
-        let (cache, show) = (&office.cache, self.partition.show);
+        let (cache, show) = (&allocator.cache, self.partition.show);
         let whole = *self.whole.borrow();
         let generation = match whole {
             Some(generation) => generation,
             None => seat_locks::begin(cache, &self.partition).await?,
         };
         if seats.is_empty() {
-            *seats = partitions::seats_in(&office.pool, &self.partition).await?;
+            *seats = partitions::seats_in(&allocator.pool, &self.partition).await?;
         }
-        let mended = seat_locks::mirror(&office.pool, cache, show, seats).await?;
+        let mended = seat_locks::mirror(&allocator.pool, cache, show, seats).await?;
         metrics::counter!("usher_seat_locks_mended_total").increment(mended);
         if !seat_locks::confirm(cache, &self.partition, generation).await? {
             self.lost(generation, "redis lost them");
@@ -182,11 +182,11 @@ impl Locks {
 
 /// Asks Redis once a second for a number that must grow, until the shutdown begins. If it does not
 /// grow, Redis has lost data or come back with older data, and all locks are compared.
-pub(crate) async fn watch_redis(office: Office, redis_lost: watch::Sender<u64>) {
-    let (me, mut last) = (office.roster.borrow().me, 0);
-    while office.shutdown.sleep(WITNESS_EVERY).await {
+pub(crate) async fn watch_redis(allocator: Allocator, redis_lost: watch::Sender<u64>) {
+    let (me, mut last) = (allocator.roster.borrow().me, 0);
+    while allocator.shutdown.sleep(WITNESS_EVERY).await {
         // A Redis that does not answer may have lost nothing.
-        let Ok(number) = seat_locks::witness(&office.cache, me).await else { continue };
+        let Ok(number) = seat_locks::witness(&allocator.cache, me).await else { continue };
         if number <= last {
             info!("redis lost data: all seat locks are compared with the claims");
             redis_lost.send_modify(|times| *times += 1);
@@ -198,14 +198,14 @@ pub(crate) async fn watch_redis(office: Office, redis_lost: watch::Sender<u64>) 
 /// Compares the locks of seats whose bookings changed, until the shutdown begins. A failure here is
 /// left to the next walk.
 pub(crate) async fn follow(
-    office: Office,
+    allocator: Allocator,
     mut changed: mpsc::Receiver<Changed>,
     redis_lost: watch::Sender<u64>,
 ) {
     let mut some = Vec::with_capacity(CHANGES_MAX);
     loop {
         tokio::select! {
-            () = office.shutdown.begun() => return,
+            () = allocator.shutdown.begun() => return,
             _ = changed.recv_many(&mut some, CHANGES_MAX) => {}
         }
         let mut by_show: HashMap<ShowId, HashSet<SeatLabel>> = HashMap::new();
@@ -214,7 +214,8 @@ pub(crate) async fn follow(
         }
         for (show, seats) in by_show {
             let seats: Vec<SeatLabel> = seats.into_iter().collect();
-            if let Err(error) = seat_locks::mirror(&office.pool, &office.cache, show, &seats).await
+            if let Err(error) =
+                seat_locks::mirror(&allocator.pool, &allocator.cache, show, &seats).await
             {
                 // Left to a walk over every partition, because the partition is not known here.
                 redis_lost.send_modify(|times| *times += 1);

@@ -15,22 +15,22 @@ use store::{
     bookings::{self, Refusal},
 };
 
-use crate::office::Office;
+use crate::allocator::Allocator;
 
 /// Refuses the bookings that can be found in an unreadable message.
 pub(crate) async fn refuse_made_out(
-    office: &Office,
+    allocator: &Allocator,
     routing_key: &str,
     body: &[u8],
     reason: Reason,
 ) -> StoreResult<()> {
     let Some(partition) = partition_of(routing_key) else { return Ok(()) };
     for MadeOut { booking, account, kind, idempotency_key, number } in made_out(body) {
-        if !office.ids.belongs_to(booking, account) {
+        if !allocator.ids.belongs_to(booking, account) {
             continue;
         }
         let partition = partition.clone();
-        let accepted_at = office.ids.accepted_at(booking, account);
+        let accepted_at = allocator.ids.accepted_at(booking, account);
         let deadline = accepted_at.map(|at| at + BOOKING_DEADLINE);
         let refusal = Refusal {
             partition,
@@ -42,9 +42,9 @@ pub(crate) async fn refuse_made_out(
             deadline,
             reason,
         };
-        bookings::refuse(&office.pool, &refusal).await?;
+        bookings::refuse(&allocator.pool, &refusal).await?;
     }
-    office.events.notify_one();
+    allocator.events.notify_one();
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use store::{
 };
 use tracing::warn;
 
-use crate::{made_out::refuse_made_out, office::Office};
+use crate::{allocator::Allocator, made_out::refuse_made_out};
 
 /// How often waiting messages are checked. A rolling upgrade takes minutes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -27,14 +27,14 @@ const AT_ONCE: i64 = 16;
 /// Sets parts of a message aside until an allocator can read them. Fails if too many messages wait:
 /// the message then stays in its queue, and its partition waits.
 pub(crate) async fn set_aside(
-    office: &Office,
+    allocator: &Allocator,
     routing_key: &str,
     parts: &[Vec<u8>],
     what: &str,
 ) -> StoreResult<()> {
     let latest = clock::now() + BOOKING_DEADLINE;
     // All parts or none: the message comes again, and would leave some parts behind each time.
-    let mut tx = office.pool.begin().await?;
+    let mut tx = allocator.pool.begin().await?;
     for body in parts {
         let deadline =
             Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
@@ -50,26 +50,26 @@ pub(crate) async fn set_aside(
 }
 
 /// Looks after the waiting messages until the shutdown begins.
-pub(crate) async fn run(office: Office) {
-    while office.shutdown.sleep(LOOK_EVERY).await {
-        if let Err(error) = look(&office).await {
+pub(crate) async fn run(allocator: Allocator) {
+    while allocator.shutdown.sleep(LOOK_EVERY).await {
+        if let Err(error) = look(&allocator).await {
             warn!("messages that wait for a newer version cannot be read: {}", error.told());
         }
     }
 }
 
-async fn look(office: &Office) -> StoreResult<()> {
-    let n = waiting::count(&office.pool).await?;
+async fn look(allocator: &Allocator) -> StoreResult<()> {
+    let n = waiting::count(&allocator.pool).await?;
     metrics::gauge!("usher_waiting_for_newer").set(f64::from(u32::try_from(n).unwrap_or(0)));
     let mut after = 0;
-    while n > 0 && !office.shutdown.has_begun() {
-        let mut tx = office.pool.begin().await?;
+    while n > 0 && !allocator.shutdown.has_begun() {
+        let mut tx = allocator.pool.begin().await?;
         let messages = waiting::locked(&mut tx, after, AT_ONCE).await?;
         let Some(last) = messages.last() else { break };
         after = last.id;
         let mut gone = Vec::new();
         for message in &messages {
-            if goes_on(office, message).await? {
+            if goes_on(allocator, message).await? {
                 gone.push(message.id);
             }
         }
@@ -82,14 +82,14 @@ async fn look(office: &Office) -> StoreResult<()> {
 
 /// Whether the message need no longer wait.
 async fn goes_on(
-    office: &Office,
+    allocator: &Allocator,
     Waiting { routing_key, body, is_late, .. }: &Waiting,
 ) -> StoreResult<bool> {
     if !matches!(Envelope::decode(body), Err(BadEnvelope::Newer(_))) {
-        return Ok(office.publisher.publish(REQUESTS, routing_key, body).await.is_ok());
+        return Ok(allocator.publisher.publish(REQUESTS, routing_key, body).await.is_ok());
     }
     if *is_late {
-        refuse_made_out(office, routing_key, body, Reason::Expired).await?;
+        refuse_made_out(allocator, routing_key, body, Reason::Expired).await?;
     }
     Ok(*is_late)
 }

@@ -13,21 +13,21 @@ use platform::{
 use store::bookings::{self, Refusal};
 use tracing::warn;
 
-use crate::{office::Office, unreadable};
+use crate::{allocator::Allocator, unreadable};
 
 /// How often a parked booking goes back to its queue before it is refused.
 const ATTEMPTS_MAX: u8 = 4;
 const PREFETCH: u16 = 16;
 
 /// Consumes the parked queue until the shutdown begins.
-pub(crate) async fn run_parked(office: Office) {
-    consume(office, PARKED, async |office, partition, request| {
+pub(crate) async fn run_parked(allocator: Allocator) {
+    consume(allocator, PARKED, async |allocator, partition, request| {
         if request.attempt < ATTEMPTS_MAX {
             let attempt = request.attempt + 1;
             let request = BookingRequested { attempt, ..request };
-            return again(&office.publisher, &partition, vec![request]).await;
+            return again(&allocator.publisher, &partition, vec![request]).await;
         }
-        let refused = refuse(office, partition, &request, Reason::Internal).await;
+        let refused = refuse(allocator, partition, &request, Reason::Internal).await;
         if refused == Consumption::Ack {
             sometimes("parked booking refused");
         }
@@ -36,27 +36,27 @@ pub(crate) async fn run_parked(office: Office) {
     .await;
 }
 
-async fn consume<H>(office: Office, queue: &'static str, handle: H)
+async fn consume<H>(allocator: Allocator, queue: &'static str, handle: H)
 where
-    H: AsyncFn(&Office, Partition, BookingRequested) -> Consumption,
+    H: AsyncFn(&Allocator, Partition, BookingRequested) -> Consumption,
 {
-    let (broker, shutdown) = (office.consuming.first(), office.shutdown.clone());
+    let (broker, shutdown) = (allocator.consuming.first(), allocator.shutdown.clone());
     let prepare = |channel| async move {
         broker::declare_base(&channel).await?;
         Ok(queue.to_owned())
     };
-    let (office, handle) = (&office, &handle);
-    let each = |delivery| one(office, queue, delivery, handle);
+    let (allocator, handle) = (&allocator, &handle);
+    let each = |delivery| one(allocator, queue, delivery, handle);
     broker.consume(PREFETCH, shutdown, prepare, each).await;
 }
 
-async fn one<H>(office: &Office, queue: &str, delivery: Delivery, handle: &H) -> Consumption
+async fn one<H>(allocator: &Allocator, queue: &str, delivery: Delivery, handle: &H) -> Consumption
 where
-    H: AsyncFn(&Office, Partition, BookingRequested) -> Consumption,
+    H: AsyncFn(&Allocator, Partition, BookingRequested) -> Consumption,
 {
     metrics::counter!("usher_set_aside_total", "queue" => queue.to_owned()).increment(1);
     let routing_key = delivery.routing_key.as_str();
-    let envelope = match unreadable::readable(office, routing_key, &delivery.data).await {
+    let envelope = match unreadable::readable(allocator, routing_key, &delivery.data).await {
         Ok(Some(envelope)) => envelope,
         Ok(None) => return Consumption::Ack,
         Err(_) => return Consumption::Retry,
@@ -64,7 +64,7 @@ where
     let partition = Partition { show: envelope.show_id, tier: envelope.tier };
     for request in envelope.bookings {
         // Repeating the bookings before this one is harmless: each is decided once.
-        match handle(office, partition.clone(), request).await {
+        match handle(allocator, partition.clone(), request).await {
             Consumption::Ack => {}
             other => return other,
         }
@@ -93,7 +93,7 @@ pub(crate) async fn again(
 
 /// Refuses a booking without a look at the seats.
 pub(crate) async fn refuse(
-    office: &Office,
+    allocator: &Allocator,
     partition: Partition,
     request: &BookingRequested,
     reason: Reason,
@@ -108,9 +108,9 @@ pub(crate) async fn refuse(
         deadline: Some(request.deadline),
         reason,
     };
-    match bookings::refuse(&office.pool, &refusal).await {
+    match bookings::refuse(&allocator.pool, &refusal).await {
         Ok(_) => {
-            office.events.notify_one();
+            allocator.events.notify_one();
             Consumption::Ack
         }
         Err(error) => {

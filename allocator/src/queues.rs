@@ -23,7 +23,7 @@ use tokio::{
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::{in_hand::InHand, office::Office};
+use crate::{allocator::Allocator, in_hand::InHand};
 
 /// Time after which publishes that were on their way when the queue was unbound have arrived.
 const SETTLED: Duration = Duration::from_secs(2 * CONFIRM_WAIT.as_secs());
@@ -35,7 +35,7 @@ const SENTINEL_WAIT: Duration = Duration::from_secs(5);
 /// Declares the queue of a partition. If the sale is open, also binds it and notes that in the
 /// database.
 pub(crate) async fn declare(
-    office: &Office,
+    allocator: &Allocator,
     link: &Link,
     partition: &Partition,
     is_closed: bool,
@@ -69,7 +69,7 @@ pub(crate) async fn declare(
         Err(error) => return Err(error.into()),
     };
     let _ = channel.close(200, "done".into()).await;
-    if is_ours && partitions::queue_is_ready(&office.pool, partition).await? {
+    if is_ours && partitions::queue_is_ready(&allocator.pool, partition).await? {
         info!(%partition, "the queue takes requests");
     }
     Ok(())
@@ -77,13 +77,13 @@ pub(crate) async fn declare(
 
 /// Deletes the queue of a partition that is decided, and notes that in the database.
 pub(crate) async fn delete(
-    office: &Office,
+    allocator: &Allocator,
     link: &Link,
     partition: &Partition,
 ) -> anyhow::Result<()> {
     let channel = link.channel().await?;
     broker::delete_requests(&channel, partition).await?;
-    partitions::queue_is_gone(&office.pool, partition).await?;
+    partitions::queue_is_gone(&allocator.pool, partition).await?;
     let _ = channel.close(200, "done".into()).await;
     info!(%partition, "the sale is over and its queue is gone");
     Ok(())
@@ -102,7 +102,7 @@ pub(crate) struct Passed {
 /// Waits until the sale has closed, unbinds the queue, and returns `true` once the queue may be
 /// deleted; `false` if the sale opens again.
 pub(crate) async fn drain(
-    office: &Office,
+    allocator: &Allocator,
     link: &Link,
     partition: &Partition,
     mut closed: watch::Receiver<bool>,
@@ -110,8 +110,8 @@ pub(crate) async fn drain(
     in_hand: &InHand,
 ) -> bool {
     tokio::select! {
-        () = until_closed(office, link, partition, &mut closed) => {}
-        never = look_for_what_waits(office, partition, passed, in_hand) => match never {},
+        () = until_closed(allocator, link, partition, &mut closed) => {}
+        never = look_for_what_waits(allocator, partition, passed, in_hand) => match never {},
     }
     while let Err(error) = unbind(link, partition).await {
         warn!(%partition, "the queue is not unbound yet: {error:#}");
@@ -123,7 +123,7 @@ pub(crate) async fn drain(
         let is_proven = if without(Guarantee::QueueProof) {
             is_said_to_be_empty(link, partition).await
         } else {
-            is_decided(office, partition, passed).await
+            is_decided(allocator, partition, passed).await
         };
         match is_proven {
             Ok(true) => return true,
@@ -138,12 +138,12 @@ pub(crate) async fn drain(
 /// Waits until the sale has closed. If bookings found no queue although this one is there, it is
 /// bound again.
 async fn until_closed(
-    office: &Office,
+    allocator: &Allocator,
     link: &Link,
     partition: &Partition,
     closed: &mut watch::Receiver<bool>,
 ) {
-    let mut missed = office.missed.subscribe();
+    let mut missed = allocator.missed.subscribe();
     loop {
         tokio::select! {
             is_over = async { closed.wait_for(|closed| *closed).await.is_ok() } => {
@@ -169,7 +169,7 @@ async fn until_closed(
 /// that is in it. Bookings that are not were set aside, are on their way back, or were lost with a
 /// queue. They are noted, so that they do not hold up admission.
 async fn look_for_what_waits(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     passed: &Passed,
     in_hand: &InHand,
@@ -177,7 +177,7 @@ async fn look_for_what_waits(
     loop {
         sleep(LOOK_EVERY).await;
         let Some(idle) = in_hand.idle(Instant::now()) else { continue };
-        match goes_through(office, partition, passed).await {
+        match goes_through(allocator, partition, passed).await {
             Ok(true) if in_hand.are_elsewhere(idle) => {
                 info!(%partition, ?idle, "accepted bookings are neither decided nor in the queue");
             }
@@ -207,28 +207,28 @@ async fn unbind(link: &Link, partition: &Partition) -> anyhow::Result<()> {
 /// The session had its epoch when the sentinel was sent, so it was the active consumer, and
 /// deliveries that earlier sessions had not acked were back in the queue.
 async fn is_decided(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     passed: &Passed,
 ) -> anyhow::Result<bool> {
-    if !may_go(partition, acceptance::open_in(&office.pool, partition).await?)
-        || !goes_through(office, partition, passed).await?
+    if !may_go(partition, acceptance::open_in(&allocator.pool, partition).await?)
+        || !goes_through(allocator, partition, passed).await?
     {
         return Ok(false);
     }
-    Ok(may_go(partition, acceptance::open_in(&office.pool, partition).await?))
+    Ok(may_go(partition, acceptance::open_in(&allocator.pool, partition).await?))
 }
 
 /// Whether a sentinel has gone through the queue within one session: everything that was in it
 /// before is decided.
 async fn goes_through(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     passed: &Passed,
 ) -> anyhow::Result<bool> {
     let epoch = *passed.epoch.borrow();
     let sentinel = Sentinel { sentinel: Uuid::new_v4(), epoch };
-    office.publisher.publish("", &partition.queue(), &sentinel.encode()).await?;
+    allocator.publisher.publish("", &partition.queue(), &sentinel.encode()).await?;
     let mut seen = passed.sentinel.subscribe();
     let came_out = seen.wait_for(|seen| *seen == Some(sentinel));
     if !matches!(timeout(SENTINEL_WAIT, came_out).await, Ok(Ok(_))) {

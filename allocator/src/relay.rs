@@ -10,7 +10,7 @@ use store::outbox::{self, Unpublished};
 use tokio::time::Instant;
 use tracing::warn;
 
-use crate::office::Office;
+use crate::allocator::Allocator;
 
 /// Events taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 500;
@@ -26,9 +26,13 @@ const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
 const STUCK_MAX: usize = 1_000;
 
 /// Relays until the shutdown begins, and once more after it.
-pub(crate) async fn run(office: Office) {
-    let mut relay =
-        Relay { office: office.clone(), at_once: TAKEN_MAX, suspect: None, stuck: HashMap::new() };
+pub(crate) async fn run(allocator: Allocator) {
+    let mut relay = Relay {
+        allocator: allocator.clone(),
+        at_once: TAKEN_MAX,
+        suspect: None,
+        stuck: HashMap::new(),
+    };
     let mut last_round = false;
     loop {
         match relay.round().await {
@@ -41,15 +45,15 @@ pub(crate) async fn run(office: Office) {
             }
         }
         tokio::select! {
-            () = office.events.notified() => {}
+            () = allocator.events.notified() => {}
             () = tokio::time::sleep(LOOK_EVERY) => {}
-            () = office.shutdown.begun() => last_round = true,
+            () = allocator.shutdown.begun() => last_round = true,
         }
     }
 }
 
 struct Relay {
-    office: Office,
+    allocator: Allocator,
     /// How many events are taken at once. One event may spoil the channel for all of its lot, so
     /// after a failure events go one by one, then two at once, and so on.
     at_once: i64,
@@ -65,7 +69,7 @@ impl Relay {
         let now = Instant::now();
         let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
         let but_not: Vec<i64> = stuck.chain(self.suspect).collect();
-        let mut tx = self.office.pool.begin().await?;
+        let mut tx = self.allocator.pool.begin().await?;
         let taken = outbox::take(&mut tx, self.at_once, &but_not).await?;
         if taken.is_empty() {
             self.suspect = None;
@@ -73,7 +77,7 @@ impl Relay {
             return Ok(false);
         }
         failpoint("before-event");
-        let publisher = &self.office.publisher;
+        let publisher = &self.allocator.publisher;
         let publishing = taken.iter().map(|event| async {
             publisher.publish(EVENTS, &event.routing_key, &event.body).await
         });
@@ -127,7 +131,7 @@ impl Relay {
     fn tell_of_seats(&self, event: &Unpublished) {
         let Ok(event) = serde_json::from_slice::<BookingEvent>(&event.body) else { return };
         let changed = (event.show_id, event.seat_ids);
-        if !changed.1.is_empty() && self.office.changed.try_send(changed).is_err() {
+        if !changed.1.is_empty() && self.allocator.changed.try_send(changed).is_err() {
             metrics::counter!("usher_seat_locks_left_to_a_walk_total").increment(1);
         }
     }

@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
+    allocator::Allocator,
     batch::Ledger,
     failure::{Failure, failure, lasting_failure},
     in_hand::InHand,
     locks::Locks,
-    office::Office,
     queues::{self, Passed},
     unreadable::readable,
 };
@@ -49,7 +49,7 @@ pub(crate) enum Over {
 
 /// One session, from the subscription to its end. It also waits for the end of the sale.
 pub(crate) async fn run(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     locks: &Arc<Locks>,
     in_hand: &InHand,
@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let consumer = Consumer::open_unless(link_of_session, &queue, PREFETCH, stop).await?;
     in_hand.is_served(true);
     let (stop, passed) = (stop.child_token(), Passed::default());
-    let mut session = Session { office, stop: &stop, consumer, passed: &passed };
+    let mut session = Session { allocator, stop: &stop, consumer, passed: &passed };
     let consuming = async {
         session.run(partition, locks, in_hand).await;
         stop.cancel();
@@ -69,7 +69,7 @@ pub(crate) async fn run(
     let draining = async {
         let over = tokio::select! {
             () = stop.cancelled() => Over::Lost,
-            drained = queues::drain(office, &link, partition, closed, &passed, in_hand) => {
+            drained = queues::drain(allocator, &link, partition, closed, &passed, in_hand) => {
                 if drained { Over::Drained } else { Over::Reopened }
             }
         };
@@ -85,7 +85,7 @@ pub(crate) async fn run(
 
 /// A session and what can end it.
 struct Session<'a> {
-    office: &'a Office,
+    allocator: &'a Allocator,
     stop: &'a CancellationToken,
     consumer: Consumer,
     passed: &'a Passed,
@@ -159,24 +159,24 @@ impl Session<'_> {
         let mut wait = RETRY_WAIT;
         loop {
             let begun = async {
-                let pool = &self.office.pool;
+                let pool = &self.allocator.pool;
                 let epoch = partitions::begin_session(pool, partition, &owner).await?;
                 failpoint("after-epoch");
-                Ledger::open(self.office, partition.clone(), epoch, Arc::clone(locks)).await
+                Ledger::open(self.allocator, partition.clone(), epoch, Arc::clone(locks)).await
             };
             let error = match begun.await {
                 Ok(ledger) => {
-                    self.office.waiting.is_over(partition);
+                    self.allocator.waiting.is_over(partition);
                     info!(%partition, epoch = ledger.epoch, "a session begins");
                     return Some(ledger);
                 }
                 Err(error) => error,
             };
             // No booking has been decided yet, so no booking is at fault.
-            let passes = match classify(self.office, partition, &error) {
+            let passes = match classify(self.allocator, partition, &error) {
                 Failure::Again | Failure::Wait => true,
                 Failure::Broken | Failure::Poisoned => {
-                    self.office.waiting.begins(partition, &error);
+                    self.allocator.waiting.begins(partition, &error);
                     true
                 }
                 Failure::Reload | Failure::Displaced => false,
@@ -204,7 +204,7 @@ impl Session<'_> {
                     gathered.sentinels.push(sentinel);
                     Ok(None)
                 }
-                None => readable(self.office, key, body).await,
+                None => readable(self.allocator, key, body).await,
             };
             match read {
                 Ok(envelope) => {
@@ -221,7 +221,7 @@ impl Session<'_> {
                 }
             }
             gathered.suspicious = times_returned(&gathered.last) >= SUSPICIOUS_RETURNS;
-            if gathered.suspicious || gathered.requests.len() >= self.office.batch_bookings_max {
+            if gathered.suspicious || gathered.requests.len() >= self.allocator.batch_bookings_max {
                 return Some(gathered);
             }
             match self.consumer.next_now() {
@@ -264,8 +264,8 @@ impl Session<'_> {
                 Settled::Poisoned => {
                     warn!(booking = %request.booking_id, "a booking is parked");
                     metrics::counter!("usher_parked_total", "why" => "poison").increment(1);
-                    let parked = park(self.office, &ledger.partition, request).await;
-                    if !parked || ledger.reload(self.office).await.is_err() {
+                    let parked = park(self.allocator, &ledger.partition, request).await;
+                    if !parked || ledger.reload(self.allocator).await.is_err() {
                         return false;
                     }
                     sometimes("poison parked");
@@ -283,19 +283,19 @@ impl Session<'_> {
     ) -> Settled {
         let (mut again, mut wait) = (0, RETRY_WAIT);
         while !requests.is_empty() {
-            let Err(error) = ledger.settle(self.office, requests).await else { break };
+            let Err(error) = ledger.settle(self.allocator, requests).await else { break };
             again += 1;
-            let failed = match classify(self.office, &ledger.partition, &error) {
+            let failed = match classify(self.allocator, &ledger.partition, &error) {
                 Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
                 failed => failed,
             };
             let go_on = match failed {
                 Failure::Displaced => return Settled::Over,
                 Failure::Poisoned => return Settled::Poisoned,
-                Failure::Reload if ledger.reload(self.office).await.is_ok() => self.may_go_on(),
+                Failure::Reload if ledger.reload(self.allocator).await.is_ok() => self.may_go_on(),
                 Failure::Again if again <= RETRIES_MAX => self.may_go_on(),
                 Failure::Broken => {
-                    self.office.waiting.begins(&ledger.partition, &error);
+                    self.allocator.waiting.begins(&ledger.partition, &error);
                     self.pause(&mut wait).await
                 }
                 // While the database is away the bookings wait here, and in their queue.
@@ -305,7 +305,7 @@ impl Session<'_> {
                 return Settled::Over;
             }
         }
-        self.office.waiting.is_over(&ledger.partition);
+        self.allocator.waiting.is_over(&ledger.partition);
         Settled::Done
     }
 
@@ -324,14 +324,14 @@ impl Session<'_> {
     }
 }
 
-async fn park(office: &Office, partition: &Partition, request: &BookingRequested) -> bool {
+async fn park(allocator: &Allocator, partition: &Partition, request: &BookingRequested) -> bool {
     let envelope = Envelope::new(partition, vec![request.clone()]);
     let parked =
-        office.publisher.publish(PARKED, &partition.routing_key(), &envelope.encode()).await;
+        allocator.publisher.publish(PARKED, &partition.routing_key(), &envelope.encode()).await;
     parked.is_ok()
 }
 
-fn classify(office: &Office, partition: &Partition, error: &StoreError) -> Failure {
+fn classify(allocator: &Allocator, partition: &Partition, error: &StoreError) -> Failure {
     let mut failed = failure(error);
     if without(Guarantee::OnlyDataCondemns) && failed == Failure::Broken {
         failed = Failure::Poisoned;
@@ -342,7 +342,7 @@ fn classify(office: &Office, partition: &Partition, error: &StoreError) -> Failu
     let name = format!("{failed:?}");
     // Waiting for the installation is logged when it begins, not in each round.
     if failed != Failure::Broken
-        && let Some(unsaid) = office.lines.may_be_written(&name, Instant::now())
+        && let Some(unsaid) = allocator.lines.may_be_written(&name, Instant::now())
     {
         warn!(%partition, failure = name, unsaid, "the batch failed: {}", error.told());
     }

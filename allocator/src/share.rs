@@ -13,69 +13,69 @@ use store::{
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
-use crate::{backlog::Backlogs, keeper::Keeper, office::Office, roster::Roster};
+use crate::{allocator::Allocator, backlog::Backlogs, keeper::Keeper, roster::Roster};
 
 /// How often the live allocators are read. The partitions of one that leaves are idle for no
 /// longer.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Keeps every partition of this allocator until the shutdown begins.
-pub(crate) async fn run(office: Office, roster: watch::Sender<Roster>) {
+pub(crate) async fn run(allocator: Allocator, roster: watch::Sender<Roster>) {
     let me = roster.borrow().me;
     // Heartbeats are a task of their own: one slow statement must not make this allocator look
     // dead.
-    let beating = office.shutdown.spawn(beat(office.clone(), roster));
+    let beating = allocator.shutdown.spawn(beat(allocator.clone(), roster));
     let (mut kept, mut backlogs) = (Kept::default(), Backlogs::new(me));
-    let mut changes = office.roster.clone();
+    let mut changes = allocator.roster.clone();
     loop {
         let goes_on = tokio::select! {
-            goes_on = office.shutdown.sleep(ALLOCATOR_HEARTBEAT) => goes_on,
-            _ = changes.changed() => !office.shutdown.has_begun(),
+            goes_on = allocator.shutdown.sleep(ALLOCATOR_HEARTBEAT) => goes_on,
+            _ = changes.changed() => !allocator.shutdown.has_begun(),
         };
         if !goes_on {
             break;
         }
-        let roster = office.roster.borrow().clone();
+        let roster = allocator.roster.borrow().clone();
         if roster.is_stale() {
             kept.let_go_of_all_but(Vec::new());
             continue;
         }
-        let counted = acceptance::undecided(&office.pool).await;
+        let counted = acceptance::undecided(&allocator.pool).await;
         // Without counts, partitions are shared out, too, only not the busiest first.
         let nothing = HashMap::new();
-        match ours(&office, &roster, counted.as_ref().unwrap_or(&nothing)).await {
-            Ok(ours) => share_out(&office, ours, &mut kept),
+        match ours(&allocator, &roster, counted.as_ref().unwrap_or(&nothing)).await {
+            Ok(ours) => share_out(&allocator, ours, &mut kept),
             Err(error) => {
                 warn!("partitions stay as they are: {:#}", anyhow::Error::from(error));
             }
         }
         // Without counts no backlog is written, so no visitor is admitted by it.
-        let recorded = async { backlogs.record(&office, &kept.ours, &counted?).await };
+        let recorded = async { backlogs.record(&allocator, &kept.ours, &counted?).await };
         if let Err(error) = recorded.await {
             warn!("the backlog cannot be written: {:#}", anyhow::Error::from(error));
         }
     }
     kept.end().await;
     let _ = beating.await;
-    if let Err(error) = allocators::leave(&office.pool, me).await {
+    if let Err(error) = allocators::leave(&allocator.pool, me).await {
         warn!("not signed off, others notice in seconds: {:#}", anyhow::Error::from(error));
     }
 }
 
 /// Writes a heartbeat every second, and reads more often which allocators are alive.
-async fn beat(office: Office, roster: watch::Sender<Roster>) {
+async fn beat(allocator: Allocator, roster: watch::Sender<Roster>) {
     let (me, name) = (roster.borrow().me, format!("pid {}", std::process::id()));
     let mut beaten_at: Option<Instant> = None;
     loop {
         // An allocator without the broker writes none: others may reach the broker.
-        if office.consuming.first().link().is_some() {
+        if allocator.consuming.first().link().is_some() {
             let heard = async {
                 let now = Instant::now();
                 if beaten_at.is_none_or(|at| now - at >= ALLOCATOR_HEARTBEAT) {
-                    allocators::beat(&office.pool, me, &name).await?;
+                    allocators::beat(&allocator.pool, me, &name).await?;
                     beaten_at = Some(now);
                 }
-                allocators::live(&office.pool).await
+                allocators::live(&allocator.pool).await
             };
             match heard.await {
                 Ok(live) => _ = roster.send_if_modified(|roster| roster.hear(live, beaten_at)),
@@ -85,20 +85,20 @@ async fn beat(office: Office, roster: watch::Sender<Roster>) {
                 }
             }
         }
-        if !office.shutdown.sleep(LOOK_EVERY).await {
+        if !allocator.shutdown.sleep(LOOK_EVERY).await {
             return;
         }
     }
 }
 
 async fn ours(
-    office: &Office,
+    allocator: &Allocator,
     roster: &Roster,
     undecided: &HashMap<Partition, i64>,
 ) -> StoreResult<Vec<Queued>> {
-    partitions::open_due_sales(&office.pool).await?;
-    partitions::close_ended_sales(&office.pool).await?;
-    let queued = partitions::queued(&office.pool).await?;
+    partitions::open_due_sales(&allocator.pool).await?;
+    partitions::close_ended_sales(&allocator.pool).await?;
+    let queued = partitions::queued(&allocator.pool).await?;
     let ours = queued.into_iter().filter(|queued| roster.is_ours(&queued.partition));
     Ok(busiest_first(ours.collect(), undecided))
 }
@@ -113,12 +113,12 @@ fn busiest_first(mut queued: Vec<Queued>, undecided: &HashMap<Partition, i64>) -
 
 /// Ends the keepers of other allocators' partitions, and starts keepers for `ours`, in the given
 /// order: partitions with the most to decide come first.
-fn share_out(office: &Office, ours: Vec<Queued>, kept: &mut Kept) {
+fn share_out(allocator: &Allocator, ours: Vec<Queued>, kept: &mut Kept) {
     for Queued { partition, ready: _, closed } in kept.let_go_of_all_but(ours) {
         let keeper = kept
             .ours
             .entry(partition)
-            .or_insert_with_key(|partition| Keeper::start(office, partition.clone(), closed));
+            .or_insert_with_key(|partition| Keeper::start(allocator, partition.clone(), closed));
         keeper.closed.send_if_modified(|was| std::mem::replace(was, closed) != closed);
     }
     let n_held = u32::try_from(kept.ours.len()).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use futures_util::{StreamExt as _, stream};
 use store::bookings;
 use tracing::{info, warn};
 
-use crate::office::Office;
+use crate::allocator::Allocator;
 
 const EVERY: Duration = Duration::from_millis(500);
 /// Partitions that are swept at once.
@@ -20,43 +20,43 @@ const _: () = assert!(EVERY.as_millis() * 4 < 5_000);
 const _: () = assert!(EVERY.as_millis() < SEAT_LOCK_UNDECIDED.as_millis());
 
 /// Sweeps until the shutdown begins.
-pub(crate) async fn run(office: Office) {
+pub(crate) async fn run(allocator: Allocator) {
     let mut round = 0_u32;
-    while office.shutdown.sleep(EVERY).await {
-        if let Err(error) = sweep(&office).await {
+    while allocator.shutdown.sleep(EVERY).await {
+        if let Err(error) = sweep(&allocator).await {
             warn!("the sweep failed and is tried again: {error:#}");
         }
         round = round.wrapping_add(1);
         if round.is_multiple_of(FORGET_EVERY)
-            && let Err(error) = forget(&office).await
+            && let Err(error) = forget(&allocator).await
         {
             warn!("old events and numbers are not deleted yet: {error:#}");
         }
     }
 }
 
-async fn forget(office: &Office) -> anyhow::Result<()> {
-    store::outbox::forget_old(&office.pool).await?;
-    store::acceptance::forget_old(&office.pool).await?;
+async fn forget(allocator: &Allocator) -> anyhow::Result<()> {
+    store::outbox::forget_old(&allocator.pool).await?;
+    store::acceptance::forget_old(&allocator.pool).await?;
     Ok(())
 }
 
 /// Ends lapsed bookings in this allocator's partitions, several at once, so that none waits for
 /// another.
-async fn sweep(office: &Office) -> anyhow::Result<()> {
-    let due = bookings::partitions_with_due(&office.pool).await?;
+async fn sweep(allocator: &Allocator) -> anyhow::Result<()> {
+    let due = bookings::partitions_with_due(&allocator.pool).await?;
     let ours = {
-        let roster = office.roster.borrow();
+        let roster = allocator.roster.borrow();
         due.into_iter().filter(|partition| roster.is_ours(partition)).collect::<Vec<_>>()
     };
     stream::iter(ours)
         .for_each_concurrent(AT_ONCE, async |partition| {
-            match bookings::sweep(&office.pool, &partition).await {
+            match bookings::sweep(&allocator.pool, &partition).await {
                 Ok(ended) if ended.is_empty() => {}
                 Ok(ended) => {
                     metrics::counter!("usher_lapsed_total").increment(ended.len() as u64);
                     info!(%partition, n_bookings = ended.len(), "bookings lapsed");
-                    office.events.notify_one();
+                    allocator.events.notify_one();
                 }
                 Err(error) => {
                     warn!(%partition, "not swept this time: {:#}", anyhow::Error::from(error));

@@ -7,7 +7,7 @@ use contract::{
 use store::{StoreResult, bookings};
 use tracing::warn;
 
-use crate::{made_out::refuse_made_out, newer, office::Office};
+use crate::{allocator::Allocator, made_out::refuse_made_out, newer};
 
 /// Reads a message: `None` if it cannot be read and was kept. Bookings with words of a newer
 /// version wait for that version, and the rest goes on. The envelope holds only bookings whose ids
@@ -16,7 +16,7 @@ use crate::{made_out::refuse_made_out, newer, office::Office};
 ///
 /// The message must not be acked before this has succeeded.
 pub(crate) async fn readable(
-    office: &Office,
+    allocator: &Allocator,
     routing_key: &str,
     body: &[u8],
 ) -> StoreResult<Option<Envelope>> {
@@ -24,11 +24,11 @@ pub(crate) async fn readable(
         Ok(envelope) => envelope,
         Err(BadEnvelope::Newer(what)) => {
             let (known, newer) = Envelope::without_newer(body);
-            newer::set_aside(office, routing_key, &newer, what).await?;
+            newer::set_aside(allocator, routing_key, &newer, what).await?;
             let mut read: Option<Envelope> = None;
             for part in known {
                 // No part has newer words now, so the recursion ends.
-                let part = Box::pin(readable(office, routing_key, &part)).await?;
+                let part = Box::pin(readable(allocator, routing_key, &part)).await?;
                 match &mut read {
                     Some(read) => read.bookings.extend(part.into_iter().flat_map(|p| p.bookings)),
                     None => read = part,
@@ -37,34 +37,35 @@ pub(crate) async fn readable(
             return Ok(read);
         }
         Err(error) => {
-            park_unreadable(office, routing_key, body, &error.to_string()).await?;
+            park_unreadable(allocator, routing_key, body, &error.to_string()).await?;
             return Ok(None);
         }
     };
-    let proven =
-        |booking: &BookingRequested| office.ids.belongs_to(booking.booking_id, booking.account_id);
+    let proven = |booking: &BookingRequested| {
+        allocator.ids.belongs_to(booking.booking_id, booking.account_id)
+    };
     if !envelope.bookings.iter().all(proven) {
         let why = "the id of a booking was not made for its account";
-        keep(office, routing_key, body, why).await?;
+        keep(allocator, routing_key, body, why).await?;
         envelope.bookings.retain(proven);
     }
     Ok(Some(envelope))
 }
 
-async fn keep(office: &Office, routing_key: &str, body: &[u8], why: &str) -> StoreResult<()> {
+async fn keep(allocator: &Allocator, routing_key: &str, body: &[u8], why: &str) -> StoreResult<()> {
     warn!(routing_key, bytes = body.len(), "a message is kept: {why}");
     metrics::counter!("usher_parked_total", "why" => "unreadable").increment(1);
-    bookings::keep_parked(&office.pool, routing_key, body, why).await
+    bookings::keep_parked(&allocator.pool, routing_key, body, why).await
 }
 
 /// Keeps a message that cannot be read, and refuses the bookings that can be found in it, so that
 /// every accepted booking gets an outcome.
 async fn park_unreadable(
-    office: &Office,
+    allocator: &Allocator,
     routing_key: &str,
     body: &[u8],
     why: &str,
 ) -> StoreResult<()> {
-    keep(office, routing_key, body, why).await?;
-    refuse_made_out(office, routing_key, body, Reason::Internal).await
+    keep(allocator, routing_key, body, why).await?;
+    refuse_made_out(allocator, routing_key, body, Reason::Internal).await
 }

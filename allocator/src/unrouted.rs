@@ -16,7 +16,7 @@ use platform::broker::{self, Consumer, Consumption, Delivery, Link};
 use store::partitions::{self, Standing};
 use tracing::warn;
 
-use crate::{office::Office, parking, unreadable};
+use crate::{allocator::Allocator, parking, unreadable};
 
 /// Messages taken at once, of up to 64 bookings each.
 const TAKEN_MAX: u16 = 64;
@@ -27,28 +27,28 @@ const SENT_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// Consumes unrouted messages until the shutdown begins.
-pub(crate) async fn run(office: Office) {
-    let mut broker = office.consuming.first();
-    while !office.shutdown.has_begun() {
+pub(crate) async fn run(allocator: Allocator) {
+    let mut broker = allocator.consuming.first();
+    while !allocator.shutdown.has_begun() {
         let link = tokio::select! {
-            () = office.shutdown.begun() => return,
+            () = allocator.shutdown.begun() => return,
             link = broker.link_soon() => match link { Some(link) => link, None => return },
         };
-        if let Err(error) = consume(&office, link).await {
+        if let Err(error) = consume(&allocator, link).await {
             warn!("messages without a queue wait: {error:#}");
         }
-        if !office.shutdown.sleep(RETRY_WAIT).await {
+        if !allocator.shutdown.sleep(RETRY_WAIT).await {
             return;
         }
     }
 }
 
-async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
+async fn consume(allocator: &Allocator, link: Arc<Link>) -> anyhow::Result<()> {
     broker::declare_base(&link.channel().await?).await?;
     let mut consumer = Consumer::open(link, UNROUTED, TAKEN_MAX).await?;
     loop {
         let first = tokio::select! {
-            () = office.shutdown.begun() => break,
+            () = allocator.shutdown.begun() => break,
             first = consumer.next() => match first { Some(first) => first, None => break },
         };
         let mut taken = vec![first];
@@ -57,8 +57,8 @@ async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
         {
             taken.push(next);
         }
-        let (are_settled, is_any_sent) = settle(office, taken).await;
-        if !are_settled || (is_any_sent && !office.shutdown.sleep(SENT_AGAIN_AFTER).await) {
+        let (are_settled, is_any_sent) = settle(allocator, taken).await;
+        if !are_settled || (is_any_sent && !allocator.shutdown.sleep(SENT_AGAIN_AFTER).await) {
             break;
         }
     }
@@ -68,17 +68,17 @@ async fn consume(office: &Office, link: Arc<Link>) -> anyhow::Result<()> {
 
 /// Handles some messages. Returns whether the broker took every ack, and whether some messages were
 /// sent to their queue again.
-async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
+async fn settle(allocator: &Allocator, taken: Vec<Delivery>) -> (bool, bool) {
     let mut read = Vec::with_capacity(taken.len());
     for delivery in taken {
         metrics::counter!("usher_set_aside_total", "queue" => UNROUTED).increment(1);
         let key = delivery.routing_key.as_str();
-        let envelope = unreadable::readable(office, key, &delivery.data).await;
+        let envelope = unreadable::readable(allocator, key, &delivery.data).await;
         read.push((delivery, envelope));
     }
     let envelopes = read.iter().filter_map(|(_, envelope)| envelope.as_ref().ok()?.as_ref());
     let asked: HashSet<Partition> = envelopes.map(partition).collect();
-    let standing = partitions::standing(&office.pool, &asked.iter().collect::<Vec<_>>()).await;
+    let standing = partitions::standing(&allocator.pool, &asked.iter().collect::<Vec<_>>()).await;
     if let Err(error) = &standing {
         warn!("the state of the sale cannot be read: {}", error.told());
     }
@@ -86,13 +86,13 @@ async fn settle(office: &Office, taken: Vec<Delivery>) -> (bool, bool) {
     let missed = standing.iter().filter(|(_, standing)| standing.is_open && standing.is_ready);
     let missed: HashSet<Partition> = missed.map(|(partition, _)| partition.clone()).collect();
     if !missed.is_empty() {
-        office.missed.send_replace(missed);
+        allocator.missed.send_replace(missed);
     }
     let dealt = stream::iter(read).map(async |(delivery, envelope)| {
         let (consumption, is_sent) = match envelope {
             Ok(None) => (Consumption::Ack, false),
             Ok(Some(envelope)) => match standing.get(&partition(&envelope)) {
-                Some(standing) => deal_with(office, envelope, standing).await,
+                Some(standing) => deal_with(allocator, envelope, standing).await,
                 None => (Consumption::Retry, false),
             },
             Err(_) => (Consumption::Retry, false),
@@ -112,7 +112,7 @@ fn partition(envelope: &Envelope) -> Partition {
 /// Sends the bookings of a message to their queue, or refuses them. Returns what becomes of the
 /// message, and whether something was sent that may come back here.
 async fn deal_with(
-    office: &Office,
+    allocator: &Allocator,
     envelope: Envelope,
     standing: &Standing,
 ) -> (Consumption, bool) {
@@ -124,7 +124,7 @@ async fn deal_with(
             continue;
         };
         // Repeating the bookings before this one is harmless: each is decided once.
-        let refused = parking::refuse(office, partition.clone(), &request, why).await;
+        let refused = parking::refuse(allocator, partition.clone(), &request, why).await;
         if refused != Consumption::Ack {
             return (refused, false);
         }
@@ -135,10 +135,10 @@ async fn deal_with(
         // The queue of a closed sale is unbound, but still takes what was accepted in time.
         let is_put = !standing.is_open
             && standing.is_ready
-            && put_into_queue(office, &partition, requests).await;
+            && put_into_queue(allocator, &partition, requests).await;
         may_come_back |= !is_put;
         if !is_put {
-            let sent = parking::again(&office.publisher, &partition, requests.to_vec()).await;
+            let sent = parking::again(&allocator.publisher, &partition, requests.to_vec()).await;
             if sent != Consumption::Ack {
                 return (sent, true);
             }
@@ -158,11 +158,11 @@ fn refused(standing: &Standing, request: &BookingRequested) -> Option<Reason> {
 }
 
 async fn put_into_queue(
-    office: &Office,
+    allocator: &Allocator,
     partition: &Partition,
     requests: &[BookingRequested],
 ) -> bool {
-    let Some(link) = office.publishing.link() else { return false };
+    let Some(link) = allocator.publishing.link() else { return false };
     let body = Envelope::new(partition, requests.to_vec()).encode();
     match broker::put_into_queue(&link, partition, &body).await {
         Ok(is_there) => is_there,

@@ -5,8 +5,8 @@ use chrono::Days;
 use contract::{
     ShowId,
     api::catalogue::{
-        Movie, MovieDetails, RoomMode, Screen, ScreenDetails, Show, ShowDetails, ShowStatus,
-        Theatre, TheatreDetails, WaitingRoom, WaitingRoomChange,
+        Movie, MovieDetails, RoomMode, RoomSettings, RoomSettingsChange, Screen, ScreenDetails,
+        Show, ShowDetails, ShowStatus, Theatre, TheatreDetails,
     },
 };
 use loadtest::Client;
@@ -39,10 +39,10 @@ impl Stage {
         let screen: Screen = admin.post("/screens", &details).await.context("POST /screens")?;
         let starts_at = platform::clock::now() + Days::new(1);
         let details = ShowDetails {
-            waiting_room: WaitingRoom {
+            waiting_room: RoomSettings {
                 mode: RoomMode::Fifo,
                 paused: true,
-                ..WaitingRoom::default()
+                ..RoomSettings::default()
             },
             ..shows::ordinary(movie.movie_id, theatre.theatre_id, &screen, starts_at)
         };
@@ -53,18 +53,19 @@ impl Stage {
 
     /// Admits visitors at this rate per second.
     pub(crate) async fn resume(&self, rate: f64, burst: i32) -> anyhow::Result<()> {
-        self.change(WaitingRoomChange {
+        self.change(RoomSettingsChange {
             rate_per_second: Some(rate),
             burst: Some(burst),
             paused: Some(false),
-            ..WaitingRoomChange::default()
+            ..RoomSettingsChange::default()
         })
         .await
     }
 
     /// Pauses the line.
     pub(crate) async fn pause(&self) -> anyhow::Result<()> {
-        self.change(WaitingRoomChange { paused: Some(true), ..WaitingRoomChange::default() }).await
+        self.change(RoomSettingsChange { paused: Some(true), ..RoomSettingsChange::default() })
+            .await
     }
 
     /// Ends the sale.
@@ -72,7 +73,7 @@ impl Stage {
         close(&self.admin, self.show).await
     }
 
-    async fn change(&self, change: WaitingRoomChange) -> anyhow::Result<()> {
+    async fn change(&self, change: RoomSettingsChange) -> anyhow::Result<()> {
         let path = format!("/shows/{}/waiting-room", self.show);
         let changed: Result<serde_json::Value, _> =
             self.admin.change(Method::PATCH, &path, &change).await;

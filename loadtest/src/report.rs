@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use contract::api::catalogue::WaitingRoom;
+use contract::api::catalogue::RoomSettings;
 
 use crate::{
     Journal, Tally,
@@ -24,7 +24,7 @@ pub struct Report {
     pub latencies: Vec<(Step, Latency)>,
     pub admission: Option<Admission>,
     /// How the line was configured, to compare with.
-    pub room: Option<WaitingRoom>,
+    pub room: Option<RoomSettings>,
     pub went_up: u64,
     pub reconnects: u64,
     pub repeats: u64,

@@ -6,7 +6,7 @@ use anyhow::{Context as _, ensure};
 use contract::{
     AccountId, ShowId,
     access::{AccessKeys, Caller, Role as Rights},
-    api::catalogue::{Movie, RoomMode, Screen, Show, Theatre, WaitingRoom},
+    api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
     keys::MasterKey,
     topology::Partition,
 };
@@ -134,11 +134,11 @@ async fn hall(
         |(code, first, n): &(&str, char, u32)| Tier::seated(code, *first, *n as usize, ROW);
     let plan = Plan {
         tiers: tiers.iter().map(seated).collect(),
-        room: WaitingRoom {
+        room: RoomSettings {
             mode,
             rate_per_second: RATE_PER_SECOND,
             burst: BURST,
-            ..WaitingRoom::default()
+            ..RoomSettings::default()
         },
         per_user: PER_USER,
         hold_seconds: HOLD_SECONDS.into(),

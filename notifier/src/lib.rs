@@ -7,7 +7,7 @@ pub mod metrics;
 mod limits;
 mod live;
 mod socket;
-mod ears;
+mod notifier;
 mod hub;
 
 use std::net::SocketAddr;
@@ -25,9 +25,9 @@ use platform::{
 use store::bookings::Looker;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use ears::Ears;
 use hub::Hub;
 pub use limits::ROUTES;
+use notifier::Notifier;
 
 /// Settings of the notifier.
 #[derive(Args, Clone)]
@@ -57,7 +57,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let broker = Broker::connect(&backends.amqp_url, "notifier", shutdown)?;
     let hub = Hub::new();
     shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
-    let ears = Ears {
+    let notifier = Notifier {
         pool: pool.clone(),
         looker: Looker::new(pool.clone(), shutdown.clone()),
         cache: Cache::new(&backends.redis_url)?,
@@ -68,7 +68,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let api = OpenApiRouter::default()
         .routes(routes!(live::of_booking))
         .routes(routes!(live::of_account))
-        .with_state(ears);
+        .with_state(notifier);
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
     let router = limits::guard(shutdown).before(OpenApiRouter::default().nest(BASE, api));

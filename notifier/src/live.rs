@@ -12,7 +12,7 @@ use platform::http::{
     socket::{SocketRequest, accept, talk},
 };
 
-use crate::{ears::Ears, socket::Teller};
+use crate::{notifier::Notifier, socket::Teller};
 
 /// WebSocket: the booking as it is, at once, and then at each change.
 #[utoipa::path(get, path = "/bookings/{id}/live", tag = "live",
@@ -24,7 +24,7 @@ use crate::{ears::Ears, socket::Teller};
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
 pub(crate) async fn of_booking(
-    State(ears): State<Ears>,
+    State(notifier): State<Notifier>,
     id: Result<PathId<BookingId>, ApiError>,
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
@@ -33,10 +33,10 @@ pub(crate) async fn of_booking(
 ) -> ApiResult<Response> {
     let PathId(id) = id?;
     let caller = who(&door, caller, &headers)?;
-    if !ears.ids.belongs_to(id, caller.account) {
+    if !notifier.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
-    open(ears, caller, Some(id), &door, &headers, request)
+    open(notifier, caller, Some(id), &door, &headers, request)
 }
 
 /// WebSocket: every change of the caller's bookings.
@@ -46,14 +46,14 @@ pub(crate) async fn of_booking(
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
 pub(crate) async fn of_account(
-    State(ears): State<Ears>,
+    State(notifier): State<Notifier>,
     axum::Extension(door): axum::Extension<Door>,
     caller: Result<SignedIn, ApiError>,
     headers: HeaderMap,
     request: SocketRequest,
 ) -> ApiResult<Response> {
     let caller = who(&door, caller, &headers)?;
-    open(ears, caller, None, &door, &headers, request)
+    open(notifier, caller, None, &door, &headers, request)
 }
 
 /// The caller by header, or by the subprotocol, for clients that cannot set headers.
@@ -65,7 +65,7 @@ fn who(door: &Door, caller: Result<SignedIn, ApiError>, headers: &HeaderMap) -> 
 }
 
 fn open(
-    ears: Ears,
+    notifier: Notifier,
     caller: Token,
     only: Option<BookingId>,
     door: &Door,
@@ -74,8 +74,8 @@ fn open(
 ) -> ApiResult<Response> {
     let instead = "this is a WebSocket: open it as one";
     let (upgrade, connection) = request.allowed(headers, door, instead)?;
-    let shutdown = ears.shutdown.clone();
+    let shutdown = notifier.shutdown.clone();
     let standing = door.access.stand(caller);
-    let serve = move |socket| talk(socket, Teller::new(ears, standing, caller.account, only));
+    let serve = move |socket| talk(socket, Teller::new(notifier, standing, caller.account, only));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

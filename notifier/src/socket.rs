@@ -19,7 +19,7 @@ use store::bookings::{self, Fate};
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use crate::{ears::Ears, hub::Ear};
+use crate::{hub::Ear, notifier::Notifier};
 
 /// How often a socket of one booking looks at the booking without an event: an event may be lost,
 /// and a booking that ends unseen has none.
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Sends an account one of its bookings, or all, as they change.
 pub(crate) struct Teller {
-    ears: Ears,
+    notifier: Notifier,
     standing: Standing,
     account: AccountId,
     only: Option<BookingId>,
@@ -41,24 +41,24 @@ pub(crate) struct Teller {
 
 impl Teller {
     pub(crate) fn new(
-        ears: Ears,
+        notifier: Notifier,
         standing: Standing,
         account: AccountId,
         only: Option<BookingId>,
     ) -> Self {
         // Join before the first look, so that a change between the two is heard.
-        let ear = ears.hub.join(account, only);
+        let ear = notifier.hub.join(account, only);
         let look_at = Instant::now() + LOOK_EVERY;
-        Self { ears, standing, account, only, ear, due: only, look_at, last: None }
+        Self { notifier, standing, account, only, ear, due: only, look_at, last: None }
     }
 
     /// The booking as it stands, if that is news to its owner.
     async fn look(&mut self, booking: BookingId) -> Result<Option<BookingFrame>, End> {
-        let look = self.ears.looker.look(booking).await.map_err(|_| AWAY)?;
+        let look = self.notifier.looker.look(booking).await.map_err(|_| AWAY)?;
         let booking = match look.view {
             Some(view) if view.owner == self.account => view.booking,
             Some(_) => return Ok(None),
-            None => undecided(&self.ears, self.account, booking, look.now).await?,
+            None => undecided(&self.notifier, self.account, booking, look.now).await?,
         };
         let is_news = self.last.as_ref() != Some(&booking);
         self.last = Some(booking.clone());
@@ -90,7 +90,7 @@ impl Frames for Teller {
                 continue;
             }
             let end = tokio::select! {
-                () = self.ears.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
+                () = self.notifier.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
                 why = self.standing.ended() => (close::POLICY, why),
                 () = self.ear.socket.replaced.cancelled() => {
                     (close::REPLACED, "a newer socket took its place")
@@ -123,12 +123,12 @@ impl Frames for Teller {
 
 /// A booking that had no outcome at `now` on PostgreSQL's clock, as its owner sees it.
 async fn undecided(
-    ears: &Ears,
+    notifier: &Notifier,
     account: AccountId,
     booking: BookingId,
     now: DateTime<Utc>,
 ) -> Result<Booking, End> {
-    let Ears { pool, cache, ids, looker, .. } = ears;
+    let Notifier { pool, cache, ids, looker, .. } = notifier;
     let accepted_at = ids.accepted_at(booking, account);
     match bookings::fate(pool, cache, booking, account, accepted_at, now).await {
         Ok(Fate::Queued) => return Ok(Booking::queued(booking)),

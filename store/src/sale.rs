@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use contract::{
     MovieId, ScreenId, ShowId, TheatreId, TierCode,
-    api::catalogue::{RoomMode, ShowStatus, WaitingRoom},
+    api::catalogue::{RoomMode, RoomSettings, ShowStatus},
 };
 
 use crate::{StoreError, StoreResult};
@@ -33,7 +33,7 @@ pub struct Sale {
     pub max_seats_per_user: i32,
     pub hold_seconds: i32,
     pub order_seconds: i32,
-    pub room: WaitingRoom,
+    pub room: RoomSettings,
     /// Counts changes of the settings that decide whether places in the line are drawn by lot.
     pub room_version: u64,
     /// Sorted by code.

@@ -5,8 +5,8 @@ use chrono::{NaiveDate, TimeDelta};
 use contract::{
     MovieId, ScreenId, SeatLabel, ShowId, TheatreId, TierCode,
     api::catalogue::{
-        Layout, Movie, MovieDetails, Price, RoomMode, Row, ScreenDetails, ScreenTier, Seat,
-        SeatKind, ShowDetails, TheatreDetails, WaitingRoom,
+        Layout, Movie, MovieDetails, Price, RoomMode, RoomSettings, Row, ScreenDetails, ScreenTier,
+        Seat, SeatKind, ShowDetails, TheatreDetails,
     },
 };
 use platform::clock;
@@ -22,7 +22,7 @@ const PRICE: i64 = 25_000;
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tiers: Vec<Tier>,
-    pub room: WaitingRoom,
+    pub room: RoomSettings,
     pub per_user: i32,
     pub hold_seconds: i32,
     pub order_seconds: i32,
@@ -35,7 +35,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             tiers: vec![Tier::seated("STANDARD", 'A', 40, 10)],
-            room: WaitingRoom { mode: RoomMode::Off, ..WaitingRoom::default() },
+            room: RoomSettings { mode: RoomMode::Off, ..RoomSettings::default() },
             per_user: 10,
             hold_seconds: 600,
             order_seconds: 300,

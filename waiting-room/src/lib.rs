@@ -32,7 +32,7 @@ pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
 pub(crate) use error::LineError;
 pub use routes::limits::ROUTES;
 
-use room::{Room, challenge, limits::Limits, passes::Passes};
+use room::{WaitingRoom, challenge, limits::Limits, passes::Passes};
 
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
@@ -46,7 +46,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let cache = Cache::new(&backends.redis_url)?;
     let master = &backends.master_key;
     let lifetime = config.line.pass_lifetime();
-    let room = Arc::new(Room {
+    let room = Arc::new(WaitingRoom {
         node: scripts::NodeId::new(),
         settings: config.line.clone(),
         store: scripts::LineStore { cache: cache.clone() },

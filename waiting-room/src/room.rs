@@ -37,10 +37,10 @@ use passes::Passes;
 
 /// Lines looked up in one pipeline.
 const LOOKED_AT_ONCE: usize = 500;
-/// Tasks that share a line as long as it is tended; [`Room::begin`] starts them.
+/// Tasks that share a line as long as it is tended; [`WaitingRoom::begin`] starts them.
 const TENDERS: usize = 3;
 
-pub(crate) struct Room {
+pub(crate) struct WaitingRoom {
     pub node: NodeId,
     pub settings: LineSettings,
     pub pool: Pool,
@@ -58,10 +58,10 @@ pub(crate) struct Room {
     /// board.
     pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
     /// Starts the rounds of a line that is new here.
-    pub begin: fn(&Arc<Room>, &Arc<Line>, JoinQueue),
+    pub begin: fn(&Arc<WaitingRoom>, &Arc<Line>, JoinQueue),
 }
 
-impl Room {
+impl WaitingRoom {
     /// The sale of a show, and the time by Postgres's clock.
     pub(crate) fn sale(&self, show: ShowId) -> Option<(Arc<Sale>, DateTime<Utc>)> {
         let board = self.board.borrow();

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use crate::{
     line::{Line, desk::JoinQueue},
-    room::Room,
+    room::WaitingRoom,
 };
 
 /// Starts the tasks that serve all lines of this node.
-pub(crate) fn start(room: &Arc<Room>) {
+pub(crate) fn start(room: &Arc<WaitingRoom>) {
     let shutdown = &room.shutdown;
     shutdown.spawn_vital("line follower", follow::follow(Arc::clone(room)));
     shutdown.spawn_vital("line loader", load::keep_loaded(Arc::clone(room)));
@@ -28,7 +28,7 @@ pub(crate) fn start(room: &Arc<Room>) {
 }
 
 /// Starts the tasks of one line that is new here; `TENDERS` in `room.rs` is their number.
-pub(crate) fn begin(room: &Arc<Room>, line: &Arc<Line>, queue: JoinQueue) {
+pub(crate) fn begin(room: &Arc<WaitingRoom>, line: &Arc<Line>, queue: JoinQueue) {
     let shutdown = &room.shutdown;
     shutdown.spawn(tend::tend(Arc::clone(room), Arc::clone(line)));
     shutdown.spawn(presence::keep(Arc::clone(room), Arc::clone(line)));

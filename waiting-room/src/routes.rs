@@ -16,7 +16,7 @@ use contract::api::{
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::room::{Room, challenge::Posed};
+use crate::room::{WaitingRoom, challenge::Posed};
 
 /// What no route says in its description: the frames, and the challenge inside a refusal.
 #[derive(OpenApi)]
@@ -24,7 +24,7 @@ use crate::room::{Room, challenge::Posed};
 struct Api;
 
 /// Every route of the waiting room.
-pub(crate) fn router(room: Arc<Room>) -> OpenApiRouter {
+pub(crate) fn router(room: Arc<WaitingRoom>) -> OpenApiRouter {
     let routes = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(place::join))
         .routes(routes!(place::show, place::leave))

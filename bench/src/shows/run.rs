@@ -7,8 +7,8 @@ use chrono::Days;
 use contract::{
     BookingId, ShowId,
     api::catalogue::{
-        Layout, Movie, RoomMode, Screen as Hall, ScreenDetails, ScreenTier, Show, ShowDetails,
-        Theatre, WaitingRoom, WaitingRoomChange,
+        Layout, Movie, RoomMode, RoomSettings, RoomSettingsChange, Screen as Hall, ScreenDetails,
+        ScreenTier, Show, ShowDetails, Theatre,
     },
     keys::MasterKey,
     topology::Partition,
@@ -201,7 +201,7 @@ impl Run {
     /// Pauses the line of another quiet show.
     pub(super) async fn stop_a_line(&self) -> anyhow::Result<()> {
         let show = *self.others.last().context("there is no other show")?;
-        let change = WaitingRoomChange { paused: Some(true), ..WaitingRoomChange::default() };
+        let change = RoomSettingsChange { paused: Some(true), ..RoomSettingsChange::default() };
         let path = format!("/shows/{show}/waiting-room");
         let changed: Result<serde_json::Value, _> =
             self.admin.change(Method::PATCH, &path, &change).await;
@@ -284,7 +284,7 @@ async fn stage(admin: &Client) -> anyhow::Result<(ShowId, ShowId)> {
     };
     let show = async |screen: &Hall, mode: RoomMode| {
         let details = ShowDetails {
-            waiting_room: WaitingRoom { mode, ..WaitingRoom::default() },
+            waiting_room: RoomSettings { mode, ..RoomSettings::default() },
             ..shows::ordinary(movie.movie_id, theatre.theatre_id, screen, starts_at)
         };
         let show: Show = admin.post("/shows", &details).await.context("POST /shows")?;

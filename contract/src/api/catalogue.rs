@@ -241,7 +241,7 @@ written! {
         #[schema(minimum = 1, maximum = 86_400)]
         pub order_seconds: i32,
         #[serde(default)]
-        pub waiting_room: WaitingRoom,
+        pub waiting_room: RoomSettings,
     }
 }
 
@@ -289,7 +289,8 @@ pub enum RoomMode {
 /// Settings of a show's waiting room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct WaitingRoom {
+#[schema(as = WaitingRoom)]
+pub struct RoomSettings {
     pub mode: RoomMode,
     /// Visitors admitted per second.
     #[schema(minimum = 0.01, maximum = 100_000)]
@@ -303,7 +304,7 @@ pub struct WaitingRoom {
     pub paused: bool,
 }
 
-impl Default for WaitingRoom {
+impl Default for RoomSettings {
     fn default() -> Self {
         Self {
             mode: RoomMode::Fifo,
@@ -318,7 +319,8 @@ impl Default for WaitingRoom {
 /// A change of a waiting room. An absent field keeps its value.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct WaitingRoomChange {
+#[schema(as = WaitingRoomChange)]
+pub struct RoomSettingsChange {
     pub mode: Option<RoomMode>,
     #[schema(minimum = 0.01, maximum = 100_000)]
     pub rate_per_second: Option<f64>,

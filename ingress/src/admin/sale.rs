@@ -6,7 +6,7 @@ use axum::{Json, http::StatusCode};
 use contract::{
     ShowId,
     api::{
-        catalogue::{Show, WaitingRoom, WaitingRoomChange},
+        catalogue::{RoomSettings, RoomSettingsChange, Show},
         problem::{Code, Problem},
     },
 };
@@ -114,9 +114,9 @@ pub(super) async fn close(
 ///
 /// Every node acts on it within a second.
 #[utoipa::path(patch, path = "/shows/{id}/waiting-room", tag = "administration",
-    security(("bearer" = [])), params(("id" = ShowId, Path)), request_body = WaitingRoomChange,
+    security(("bearer" = [])), params(("id" = ShowId, Path)), request_body = RoomSettingsChange,
     responses(
-        (status = 200, body = WaitingRoom),
+        (status = 200, body = RoomSettings),
         (status = 400, body = Problem, description = "VALIDATION_FAILED"),
         (status = 403, body = Problem, description = "FORBIDDEN"),
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
@@ -126,8 +126,8 @@ pub(super) async fn change_waiting_room(
     state: State,
     _: Admin,
     PathId(show): PathId<ShowId>,
-    Body(change): Body<WaitingRoomChange>,
-) -> ApiResult<Json<WaitingRoom>> {
+    Body(change): Body<RoomSettingsChange>,
+) -> ApiResult<Json<RoomSettings>> {
     let pool = state.pool.clone();
     let room = store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
@@ -144,8 +144,8 @@ pub(super) async fn change_waiting_room(
     Ok(Json(room))
 }
 
-fn changed(room: &WaitingRoom, change: &WaitingRoomChange) -> WaitingRoom {
-    WaitingRoom {
+fn changed(room: &RoomSettings, change: &RoomSettingsChange) -> RoomSettings {
+    RoomSettings {
         mode: change.mode.unwrap_or(room.mode),
         rate_per_second: change.rate_per_second.unwrap_or(room.rate_per_second),
         burst: change.burst.unwrap_or(room.burst),

@@ -7,7 +7,7 @@ use chrono::Days;
 use contract::{
     ShowId,
     api::{
-        catalogue::{NewShow, ScreenDetails, Show, ShowDetails, WaitingRoom},
+        catalogue::{NewShow, RoomSettings, ScreenDetails, Show, ShowDetails},
         problem::{Code, Problem},
     },
 };
@@ -218,7 +218,7 @@ fn checked_prices(show: &ShowDetails) -> ApiResult<()> {
 }
 
 /// Checks the settings of a waiting room; `pointer` is its JSON pointer.
-pub(super) fn checked_room(pointer: &str, room: &WaitingRoom) -> ApiResult<()> {
+pub(super) fn checked_room(pointer: &str, room: &RoomSettings) -> ApiResult<()> {
     let at = |field: &str| format!("{pointer}/{field}");
     check::within(&at("ratePerSecond"), room.rate_per_second, 0.01..=100_000.0)?;
     check::within(&at("burst"), room.burst, 1..=100_000)?;

@@ -9,7 +9,7 @@ pub use write::{
 use chrono::{DateTime, NaiveDate, Utc};
 use contract::{
     MovieId, ScreenId, ShowId, TheatreId,
-    api::catalogue::{Price, Show, ShowDetails, TierAvailable, WaitingRoom},
+    api::catalogue::{Price, RoomSettings, Show, ShowDetails, TierAvailable},
 };
 use sqlx::PgExecutor;
 use uuid::Uuid;
@@ -231,7 +231,7 @@ impl Row {
             max_seats_per_user: self.max_seats_per_user,
             hold_seconds: self.hold_seconds,
             order_seconds: self.order_seconds,
-            room: WaitingRoom {
+            room: RoomSettings {
                 mode: room_mode(&self.room_mode)?,
                 rate_per_second: self.room_rate_per_second,
                 burst: self.room_burst,

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use chrono::Days;
 use contract::{
     ShowId,
-    api::catalogue::{RoomMode, Show, ShowDetails, ShowStatus, WaitingRoom},
+    api::catalogue::{RoomMode, RoomSettings, Show, ShowDetails, ShowStatus},
 };
 use loadtest::Client;
 
@@ -18,7 +18,7 @@ const BURST: i32 = 10;
 /// A premiere on sale.
 pub(super) struct Premiere {
     pub(super) show: ShowId,
-    pub(super) room: WaitingRoom,
+    pub(super) room: RoomSettings,
 }
 
 impl Premiere {
@@ -29,7 +29,7 @@ impl Premiere {
         rate: u32,
     ) -> anyhow::Result<Self> {
         close_earlier_ones(admin, catalogue).await?;
-        let room = WaitingRoom {
+        let room = RoomSettings {
             mode: RoomMode::Fifo,
             rate_per_second: f64::from(rate),
             burst: BURST,

@@ -9,8 +9,8 @@ use contract::{
     api::{
         Page,
         catalogue::{
-            Layout, Movie, RoomMode, Screen, ScreenDetails, ScreenTier, Show, ShowDetails, Theatre,
-            TheatreDetails, WaitingRoom,
+            Layout, Movie, RoomMode, RoomSettings, Screen, ScreenDetails, ScreenTier, Show,
+            ShowDetails, Theatre, TheatreDetails,
         },
     },
 };
@@ -174,7 +174,7 @@ impl Seeding<'_> {
         }
         let starts_at = platform::clock::now() + Days::new(14);
         let show = ShowDetails {
-            waiting_room: WaitingRoom { mode: RoomMode::Off, ..WaitingRoom::default() },
+            waiting_room: RoomSettings { mode: RoomMode::Off, ..RoomSettings::default() },
             max_seats_per_user: 20,
             ..shows::ordinary(movie_id, theatre_id, lawn, starts_at)
         };

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use chrono::{DateTime, Utc};
 use contract::{
     MovieId, ShowId, TheatreId,
-    api::catalogue::{Price, Screen, Show, ShowDetails, ShowStatus, WaitingRoom},
+    api::catalogue::{Price, RoomSettings, Screen, Show, ShowDetails, ShowStatus},
 };
 use loadtest::Client;
 use tokio::time::{Instant, sleep};
@@ -44,7 +44,7 @@ pub fn ordinary(
         max_seats_per_user: 6,
         hold_seconds: 600,
         order_seconds: 300,
-        waiting_room: WaitingRoom::default(),
+        waiting_room: RoomSettings::default(),
     }
 }
 

@@ -139,7 +139,7 @@ pub(crate) fn was_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use contract::{MovieId, ScreenId, ShowId, TheatreId, api::catalogue::WaitingRoom};
+    use contract::{MovieId, ScreenId, ShowId, TheatreId, api::catalogue::RoomSettings};
     use store::sale::{SaleState, TierOnSale};
 
     use super::*;
@@ -164,7 +164,7 @@ mod tests {
             hold_seconds: 600,
             order_seconds: 300,
             room_version: 0,
-            room: WaitingRoom {
+            room: RoomSettings {
                 mode: RoomMode::Fifo,
                 rate_per_second: 100.0,
                 burst: 10,

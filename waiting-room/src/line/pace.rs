@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use contract::api::catalogue::WaitingRoom;
+use contract::api::catalogue::RoomSettings;
 use store::backlogs::Backlog;
 use tokio::time::Instant;
 
@@ -65,13 +65,13 @@ impl Pace {
     }
 
     /// The room's settings with the rate and the burst slowed.
-    pub(crate) fn slowed(&self, room: &WaitingRoom) -> WaitingRoom {
+    pub(crate) fn slowed(&self, room: &RoomSettings) -> RoomSettings {
         let factor = self.factor();
         #[expect(clippy::cast_possible_truncation, reason = "no more than it was")]
         let burst = (f64::from(room.burst) * factor).round() as i32;
         // Clients are shown the rate, and need no more digits.
         let rate_per_second = (room.rate_per_second * factor * 1000.0).round() / 1000.0;
-        WaitingRoom { rate_per_second, burst: burst.max(1), ..room.clone() }
+        RoomSettings { rate_per_second, burst: burst.max(1), ..room.clone() }
     }
 
     /// The share of the rate at which visitors are admitted.

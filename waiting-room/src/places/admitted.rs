@@ -9,7 +9,7 @@ use super::found::Life;
 use crate::{
     LineError,
     line::Line,
-    room::{Room, passes::Validity},
+    room::{WaitingRoom, passes::Validity},
 };
 
 /// Used passes read at a time.
@@ -21,7 +21,7 @@ const LATE_MAX: TimeDelta = TimeDelta::seconds(6);
 
 /// What the log of admissions says about a ticket.
 pub(crate) async fn find(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     ticket: TicketId,
 ) -> Result<Option<Admission>, LineError> {
@@ -41,7 +41,7 @@ pub(crate) fn life(admission: Admission) -> Life {
 /// Until when an admitted visitor may book; a pass that is near its end is renewed. `None` where
 /// the pass has expired or is spent.
 pub(crate) async fn expiry(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     admission: &Admission,
 ) -> Option<DateTime<Utc>> {
@@ -80,7 +80,7 @@ pub(crate) async fn expiry(
 
 /// Frees the slots of passes that were used since `after`; returns the time to go on from.
 pub(crate) async fn free_used(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     after: Option<DateTime<Utc>>,
 ) -> Result<DateTime<Utc>, LineError> {

@@ -7,13 +7,13 @@ use store::sale::Sale;
 use crate::{
     LineError,
     line::{Line, desk::Claimed, gate},
-    room::Room,
+    room::WaitingRoom,
     scripts::Joiner,
 };
 
 /// Gives an account its place in the store: the one it has, the one it comes back to, or the next.
 pub(crate) async fn claim(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     account: AccountId,

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     LineError,
     line::{Line, gate},
-    room::{Room, recover},
+    room::{WaitingRoom, recover},
     scripts::{
         Presence,
         answers::{Placed, ScriptAnswer, Whereabouts},
@@ -21,7 +21,7 @@ use crate::{
 
 /// Finds a place; `None` where there is none, or it belongs to another account.
 pub(crate) async fn find(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     ticket: TicketId,
@@ -69,7 +69,7 @@ pub(crate) async fn find(
 
 /// Finds a place that is not in the line: admitted, ended, or lost and now put back.
 async fn find_lost(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     ticket: TicketId,

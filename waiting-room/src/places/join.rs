@@ -11,7 +11,7 @@ use super::{
 use crate::{
     LineError,
     line::{Line, gate},
-    room::Room,
+    room::WaitingRoom,
     scripts::{answers::Placed, spot::Spot},
 };
 
@@ -28,7 +28,7 @@ pub(crate) enum Back {
 
 /// Finds out where a place ticket leads.
 pub(crate) async fn back_to(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     place: Place,
@@ -48,7 +48,7 @@ pub(crate) async fn back_to(
 
 /// Gives an account its place in the line; also returns whether the place is new.
 pub(crate) async fn join(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     account: AccountId,
@@ -79,7 +79,7 @@ pub(crate) async fn join(
 /// The valid admission of an account that Redis has lost. If there is one, the place the account
 /// was just given is taken back.
 async fn admitted_before_a_loss(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     spot: &Spot,
 ) -> Result<Option<Found>, LineError> {

@@ -6,13 +6,13 @@ use store::admissions;
 use crate::{
     LineError,
     line::Line,
-    room::{Room, recover},
+    room::{WaitingRoom, recover},
     scripts::answers::{GivenBack, ScriptAnswer},
 };
 
 /// Gives a place back at once, and the pass with it where there is one.
 pub(crate) async fn leave(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     ticket: TicketId,
     may_have_pass: bool,

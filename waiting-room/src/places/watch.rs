@@ -26,13 +26,13 @@ use crate::{
         gate::{Gate, Opening},
         signal::Signal,
     },
-    room::Room,
+    room::WaitingRoom,
     scripts::spot::Spot,
 };
 
 /// One watcher of one place.
 pub(crate) struct Watch {
-    room: Arc<Room>,
+    room: Arc<WaitingRoom>,
     line: Arc<Line>,
     spot: Spot,
     open_socket: Slot,
@@ -50,7 +50,7 @@ pub(crate) struct Watch {
 impl Watch {
     /// Watches a place that was found. The first frames follow at once.
     pub(crate) fn start(
-        room: Arc<Room>,
+        room: Arc<WaitingRoom>,
         line: Arc<Line>,
         found: Found,
         standing: Option<Standing>,

@@ -11,7 +11,7 @@ use store::{
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::{Room, passes::Passes};
+use super::{WaitingRoom, passes::Passes};
 use crate::{
     LineError,
     line::Line,
@@ -27,16 +27,16 @@ const PAGE: i64 = 1_000;
 
 /// Opens a line that Redis does not have; the work goes on even if the request is dropped. Any
 /// number of nodes may do so at once.
-pub(crate) async fn open(room: &Room, line: &Line) -> Result<(), LineError> {
+pub(crate) async fn open(room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
     open_as(room, line, true).await
 }
 
 /// As [`open`], but only for a line that has been joined before.
-pub(crate) async fn open_again(room: &Room, line: &Line) -> Result<(), LineError> {
+pub(crate) async fn open_again(room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
     open_as(room, line, false).await
 }
 
-async fn open_as(room: &Room, line: &Line, may_be_new: bool) -> Result<(), LineError> {
+async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<(), LineError> {
     let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
     let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
     let (passes, now) = (room.passes.clone(), room.now());

@@ -6,7 +6,7 @@ use store::{admissions, sale::Sale};
 use crate::{
     LineError,
     line::{Line, gate::Gate, stock::choosers_max},
-    room::Room,
+    room::WaitingRoom,
 };
 
 /// Choosers looked up at a time.
@@ -16,7 +16,7 @@ const PAGES_MAX: usize = 10;
 
 /// Removes visitors from the count who no longer choose; called once a second.
 pub(crate) async fn look_after(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     gate: Gate,
@@ -32,7 +32,11 @@ pub(crate) async fn look_after(
 
 /// Removes visitors with an outcome from the count. Does not ask the database while at most half of
 /// the bound choose: then the bound holds nobody up.
-async fn note_who_has_chosen(room: &Room, line: &Line, sale: &Sale) -> Result<(), LineError> {
+async fn note_who_has_chosen(
+    room: &WaitingRoom,
+    line: &Line,
+    sale: &Sale,
+) -> Result<(), LineError> {
     let (choosing, most) = (room.store.choosers(&line.keys).await?, choosers_max(sale));
     let show = line.show.to_string();
     #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]

@@ -7,7 +7,7 @@ use redis::{
     AsyncConnectionConfig, ErrorKind, RedisError, RedisResult, aio::MultiplexedConnection,
 };
 
-use crate::room::Room;
+use crate::room::WaitingRoom;
 
 /// How long a read waits for changes, and so the longest wait before a new line is read, too.
 pub(super) const BLOCK: Duration = Duration::from_millis(100);
@@ -15,7 +15,7 @@ pub(super) const BLOCK: Duration = Duration::from_millis(100);
 pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 /// A connection that is not shared, because its caller blocks on it.
-pub(super) async fn connect(room: &Room) -> RedisResult<MultiplexedConnection> {
+pub(super) async fn connect(room: &WaitingRoom) -> RedisResult<MultiplexedConnection> {
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(Duration::from_secs(1)))
         .set_response_timeout(Some(BLOCK + Duration::from_secs(1)));

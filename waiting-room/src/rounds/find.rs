@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::room::Room;
+use crate::room::WaitingRoom;
 
 /// How often a node reads the backlogs of its lines.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -14,7 +14,7 @@ const FIND_EVERY: Duration = Duration::from_secs(2);
 
 /// Follows the backlogs of the lines, and finds lines that other nodes have opened, so that
 /// visitors whose node dies are still admitted. An empty line costs one command in a pipeline.
-pub(super) async fn find_lines(room: Arc<Room>) {
+pub(super) async fn find_lines(room: Arc<WaitingRoom>) {
     let mut find_at = Instant::now();
     while room.shutdown.sleep(LOOK_EVERY).await {
         if Instant::now() >= find_at {

@@ -12,7 +12,7 @@ use tracing::warn;
 use super::connection::{BLOCK, RETRY, Whose, connect};
 use crate::{
     line::{Applied, Line},
-    room::Room,
+    room::WaitingRoom,
     scripts::change::Change,
 };
 
@@ -23,7 +23,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const ENTRIES_MAX: usize = 2_000;
 
 /// Keeps every line of this node that is loaded up to date until the shutdown begins.
-pub(crate) async fn follow(room: Arc<Room>) {
+pub(crate) async fn follow(room: Arc<WaitingRoom>) {
     let mut connection = None;
     let mut failing = false;
     while !room.shutdown.has_begun() {
@@ -49,7 +49,7 @@ pub(crate) async fn follow(room: Arc<Room>) {
     }
 }
 
-async fn round(room: &Room, connection: &mut MultiplexedConnection) -> RedisResult<()> {
+async fn round(room: &WaitingRoom, connection: &mut MultiplexedConnection) -> RedisResult<()> {
     // Weak, so that a read that waits does not keep an empty line tended.
     let mut read: Vec<(Weak<Line>, String, String)> = Vec::new();
     for line in &room.lines() {

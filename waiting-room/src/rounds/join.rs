@@ -15,7 +15,7 @@ use crate::{
         Line,
         desk::{Join, JoinQueue, WAITING_MAX},
     },
-    room::{Room, recover},
+    room::{WaitingRoom, recover},
     scripts::answers::{Joined, ScriptAnswer},
 };
 
@@ -27,7 +27,7 @@ const BLOCK: u32 = 1_000;
 const TRIES_MAX: u32 = 6;
 
 /// Serves the desk of a line until this node lets go of it.
-pub(crate) async fn serve(room: Arc<Room>, line: Arc<Line>, mut queue: JoinQueue) {
+pub(crate) async fn serve(room: Arc<WaitingRoom>, line: Arc<Line>, mut queue: JoinQueue) {
     let mut counter = Counter {
         lot: room.lot_of(line.show),
         reserved: None,
@@ -80,7 +80,7 @@ impl Counter {
     /// left in the batch are not answered yet.
     async fn serve(
         &mut self,
-        room: &Arc<Room>,
+        room: &Arc<WaitingRoom>,
         line: &Arc<Line>,
         batch: &mut Vec<Join>,
     ) -> Result<(), LineError> {
@@ -134,7 +134,7 @@ impl Counter {
 
 /// Reserves numbers for places under this rule; `None` where the line began anew meanwhile.
 fn reserve(
-    room: &Arc<Room>,
+    room: &Arc<WaitingRoom>,
     line: &Arc<Line>,
     epoch: u32,
     count: u32,

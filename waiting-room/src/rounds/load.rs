@@ -12,7 +12,7 @@ use super::connection::{RETRY, Whose, connect};
 use crate::{
     config::LineSettings,
     line::{Line, index::Index, snapshot::Snapshot},
-    room::Room,
+    room::WaitingRoom,
     scripts::progress::Progress,
 };
 
@@ -26,7 +26,7 @@ const PAGE: usize = 5_000;
 const HOLD_MS_MAX: u64 = 60_000;
 
 /// Loads every line of this node whose picture is not whole, until the shutdown begins.
-pub(crate) async fn keep_loaded(room: Arc<Room>) {
+pub(crate) async fn keep_loaded(room: Arc<WaitingRoom>) {
     let mut connection = None;
     let mut failing = Failing::default();
     let mut loading = HashSet::new();
@@ -71,7 +71,7 @@ pub(crate) async fn keep_loaded(room: Arc<Room>) {
 }
 
 /// Lines that are to be loaded and are not being loaded.
-fn due(room: &Room, loading: &HashSet<ShowId>) -> Vec<Arc<Line>> {
+fn due(room: &WaitingRoom, loading: &HashSet<ShowId>) -> Vec<Arc<Line>> {
     let mut lines = room.lines();
     lines.retain(|line| line.is_due() && !loading.contains(&line.show));
     lines

@@ -6,13 +6,13 @@ use std::{sync::Arc, time::Duration};
 use platform::cache::Cache;
 use tracing::{debug, warn};
 
-use crate::room::Room;
+use crate::room::WaitingRoom;
 
 /// How often Redis is asked for its policy.
 const EVERY: Duration = Duration::from_secs(10);
 
 /// Reports a policy that evicts, in a metric and once in the log, until the shutdown begins.
-pub(crate) async fn watch(room: Arc<Room>) {
+pub(crate) async fn watch(room: Arc<WaitingRoom>) {
     let mut was = None;
     loop {
         match evicting(&room.store.cache).await {

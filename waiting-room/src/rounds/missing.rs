@@ -8,14 +8,14 @@ use crate::{
     LineError,
     line::{Line, gate, signal::Signal},
     places::{self, Life, admitted},
-    room::Room,
+    room::WaitingRoom,
     scripts::answers::Whereabouts,
 };
 
 /// Finds out what became of visitors who are not in the line, and tells them. Places that Redis has
 /// lost are put back and returned.
 pub(crate) async fn find_out(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     missing: &[(Place, Whereabouts)],
 ) -> Result<Vec<Place>, LineError> {
@@ -42,7 +42,7 @@ pub(crate) async fn find_out(
 
 /// Tells visitors who are in the log that they are admitted; returns the other places.
 async fn tell_admitted(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     places: &[Place],
 ) -> Result<Vec<Place>, LineError> {
@@ -62,7 +62,7 @@ async fn tell_admitted(
     Ok(places.iter().filter(waits).cloned().collect())
 }
 
-async fn put_back(room: &Room, line: &Line, place: &Place) -> Result<(), LineError> {
+async fn put_back(room: &WaitingRoom, line: &Line, place: &Place) -> Result<(), LineError> {
     let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
     let back = Some((place.clone(), gate::was_drawn(&sale, place.joined_at)));
     let (_, _, spot) = places::claim(room, line, &sale, place.account, back).await?;

@@ -17,7 +17,7 @@ use crate::{
     LineError,
     config::NODE_GONE_AFTER,
     line::{AdmittedSeen, Line, visitors::Visitors},
-    room::{Room, recover},
+    room::{WaitingRoom, recover},
     scripts::{
         Presence,
         answers::{ScriptAnswer, Swept, Whereabouts},
@@ -55,7 +55,7 @@ struct Rounds {
 }
 
 /// Keeps Redis up to date about presence until this node lets go of the line.
-pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
+pub(crate) async fn keep(room: Arc<WaitingRoom>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
         next_at: now,
@@ -94,7 +94,7 @@ pub(crate) async fn keep(room: Arc<Room>, line: Arc<Line>) {
 }
 
 impl Rounds {
-    async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+    async fn run(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
             self.sweep(room, line).await?;
@@ -139,7 +139,7 @@ impl Rounds {
         self.next_at = Instant::now() + PAUSE_AFTER_FAILURE;
     }
 
-    async fn sweep(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+    async fn sweep(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         let patience = room.settings.patience(line.slot_grace(), room.ends_in(line.show));
         let swept = room
             .store
@@ -198,7 +198,7 @@ fn measure(line: &Line, swept: &Swept) {
 
 /// Redis has lost a part of the line. Nobody can tell which part, so the line begins anew, as after
 /// a loss of all of it.
-async fn give_up(room: &Room, line: &Line, swept: &Swept) -> Result<(), LineError> {
+async fn give_up(room: &WaitingRoom, line: &Line, swept: &Swept) -> Result<(), LineError> {
     if room.store.give_up(&line.keys, swept.at.epoch).await? {
         metrics::counter!("usher_line_partly_lost_total").increment(1);
         let epoch = swept.at.epoch;
@@ -208,7 +208,7 @@ async fn give_up(room: &Room, line: &Line, swept: &Swept) -> Result<(), LineErro
 }
 
 /// Tells Redis of visitors whose sockets here are closed.
-async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
+async fn release(room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
     let gone = line.visitors(Visitors::take_gone);
     for (at, tickets) in gone.chunks(TICKETS_AT_ONCE).enumerate() {
         if let Err(error) = room.store.release(&line.keys, room.node, tickets).await {
@@ -223,7 +223,7 @@ async fn release(room: &Room, line: &Line) -> Result<(), LineError> {
 /// Holds visitors who have a socket here. Returns the places that are not in the line, and where
 /// they are.
 async fn hold(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     places: &[Place],
 ) -> Result<Vec<(Place, Whereabouts)>, LineError> {

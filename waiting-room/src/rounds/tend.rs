@@ -5,7 +5,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use contract::api::catalogue::WaitingRoom;
+use contract::api::catalogue::RoomSettings;
 use platform::faults::failpoint;
 use store::{admissions, sale::Sale};
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -20,7 +20,7 @@ use crate::{
         stock::{self, CHOOSES_FOR},
     },
     places::admitted,
-    room::{Room, recover},
+    room::{WaitingRoom, recover},
     scripts::{Bounds, answers::ScriptAnswer, spot::Spot},
 };
 
@@ -55,7 +55,7 @@ struct Rounds {
 
 /// Tends a line until [`AFTER_THE_END`] of its sale, until it is unused, or until the shutdown
 /// begins.
-pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
+pub(crate) async fn tend(room: Arc<WaitingRoom>, line: Arc<Line>) {
     let now = Instant::now();
     let mut rounds = Rounds {
         free_at: now,
@@ -88,7 +88,7 @@ pub(crate) async fn tend(room: Arc<Room>, line: Arc<Line>) {
 }
 
 impl Rounds {
-    fn is_last(&mut self, room: &Room, line: &Line) -> bool {
+    fn is_last(&mut self, room: &WaitingRoom, line: &Line) -> bool {
         let sale = room.sale(line.show);
         let gate = match &sale {
             Some((sale, _)) => room.gate(sale, line),
@@ -120,7 +120,7 @@ impl Rounds {
         self.free_at = later;
     }
 
-    async fn run(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+    async fn run(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
         let now = Instant::now();
         if now >= self.free_at {
@@ -142,7 +142,7 @@ impl Rounds {
     async fn admit_until(
         &mut self,
         next_look: Instant,
-        room: &Room,
+        room: &WaitingRoom,
         line: &Line,
         sale: &Sale,
     ) -> Result<(), LineError> {
@@ -162,10 +162,10 @@ impl Rounds {
 
     async fn admit(
         &mut self,
-        room: &Room,
+        room: &WaitingRoom,
         line: &Line,
         sale: &Sale,
-        limits: &WaitingRoom,
+        limits: &RoomSettings,
     ) -> Result<(), LineError> {
         let bounds = Bounds {
             room: limits,
@@ -188,7 +188,7 @@ impl Rounds {
     }
 
     /// Appends admissions to the log; visitors are told only after that.
-    async fn record(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+    async fn record(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         if !self.unlogged.is_empty() {
             record(room, line, &self.unlogged).await?;
             self.unlogged.clear();
@@ -197,7 +197,11 @@ impl Rounds {
     }
 
     /// Finishes admissions that a dead node began, and frees the slots of used passes.
-    async fn look_after_admitted(&mut self, room: &Room, line: &Line) -> Result<(), LineError> {
+    async fn look_after_admitted(
+        &mut self,
+        room: &WaitingRoom,
+        line: &Line,
+    ) -> Result<(), LineError> {
         let AdmittedSeen { active, unsettled } = line.take_admitted();
         if active > 0 {
             self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
@@ -210,7 +214,7 @@ impl Rounds {
     }
 }
 
-async fn record(room: &Room, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
+async fn record(room: &WaitingRoom, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
     let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
     let logged = admissions::append(&room.pool, line.show, &places).await?;
     if logged.is_empty() {

@@ -5,7 +5,7 @@ use contract::api::problem::Code;
 use platform::http::{ApiError, ApiResult};
 
 use crate::{
-    room::{Room, challenge::Joining},
+    room::{WaitingRoom, challenge::Joining},
     scripts::keys::Keys,
 };
 
@@ -15,7 +15,7 @@ const SOLUTION: &str = "challenge-solution";
 /// Lets an account join that has a place, proves one, or brings a solution. Any other account gets
 /// 403 with a challenge, where challenges are on.
 pub(crate) async fn solved(
-    room: &Room,
+    room: &WaitingRoom,
     keys: &Keys,
     joining: Joining,
     proves_a_place: bool,

@@ -17,7 +17,7 @@ use super::{
     place::find,
     request::{PlaceParams, PlacePath, header_ticket, proof, sale_and_line},
 };
-use crate::{places::watch::Watch, room::Room};
+use crate::{places::watch::Watch, room::WaitingRoom};
 
 /// The frames of a place over a WebSocket. Offer the subprotocols `usher.v1` and, as credential,
 /// `place-ticket.<ticket>` or `bearer.<token>`; or send the ticket as a parameter.
@@ -39,7 +39,7 @@ use crate::{places::watch::Watch, room::Room};
     security(("bearer" = []), ())
 )]
 pub(crate) async fn live(
-    State(room): State<Arc<Room>>,
+    State(room): State<Arc<WaitingRoom>>,
     Extension(door): Extension<Door>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,

@@ -37,7 +37,7 @@ use crate::{
         gate::{self, Gate, Opening, Unjoinable},
     },
     places::{self, Back, Found, Life, Proof, admitted, watch::Watch},
-    room::{Room, challenge::Joining},
+    room::{WaitingRoom, challenge::Joining},
     scripts::keys::Keys,
 };
 
@@ -63,7 +63,7 @@ use crate::{
     security(("bearer" = []))
 )]
 pub(crate) async fn join(
-    State(room): State<Arc<Room>>,
+    State(room): State<Arc<WaitingRoom>>,
     PathId(show): PathId<ShowId>,
     SignedIn(caller): SignedIn,
     shown: Option<Extension<Shown>>,
@@ -116,7 +116,7 @@ pub(crate) async fn join(
     security(("bearer" = []), ())
 )]
 pub(crate) async fn show(
-    State(room): State<Arc<Room>>,
+    State(room): State<Arc<WaitingRoom>>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
@@ -157,7 +157,7 @@ pub(crate) async fn show(
     security(("bearer" = []), ())
 )]
 pub(crate) async fn leave(
-    State(room): State<Arc<Room>>,
+    State(room): State<Arc<WaitingRoom>>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,
     headers: HeaderMap,
@@ -183,7 +183,7 @@ pub(crate) async fn leave(
 
 /// Finds the place of a request; 404 where it belongs to another account.
 pub(crate) async fn find(
-    room: &Room,
+    room: &WaitingRoom,
     line: &Line,
     sale: &Sale,
     ticket: TicketId,
@@ -205,7 +205,7 @@ pub(crate) async fn find(
 }
 
 fn proof_of(
-    room: &Room,
+    room: &WaitingRoom,
     path: &PlacePath,
     params: PlaceParams,
     headers: &HeaderMap,
@@ -248,7 +248,7 @@ fn answer(status: StatusCode, place: PlaceStatus) -> Response {
 }
 
 /// The answer of a show without a waiting room: admitted, and no place is kept.
-fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus {
+fn without_a_line(room: &WaitingRoom, show: ShowId, account: AccountId) -> PlaceStatus {
     let place = Place {
         ticket: TicketId::new(),
         account,
@@ -264,7 +264,7 @@ fn without_a_line(room: &Room, show: ShowId, account: AccountId) -> PlaceStatus 
 }
 
 /// A place as its owner sees it.
-async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
+async fn describe(room: &WaitingRoom, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
     let gate = room.gate(sale, line);
     let opening = Opening::of(sale, room.now());
     let place = &found.place;
@@ -307,7 +307,7 @@ async fn describe(room: &Room, line: &Line, sale: &Sale, found: Found) -> PlaceS
     }
 }
 
-fn status(room: &Room, place: &Place, state: PlaceState) -> PlaceStatus {
+fn status(room: &WaitingRoom, place: &Place, state: PlaceState) -> PlaceStatus {
     PlaceStatus {
         ticket_id: place.ticket,
         place_ticket: room.place_keys.sign(place),

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use store::sale::Sale;
 use utoipa::ToSchema;
 
-use crate::{line::Line, places::Proof, room::Room};
+use crate::{line::Line, places::Proof, room::WaitingRoom};
 
 /// The header that carries a place ticket.
 const PLACE_TICKET: &str = "place-ticket";
@@ -70,7 +70,7 @@ pub(crate) struct Shown {
 
 /// The place a ticket proves, for this show; 401 where it proves none.
 pub(crate) fn proven(
-    room: &Room,
+    room: &WaitingRoom,
     show: ShowId,
     ticket: &str,
     shown: Option<&Shown>,
@@ -93,7 +93,7 @@ pub(crate) fn bad_ticket() -> ApiError {
 
 /// The proof of a request for a place: its place ticket, or else the account.
 pub(crate) fn proof(
-    room: &Room,
+    room: &WaitingRoom,
     show: ShowId,
     ticket: Option<&str>,
     shown: Option<&Shown>,
@@ -109,7 +109,7 @@ pub(crate) fn proof(
 /// The sale of a show, and its line on this node. A place ticket proves that there is a line; for
 /// an account alone, a line that nobody ever joined is not begun.
 pub(crate) async fn sale_and_line(
-    room: &Arc<Room>,
+    room: &Arc<WaitingRoom>,
     show: ShowId,
     proof: &Proof,
 ) -> Result<(Arc<Sale>, Arc<Line>), ApiError> {

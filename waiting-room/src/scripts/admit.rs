@@ -17,7 +17,7 @@ use crate::LineError;
 /// The bounds of one call of admission.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds<'a> {
-    pub room: &'a contract::api::catalogue::WaitingRoom,
+    pub room: &'a contract::api::catalogue::RoomSettings,
     /// Most visitors admitted in one call.
     pub at_most: u32,
     /// How long a lapsed pass still takes its slot.

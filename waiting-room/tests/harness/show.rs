@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use contract::{
     AccountId, ShowId, TicketId,
-    api::catalogue::{RoomMode, WaitingRoom},
+    api::catalogue::{RoomMode, RoomSettings},
     topology::Partition,
 };
 use reqwest::Method;
@@ -47,7 +47,7 @@ impl Default for Plan {
 impl Stage {
     /// Makes a show and waits until every node knows it.
     pub(crate) async fn show(&self, plan: Plan) -> ShowId {
-        let room = WaitingRoom {
+        let room = RoomSettings {
             mode: plan.mode,
             rate_per_second: plan.rate,
             burst: plan.burst,

@@ -2,7 +2,7 @@
 
 use contract::{
     ShowId,
-    api::catalogue::{RoomMode, ScreenDetails, ShowDetails, WaitingRoom},
+    api::catalogue::{RoomMode, RoomSettings, ScreenDetails, ShowDetails},
 };
 
 use crate::{
@@ -183,7 +183,7 @@ pub async fn retire(tx: &mut Connection, show: ShowId) -> StoreResult<()> {
 pub async fn locked_waiting_room(
     tx: &mut Connection,
     show: ShowId,
-) -> StoreResult<Option<WaitingRoom>> {
+) -> StoreResult<Option<RoomSettings>> {
     let row = sqlx::query!(
         r#"select room_mode::text as "mode!", room_rate_per_second, room_burst, room_max_active,
                room_paused
@@ -193,7 +193,7 @@ pub async fn locked_waiting_room(
     .fetch_optional(tx)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(WaitingRoom {
+    Ok(Some(RoomSettings {
         mode: room_mode(&row.mode)?,
         rate_per_second: row.room_rate_per_second,
         burst: row.room_burst,
@@ -206,7 +206,7 @@ pub async fn locked_waiting_room(
 pub async fn set_waiting_room(
     tx: &mut Connection,
     show: ShowId,
-    room: &WaitingRoom,
+    room: &RoomSettings,
 ) -> StoreResult<()> {
     sqlx::query!(
         "update shows set room_mode = $2::text::room_mode, room_rate_per_second = $3,

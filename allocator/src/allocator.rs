@@ -18,7 +18,7 @@ pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
 
 /// What every part of the allocator works with.
 #[derive(Clone)]
-pub(crate) struct Office {
+pub(crate) struct Allocator {
     pub(crate) pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) consuming: Connections,

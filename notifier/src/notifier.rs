@@ -8,7 +8,7 @@ use crate::hub::Hub;
 
 /// Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Ears {
+pub(crate) struct Notifier {
     pub pool: Pool,
     pub looker: Looker,
     pub cache: Cache,
