@@ -1,5 +1,4 @@
-//! People and programs that mean harm: they are refused, it costs the system next to nothing, and
-//! others do not notice.
+//! Attacks by clients: they are refused, cost the system little, and do not affect others.
 
 mod floods;
 mod frames;
@@ -8,7 +7,7 @@ mod places;
 mod process;
 mod wire;
 
-/// How often something was counted in this process, over all labels.
+/// The value of a counter of this process, over all labels.
 pub(crate) fn counted(name: &str) -> f64 {
     let rendered = platform::telemetry::render();
     let lines = rendered.lines().filter(|line| {

@@ -1,4 +1,4 @@
-//! Tests that kill what they started, or measure times; each has the machine to itself.
+//! Tests that kill processes or measure times; each runs alone on the machine.
 
 mod line;
 
@@ -16,8 +16,8 @@ use usher::up::Allocation;
 
 use crate::harness::{Plan, System, fresh_key, program};
 
-/// A fresh allocator has to notice that its forerunner is dead, and the broker that its
-/// consumer is gone.
+/// Longest takeover: the new allocator must notice that the old one is dead, and the broker that
+/// the consumer is gone.
 const TAKEOVER: Duration = Duration::from_mins(1);
 
 /// An allocator as a process of its own, killed when dropped.
@@ -39,7 +39,7 @@ impl Allocator {
         Self(child)
     }
 
-    /// SIGKILL: nothing is finished, acked or said.
+    /// Sends SIGKILL, so that nothing is finished or acked.
     fn kill(mut self) {
         self.0.kill().expect("it was running");
         self.0.wait().expect("it was ours");
@@ -63,9 +63,8 @@ async fn an_allocator_killed_in_the_middle_of_a_sale_loses_and_repeats_nothing()
         tokens.push(system.visitor().await);
     }
     let mut accepted: Vec<BookingId> = Vec::new();
-    // Five waves of requests for fewer seats than there are, so that none is turned away at the
-    // door; in the middle of the second and the fourth the allocator is killed,
-    // and after each a new one starts.
+    // Five waves of requests for fewer seats than there are, so that none is refused as sold out.
+    // In the second and the fourth the allocator is killed and a new one started.
     for wave in 0..5 {
         let submits = stream::iter(0..400_usize).map(|n| {
             let (system, token) = (&system, &tokens[n % tokens.len()]);
@@ -150,10 +149,10 @@ async fn two_allocators_share_the_partitions_and_one_takes_over_from_the_other()
 #[tokio::test(flavor = "multi_thread")]
 async fn an_allocator_that_cannot_reach_the_broker_leaves_its_partitions_to_others() {
     let system = System::start().await;
-    // Nobody listens there, while Postgres and Redis answer.
+    // This allocator has no broker, but Postgres and Redis.
     let _cut_off = Allocator::start_with_broker_at(&system, "amqp://127.0.0.1:1/%2f");
     let token = system.visitor().await;
-    // Were the partitions shared with it, half of these sales would never open.
+    // If it got a share of the partitions, half of these sales would never open.
     for _ in 0..8 {
         let show = system.show(Plan { rows: 1, ..Plan::default() }).await;
         let booked =

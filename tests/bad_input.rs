@@ -1,5 +1,5 @@
-//! What clients and strangers may send: each gets the answer that was promised, none of it is
-//! answered with a 5xx, none of it reaches a queue, and afterwards the system serves as before.
+//! Bad input from clients and strangers: each gets the documented answer and never a 5xx, none
+//! reaches a queue, and afterwards the system works as before.
 //!
 //! | # | input | test |
 //! |---|---|---|
@@ -10,23 +10,23 @@
 //! | 6 | a pass that has expired, or begins later | [`passes`] |
 //! | 7 | a pass that was used | `journey`: a pass buys one live booking |
 //! | 8 | a pass of an unknown key, of one that is a path, of 4 KiB | [`passes`] |
-//! | 9, 10 | no Idempotency-Key; one that is none | [`headers`] |
+//! | 9, 10 | no Idempotency-Key; a malformed one | [`headers`] |
 //! | 11, 12 | one key fifty times at once; with another body | `bookings`: the same key |
 //! | 13 | another content type | [`headers`] |
 //! | 14 | bodies that are too long, never end, or break off | [`slow`] |
-//! | 15, 16 | what is no JSON; deep, long, with a key twice | [`bodies`] |
-//! | 17, 18, 19 | fields that are unknown, of another type, out of range; strange seats | [`bodies`] |
-//! | 20 | a show that is not open, over, unknown | [`moments`] |
+//! | 15, 16 | bodies that are not JSON; deep, long, with a key twice | [`bodies`] |
+//! | 17, 18, 19 | fields that are unknown, of another type, out of range; unknown seats |
+//! [`bodies`] | | 20 | a show that is not open, over, unknown | [`moments`] |
 //! | 21 | SQL, Lua, headers and markup in every text | [`words`] |
-//! | 22 | what is somebody else's | [`callers`] |
-//! | 23 | a hundred bookings a second | `abuse::floods` |
-//! | 24 | headers and bodies that come slowly, connections that say nothing | [`slow`] |
-//! | 25, 26 | sockets from a strange page, with a bad credential | `abuse::origins` |
-//! | 27 | frames that are none | `abuse::frames` |
+//! | 22 | data of another account | [`callers`] |
+//! | 23 | a hundred bookings per second | `abuse::floods` |
+//! | 24 | headers and bodies that come slowly, silent connections | [`slow`] |
+//! | 25, 26 | sockets from a foreign page, with a bad credential | `abuse::origins` |
+//! | 27 | malformed frames | `abuse::frames` |
 //! | 28, 29 | two hundred tabs; place tickets that were edited | `abuse::places` |
-//! | 30 | addresses to call back | [`words`]: nothing calls any |
+//! | 30 | addresses to call back | [`words`]: none is called |
 //!
-//! What goes round all of that, straight to the broker, is in [`queue`].
+//! Messages put straight on a queue of the broker are in [`queue`].
 
 mod callers;
 mod passes;
@@ -48,7 +48,7 @@ use crate::{
 
 const JSON: (&str, &str) = ("content-type", "application/json");
 
-/// A refusal, once its shape was looked at.
+/// A refusal whose shape was checked.
 #[derive(Debug)]
 pub(crate) struct Refusal {
     pub(crate) status: u16,
@@ -57,7 +57,7 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// Reads an answer that must be a problem of the client's making.
+    /// Reads an answer, which must be a 4xx problem.
     pub(crate) fn of(answer: Answer) -> Self {
         let Answer { status, headers, body } = answer;
         assert!(status.is_client_error(), "{status}: {body}");
@@ -74,7 +74,7 @@ impl Refusal {
     }
 }
 
-/// Sends a request for a booking as raw as it comes, which must be refused.
+/// Sends a booking with a raw body, which must be refused.
 async fn refused(
     system: &System,
     token: Option<&str>,
@@ -92,12 +92,12 @@ async fn refused(
     Refusal::of(Answer::of(request.send().await.expect("the system answers")).await)
 }
 
-/// A good request for a seat of this show.
+/// The body of a valid request for a seat of this show.
 fn good(show: ShowId) -> String {
     json!({"showId": show, "tier": "STANDARD", "quantity": 1}).to_string()
 }
 
-/// Nothing has reached the queue; and a good request still does, and is decided.
+/// Checks that nothing has reached the queue, and that a valid request still does and is decided.
 async fn nothing_came_through(system: &System, witness: &Witness, show: ShowId, token: &str) {
     assert_eq!(witness.heard().await, 0, "something was published");
     let fine = system.book(token, serde_json::from_str(&good(show)).unwrap()).await;

@@ -1,5 +1,5 @@
-//! What the backends need by themselves while a test measures times: a bound of ours does not count
-//! it, or a busy machine would be taken for a fault.
+//! Measures how long the backends themselves are slow while a test measures times. That time does
+//! not count, or a busy machine would look like a fault.
 
 use std::{future::Future, time::Duration};
 
@@ -7,14 +7,14 @@ use nemesis::probe::Probe;
 use platform::{Shutdown, clock};
 use testing::Slot;
 
-/// Asks the backends all the time, past every proxy of the test.
+/// Probes the backends all the time, without the test's proxies.
 pub(crate) struct Beside {
     probe: Probe,
     stop: Shutdown,
 }
 
 impl Beside {
-    /// Begins to ask the backends of a slot. Comes before any proxy stands in front of them.
+    /// Begins to probe the backends of a slot. Call it before the slot's URLs lead to a proxy.
     pub(crate) fn of(slot: &Slot) -> Self {
         let stop = Shutdown::default();
         let (postgres, redis) = (&slot.database_url, &slot.redis_url);
@@ -22,7 +22,7 @@ impl Beside {
         Self { probe, stop }
     }
 
-    /// Does something, and says how long it took, less the time that was the backends' own.
+    /// Does some work; returns how long it took without the time in which a backend was slow.
     pub(crate) async fn timed<T>(&self, work: impl Future<Output = T>) -> (T, Duration) {
         let began = clock::now();
         let done = work.await;

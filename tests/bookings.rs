@@ -1,4 +1,4 @@
-//! Bookings, holds and orders under contention and through their whole lives.
+//! Bookings, holds and orders: contention for seats, and all their states.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,7 +14,7 @@ use testing::eventually;
 
 use crate::harness::{Answer, Plan, SOON, System, fresh_key};
 
-/// Four hundred at once on a machine that has other things to do.
+/// Longest time for four hundred bookings at once, on a busy machine.
 const RUSH_OVER: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,7 +39,7 @@ async fn a_rush_for_forty_seats_sells_each_once_and_answers_everybody() {
     let mut outcomes: HashMap<String, usize> = HashMap::new();
     let mut accepted: Vec<BookingId> = Vec::new();
     for answer in &answers {
-        // The door may turn people away once the last seat is gone; everybody else was accepted.
+        // Ingress may refuse requests once the last seat is gone; all others were accepted.
         if answer.status != StatusCode::OK {
             assert_eq!(answer.status, StatusCode::CONFLICT, "{answer:?}");
             assert!(matches!(answer.code(), "SOLD_OUT" | "ALL_HELD"), "{answer:?}");
@@ -59,7 +59,7 @@ async fn a_rush_for_forty_seats_sells_each_once_and_answers_everybody() {
     system.stop().await;
 }
 
-/// A busy system may answer 202 before the outcome is known: then it is asked for, as clients do.
+/// The decided booking. A busy system may answer 202 first; then the outcome is asked for.
 async fn decided(system: &System, token: &str, answer: Answer) -> Answer {
     if answer.status != StatusCode::ACCEPTED {
         return answer;
@@ -93,7 +93,7 @@ async fn the_same_key_is_the_same_booking_and_another_body_is_refused() {
     assert_eq!(other.code(), "IDEMPOTENCY_KEY_REUSED", "{other:?}");
     assert_eq!(other.status, StatusCode::UNPROCESSABLE_ENTITY);
 
-    // Without Redis the door does not know; the allocator does.
+    // Without Redis's keys ingress does not recognise the repetition, but the allocator does.
     let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
     let other = system
@@ -178,7 +178,7 @@ async fn a_lapsed_hold_is_lapsed_at_once_and_its_seats_come_back() {
         (system.get(&path, Some(&token)).await.body["status"] == "EXPIRED").then_some(())
     })
     .await;
-    // No waiting for the sweep: the allocator itself sees that the time is over.
+    // The allocator itself sees that the hold has lapsed, without the sweep.
     let taken = system.book(&rival, wish).await;
     assert_eq!(taken.body["status"], "ALLOCATED", "{taken:?}");
     let place = json!({"holdId": hold, "customer": {"name": "A", "email": "a@b.example"}});
@@ -224,7 +224,7 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
         (system.book(&token, wish(1)).await.code() == "SALE_CLOSED").then_some(())
     })
     .await;
-    // Publishes that were on their way may arrive for 4 s, a producer is sealed after 3.
+    // Publishes under way may arrive for 4 s, and a producer is sealed after 3 s.
     eventually("the drained queue is deleted", SOON * 3, async || {
         let ready =
             "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
@@ -236,8 +236,8 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
     system.stop().await;
 }
 
-/// The order is placed while the hold is about to be given back: whoever has the row first wins, and
-/// the other one hears so.
+/// The hold is ordered and released at the same time: the first to lock the row wins, and the other
+/// is told.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hold_that_is_ordered_meanwhile_is_not_called_free() {
     let system = System::start().await;

@@ -1,4 +1,4 @@
-//! A sale closes while some of what was accepted for it is not in its queue.
+//! A sale closes while some accepted bookings are not in its queue.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::{
     harness::{Plan, SOON, System},
 };
 
-/// A queue that is drained goes after this, on a machine with other things to do.
+/// Longest time until a drained queue is deleted, on a busy machine.
 const GONE_BY: Duration = Duration::from_secs(40);
 
 async fn publish(channel: &Channel, partition: &Partition, body: &[u8]) {
@@ -46,7 +46,7 @@ async fn what_was_set_aside_before_the_closing_is_decided_and_what_came_after_it
     let channel = connection.create_channel().await.unwrap();
     channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
 
-    // Three were accepted: one in words of a newer version, one that is parked, one that is late.
+    // Three bookings were accepted: one of a newer version, one that is parked, one that is late.
     let producer = ProducerId::new();
     let numbered = |n| BookingRequested { number: Some(Number { producer, n }), ..forge.any() };
     let (newer, parked, mut late) = (numbered(0), numbered(1), numbered(2));
@@ -78,7 +78,7 @@ async fn what_was_set_aside_before_the_closing_is_decided_and_what_came_after_it
     })
     .await;
 
-    // As the parking queue's consumer sends it back.
+    // As the consumer of the parking queue sends it back.
     let parked = BookingRequested { attempt: 1, ..parked };
     publish(&channel, &partition, &forge.envelope(vec![parked.clone(), late.clone()])).await;
     sqlx::query(

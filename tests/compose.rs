@@ -1,4 +1,4 @@
-//! docker-compose.yml and .env.example say what the code reads, and nothing else.
+//! docker-compose.yml and .env.example name exactly the settings that the code reads.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -14,7 +14,7 @@ fn compose() -> Value {
     serde_saphyr::from_str(&read("docker-compose.yml")).expect("docker-compose.yml is YAML")
 }
 
-/// The environment of a service, with what it takes over from an anchor.
+/// The environment of a service, including values from YAML anchors.
 fn environment(service: &Value) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     let mut take = |from: &Value| {

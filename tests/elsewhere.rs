@@ -1,4 +1,4 @@
-//! What was accepted and is in no queue: put aside, on its way back, or lost with its queue.
+//! Accepted bookings that are in no queue: parked, on their way back, or lost with their queue.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use testing::eventually;
 
 use crate::harness::{Plan, SOON, System};
 
-/// It is looked for after some seconds, on a machine with other things to do.
+/// Longest time until missing bookings are noticed, on a busy machine.
 const FOUND_BY: Duration = Duration::from_secs(40);
 
 #[tokio::test(flavor = "multi_thread")]

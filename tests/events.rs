@@ -1,4 +1,4 @@
-//! Events on their way out: in order for each booking, and none in the way of the others.
+//! Publishing events: in order for each booking, and no event holds up those of other bookings.
 
 use contract::topology::EVENTS;
 use futures_util::StreamExt as _;
@@ -42,7 +42,7 @@ async fn an_event_that_cannot_be_published_holds_nobody_up() {
     let show = system.show(Plan::default()).await;
     let mut heard = listen(&system, &show.to_string()).await;
     let token = system.visitor().await;
-    // More than the broker takes in one message; it closes the channel over it.
+    // Larger than the broker allows, which closes the channel.
     append(&system.pool, Uuid::new_v4(), 1, &"x".repeat(70_000)).await;
     for _ in 0..3 {
         let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
@@ -76,7 +76,7 @@ async fn append(pool: &store::Pool, booking: Uuid, seq: i32, text: &str) {
     .unwrap();
 }
 
-/// Events of one show, as a subscriber of its own hears them.
+/// A consumer of the events of one show.
 async fn listen(system: &System, show: &str) -> lapin::Consumer {
     let broker = Connection::connect(&system.slot.amqp_url, ConnectionProperties::default());
     let channel = broker.await.unwrap().create_channel().await.unwrap();

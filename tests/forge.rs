@@ -1,4 +1,4 @@
-//! Makes requests for the queue as ingress would, or nearly.
+//! Makes messages for a request queue, valid ones as ingress would and others.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use testing::eventually;
 
 use crate::harness::{SOON, System, fresh_key};
 
-/// Writes in the name of an account to the tier STANDARD of a show.
+/// Makes requests of an account for the tier STANDARD of a show.
 pub(crate) struct Forge {
     ids: BookingIds,
     show: ShowId,
@@ -27,7 +27,7 @@ impl Forge {
         Self { ids, show, tier: "STANDARD".parse().unwrap(), account }
     }
 
-    /// A good request for one seat.
+    /// A valid request for one seat.
     pub(crate) fn any(&self) -> BookingRequested {
         self.request(Wish::BestAvailable(1))
     }
@@ -36,7 +36,7 @@ impl Forge {
         self.request_of(self.account, wish)
     }
 
-    /// Without a key, as of a client that sent none.
+    /// A request without a key.
     pub(crate) fn request_of(&self, account: AccountId, wish: Wish) -> BookingRequested {
         let keyed = self.keyed(account, wish, &fresh_key());
         BookingRequested { idempotency_key: None, ..keyed }
@@ -73,7 +73,7 @@ impl Forge {
     }
 }
 
-/// Status and reason of a booking, once it has them.
+/// Waits for the status and the reason of a booking.
 pub(crate) async fn outcome(system: &System, booking: BookingId) -> (String, Option<String>) {
     eventually("the booking has an outcome", SOON, async || {
         sqlx::query_as("select status::text, reason::text from bookings where booking_id = $1")

@@ -1,5 +1,5 @@
-//! The served description of the API, taken at its word: `./dev fuzz` sends what it allows and what
-//! it forbids, and compares the answers with it.
+//! The OpenAPI document against the running API: `./dev fuzz` sends requests that the document
+//! allows and others that it forbids, and compares the answers with it.
 
 use std::{env, io::Write as _, path::Path, process::Command};
 
@@ -7,11 +7,11 @@ use contract::access::Role;
 
 use crate::harness::{Plan, System};
 
-/// Where nothing else is said: enough to find what is wrong with a new call, in half a minute.
+/// Default arguments, which take half a minute and find most faults of a new call.
 const SHORT: &str = "--max-examples 5 --seed 1 --no-shrink";
-/// What `./dev fuzz` exits with where it cannot install what it needs.
+/// Exit code of `./dev fuzz` if it cannot install what it needs.
 const CANNOT_BE_HAD: i32 = 69;
-/// One client asks faster than any visitor may.
+/// Wide limits, since the fuzzer sends more than any visitor may.
 const UNLIMITED: [&str; 4] = [
     "--auth-per-minute=1000000",
     "--reads-per-second=1000000",

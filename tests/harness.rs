@@ -1,4 +1,4 @@
-//! A running system on backends of its own, and a client that knows its answers' shapes.
+//! The harness: a running system on backends of its own, and a client for it.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,7 +28,7 @@ pub(crate) use testing::Answer;
 
 pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-/// Every service in this process, on a port of its own.
+/// All services in this process, on one port.
 pub(crate) struct System {
     pub(crate) slot: Slot,
     pub(crate) pool: Pool,
@@ -37,7 +37,7 @@ pub(crate) struct System {
     shutdown: Shutdown,
 }
 
-/// A show to try things on: rows A to D of STANDARD with ten seats each, room off.
+/// The recipe of a show; by default rows A to D of STANDARD with ten seats each, without a line.
 pub(crate) struct Plan {
     pub(crate) rows: u8,
     pub(crate) seats: u32,
@@ -89,22 +89,22 @@ impl From<Plan> for show::Plan {
 }
 
 impl System {
-    /// Everything in this process.
+    /// Starts all services.
     pub(crate) async fn start() -> Self {
         Self::start_with(Allocation::Here).await
     }
 
-    /// Everything, or everything but the allocator.
+    /// Starts all services, or all but the allocator.
     pub(crate) async fn start_with(allocation: Allocation) -> Self {
         Self::start_at(Slot::take().await, allocation).await
     }
 
-    /// Everything, or everything but the allocator, at these addresses.
+    /// Starts all services, or all but the allocator, on these backends.
     pub(crate) async fn start_at(slot: Slot, allocation: Allocation) -> Self {
         Self::start_on(slot, allocation, &[]).await.ready().await
     }
 
-    /// Everything, with these arguments besides the backends.
+    /// Starts all services with these arguments besides the backends.
     pub(crate) async fn start_with_arguments(arguments: &[&str]) -> Self {
         Self::start_on(Slot::take().await, Allocation::Here, arguments).await.ready().await
     }
@@ -117,7 +117,7 @@ impl System {
         self
     }
 
-    /// Everything but Redis, at whose address nobody listens. It is never quite ready.
+    /// Starts all services without Redis, so that not all of them become ready.
     pub(crate) async fn start_without_redis() -> Self {
         let mut slot = Slot::take().await;
         slot.redis_url = "redis://127.0.0.1:1/0".into();
@@ -138,7 +138,7 @@ impl System {
         let arguments = arguments.into_iter().chain(more.iter().map(|&more| more.to_owned()));
         let settings = Settings::from_arg_matches(&command.get_matches_from(arguments))
             .expect("the settings have defaults");
-        // The runner shows it when the test fails.
+        // The test runner shows the log when the test fails.
         platform::telemetry::init(&settings.own.process);
         let shutdown = Shutdown::default();
         let service = up::start(&settings, &shutdown, allocation).await.expect("it starts");
@@ -149,12 +149,12 @@ impl System {
         Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown }
     }
 
-    /// Stops it in good order.
+    /// Stops the system in good order.
     pub(crate) async fn stop(self) {
         assert!(self.shutdown.finish(SOON).await, "it stops when asked");
     }
 
-    /// A signed-in account that went through no password hashing.
+    /// A new account without a password, and its token.
     pub(crate) async fn account(&self, role: Role) -> (AccountId, String) {
         let id = testing::account(&self.pool, role).await;
         let keys = AccessKeys::new(&self.slot.master_key());
@@ -162,7 +162,7 @@ impl System {
         (id, keys.issue(Caller { account: id, role }, expires_at))
     }
 
-    /// A visitor's token.
+    /// The token of a new visitor.
     pub(crate) async fn visitor(&self) -> String {
         self.account(Role::User).await.1
     }
@@ -242,7 +242,7 @@ impl System {
         self.call(Method::POST, "/api/v1/bookings", Some(token), &headers, Some(body)).await
     }
 
-    /// A way to the database that has none of the pool's bounds.
+    /// A connection to the database without the bounds of a pool.
     pub(crate) async fn direct(&self) -> sqlx::PgConnection {
         use sqlx::Connection as _;
         sqlx::PgConnection::connect(&self.slot.database_url).await.expect("postgres answers")
@@ -254,7 +254,7 @@ impl System {
     }
 }
 
-/// One of our programs, as it was built beside these tests.
+/// A program of the workspace, built beside these tests.
 pub(crate) fn program(name: &str) -> std::process::Command {
     let exe = std::env::current_exe().expect("a test knows its own path");
     let beside = exe.ancestors().nth(2).expect("…/deps/test").join(name);
@@ -262,7 +262,7 @@ pub(crate) fn program(name: &str) -> std::process::Command {
     std::process::Command::new(beside)
 }
 
-/// How much a counter of this process has come to; nothing where it never counted.
+/// The value of a counter of this process; 0 if it never counted.
 pub(crate) fn counted(name: &str) -> u64 {
     let metrics = platform::telemetry::render();
     let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
@@ -274,7 +274,7 @@ pub(crate) fn times_taken(path: &str) -> u64 {
     counted(&format!("usher_rare_paths_total{{path=\"{path}\"}}"))
 }
 
-/// A key nobody used.
+/// A key that no other request has.
 pub(crate) fn fresh_key() -> String {
     Uuid::new_v4().to_string()
 }

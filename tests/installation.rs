@@ -1,4 +1,4 @@
-//! What is wrong with the installation is no booking's fault: bookings wait, and it is told.
+//! Faults of the installation: bookings wait until they are mended, and a metric reports them.
 
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use crate::{
     witness::Witness,
 };
 
-/// Longer than all attempts of a parked booking took together.
+/// How long the installation is broken; longer than all attempts of a parked booking take.
 const BROKEN_FOR: Duration = Duration::from_secs(4);
-/// What waited is run again every two seconds; the rest is for a busy machine.
+/// Longest wait after it is mended: waiting work is tried every two seconds, on a busy machine
+/// later.
 const MENDED: Duration = Duration::from_secs(30);
 
-/// What changes the schema under a running system, and what puts it back.
+/// Changes of the schema under a running system: the error code, the change, and its reversal.
 const CHANGES: [(&str, &str, &str); 3] = [
     (
         "42703",
@@ -37,7 +38,7 @@ const CHANGES: [(&str, &str, &str); 3] = [
         "alter table seat_claims rename to claims_elsewhere",
         "alter table claims_elsewhere rename to seat_claims",
     ),
-    // A new version's column that the old one knows nothing of.
+    // A column of a newer version, which this one does not fill.
     (
         "23502",
         "alter table outbox add column later text not null default ''; alter table outbox alter later drop default",
@@ -135,7 +136,7 @@ async fn words_of_a_newer_version_wait_for_it_and_their_neighbours_are_sold() {
     for neighbour in [&beside_kind, &beside_wish, &beside_late] {
         assert_eq!(outcome(&system, neighbour.booking_id).await.0, "ALLOCATED");
     }
-    // No version gives out a seat after the deadline: the only end that all would agree on.
+    // After the deadline every version would refuse the booking, so this one may do so.
     let expired = outcome(&system, late.booking_id).await;
     assert_eq!(expired.1.as_deref(), Some("EXPIRED"));
 
@@ -155,7 +156,7 @@ async fn words_of_a_newer_version_wait_for_it_and_their_neighbours_are_sold() {
             .unwrap();
         assert_eq!(rows, 0, "nobody decided it");
     }
-    // A version that knows the word takes them up: here the word becomes one that is known.
+    // A newer version would take them up; here the test changes the word to a known one.
     run(
         &system,
         "update waiting_messages
@@ -264,7 +265,7 @@ async fn a_word_of_a_newer_version_in_one_show_leaves_all_others_as_they_are() {
     let body = |show| json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let sold = system.book(&system.visitor().await, body(known)).await;
     assert_eq!(sold.body["status"], "ALLOCATED", "{sold:?}");
-    // Each service of the node has a board of its own.
+    // Each service has a board of its own.
     eventually("the door does not know it", SOON, async || {
         let visitor = system.visitor().await;
         let refused = system.post("/api/v1/bookings", &visitor, body(strange)).await;

@@ -1,4 +1,4 @@
-//! From joining the line to holding a ticket, the way a visitor goes.
+//! A visitor's whole way, from joining the line to the ticket.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tokio_tungstenite::{
 
 use crate::harness::{Plan, SOON, System};
 
-/// The frames of a socket, read.
+/// The frames of a socket, as JSON.
 pub(crate) type LiveSocket = std::pin::Pin<Box<dyn futures_util::Stream<Item = Value> + Send>>;
 
 /// Opens a socket with these subprotocols and returns it once it is up.
@@ -35,7 +35,7 @@ pub(crate) async fn frame_where(
     frame_in(frames, SOON, wanted).await
 }
 
-/// The next frame that is wanted, within this time.
+/// The next frame that is `wanted`, within this time.
 pub(crate) async fn frame_in(
     frames: &mut (impl futures_util::Stream<Item = Value> + Unpin),
     limit: Duration,

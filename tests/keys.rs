@@ -1,5 +1,5 @@
-//! The `Idempotency-Key`: one request each, carried out once, at no cost to the database where it is
-//! refused.
+//! The `Idempotency-Key`: each request is carried out once, and a refused repetition costs the
+//! database nothing.
 
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,9 @@ use testing::{Slot, eventually};
 
 use crate::harness::{Answer, Plan, SOON, System, counted, fresh_key};
 
-/// Past this a request that has no outcome ends unseen.
+/// Time after which a booking without an outcome is over.
 const OVER: Duration = BOOKING_DEADLINE.saturating_add(BOOKING_GRACE).saturating_add(SOON);
-/// What was accepted is counted, and looked at by an allocator.
+/// Longest time until accepted bookings are reported and seen by an allocator.
 pub(crate) const COUNTED: Duration = Duration::from_secs(40);
 
 async fn keyed(system: &System, token: &str, key: &str, path: &str, body: Value) -> Answer {
@@ -40,7 +40,7 @@ pub(crate) async fn book(system: &System, token: &str, key: &str, show: ShowId) 
     keyed(system, token, key, "/api/v1/bookings", body).await
 }
 
-/// A show with one seat, which is sold, and whose it is.
+/// A show with one seat, which is sold; the buyer's token and booking.
 pub(crate) async fn sold_out(system: &System, key: &str) -> (ShowId, String, BookingId) {
     let show = system.show(Plan { rows: 1, seats: 1, ..Plan::default() }).await;
     let winner = system.visitor().await;
@@ -65,7 +65,7 @@ pub(crate) async fn sold_out(system: &System, key: &str) -> (ShowId, String, Boo
     (show, winner, booking.parse().unwrap())
 }
 
-/// Has Redis remember every key, as it does once it runs for a day.
+/// Makes Redis look as if it had every key of the last day.
 pub(crate) async fn remembers_for_a_day(slot: &Slot) {
     let mut redis = slot.redis().await;
     let since = eventually("the memory has a beginning", SOON, async || {
@@ -106,7 +106,7 @@ async fn losers_of_a_sold_out_show_cost_the_database_nothing_though_each_sends_a
     assert_eq!(again.status, StatusCode::ACCEPTED, "the winner's is repeated: {again:?}");
     assert_eq!(again.body["bookingId"], booking.to_string());
     assert_eq!(counted("usher_key_questions_total"), asked);
-    // Its connections end with the system, and tell what they did before that.
+    // Connections report their statistics when they end, which is with the system.
     system.stop().await;
     let mut database = sqlx::PgConnection::connect(&slot.database_url).await.unwrap();
     let searches =
@@ -154,7 +154,7 @@ async fn after_redis_forgot_nobody_is_refused_before_it_is_known_that_nothing_wa
     let again = book(&system, &winner, &key, show).await;
     assert_eq!(again.status, StatusCode::ACCEPTED, "the database knows it: {again:?}");
     assert_eq!(again.body["bookingId"], booking.to_string());
-    // Right after the loss it might have been accepted a moment ago.
+    // Right after the loss, the booking might have been accepted a moment before it.
     let (loser, fresh) = (system.visitor().await, fresh_key());
     let early = book(&system, &loser, &fresh, show).await;
     assert_eq!((early.status.as_u16(), early.code()), (503, "OUTCOME_UNKNOWN"), "{early:?}");
@@ -217,7 +217,7 @@ async fn without_redis_a_key_is_never_refused_and_what_was_accepted_is_told() {
     let (show, winner, booking) = sold_out(&system, &key).await;
     let (loser, unused) = (system.visitor().await, fresh_key());
     let began = Instant::now();
-    // Until long after all has been counted: another node may have accepted it a moment ago.
+    // The answer stays the same until long after all bookings have been counted.
     while began.elapsed() < COUNTED / 2 {
         let again = book(&system, &winner, &key, show).await;
         assert_eq!(again.status, StatusCode::ACCEPTED, "{again:?}");
@@ -231,7 +231,7 @@ async fn without_redis_a_key_is_never_refused_and_what_was_accepted_is_told() {
     system.stop().await;
 }
 
-/// A keyed request as a node remembers it that tried it long ago.
+/// Writes the binding of a keyed request that a node tried long ago.
 async fn tried_long_ago(
     system: &System,
     account: AccountId,
@@ -271,7 +271,7 @@ async fn who_repeats_a_request_that_was_accepted_and_lost_is_told_that_it_expire
         assert_eq!(again.body["bookingId"], booking.to_string());
         assert_eq!(again.body["reason"], "EXPIRED", "{again:?}");
     }
-    // One of which nobody knows whether it was accepted may still be carried out.
+    // If the result of the try is unknown, the request may still be carried out.
     let key = fresh_key();
     let booking = tried_long_ago(&system, account, show, &key, BindingState::Unknown).await;
     let again = book(&system, &token, &key, show).await;
@@ -311,7 +311,7 @@ async fn what_was_told_expired_stays_so_whatever_it_would_be_refused_for_later()
     system.stop().await;
 }
 
-/// An order of the account for one seat.
+/// Books one seat; returns the order's id.
 async fn ordered(system: &System, token: &str, show: ShowId) -> String {
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let booked = system.book(token, body).await;
@@ -368,11 +368,11 @@ async fn a_key_pays_and_cancels_one_order_and_no_other() {
     let again = post(&paying, pay(&orders[0]), mock.clone()).await;
     assert_eq!(again.body, paid.body, "the same request has the same answer");
 
-    // A booking's key is no payment's, either.
+    // The key of a booking cannot be used for a payment.
     let booking = fresh_key();
     assert_eq!(book(&system, &token, &booking, show).await.status, StatusCode::ACCEPTED);
     is_reused(&post(&booking, pay(&orders[2]), mock.clone()).await);
-    // What failed has left no trace: its key may be used again.
+    // A failed call leaves no trace, so its key may be used again.
     let failing = fresh_key();
     let failed = post(&failing, pay(&orders[1]), mock.clone()).await;
     assert_eq!(failed.code(), "ORDER_FAILED", "{failed:?}");

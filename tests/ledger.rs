@@ -1,4 +1,4 @@
-//! What a session believes of its partition, against what is true: it notices, and decides again.
+//! A session whose picture of its partition is wrong: it notices, and decides again.
 
 use std::time::Duration;
 
@@ -20,9 +20,9 @@ use crate::{
     witness::Witness,
 };
 
-/// What is meant to hit a batch may hit something else.
+/// Most tries, since a cut may hit another transaction than a batch.
 const TRIES_MAX: i64 = 19;
-/// The connections that were cut before are noticed, and made anew, in this time.
+/// Longest time until cut connections are noticed and replaced.
 const BLOCKED_WAIT: Duration = SOON;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -37,7 +37,7 @@ async fn a_session_that_misses_a_change_reads_the_seats_again() {
     let order = booked.body["order"]["orderId"].as_str().unwrap();
     let cancel = format!("/api/v1/orders/{order}/cancel");
     assert_eq!(system.post(&cancel, &token, json!({})).await.status, StatusCode::OK);
-    // A1 came free under the last version, and now nothing tells of it.
+    // A1 came free in the last version, and the row of that change is deleted.
     let lost = "delete from tier_changes where show_id = $1 and version = 2";
     let lost = sqlx::query(lost).bind(show.0).execute(&system.pool).await.unwrap();
     assert_eq!(lost.rows_affected(), 1);
@@ -70,8 +70,8 @@ async fn a_booking_that_comes_twice_is_decided_and_counted_once() {
     system.stop().await;
 }
 
-/// Somebody takes an account's row first and the partition's after it, which nothing of ours does:
-/// a batch that has the partition and wants the account can only be given up.
+/// Another session locks an account's row and then the partition's, which Usher never does. A batch
+/// that has the partition and wants the account then ends in a deadlock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_is_given_up_to_end_a_deadlock_is_run_again() {
     let system = System::start().await;
@@ -81,7 +81,7 @@ async fn a_batch_that_is_given_up_to_end_a_deadlock_is_run_again() {
     for bookings in 2..2 + TRIES_MAX {
         let mut tx = held_up(&system, &rest, show, &token).await;
         let partition = "select from partitions where show_id = $1 for no key update";
-        // Where this is the one that is given up, it was too slow, and tries again.
+        // If PostgreSQL gives up this session instead of the batch, the test tries again.
         let _ = sqlx::query(partition).bind(show.0).execute(&mut *tx).await;
         tx.rollback().await.unwrap();
         are_decided(&rest, show, bookings).await;
@@ -97,7 +97,7 @@ async fn a_batch_that_is_given_up_to_end_a_deadlock_is_run_again() {
     system.stop().await;
 }
 
-/// The connection is lost between a commit and the word of it.
+/// The connection is lost after a commit and before its answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
     let mut slot = Slot::take().await;
@@ -109,7 +109,7 @@ async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
     let path = "ambiguous commit resolved";
     for bookings in 2..2 + TRIES_MAX {
         let tx = held_up(&system, &rest, show, &token).await;
-        // Whatever commits next: it may be somebody else.
+        // The next commits are cut, whichever task makes them.
         wire.cut_commits(CommitCut::Delivered, 2);
         tx.rollback().await.unwrap();
         are_decided(&rest, show, bookings).await;
@@ -124,8 +124,8 @@ async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
     system.stop().await;
 }
 
-/// Takes the row of an account that has a seat, and sends a booking of it, so that its batch has
-/// the partition and waits. Ending the transaction lets it go on.
+/// Locks the row of an account that has a seat, and sends a booking of the account, so that its
+/// batch holds the partition and waits. The batch goes on when the transaction ends.
 async fn held_up(system: &System, rest: &Pool, show: ShowId, token: &str) -> Transaction {
     let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let rows = "select account_id from account_quotas where show_id = $1 for update";

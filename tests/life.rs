@@ -1,4 +1,4 @@
-//! How a process ends: a real one, by its signals, its last answers, its log and its exit code.
+//! How a real process ends: signals, last answers, log and exit code.
 
 use std::{
     io::Read as _,
@@ -14,17 +14,17 @@ use usher::up::Allocation;
 
 use crate::harness::{Answer, Plan, SOON, System, program};
 
-/// Longer than any test: what is over before it was not waited for.
+/// A drain longer than any test: a process that ends did not wait for it.
 const FOR_EVER: (&str, &str) = ("USHER_DRAIN_SECONDS", "600");
 
-/// A service of its own, killed when dropped.
+/// A service process; killed when it is dropped.
 struct Process {
     address: SocketAddr,
     child: Child,
 }
 
 impl Process {
-    /// Starts it on these backends and waits until it is ready.
+    /// Starts a service on these backends and waits until it is ready.
     async fn start(slot: &Slot, service: &str, settings: &[(&str, &str)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -53,7 +53,7 @@ impl Process {
         process
     }
 
-    /// The answer, on a connection of its own.
+    /// Asks on a new connection; `None` if there is no answer.
     async fn get(&self, path: &str) -> Option<Answer> {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.ok()?;
         Some(Answer::of(response).await)
@@ -64,7 +64,7 @@ impl Process {
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
     }
 
-    /// How it ended, and its log.
+    /// Waits for the end of the process; returns its exit status and its log.
     async fn ended(&mut self) -> (ExitStatus, String) {
         let wait = async {
             loop {

@@ -1,4 +1,5 @@
-//! Every route has a limit that names itself, and none is in the way of customers.
+//! Every route has a limit, which names itself in its answer, and no limit stops ordinary
+//! customers.
 
 use std::collections::BTreeSet;
 
@@ -18,14 +19,14 @@ use crate::{
     harness::{Answer, Plan, System},
 };
 
-/// The least that can be set.
+/// The lowest limits that can be set.
 const NARROW: [&str; 4] = [
     "--auth-per-minute=1",
     "--reads-per-second=1",
     "--bookings-per-second=1",
     "--limit-joins-per-second=1",
 ];
-/// More than any of them lets through in a while.
+/// More calls than any of these limits allows.
 const CALLS_MAX: usize = 2_000;
 /// Calls at the same time.
 const AT_ONCE: usize = 20;
@@ -79,7 +80,7 @@ async fn every_operation_of_the_api_has_one_limit_and_every_limit_an_operation()
     assert_eq!(undescribed, ["/openapi.json", "/docs"], "limits for what is not there");
 }
 
-/// Calls until it is refused for calling too often.
+/// Calls until a call is refused with 429; returns that answer.
 async fn until_limited(
     system: &System,
     method: &str,
@@ -102,7 +103,7 @@ async fn until_limited(
     panic!("{method} {path} is not limited");
 }
 
-/// A place in a line of a show that is not there.
+/// A place in the line of a show that does not exist.
 fn place(account: AccountId) -> Place {
     Place {
         ticket: TicketId::new(),
@@ -127,7 +128,7 @@ async fn every_route_refuses_who_calls_too_often_by_the_name_of_its_limit() {
             .iter()
             .fold(path.to_owned(), |path, name| path.replace(name, &id));
         let (account, token) = system.account(Role::User).await;
-        // Whoever proves a place has the limit of those, and not that on guesses.
+        // A place ticket counts against the limit of places, not of guesses.
         let ticket = places.sign(&place(account));
         let address = format!("192.0.2.{n}");
         let headers = [("x-forwarded-for", address.as_str()), ("place-ticket", ticket.as_str())];
@@ -165,7 +166,7 @@ async fn strangers_behind_an_address_use_up_nothing_of_its_customers() {
     system.stop().await;
 }
 
-/// Customers of one carrier, which has one address for all of them.
+/// Customers of one carrier, who share one address.
 const CUSTOMERS: usize = 300;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Every link in the documents leads to a file, and to a heading where it names one.
+//! Every link in the documents leads to an existing file and heading.
 
 use std::{
     fs,
@@ -29,7 +29,7 @@ fn pages(folder: &str) -> Vec<PathBuf> {
     files.filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
 }
 
-/// Whether a page has the heading, written as in a link to it.
+/// Whether a page has a heading with this anchor.
 fn has(page: &Path, heading: &str) -> bool {
     let text = fs::read_to_string(page).unwrap();
     text.lines().filter(|line| line.starts_with('#')).any(|line| {

@@ -1,4 +1,4 @@
-//! `bench`, small: every process, and a report that holds what it promises.
+//! Small runs of `bench`, with every process, and checks of their reports.
 
 use std::{
     process::Output,
@@ -10,7 +10,7 @@ use testing::Slot;
 
 use crate::harness::program;
 
-/// Runs `bench`: how it ended, with what it said, and the report it left.
+/// Runs `bench`; returns its output and its report.
 async fn load(what: &'static str, arguments: &'static [&str]) -> (Output, Value) {
     let slot = Slot::take().await;
     let out = std::env::temp_dir().join(format!("usher-bench-{what}-{}", std::process::id()));
@@ -76,8 +76,7 @@ async fn a_small_stampede_is_let_in_exactly_and_sees_no_number_rise() {
 async fn fifty_shows_are_served_again_after_a_kill_and_a_deleted_queue_harms_no_other() {
     let (ran, report) = load("shows", &["--shows=50", "--seconds=4", "--rate=10"]).await;
     let said = String::from_utf8_lossy(&ran.stdout);
-    // Beside other tests the tail of forty bookings says nothing; what it costs and how soon it is
-    // back does.
+    // Beside other tests the slowest of forty bookings says nothing, so only the other goals count.
     let figures = &report["figures"];
     assert_eq!(figures["partitions"], 150, "{said}");
     let met: Vec<&Value> = report["goals"].as_array().unwrap().iter().collect();

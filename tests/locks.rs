@@ -1,4 +1,4 @@
-//! Seat locks in Redis: whatever happens, they come to say what the claims in Postgres say.
+//! Seat locks in Redis: after any fault they come to agree with the claims in Postgres.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -10,13 +10,14 @@ use testing::eventually;
 
 use crate::harness::{Plan, SOON, System};
 
-/// A walk over a partition's locks comes by after ten seconds at the latest, in a small hall.
+/// Longest time until a walk has seen every lock of a small hall: 10 s, the rest for a busy
+/// machine.
 const A_WALK: Duration = Duration::from_secs(15);
-/// Long before that.
+/// So soon that no walk can be the reason.
 const PROMPTLY: Duration = Duration::from_secs(5);
 const A_DAY: Duration = Duration::from_hours(24);
 
-/// Seats of a show, each with the booking that has it.
+/// Seats of a show, each with its booking.
 type Seats = BTreeMap<String, String>;
 
 async fn locks(redis: &MultiplexedConnection, show: ShowId) -> Seats {
@@ -25,7 +26,7 @@ async fn locks(redis: &MultiplexedConnection, show: ShowId) -> Seats {
     let keys: Vec<String> = redis.keys(format!("{prefix}*")).await.unwrap();
     let mut locks = Seats::new();
     for key in keys {
-        // A lock may end between the two commands.
+        // A lock may expire between the two commands.
         if let Some(booking) = redis.get::<_, Option<String>>(&key).await.unwrap() {
             locks.insert(key[prefix.len()..].to_owned(), booking);
         }
@@ -68,7 +69,7 @@ async fn seat_locks_are_rebuilt_after_a_flush() {
 
     let mut redis = system.slot.redis().await;
     let () = redis::cmd("FLUSHDB").query_async(&mut redis).await.unwrap();
-    // The next booking finds the generation gone: nobody has to wait for a walk to come by.
+    // The next booking finds the generation gone, so the locks are written before the next walk.
     book(&system, &token, show, &["C1"]).await;
     assert_eq!(locks_say_what_claims_say(&system, show, PROMPTLY).await.len(), 4);
     system.stop().await;
@@ -152,7 +153,7 @@ async fn locks_that_were_lost_or_left_over_are_mended_though_nobody_books() {
         (locks.contains_key("A1") && !locks.contains_key("D9")).then_some(())
     })
     .await;
-    // That booking may be in somebody's hands: its lock ends by itself.
+    // That booking may be under way, so its lock stays until it expires.
     assert_eq!(locks(&redis, show).await.get("D10"), Some(&undecided));
     system.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The whole pipeline, on real services, through its public API.
+//! Tests of the whole pipeline with real services, through the public API.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::similar_names, reason = "hold and held are the domain's words")]

@@ -9,7 +9,7 @@ use std::{
 use platform::telemetry::Kind;
 use usher::metrics;
 
-/// Kind and labels by name.
+/// The kind and the labels of each metric, by name.
 type Metrics = BTreeMap<String, (Kind, BTreeSet<String>)>;
 
 fn root() -> PathBuf {
@@ -69,7 +69,7 @@ fn arguments(text: &str) -> &str {
     &text[..end.expect("a parenthesis closes")]
 }
 
-/// A metric of ours as it is measured: its name, then labels with arrows behind them.
+/// Notes a metric where it is recorded: first its name, then labels, each before an arrow.
 fn note(arguments: &str, kind: Kind, found: &mut Metrics) {
     let mut literals = arguments.split('"').skip(1);
     let Some(name) = literals.next().filter(|name| name.starts_with("usher_")) else { return };

@@ -1,5 +1,5 @@
-//! One queue whose process answers nobody, while the broker around it does: its messages are not
-//! confirmed, and no other queue's publisher notices.
+//! One queue is suspended while the rest of the broker works: its messages are not confirmed, and
+//! publishers to other queues are not affected.
 
 use std::{
     path::Path,
@@ -18,9 +18,9 @@ use platform::{
 };
 use testing::eventually;
 
-/// For so long it does not answer; a publish waits 2 s for its confirm.
+/// How long the queue is suspended; a publish waits 2 s for its confirm.
 const SUSPENDED_SECONDS: u8 = 9;
-/// A publish that waits for nobody else takes less.
+/// Longest time of a publish that does not wait for another.
 const AT_ONCE: Duration = Duration::from_secs(1);
 const PUBLISHERS: usize = 8;
 
@@ -48,18 +48,18 @@ async fn a_queue_that_does_not_answer_leaves_the_others_their_publisher() {
     }
     let publisher = Publisher::new(broker);
     let publishing = async {
-        // The broker's own command takes a while on a busy machine.
+        // The broker's command takes time on a busy machine.
         eventually("it does not answer", Duration::from_secs(40), async || {
             matches!(send(&publisher, "stuck").await, Err(PublishError::Unknown(_))).then_some(())
         })
         .await;
-        // Nothing else was confirmed meanwhile: the broker might be away, for all that is known.
+        // Nothing was confirmed meanwhile, so the publisher cannot know that the broker works.
         let began = Instant::now();
         send(&publisher, "well").await.expect("another queue is another matter");
         let refused = send(&publisher, "stuck").await;
         assert!(matches!(refused, Err(PublishError::Refused(_))), "{refused:?}");
         assert!(began.elapsed() < AT_ONCE, "{:?}", began.elapsed());
-        // With others on their way, the next that it does not confirm costs none of them its confirm.
+        // A further unconfirmed message must not cost other messages their confirms.
         let well = (0..PUBLISHERS).map(async |_| {
             let until = Instant::now() + Duration::from_secs(4);
             while Instant::now() < until {

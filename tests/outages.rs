@@ -1,5 +1,5 @@
-//! A backend falls silent: no error, no answer. Whoever needs it hears so soon, then at once; the
-//! rest goes on; and everything is as before within seconds of its return.
+//! A backend falls silent: it gives neither errors nor answers. Calls that need it fail soon, and
+//! then at once; all others go on; and everything works again within seconds of its return.
 
 mod pool;
 mod full_pool;
@@ -25,21 +25,21 @@ use crate::{
     keys::{book, remembers_for_a_day, sold_out},
 };
 
-/// Far from every timeout, and far from what a busy machine takes for an answer.
+/// Longest time of a refusal at once: below every timeout, but enough for a busy machine.
 const AT_ONCE: Duration = Duration::from_secs(1);
-/// A statement has six seconds, a connection three; the rest is for a busy machine.
+/// Longest first failure: 6 s for a statement, the rest for a busy machine.
 const POSTGRES_NOTICED: Duration = Duration::from_secs(8);
-/// A publish has two seconds for its confirm, and its probe two for a channel.
+/// Longest first failure: 2 s for a confirm, and 2 s for a channel.
 const BROKER_NOTICED: Duration = Duration::from_secs(4);
-/// Longer than the pause between two tries.
+/// How long calls are repeated; longer than the pause between two test calls of a breaker.
 const ASKED_FOR: Duration = Duration::from_secs(4);
-/// As often as an account may read.
+/// Pause between two calls, within the limit of an account.
 const BETWEEN_CALLS: Duration = Duration::from_millis(20);
 const RECOVERED: Duration = Duration::from_secs(15);
-/// Longer than it takes to give up declaring a queue.
+/// Longest time until partitions are let go of; longer than one try to declare a queue.
 const LET_GO: Duration = Duration::from_secs(12);
 
-/// How many of this process's breakers of a dependency are open.
+/// How many breakers of a dependency are open in this process.
 fn open_breakers(dependency: &str) -> f64 {
     let name = format!("usher_breaker_open{{dependency=\"{dependency}\"}} ");
     let metrics = platform::telemetry::render();
@@ -47,8 +47,8 @@ fn open_breakers(dependency: &str) -> f64 {
     line.expect("the metric is there from the start").parse().expect("a number")
 }
 
-/// A system, a proxy before one of its backends, a way around it to the database, and what the
-/// backends need by themselves.
+/// A system, a proxy before one of its backends, a pool on the database without the proxy, and the
+/// probe of the backends.
 async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, Pool, Beside) {
     let mut slot = Slot::take().await;
     let (database, beside) = (slot.pool(), Beside::of(&slot));
@@ -56,8 +56,8 @@ async fn behind(url: impl Fn(&mut Slot) -> &mut String) -> (System, Proxy, Pool,
     (System::start_at(slot, Allocation::Here).await, proxy, database, beside)
 }
 
-/// Asks again and again: nearly every answer comes at once, and the one that is sent out to see how
-/// things are comes in time.
+/// Calls again and again: nearly every call must be refused at once, and the test calls of the
+/// breaker within `noticed`.
 async fn is_refused_at_once(
     beside: &Beside,
     code: &str,
@@ -157,7 +157,7 @@ async fn while_redis_is_silent_bookings_are_accepted_and_decided_as_always() {
         }
         accepted
     };
-    // Each asks Redis twice: with half a second for every answer that would be half a minute.
+    // Each booking asks Redis twice: if each waited 0.5 s for it, they would take half a minute.
     let (accepted, took) = beside.timed(booking).await;
     assert!(took < Duration::from_secs(6), "{took:?}");
     let booked = system.book(&system.visitor().await, body).await;
@@ -204,7 +204,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     let (again, took) = beside.timed(submit(&system, &token, &key, &body)).await;
     assert_eq!(again.code(), "OUTCOME_UNKNOWN", "it may be on its queue: {again:?}");
     assert!(took < AT_ONCE, "{took:?}");
-    // A visitor for each: there is a limit to what one may ask.
+    // A new visitor each time, because of the limit per account.
     let submit_one = async || submit(&system, &system.visitor().await, &fresh_key(), &body).await;
     is_refused_at_once(&beside, "QUEUE_UNAVAILABLE", BROKER_NOTICED, submit_one).await;
     is_missing(&system, "rabbitmq").await;
@@ -212,7 +212,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     assert_eq!(read.status, StatusCode::OK, "{read:?}");
 
     broker.set(Mode::Pass);
-    // Nobody books meanwhile: the node finds out by itself.
+    // No booking comes meanwhile, so the node must find out by itself.
     is_whole_again(&system, &database, &[id_of(&before)]).await;
     let booked = submit(&system, &token, &key, &body).await;
     assert_eq!(booked.status, StatusCode::ACCEPTED, "{booked:?}");
@@ -221,7 +221,7 @@ async fn a_broker_that_falls_silent_leaves_one_answer_unknown_and_refuses_the_re
     system.stop().await;
 }
 
-/// Five seconds each, sixteen at once, they would take more than twenty.
+/// If each took its five seconds, sixteen at a time, all would take more than twenty.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_whose_turn_to_be_declared_has_not_come_are_let_go_of_at_once() {
     let (system, broker, database, _) = behind(|slot| &mut slot.amqp_url).await;

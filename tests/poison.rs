@@ -1,4 +1,5 @@
-//! What breaks those who handle it: found, set apart, answered; its neighbours never notice.
+//! Bookings that break their batch: they are isolated, parked and refused, and others are not
+//! affected.
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ async fn a_booking_that_breaks_its_batch_is_refused_and_its_neighbours_are_sold(
     let (account, _) = system.account(Role::User).await;
     let (witness, forge) = (Witness::of(&system, show).await, Forge::new(&system, show, account));
     let one = |key: &str| forge.with_key(Wish::BestAvailable(1), key);
-    // Postgres takes no NUL in a text.
+    // Postgres refuses NUL in a text.
     let bookings = vec![one("a"), one("poison\0"), one("b"), one("c")];
     witness.publish(&forge.envelope(bookings.clone()), FieldTable::default()).await;
 
@@ -38,7 +39,7 @@ async fn a_booking_that_breaks_its_batch_is_refused_and_its_neighbours_are_sold(
         let (_, reason) = outcome(&system, booking.booking_id).await;
         assert_eq!(reason.unwrap_or_default(), expected);
     }
-    // Once from its batch, and once for each of the attempts that it is given alone.
+    // Once from its batch, and once for each attempt alone.
     assert_eq!(times_taken("poison parked"), 5);
     assert_eq!(times_taken("parked booking refused"), 1);
     assert!(system.audit(&[]).await.is_clean());
@@ -57,7 +58,7 @@ async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
     let tired = BookingRequested { attempt: 4, ..one(&parked) };
     witness.park(&forge.envelope(vec![tired.clone()])).await;
     let strange = one(&unreadable);
-    // More than an envelope may have, by the first version as by all others.
+    // More bookings than an envelope may have, in any version.
     let endless = forge.envelope(vec![strange.clone(); 65]);
     witness.publish(&endless, FieldTable::default()).await;
 
@@ -74,7 +75,7 @@ async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
         assert_eq!(again.body["bookingId"], refused.booking_id.to_string(), "{again:?}");
         assert_eq!(again.body["reason"], "INTERNAL", "{again:?}");
     }
-    // A key that was given out already stays where it is.
+    // A key that has its outcome keeps it.
     let taken = fresh_key();
     witness.publish(&forge.envelope(vec![one(&taken)]), FieldTable::default()).await;
     assert_eq!(outcome(&system, one(&taken).booking_id).await.0, "ALLOCATED");
@@ -84,7 +85,7 @@ async fn a_booking_that_was_refused_unweighed_answers_its_key_and_keeps_it() {
     system.stop().await;
 }
 
-/// The net below all others: what ends every consumer before it can set it apart.
+/// The last guard: a message that kills every consumer before it can be parked.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_back_too_often_is_parked_by_the_broker_and_not_dropped() {
     let slot = Slot::take().await;

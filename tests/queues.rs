@@ -1,5 +1,5 @@
-//! The life of a queue: whoever deletes or unbinds one loses nothing that was promised, and a sale's
-//! end deletes none before everything accepted for it is decided.
+//! The life of a queue: deleting or unbinding one by hand loses no accepted booking that comes
+//! after, and the end of a sale deletes no queue before everything accepted for it is decided.
 
 use std::time::Duration;
 
@@ -33,8 +33,7 @@ use crate::{
     harness::{Plan, SOON, System, counted, fresh_key},
 };
 
-/// A queue that is drained goes after this, and a crowd of them is served, on a machine with other
-/// things to do.
+/// Longest time until a drained queue is deleted, or many queues are served, on a busy machine.
 const DONE_BY: Duration = Duration::from_secs(40);
 
 fn partition(show: ShowId) -> Partition {
@@ -90,7 +89,7 @@ async fn a_queue_that_somebody_deleted_is_declared_again_and_no_other_show_notic
     channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
     connection.close(200, "done".into()).await.unwrap();
 
-    // Accepted while there is no queue: it waits among what found none, and comes back.
+    // Bookings accepted while there is no queue wait as unrouted, and come back.
     let mut bookings = Vec::new();
     for _ in 0..5 {
         bookings.push(accepted(&system, &token, hit).await);
@@ -128,7 +127,7 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
     let token = system.visitor().await;
     are_decided(&system, &[accepted(&system, &token, show).await]).await;
 
-    // No batch can commit while somebody has the partition's row.
+    // The partition's row is locked, so that no batch can commit.
     let mut tx = system.pool.begin().await.unwrap();
     let hold = "select from partitions where show_id = $1 for update";
     sqlx::query(hold).bind(show.0).execute(&mut *tx).await.unwrap();
@@ -138,8 +137,8 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
     }
     let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
     assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
-    // Longer than it takes to unbind a queue and to find it without ready messages. The database
-    // ends a transaction that idles, so this one says something now and then.
+    // Longer than it takes to unbind a queue and to find it empty. The database ends a transaction
+    // that idles, so this one runs a statement now and then.
     let until = Instant::now() + Duration::from_secs(12);
     while Instant::now() < until {
         sqlx::query(hold).bind(show.0).execute(&mut *tx).await.unwrap();
@@ -183,7 +182,7 @@ async fn a_slow_sale_has_no_producer_for_each_booking_and_none_once_it_is_closed
     system.stop().await;
 }
 
-/// An ingress node that died has confirmed something and not told of it, for all that is known.
+/// A dead ingress node may have accepted bookings that it did not report.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_sealed() {
     let system = System::start().await;
@@ -217,7 +216,7 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
 async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     let system = System::start_with(Allocation::Elsewhere).await;
     let show = system.scheduled_show(Plan::default()).await;
-    // What an allocator would do, and nobody who consumes.
+    // Makes the queues as an allocator would, but does not consume them.
     let shutdown = Shutdown::default();
     let mut link = Broker::connect(&system.slot.amqp_url, "test", &shutdown).unwrap();
     let link = link.link_soon().await.unwrap();
@@ -258,7 +257,7 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     let later = "update accepted set told_at = told_at - interval '20 minutes'";
     sqlx::query(later).execute(&system.pool).await.unwrap();
     assert_eq!(lost().await, [(partition.clone(), 5)]);
-    // Whatever has its outcome is not lost, however often it is said.
+    // A booking with an outcome is not lost, even if it is reported again.
     let producer: uuid::Uuid = sqlx::query_scalar("select producer_id from accepted")
         .fetch_one(&system.pool)
         .await
@@ -274,7 +273,7 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     system.stop().await;
 }
 
-/// Some hundred messages that found no queue, of which half are too late.
+/// Some hundred unrouted messages, of which half are too late.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_found_no_queue_comes_back_in_batches_and_ends_with_its_deadline() {
     let system = System::start().await;
@@ -308,7 +307,7 @@ async fn what_found_no_queue_comes_back_in_batches_and_ends_with_its_deadline() 
             .await
             .unwrap();
     }
-    // One by one, half a second each, they would take more than a minute and a half.
+    // One by one, at half a second each, they would take more than a minute and a half.
     are_decided(&system, &bookings).await;
     let expired = "select count(*) from bookings where show_id = $1 and reason = 'EXPIRED'";
     let expired: i64 =
@@ -343,7 +342,7 @@ async fn are_served(system: &System, queues: i64) {
     .await;
 }
 
-/// All take their places before it is known how many channels a connection has.
+/// All partitions are kept before the allocator knows how many channels a connection has.
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_were_there_before_the_allocator_are_all_served() {
     let system = System::start_with(Allocation::Elsewhere).await;
@@ -358,7 +357,7 @@ async fn partitions_that_were_there_before_the_allocator_are_all_served() {
     system.stop().await;
 }
 
-/// One of a version before numbers decides without writing them down.
+/// An allocator of a version before numbers decides without recording them.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_numbered_while_an_allocator_is_about_that_would_not_say_what_it_decided() {
     let system = System::start().await;

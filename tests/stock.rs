@@ -1,4 +1,4 @@
-//! Who gets the seats there are: none can be kept from others for nothing without end.
+//! Bounds on unpaid seats: no account can keep seats from others for ever without paying.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -16,7 +16,7 @@ use crate::harness::{Answer, Plan, SOON, System, counted};
 const SEATS: u32 = 6;
 const HOLD_SECONDS: u32 = 4;
 const ORDER_SECONDS: u32 = 4;
-/// Rounds that a robot tries.
+/// Most rounds of a robot.
 const ROUNDS: usize = 60;
 
 fn plan() -> Plan {
@@ -30,7 +30,7 @@ fn plan() -> Plan {
     }
 }
 
-/// Asks for a hold until nobody else's seats are in the way, as the door knows it.
+/// Asks for a hold until ingress knows of free seats.
 async fn hold(system: &System, show: ShowId, token: &str, quantity: u32) -> Answer {
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": quantity});
     eventually("the door knows of free seats", SOON, async || {
@@ -47,7 +47,7 @@ async fn release(system: &System, token: &str, hold: &Answer) {
     assert_eq!(released.status, StatusCode::NO_CONTENT, "{released:?}");
 }
 
-/// Makes an order of the hold and returns its id.
+/// Makes an order of the hold; returns its id.
 async fn order(system: &System, token: &str, hold: &Answer) -> String {
     let customer = json!({"name": "Asha Rao", "email": "asha@visitor.example"});
     let body = json!({"holdId": hold.body["holdId"], "customer": customer});
@@ -60,7 +60,7 @@ async fn of_order(system: &System, token: &str, order: &str, what: &str, body: V
     system.post(&format!("/api/v1/orders/{order}/{what}"), token, body).await
 }
 
-/// Seats times seconds that the account has kept from others unpaid, as it is stored.
+/// Seats times seconds that the account has kept unpaid, from the database.
 async fn unpaid(system: &System, show: ShowId, account: AccountId) -> i64 {
     let query = "select unpaid_seat_seconds from account_quotas
                  where show_id = $1 and account_id = $2";
@@ -71,7 +71,8 @@ async fn unpaid(system: &System, show: ShowId, account: AccountId) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_pays_is_refused_in_the_end() {
     let system = System::start().await;
-    // So many seats that each round has others: those that have just come back are a test of their own.
+    // So many seats that each round takes others; seats that have just come back have a test of
+    // their own.
     let show = system.show(Plan { rows: 6, seats: 20, ..plan() }).await;
     let (robot, token) = system.account(Role::User).await;
     let mut rounds = 0;
@@ -82,7 +83,7 @@ async fn who_never_pays_is_refused_in_the_end() {
         }
         rounds += 1;
         assert!(rounds < ROUNDS, "all rounds of hold and give back were granted");
-        // In turn each way in which seats are given back without payment.
+        // In turn, each way of giving seats back unpaid.
         if rounds % 2 == 0 {
             release(&system, &token, &held).await;
         } else {
@@ -94,7 +95,7 @@ async fn who_never_pays_is_refused_in_the_end() {
     assert_eq!((refused.status.as_u16(), refused.code()), (422, "LIMIT_EXCEEDED"), "{refused:?}");
     assert_eq!(refused.body["limit"], "UNPAID_SEAT_TIME");
     assert!(refused.body["detail"].as_str().unwrap().contains("unpaid"), "{refused:?}");
-    // What is asked for by a booking is told the same way.
+    // A booking is refused for the same reason.
     let wish = json!({"showId": show, "tier": "STANDARD", "quantity": SEATS});
     let booked = system.book(&token, wish).await;
     assert_eq!(booked.body["reason"], "LIMIT_EXCEEDED", "{booked:?}");
@@ -158,8 +159,8 @@ async fn who_thinks_again_at_once_pays_seconds_and_still_buys() {
     system.stop().await;
 }
 
-/// Robots hold all seats, give them back and take them again in turn, as fast as they are answered,
-/// until the rival has them. Returns how many rounds they were granted.
+/// Robots in turn hold all seats and give them back, as fast as they are answered, until the rival
+/// has the seats. Returns how many rounds they got.
 async fn robots_in_turn(
     system: &System,
     show: ShowId,

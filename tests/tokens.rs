@@ -1,4 +1,4 @@
-//! Tokens end before their time: on every node, open sockets included, and how fast.
+//! Tokens that are ended early: on every node, with open sockets, and how fast.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use usher::{admins, seed::Admin, up::Allocation};
 
 use crate::harness::{Plan, SOON, System};
 
-/// Promised, on a machine whose database answers.
+/// Promised time until a token has ended, if the database answers.
 const ENDED_WITHIN: Duration = Duration::from_secs(2);
 
 type Socket =
@@ -27,7 +27,7 @@ async fn open(system: &System, path: &str, credential: &str) -> Socket {
     tokio_tungstenite::connect_async(request).await.expect("the socket opens").0
 }
 
-/// When the socket was closed, and with which code.
+/// Waits for the close of a socket; returns its time and code.
 async fn closed(mut socket: Socket) -> (Instant, u16) {
     loop {
         match timeout(SOON * 3, socket.next()).await.expect("it is closed") {
@@ -38,7 +38,7 @@ async fn closed(mut socket: Socket) -> (Instant, u16) {
     }
 }
 
-/// How long the slowest of some short queries took, one at a time: what a follower needs at least.
+/// The slowest of some short queries in turn: the least delay of a follower.
 async fn database_alone(system: &System) -> Duration {
     let mut slowest = Duration::ZERO;
     for _ in 0..20 {
@@ -197,7 +197,7 @@ async fn an_admin_is_made_by_command_and_whoever_has_the_address_already_is_not(
     let refused = admins::create(pool, "Boss@Example.org", "Boss").await.unwrap_err().to_string();
     assert!(refused.contains("usher admin grant"), "{refused}");
 
-    // By grant the squatter loses the password and every session.
+    // The grant ends the squatter's password and every session.
     let link = admins::grant(pool, "boss@example.org").await.unwrap();
     let old = squatter.body["accessToken"].as_str().unwrap().to_owned();
     eventually("the squatter's token is refused", SOON, async || {

@@ -1,5 +1,5 @@
-//! Each in turn: nobody is let in while another may still book in the same slot, and a sale begins
-//! and ends at its times.
+//! Slots and times: no visitor is admitted to a slot in which another may still book, and a sale
+//! begins and ends at its times.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{ShowId, access::Role, api::catalogue::RoomMode};
@@ -20,7 +20,7 @@ struct InLine {
     frames: LiveSocket,
 }
 
-/// What a visitor is given who is let in.
+/// What an admitted visitor gets.
 struct LetIn {
     pass: String,
     expires_at: DateTime<Utc>,
@@ -38,7 +38,7 @@ impl InLine {
         Self { token, place, frames }
     }
 
-    /// Waits to be let in, and hangs up: nobody renews the pass.
+    /// Waits to be admitted, and closes the socket, so that the pass is not renewed.
     async fn is_let_in(&mut self) -> LetIn {
         let admitted = |frame: &Value| frame["type"] == "admitted";
         let frame = frame_in(&mut self.frames, SOON * 3, admitted).await;
@@ -53,7 +53,7 @@ impl InLine {
         system.get(&self.place, Some(&self.token)).await.body
     }
 
-    /// Asks for a seat and does not wait for the outcome.
+    /// Books a seat without waiting for the outcome.
     async fn asks(&self, system: &System, show: ShowId, pass: &str) -> Answer {
         let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
         let headers = [("admission-pass", pass)];
@@ -61,7 +61,7 @@ impl InLine {
         system.call(Method::POST, path, Some(&self.token), &headers, Some(body)).await
     }
 
-    /// The status of a booking once it is decided.
+    /// Waits until a booking is decided; returns its status.
     async fn outcome(&self, system: &System, asked: &Answer) -> Value {
         assert_eq!(asked.status, StatusCode::ACCEPTED, "{asked:?}");
         let path = format!("/api/v1/bookings/{}", asked.body["bookingId"].as_str().unwrap());
@@ -73,7 +73,7 @@ impl InLine {
     }
 }
 
-/// A show whose line lets one in at a time, with passes of ten seconds.
+/// A show whose line admits one visitor at a time, with passes of ten seconds.
 async fn one_at_a_time() -> (System, ShowId) {
     let system = System::start_with_arguments(&["--pass-seconds=10"]).await;
     let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
@@ -85,7 +85,7 @@ async fn one_at_a_time() -> (System, ShowId) {
     (system, show)
 }
 
-/// When each of the admitted was let in, and when each booking was decided: no two may overlap.
+/// Whether the last booking was decided before the last visitor was admitted.
 async fn bought_before_the_next(system: &System, show: ShowId) -> bool {
     sqlx::query_scalar(
         "select coalesce(max(decided_at) <= max(admitted_at), false)
@@ -109,7 +109,7 @@ async fn at_a_cap_of_one_the_next_is_let_in_when_the_last_can_book_nothing_any_m
         place["pass"].as_str().map(ToOwned::to_owned)
     })
     .await;
-    // The leeway between clocks is over, too: what the first could post by now is not taken.
+    // The leeway between clocks is over, too, so a booking with the first pass is refused.
     let late = idle.asks(&system, show, &old.pass).await;
     assert_eq!((late.status.as_u16(), late.code()), (403, "PASS_INVALID"), "{late:?}");
     let asked = next.asks(&system, show, &pass).await;
@@ -123,7 +123,7 @@ async fn at_a_cap_of_one_the_next_is_let_in_when_what_the_last_asked_for_is_deci
     let mut last = InLine::join(&system, show).await;
     let LetIn { pass, expires_at } = last.is_let_in().await;
     let next = InLine::join(&system, show).await;
-    // The batch waits for this row, longer than the leeway and a confirm take.
+    // The batch waits for this row for longer than the leeway and a confirm take.
     let mut held = system.direct().await;
     for statement in ["set idle_in_transaction_session_timeout = 0", "begin"] {
         sqlx::query(statement).execute(&mut held).await.unwrap();
@@ -147,7 +147,7 @@ async fn at_a_cap_of_one_the_next_is_let_in_when_what_the_last_asked_for_is_deci
     system.stop().await;
 }
 
-/// A moment of a show, by PostgreSQL's clock, against what was written then.
+/// Whether a condition on the show's row is true, by PostgreSQL's clock.
 async fn is_true(system: &System, show: ShowId, what: &str) -> bool {
     let query = sqlx::AssertSqlSafe(format!("select {what} from shows where show_id = $1"));
     sqlx::query_scalar(query).bind(show.0).fetch_one(&system.pool).await.unwrap()
@@ -163,7 +163,7 @@ async fn a_sale_opens_and_closes_by_itself_at_its_times() {
         let seen = system.get(&format!("/api/v1/shows/{show}"), None).await;
         seen.body["status"].as_str().unwrap().to_owned()
     };
-    // Nobody calls `open`. Before the time the line can be joined, and nothing is sold.
+    // `open` is not called. Before the time the line can be joined, and nothing is sold.
     let mut early = InLine::join(&system, show).await;
     let refused = early.asks(&system, show, "none").await;
     assert_eq!(refused.code(), "SALE_NOT_OPEN", "{refused:?}");
@@ -181,7 +181,7 @@ async fn a_sale_opens_and_closes_by_itself_at_its_times() {
                        where b.show_id = shows.show_id)";
     assert!(is_true(&system, show, early_bird).await);
 
-    // Somebody waits for the end.
+    // A visitor waits until the end.
     let path = format!("/api/v1/shows/{show}/waiting-room");
     let paused = Some(json!({"paused": true}));
     let paused = system.call(Method::PATCH, &path, Some(&admin), &[], paused).await;
@@ -208,7 +208,7 @@ async fn a_sale_opens_and_closes_by_itself_at_its_times() {
 async fn a_sale_whose_time_was_past_when_it_was_entered_waits_for_the_call() {
     let system = System::start().await;
     let show = system.scheduled_show(Plan::default()).await;
-    // Entered later, and open at once: by then the other one had its turn.
+    // A second show, entered later: once it is open, the first one had its turn, too.
     let other = system.scheduled_show(Plan { sale: (1, 3600), ..Plan::default() }).await;
     let status = async |show: ShowId| {
         let seen = system.get(&format!("/api/v1/shows/{show}"), None).await;

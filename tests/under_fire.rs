@@ -1,4 +1,4 @@
-//! A selection of what `./dev chaos` does, small enough for every run of the tests.
+//! A part of `./dev chaos`, small enough for every run of the tests.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,10 +14,10 @@ use nemesis::{
 const LENGTH: Duration = Duration::from_secs(14);
 const SEATS: u32 = 80;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=4;
-/// A fault may miss what it is meant for.
+/// Most rounds, since a fault may miss its target.
 const ROUNDS_MAX: u64 = 3;
 
-/// Where logs and histories of a test stay when it fails.
+/// The folder of a test's logs and histories, which stay when the test fails.
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("under-fire").join(name)
 }
@@ -73,7 +73,7 @@ async fn every_hand_off_may_be_the_last_thing_a_process_does() {
     assert!(broken.is_empty(), "{broken:?} were not reached or do not hold: {}", folder.display());
 }
 
-/// The checks are worth something: with a guarantee missing they find the damage.
+/// Checks that the damage is found if a guarantee is missing.
 async fn damage_is_found(name: &str) {
     let control = control::named(name).expect("it exists");
     let verdict = control::run(control, &folder(name), 1).await.expect("it runs");

@@ -1,4 +1,4 @@
-//! Bookings that were promised or half promised and never came to an outcome of their own.
+//! Bookings that were accepted, or perhaps accepted, and never got an outcome.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use crate::{
     journey::{frame_where, socket},
 };
 
-/// Long enough ago for an outcome to have come.
+/// Time after which a booking without an outcome is over.
 const OVER: Duration = BOOKING_DEADLINE.saturating_add(BOOKING_GRACE).saturating_add(SOON);
 
 async fn now(system: &System) -> DateTime<Utc> {
@@ -91,7 +91,7 @@ async fn a_keyed_booking_that_was_never_stored_ends_expired_for_everybody_and_fo
     assert!(says(&look(&system, id, &token).await, "REJECTED", "EXPIRED"));
     assert_eq!(rows(&system, id).await, 1, "the outcome is written");
 
-    // The same request again, and with it a delivery that comes late: both find it decided.
+    // The same request again, and a late delivery: both find the booking decided.
     let headers = [("idempotency-key", key.as_str()), ("prefer", "wait=10")];
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let again =
@@ -115,7 +115,7 @@ async fn a_booking_that_redis_forgot_ends_expired_some_time_after_the_first_look
     let first = (now(&system).await - OVER).timestamp();
     let key = format!("booking_looked_for:{id}");
     let mut set = redis::cmd("SET");
-    // Only where the first look has left it.
+    // Only if the first look has written it.
     set.arg(key).arg(first).arg("XX").arg("KEEPTTL");
     let set: Option<String> = set.query_async(&mut redis).await.unwrap();
     assert!(set.is_some(), "the first look started a clock");
@@ -146,7 +146,7 @@ async fn a_cancellation_that_waits_for_a_payment_past_the_orders_time_is_told_th
     let system = System::start().await;
     let show = system.show(Plan { order_seconds: 2, ..Plan::default() }).await;
     let token = system.visitor().await;
-    // As many bookings as a sale has: among them one is found by its id, after the wait.
+    // As many bookings as in a sale, among which one is found by its id, after the wait.
     let losers =
         "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason)
                   select $1, gen_random_uuid(), gen_random_uuid(), 'STANDARD', 'ORDER', 'REJECTED',
@@ -157,7 +157,7 @@ async fn a_cancellation_that_waits_for_a_payment_past_the_orders_time_is_told_th
     let wish = json!({"showId": show, "tier": "STANDARD", "seats": ["A1"]});
     let order =
         system.book(&token, wish).await.body["order"]["orderId"].as_str().unwrap().to_owned();
-    // What a payment does, committed only when the order's time is over.
+    // Writes what a payment does, and commits only when the order's time is over.
     let mut payment = system.pool.begin().await.unwrap();
     let pay = "with paid as (
                    update orders set status = 'CONFIRMED', confirmed_at = clock_timestamp(),

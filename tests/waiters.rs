@@ -1,4 +1,5 @@
-//! Those who wait for an outcome: woken by events, and no load on the database meanwhile.
+//! Requests that wait for an outcome: events wake them, and they do not load the database
+//! meanwhile.
 
 use std::time::Duration;
 
@@ -21,13 +22,13 @@ use crate::{
 };
 
 const WAITERS: usize = 200;
-/// How long they wait before anything is decided.
+/// How long nothing is decided.
 const UNDECIDED: Duration = Duration::from_secs(5);
 
-/// How long their requests wait.
+/// How long the requests wait at most.
 const WAIT: Duration = Duration::from_secs(30);
 
-/// Keeps every batch of the show's tier from being decided until it is rolled back.
+/// Locks the show's partitions, so that no batch is decided until the transaction ends.
 async fn hold_up(database: &mut PgConnection, show: ShowId) {
     for statement in ["set idle_in_transaction_session_timeout = 0", "begin"] {
         sqlx::query(statement).execute(&mut *database).await.unwrap();
@@ -40,14 +41,14 @@ async fn let_go(database: &mut PgConnection) {
     sqlx::query("rollback").execute(database).await.unwrap();
 }
 
-/// How often bookings were searched by their id.
+/// Searches for bookings by id so far.
 async fn searches(system: &System) -> i64 {
     let searches =
         "select idx_scan from pg_stat_user_indexes where indexrelname = 'bookings_by_id'";
     sqlx::query_scalar(searches).fetch_one(&system.pool).await.unwrap()
 }
 
-/// As many as there are accounts for, each with a booking of its own that waits half a minute.
+/// Sends all bookings, each of which waits up to half a minute for its outcome.
 async fn wait_all(system: &System, show: ShowId) -> Vec<Answer> {
     let mut tokens = Vec::new();
     for _ in 0..WAITERS / 10 {
@@ -87,7 +88,7 @@ async fn two_hundred_who_wait_ask_the_database_nothing_until_they_are_woken() {
     hold_up(&mut database, show).await;
     let watching = async {
         are_accepted(show, WAITERS).await;
-        // What they looked at when they came is counted by now.
+        // The first look of each request is counted by now.
         tokio::time::sleep(Duration::from_secs(2)).await;
         let before = searches(&system).await;
         tokio::time::sleep(UNDECIDED).await;
@@ -119,7 +120,7 @@ async fn those_who_wait_learn_what_was_decided_while_their_node_could_not_hear_o
     frame_where(&mut live, |frame| frame["status"] == "QUEUED").await;
     let cutting = async {
         are_accepted(show, WAITERS + 1).await;
-        // The events of all go to the broker, and none comes from there.
+        // Events still reach the broker, but none comes back.
         proxy.set(Mode::Stall);
         proxy.reset();
         let_go(&mut database).await;

@@ -1,4 +1,4 @@
-//! Hears what is published for a show, beside the allocator.
+//! A witness beside the allocator: it gets a copy of every message for a show.
 
 use contract::{
     ShowId,
@@ -15,8 +15,8 @@ use lapin::{
 
 use crate::harness::System;
 
-/// A queue of its own for the requests of a show's tier STANDARD, and a hand that can put
-/// anything on the way there.
+/// A queue of its own for the requests of a show's tier STANDARD; it can also publish any bytes
+/// there.
 pub(crate) struct Witness {
     channel: Channel,
     queue: String,
@@ -25,7 +25,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// Hears what comes from now on.
+    /// Makes the queue, which gets every message from now on.
     pub(crate) async fn of(system: &System, show: ShowId) -> Self {
         let properties = ConnectionProperties::default();
         let connection = Connection::connect(&system.slot.amqp_url, properties).await.unwrap();
@@ -45,7 +45,7 @@ impl Witness {
         Self { channel, queue, routing_key, connection }
     }
 
-    /// How many messages came. What was answered 202 is among them: a confirm waits for every
+    /// How many messages came, including all answered with 202, since a confirm waits for every
     /// queue.
     pub(crate) async fn heard(&self) -> u32 {
         let look = QueueDeclareOptions { passive: true, ..Default::default() };
@@ -54,20 +54,20 @@ impl Witness {
         seen.message_count()
     }
 
-    /// Forgets what it heard.
+    /// Empties the queue.
     pub(crate) async fn forget(&self) {
         let options = QueuePurgeOptions::default();
         self.channel.queue_purge(self.queue.as_str().into(), options).await.unwrap();
     }
 
-    /// Publishes these bytes as a request of the show, as nothing in front of the broker would.
+    /// Publishes these bytes as a request of the show, without ingress.
     pub(crate) async fn publish(&self, body: &[u8], headers: FieldTable) {
         self.send(REQUESTS, body, headers).await;
     }
 
-    /// Tries to publish these bytes; whether the broker took them.
+    /// Tries to publish these bytes; returns whether the broker took them.
     pub(crate) async fn try_publish(&self, body: &[u8]) -> bool {
-        // On a channel of its own: the broker closes the one that offends it.
+        // On a channel of its own, since the broker closes it if it refuses the message.
         let channel = self.connection.create_channel().await.unwrap();
         channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
         let key = self.routing_key.as_str().into();

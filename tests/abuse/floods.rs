@@ -1,4 +1,4 @@
-//! One caller who asks for more than a caller's share.
+//! One caller who sends too many requests.
 
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,11 @@ use crate::{
     keys::COUNTED,
 };
 
-/// Requests in one go; the limit is 20 a second, and three times as many at once.
+/// Requests sent at once; the limit is 20 per second with a burst of 60.
 const REQUESTS: usize = 300;
 const PER_SECOND: f64 = 20.0;
 const AT_ONCE: f64 = 60.0;
-/// A request that does not have to queue behind others.
+/// Longest time of another caller's request, which must not wait behind the flood.
 const UNHURRIED: Duration = Duration::from_secs(3);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,11 +65,11 @@ async fn a_flood_of_bookings_of_one_account_is_limited_and_others_book_on() {
     system.stop().await;
 }
 
-/// Requests that are refused, each with a key of its own, and how many of them at the same time.
+/// Requests that are refused, each with a key of its own, and how many are sent at the same time.
 const KEYED: usize = 2_000;
 const KEYED_AT_ONCE: usize = 50;
 
-/// How often PostgreSQL has looked into the bookings. Connections tell it when they end.
+/// Scans of the table `bookings` so far. Connections report theirs when they end.
 async fn looks_at_bookings(pool: &store::Pool) -> i64 {
     let looks = "select (coalesce(idx_scan, 0) + seq_scan)::bigint from pg_stat_user_tables
                  where relname = 'bookings'";
@@ -82,7 +82,7 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let token = system.visitor().await;
     let body = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
-    // Redis is new: for some seconds nobody knows what it has forgotten.
+    // Redis is new, so for some seconds it does not prove that a key is new.
     eventually("a refusal is certain", COUNTED, async || {
         let (other, headers) = (system.visitor().await, [("idempotency-key", "first")]);
         let path = "/api/v1/bookings";
@@ -117,7 +117,7 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let slot = system.slot.clone();
     system.stop().await;
     let looks = u32::try_from(looks_at_bookings(&slot.pool()).await - before).unwrap();
-    // One for each that was looked at, and the allocator's own.
+    // One for each question, and the allocator's own.
     let most = 2.0 * allowed + PER_SECOND * took.as_secs_f64();
     eprintln!("{looks} looks at the bookings, {looked_at} of {KEYED} requests, {took:?}");
     assert!(f64::from(looks) <= most, "PostgreSQL looked {looks} times in {took:?}");

@@ -1,4 +1,4 @@
-//! Sockets that send what is no frame, or frames without measure.
+//! Sockets that send malformed or oversized frames.
 
 use contract::api::{catalogue::RoomMode, socket::close};
 use futures_util::future::join_all;
@@ -10,14 +10,14 @@ use super::{
 };
 use crate::harness::{Plan, System};
 
-/// Accounts that do it, and sockets of each at the same time: as many as a service lets be open.
+/// Attacking accounts, and sockets of each: as many as a service allows.
 const ACCOUNTS: usize = 8;
 const SOCKETS: usize = 5;
-/// What the service may grow by at any moment: far less than it would if each socket kept what it
-/// is sent, which is up to 1 MiB.
+/// Most memory that the service may take in addition; far less than if each socket kept the up to
+/// 1 MiB that it is sent.
 const GROWTH_MAX_KIB: u64 = 12 * 1024;
 
-/// What is sent, and the code it is closed with.
+/// The bytes of each attack, and the code that the socket must be closed with.
 fn attacks() -> Vec<(&'static str, Vec<u8>, u16)> {
     let fragments = |payload: &[u8], n| {
         let mut bytes = frame(TEXT, payload);
@@ -48,8 +48,8 @@ fn attacks() -> Vec<(&'static str, Vec<u8>, u16)> {
     ]
 }
 
-/// Runs every attack over many sockets at once, each opened at one of these paths with one of
-/// these credentials. Afterwards the honest one still hears.
+/// Runs every attack over many sockets at once, opened at these paths with these credentials, and
+/// checks the close codes and the memory.
 async fn withstands(process: &Process, doors: &[(String, String)]) {
     let open = async |(path, protocol): &(String, String)| {
         let protocols = format!("usher.v1, {protocol}");
@@ -57,7 +57,7 @@ async fn withstands(process: &Process, doors: &[(String, String)]) {
         Wire::open(process.address, path, &headers).await.expect("it opens")
     };
     let sockets = || doors.iter().flat_map(|door| std::iter::repeat_n(door, SOCKETS));
-    // Some that do no harm, so that what a socket takes anyway is there.
+    // Harmless sockets first, so that the memory every socket takes is counted before.
     let harmless = join_all(sockets().map(open)).await;
     let before = process.memory();
     drop(harmless);

@@ -1,4 +1,4 @@
-//! Sockets from pages of strangers, or with credentials that prove nothing.
+//! Sockets from foreign pages, or with invalid credentials.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::wire::Wire;
 use crate::harness::{Plan, System};
 
-/// The paths of all sockets of an account, each with the protocol that opens it.
+/// The paths of all sockets of an account, each with the subprotocol of its credential.
 struct Doors {
     live: [(String, String); 3],
     bearer: String,
@@ -37,7 +37,7 @@ async fn doors(system: &System, token: &str) -> Doors {
     }
 }
 
-/// The status of an upgrade; 101 where it is open.
+/// The status of an upgrade; 101 if it succeeds.
 async fn upgrade(system: &System, path: &str, headers: &[(&str, &str)]) -> u16 {
     Wire::open(system.address, path, headers).await.err().unwrap_or(101)
 }

@@ -1,4 +1,4 @@
-//! Places in the line that somebody would like to have: more of them, or better ones.
+//! Attempts to get more places in a line, or better ones.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::harness::{Answer, Plan, SOON, System};
 
 const TABS: usize = 200;
 const SOCKETS: usize = 50;
-/// As many as the line lets one account have open.
+/// Most sockets of the line that one account may have open.
 const SOCKETS_KEPT: usize = 5;
 
 /// Joins from this address.
@@ -28,7 +28,7 @@ async fn join(system: &System, show: ShowId, token: &str, from: &str, body: Valu
     system.call(Method::POST, &path, Some(token), &headers, Some(body)).await
 }
 
-/// A show whose line nobody leaves.
+/// A show whose line is paused, so that all places stay.
 async fn crowded(system: &System) -> ShowId {
     let show = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
     let (_, admin) = system.account(contract::access::Role::Admin).await;
@@ -120,7 +120,7 @@ async fn a_place_ticket_that_was_edited_or_is_anothers_proves_nothing() {
     system.stop().await;
 }
 
-/// A ticket from before a loss is good for its own place, and for its owner only.
+/// A ticket from before a loss is valid only for its own place and its owner.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
     let system = System::start().await;
@@ -144,7 +144,7 @@ async fn a_ticket_from_an_earlier_epoch_gives_nobody_a_better_place() {
     assert_eq!(thief.code(), "PLACE_TICKET_INVALID", "{thief:?}");
     let returned = back(&second, ticket(&old_second)).await;
     assert_eq!(returned.body["ticketId"], old_second.body["ticketId"], "{returned:?}");
-    // While places come back no number is told.
+    // No number is told while places come back.
     let returned = testing::eventually("numbers are told again", 2 * SOON, async || {
         let returned = back(&first, ticket(&old_first)).await;
         returned.body["position"].is_u64().then_some(returned)

@@ -1,4 +1,4 @@
-//! A service as a process of its own, so that its memory can be weighed alone.
+//! A service as a process of its own, to measure its memory.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -9,14 +9,14 @@ use testing::eventually;
 
 use crate::harness::{SOON, System, program};
 
-/// Ended when dropped.
+/// A service process; killed when it is dropped.
 pub(crate) struct Process {
     pub(crate) address: SocketAddr,
     child: Child,
 }
 
 impl Process {
-    /// Starts a service beside the system, on the same backends, and waits until it serves.
+    /// Starts a service on the same backends as the system, and waits until it is ready.
     pub(crate) async fn start(system: &System, service: &str) -> Self {
         let address = free_address();
         let listen = format!("USHER_{}_LISTEN", service.replace('-', "_").to_uppercase());
@@ -35,12 +35,12 @@ impl Process {
         Self { address, child }
     }
 
-    /// Memory that is really there, in KiB.
+    /// Resident memory in KiB.
     pub(crate) fn memory(&self) -> u64 {
         self.status("VmRSS:")
     }
 
-    /// The most it ever was.
+    /// Most resident memory so far, in KiB.
     pub(crate) fn memory_at_most(&self) -> u64 {
         self.status("VmHWM:")
     }
@@ -60,7 +60,7 @@ impl Drop for Process {
     }
 }
 
-/// An address that is free, and free a thousand ports up for the metrics.
+/// A free address, whose port a thousand above, for metrics, is free, too.
 fn free_address() -> SocketAddr {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut ports = 20_000..30_000_u16;

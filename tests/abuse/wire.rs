@@ -15,16 +15,16 @@ pub(crate) const TEXT: u8 = 0x1;
 pub(crate) const BINARY: u8 = 0x2;
 const CLOSE: u8 = 0x8;
 pub(crate) const PING: u8 = 0x9;
-/// The bit of the last fragment.
+/// The bit that marks the last fragment.
 pub(crate) const FIN: u8 = 0x80;
-/// The bit of a frame that is masked.
+/// The bit that marks a masked frame.
 const MASK: u8 = 0x80;
 
-/// An open socket, byte by byte.
+/// An open socket that takes raw bytes.
 pub(crate) struct Wire(BufReader<TcpStream>);
 
 impl Wire {
-    /// Opens a socket; the status where that was refused.
+    /// Opens a socket; the status if it was refused.
     pub(crate) async fn open(
         address: SocketAddr,
         path: &str,
@@ -49,12 +49,12 @@ impl Wire {
         if status == 101 { Ok(Self(socket)) } else { Err(status) }
     }
 
-    /// Sends bytes; whether the server still took them.
+    /// Sends bytes; returns whether the connection still took them.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         timeout(SOON, self.0.write_all(bytes)).await.is_ok_and(|sent| sent.is_ok())
     }
 
-    /// The text of the next frame that has one; `Err` with its code once the socket is closed.
+    /// The text of the next text frame; `Err` with the close code once the socket is closed.
     pub(crate) async fn text(&mut self) -> Result<String, u16> {
         loop {
             let next = timeout(SOON, self.frame()).await.expect("the server says something");
@@ -71,7 +71,7 @@ impl Wire {
         }
     }
 
-    /// The code it is closed with; 1006 where it ends without one.
+    /// The close code; 1006 if the connection ends without one.
     pub(crate) async fn close_code(&mut self) -> u16 {
         loop {
             if let Err(code) = self.text().await {
@@ -93,7 +93,7 @@ impl Wire {
     }
 }
 
-/// A frame as clients send them. Its mask is zero, which changes nothing.
+/// A masked frame, as clients send. The mask is zero, so the payload stays as it is.
 pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head(first, payload.len(), MASK);
     frame.extend([0; 4]);
@@ -101,7 +101,7 @@ pub(crate) fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A frame as only servers may send them.
+/// An unmasked frame, as only servers may send.
 pub(crate) fn unmasked(first: u8, payload: &[u8]) -> Vec<u8> {
     let mut frame = head(first, payload.len(), 0);
     frame.extend(payload);

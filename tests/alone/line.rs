@@ -1,4 +1,5 @@
-//! The line follows what is behind it: queues that nobody serves, queues that are slow, the stock.
+//! Admission follows the booking queues and the stock: it holds for queues that nobody serves,
+//! slows down for slow ones, and stops without seats.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::{
     journey::{LiveSocket, frame_where, socket},
 };
 
-/// Somebody in the line, who watches it.
+/// A visitor who watches its place.
 struct Watcher {
     token: String,
     place: String,
@@ -40,7 +41,7 @@ impl Watcher {
         frame_where(&mut self.socket, |frame| frame["type"] == kind).await
     }
 
-    /// As [`Self::hears`], where another allocator must take over first.
+    /// As [`Self::hears`], but waits for another allocator to take over.
     async fn hears_after_takeover(&mut self, kind: &str) {
         let heard = async { while next(&mut self.socket).await["type"] != kind {} };
         timeout(TAKEOVER, heard).await.expect("a new allocator takes over");
@@ -68,7 +69,7 @@ async fn set_room(system: &System, show: ShowId, change: Value) {
     assert!(set.status.is_success(), "{set:?}");
 }
 
-/// Waits until the queue of a show was last looked at so many seconds ago.
+/// Waits until the last look of an allocator at the show's queue is this many seconds old.
 async fn served(system: &System, show: ShowId, seconds: std::ops::Range<f64>) {
     eventually("the queue is served, or is not", SOON, async || {
         let silent: Option<f64> = sqlx::query_scalar(
@@ -115,7 +116,7 @@ async fn nobody_is_admitted_while_it_cannot_be_told_what_is_undecided_and_sales_
     let mut direct = system.direct().await;
     let rename = |sql: &'static str| sqlx::raw_sql(sql);
     rename("alter table decided rename to decided_elsewhere").execute(&mut direct).await.unwrap();
-    // Its allocator lives, and takes up new queues.
+    // The allocator still runs, and takes up new queues.
     system.show(Plan::default()).await;
     eventually("the last word of the queue is old", SOON, async || {
         let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
@@ -141,12 +142,12 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
     let (mut buyer, mut leaver) =
         (Watcher::join(&system, show).await, Watcher::join(&system, show).await);
     let (pass, revoked) = (buyer.admitted().await, leaver.admitted().await);
-    // Kept waiting by the cap, to hear how fast the line may go.
+    // The cap keeps this visitor waiting, so that it hears the rate of the line.
     let mut last = Watcher::join(&system, show).await;
     let rate = |frame: &Value| frame["ratePerSecond"].as_f64().unwrap_or(f64::MAX);
     assert!(rate(&last.hears("position").await) > 99.0);
 
-    // The allocator waits for the partition's row, and its bookings with it.
+    // The partition's row is locked, so its bookings wait.
     let mut blocker = system.pool.begin().await.unwrap();
     sqlx::query("set local idle_in_transaction_session_timeout = 0")
         .execute(&mut *blocker)
@@ -184,7 +185,7 @@ async fn admission_slows_while_the_queue_grows_and_revoked_passes_buy_nothing() 
     };
     assert_eq!(outcome(&first, &buyer.token).await["status"], "ALLOCATED");
     assert_eq!(outcome(&second, &leaver.token).await["reason"], "PASS_USED");
-    // The leaver's slot is the last one's; somebody new hears that it goes faster.
+    // The last visitor gets the leaver's slot; a new visitor hears that the rate rises.
     last.admitted().await;
     let mut behind = Watcher::join(&system, show).await;
     frame_where(&mut behind.socket, |frame| {
@@ -215,7 +216,7 @@ async fn that_all_is_held_is_told_within_two_seconds_and_seats_that_come_back_re
     }
     let (_, took) = beside.timed(waiting.hears("all_held")).await;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // One pays, which frees a slot, but there is nothing left to be admitted to.
+    // A payment frees a slot, but no seat is left.
     let pay = format!("/api/v1/orders/{}/confirm-payment", orders[0]);
     let paid = system.post(&pay, &buyers[0].token, json!({"method": "mock"})).await;
     assert_eq!(paid.body["status"], "CONFIRMED", "{paid:?}");

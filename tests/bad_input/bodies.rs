@@ -1,4 +1,4 @@
-//! Bodies: what is no JSON, JSON of another shape, values out of range.
+//! Bodies that are not JSON, have another shape, or values out of range.
 
 use contract::ShowId;
 
@@ -8,13 +8,13 @@ use crate::{
     witness::Witness,
 };
 
-/// A body, and the answer it gets from somebody who is signed in.
+/// A body, and the answer to a caller who is signed in.
 struct Case {
     what: &'static str,
     body: Vec<u8>,
     status: u16,
     code: &'static str,
-    /// The field that is named; nothing where the body as a whole is refused.
+    /// The pointer in the answer; `None` if the whole body is refused.
     pointer: Option<&'static str>,
 }
 
@@ -40,7 +40,7 @@ fn with(show: ShowId, rest: &str) -> String {
     format!(r#"{{"showId":"{show}","tier":"STANDARD",{rest}}}"#)
 }
 
-/// Bodies that are not JSON, or not of one piece.
+/// Bodies that are not one whole JSON value.
 fn broken(show: ShowId) -> Vec<Case> {
     let good = good(show);
     let brackets = "[".repeat(10_000);

@@ -1,4 +1,4 @@
-//! Who asks: nobody, somebody forged, or somebody whom it does not concern.
+//! Callers without a token, with a forged one, or without a right to the data.
 
 use contract::{
     AccountId,
@@ -63,7 +63,7 @@ async fn what_is_not_yours_is_not_there() {
     let booking = booked.body["bookingId"].as_str().unwrap().to_owned();
     let order = booked.body["order"]["orderId"].as_str().unwrap().to_owned();
     let reference = booked.body["order"]["reference"].as_str().unwrap().to_owned();
-    // Somebody else's, and one that nobody has: a stranger cannot tell them apart.
+    // Another account's data and data that does not exist get the same answer.
     for (theirs, nobodys) in [
         (format!("bookings/{booking}"), format!("bookings/{}", AccountId::new())),
         (format!("orders/{order}"), format!("orders/{}", AccountId::new())),

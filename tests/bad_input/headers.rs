@@ -1,4 +1,4 @@
-//! Headers that mean something here, with values that mean nothing.
+//! Headers with malformed values.
 
 use reqwest::Method;
 
@@ -73,7 +73,7 @@ async fn without_a_key_each_request_is_its_own() {
     let key = fresh_key();
     let keyed = [("idempotency-key", key.as_str())];
     assert_eq!(submit(&keyed).await, submit(&keyed).await);
-    // Every visible character is one, also those that mean something elsewhere.
+    // A key may hold every visible character, also those that are special elsewhere.
     let odd = r#"'";--{}:*\%24../"#;
     let odd = [("idempotency-key", odd)];
     assert_eq!(submit(&odd).await, submit(&odd).await);

@@ -1,4 +1,4 @@
-//! The wrong moment: before the sale, after it, of a show that never was.
+//! Bookings at the wrong time: before the sale, after it, and for a show that does not exist.
 
 use contract::{ShowId, access::Role};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Passes: none, forged in every known way, for somebody or something else, at another time.
+//! Passes that are missing, forged, for another account or show, or for another time.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::{
     witness::Witness,
 };
 
-/// A signer with the installation's own key, and that key's id and public half.
+/// A signer with the installation's own key, the id of that key, and its public part.
 async fn signer(system: &System) -> (SigningKey, String, Vec<u8>) {
     let (kid, public): (String, Vec<u8>) =
         sqlx::query_as("select kid, public_key from signing_keys where retired_at is null")
@@ -36,7 +36,7 @@ fn pass(show: ShowId, account: AccountId, from: DateTime<Utc>, until: DateTime<U
     Pass { show, account, ticket: TicketId::new(), issued_at: from, expires_at: until }
 }
 
-/// A token of this header and these claims, signed by whatever.
+/// A token of this header and these claims, signed by the function.
 fn token(header: &Value, claims: &str, sign: impl Fn(&[u8]) -> Vec<u8>) -> String {
     let signed = format!("{}.{claims}", BASE64.encode(header.to_string()));
     let signature = BASE64.encode(sign(signed.as_bytes()));
@@ -115,7 +115,7 @@ async fn only_a_pass_of_ones_own_for_this_show_and_now_opens_the_door() {
     assert_eq!(none.body["waitingRoom"], format!("/api/v1/shows/{show}/queue"));
     assert_eq!(witness.heard().await, 0, "something was published");
 
-    // Just expired and just begun are within the leeway between two clocks.
+    // The leeway between clocks allows passes that have just expired or begin soon.
     for (from, until) in [(now - minute, now - seconds(1)), (now + seconds(2), now + minute)] {
         let pass = signer.sign(&pass(show, account, from, until));
         let headers = [("admission-pass", pass.as_str()), ("prefer", "wait=10")];

@@ -1,5 +1,5 @@
-//! What goes round the front door: messages put straight on a request queue. Each is answered,
-//! set aside or both; its neighbours never notice.
+//! Messages put straight on a request queue, without ingress. Each gets an outcome, is parked, or
+//! both; other bookings are not affected.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn set_aside(system: &System) -> Vec<String> {
     whys.fetch_all(&system.pool).await.unwrap()
 }
 
-/// Headers as the broker adds them to what has been dead-lettered, and more than it would.
+/// Headers as the broker adds them to dead-lettered messages, and more.
 fn table(entries: usize) -> FieldTable {
     let mut headers = FieldTable::default();
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(19));
@@ -86,8 +86,8 @@ async fn bad_messages_on_the_queue_are_answered_or_set_aside_and_their_neighbour
     system.stop().await;
 }
 
-/// An id that was not made for its account was never promised to anybody. An outcome under it
-/// would stand in the way of whoever it does belong to.
+/// An id that was not made for its account was never promised to a client. An outcome under it
+/// would block the account it belongs to.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_booking_whose_id_does_not_prove_its_account_gets_no_seat_and_no_outcome() {
     let system = System::start().await;

@@ -1,5 +1,5 @@
-//! Requests that are too long, never end, break off or come slowly, and connections that say
-//! nothing: each is given up, and nobody else notices.
+//! Requests that are too long, never end, break off or come slowly, and silent connections: the
+//! server gives up each of them, and others are not affected.
 
 use std::time::Duration;
 
@@ -19,20 +19,20 @@ use crate::{
 
 /// Idle connections and slow senders at once.
 const IDLE: usize = 1_000;
-/// More than a client can send before it notices that nobody reads.
+/// More bytes than the kernel buffers if nobody reads.
 const KERNEL_BUFFERS: usize = 16 * 1024 * 1024;
-/// A page that opens while they are there.
+/// Longest time of an ordinary request meanwhile.
 const UNHURRIED: Duration = Duration::from_secs(1);
 
 async fn connect(system: &System) -> TcpStream {
     TcpStream::connect(system.address).await.unwrap()
 }
 
-/// What comes until the server closes the connection, at most so long.
+/// Everything that comes until the server closes the connection, within `at_most`.
 async fn to_end(mut socket: TcpStream, at_most: Duration) -> String {
     let mut bytes = Vec::new();
     let reading = socket.read_to_end(&mut bytes);
-    // A reset is an end, too.
+    // A reset also counts as the end.
     let _ = timeout(at_most, reading).await.expect("the server closes the connection");
     String::from_utf8_lossy(&bytes).into_owned()
 }

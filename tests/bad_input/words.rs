@@ -1,5 +1,4 @@
-//! Words that are commands elsewhere: in every text that is taken they are stored as they are, or
-//! refused.
+//! Texts that are commands elsewhere: every field stores them as they are, or refuses them.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -7,7 +6,7 @@ use serde_json::{Value, json};
 use super::Refusal;
 use crate::harness::{Answer, Plan, System};
 
-/// Each means something to somebody: SQL, Lua and Redis, a shell, a page, a header, a log, an eye.
+/// Texts with a meaning in SQL, Lua, Redis, a shell, HTML, a header, a log, or to the eye.
 const COMMANDS: [&str; 14] = [
     "Robert'); drop table accounts;--",
     "' or '1'='1",
@@ -25,7 +24,7 @@ const COMMANDS: [&str; 14] = [
     "Zoë 🎟🎟 नेहा\u{301}\u{301}",
 ];
 
-/// What no text may hold.
+/// Texts with characters that no field may hold.
 const UNPRINTABLE: [&str; 4] = ["a\0b", "a\r\nSet-Cookie: a=b", "a\u{1b}[2Jb", "a\u{85}b"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +53,7 @@ async fn commands_are_words_like_any_other() {
     }
     let ordered = order_of(&system, &token, show, COMMANDS[0]).await;
     assert_eq!(ordered.body["customer"]["name"], COMMANDS[0], "{ordered:?}");
-    // An account changes itself 20 times at once.
+    // Another account, since one may change itself only some times at once.
     let other = system.visitor().await;
     for word in UNPRINTABLE.into_iter().chain([" ", "", &"🎟".repeat(4096)]) {
         let refusal = Refusal::of(put(&other, word).await);
@@ -66,7 +65,7 @@ async fn commands_are_words_like_any_other() {
     system.stop().await;
 }
 
-/// Holds a seat and orders it for somebody of this name.
+/// Holds a seat and orders it for a customer of this name.
 async fn order_of(system: &System, token: &str, show: contract::ShowId, name: &str) -> Answer {
     let hold = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
     let held = system.post("/api/v1/holds", token, hold).await;
@@ -76,7 +75,7 @@ async fn order_of(system: &System, token: &str, show: contract::ShowId, name: &s
     system.post("/api/v1/orders", token, order).await
 }
 
-/// Keeps an eye on what would make case 30 real: an address in a body that somebody might fetch.
+/// Fails if case 30 becomes real: if a body takes an address that the server might fetch.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_call_takes_an_address_that_is_called_back() {
     let document = System::start().await.get("/openapi.json", None).await.body;
@@ -91,7 +90,7 @@ async fn no_call_takes_an_address_that_is_called_back() {
             }
         }
     }
-    // A poster is shown by browsers and fetched by nobody here.
+    // Browsers show the poster; the server does not fetch it.
     assert_eq!(taken, ["NewMovie.posterUrl"], "test what happens to it as case 30 says");
     assert!(
         document["webhooks"].as_object().is_none_or(serde_json::Map::is_empty),

@@ -1,5 +1,5 @@
-//! Reads that hold every connection of their pool are load, and no silence of the database: the node
-//! goes on with what it follows by connections of its own.
+//! Reads that hold every connection of their pool are load, not silence of the database: background
+//! work goes on, since it has a pool of its own.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use tokio::time::Instant;
 use super::{RECOVERED, eventually, open_breakers};
 use crate::harness::{Plan, System, counted};
 
-/// Several times what a pool has.
+/// Several times the connections of a pool.
 const READERS: usize = 64;
-/// More than twice the age at which the board says that the database is away.
+/// More than twice the age at which a board means that the database is away.
 const HELD_UP: Duration = Duration::from_secs(8);
 
-/// Reads what needs the table that is locked, again and again.
+/// Reads from the locked table again and again; returns how often it was refused.
 async fn read_until(system: &System, end: Instant) -> usize {
     let mut refused = 0;
     while Instant::now() < end {

@@ -1,5 +1,4 @@
-//! Connections to the database, and a wire that falls silent while somebody uses them: the next user
-//! has a connection that is whole.
+//! A pool whose connections fall silent while they are used: the next user gets one that works.
 
 use std::{
     future::{Future, poll_fn},
@@ -18,7 +17,7 @@ use uuid::Uuid;
 use super::POSTGRES_NOTICED;
 use crate::{beside::Beside, harness::SOON};
 
-/// A pool of so many connections behind a proxy, and a way around it, as long as the slot is held.
+/// A pool of `n_connections` behind a proxy, the proxy, and a pool without it, with their slot.
 async fn pool_of(n_connections: u32) -> ((Slot, Beside), Pool, Proxy, Pool) {
     let mut slot = Slot::take().await;
     let (database, beside) = (slot.pool(), Beside::of(&slot));
@@ -78,7 +77,7 @@ async fn connections_that_fell_silent_are_not_tried_one_by_one() {
     for refused in join_all([pool.acquire(), pool.acquire()]).await {
         assert!(refused.is_err(), "both connections were silent");
     }
-    // The others, one by one, would take three seconds each.
+    // If the other connections were tried one by one, each would take three seconds.
     assert!(is_there(&database, insert_soon(&pool).await).await);
 }
 
@@ -105,7 +104,7 @@ async fn a_begin_whose_caller_goes_away_does_not_take_the_next_users_writes_with
     }
 }
 
-/// Lets go of a future once it has been polled so often.
+/// Drops a future once it has been polled this often.
 async fn after<T>(polls: usize, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
     let mut left = polls;

@@ -1,4 +1,4 @@
-//! What the files of a crate need of each other, read from their tokens.
+//! Reads from the tokens of a crate which files need which.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,10 +9,10 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// A path of names from the root of a crate.
 pub(crate) type Names = Vec<String>;
-/// From each file to those it needs, by the paths of their modules.
+/// The files that each file needs, by the paths of their modules.
 pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
 
-/// A crate, from its root down.
+/// The modules of a crate.
 #[derive(Default)]
 pub(crate) struct Crate {
     pub modules: HashMap<Names, Module>,
@@ -20,15 +20,15 @@ pub(crate) struct Crate {
 
 #[derive(Default)]
 pub(crate) struct Module {
-    /// The module that is this one's file.
+    /// The path of the module that is the file.
     file: Names,
-    /// Names of what it defines, of methods as well.
+    /// Names of the items that the module defines, including methods.
     defines: BTreeSet<String>,
-    /// What it imports, by the name here.
+    /// Paths that the module imports, by their names here.
     imports: HashMap<String, Names>,
-    /// What it imports all of.
+    /// Paths that the module imports with `*`.
     globs: Vec<Names>,
-    /// Every path in it.
+    /// Every path in the module.
     pub paths: Vec<Names>,
 }
 
@@ -59,7 +59,7 @@ impl Crate {
                 {
                     length_of_item(rest)
                 }
-                // Who may see it: nothing that it needs.
+                // A path in `pub(in …)` is not needed by the file.
                 [TokenTree::Ident(word), TokenTree::Group(to), ..]
                     if word == "pub" && to.to_string().starts_with("(in ") =>
                 {
@@ -110,7 +110,7 @@ impl Crate {
         self.read_file(&file, &folder_of_child, child);
     }
 
-    /// Reads what follows `use`, or a part of it in braces, after the names before it.
+    /// Reads the tree of a `use`, or a part of it in braces, after the names `before` it.
     fn read_use(&mut self, tokens: &[TokenTree], before: &[String], name: &Names) {
         for tree in tokens.split(|token| is(token, ',')).filter(|tree| !tree.is_empty()) {
             let (names, length) = path(tree);
@@ -155,9 +155,10 @@ impl Crate {
         arrows
     }
 
-    /// The module that a path leads to, or that defines what it leads to; `None` outside the crate.
+    /// The module that a path leads to, or that defines the item it leads to; `None` outside the
+    /// crate.
     fn find(&self, from: &Names, path: &[String], depth: usize) -> Option<Names> {
-        // Two modules that import all of each other.
+        // Two modules that import each other with `*` would never end.
         if depth > 16 {
             return None;
         }
@@ -195,12 +196,12 @@ impl Crate {
             let found = self.find(at, &path, depth + 1)?;
             self.modules[&found].defines.contains(item).then_some(found)
         };
-        // What is neither imported nor defined is made by a macro, here.
+        // A name that is neither imported nor defined is made by a macro in this module.
         Some(module.globs.iter().find_map(within).unwrap_or_else(|| at.clone()))
     }
 }
 
-/// A path at the head of the tokens, as far as it consists of names; and its tokens.
+/// The path of names at the head of the tokens, and how many tokens it has.
 fn path(tokens: &[TokenTree]) -> (Names, usize) {
     let (mut names, mut at) = (Names::new(), 0);
     while let Some(TokenTree::Ident(name)) = tokens.get(at) {
@@ -214,7 +215,7 @@ fn path(tokens: &[TokenTree]) -> (Names, usize) {
     (names, at)
 }
 
-/// How many tokens an item has: to its semicolon, or the end of its body.
+/// How many tokens an item has, to its semicolon or to the end of its body.
 fn length_of_item(tokens: &[TokenTree]) -> usize {
     let ends = |token: &TokenTree| match token {
         TokenTree::Group(group) => group.delimiter() == Delimiter::Brace,

@@ -1,11 +1,11 @@
-//! The written rules that a compiler does not hold: who may depend on whom, where SQL and Lua
-//! stand, how long a file is, which lints are on.
+//! The written rules that the compiler does not check: dependencies between crates, the places of
+//! SQL and Lua, the length of files, and the lints.
 
 use std::path::{Path, PathBuf};
 
 use super::{imports::Crate, workspace};
 
-/// Every crate, in reading order, with those of ours that its product code may depend on.
+/// Every crate, in reading order, with the workspace's crates that its product code may depend on.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("contract", &[]),
     ("platform", &["contract"]),
@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("waiting-room", BELOW_SERVICES),
     ("allocator", BELOW_SERVICES),
     ("notifier", BELOW_SERVICES),
-    // It can do only what a client can.
+    // The load test can do only what a client can.
     ("loadtest", &["contract"]),
     ("usher", BELOW_USHER),
     ("testing", BELOW_SERVICES),
@@ -46,15 +46,15 @@ const ABOVE_USHER: &[&str] = &[
     "testing",
     "nemesis",
 ];
-/// What is given out; the rest proves or measures it.
+/// How many of these crates are the product; the others test or measure it.
 const PRODUCT: usize = 9;
 
-/// Crates that speak a store's language, each in a folder of scripts.
+/// Crates with Lua scripts, each in a folder of its own.
 const WITH_LUA: [&str; 2] = ["store", "waiting-room"];
 const WITH_SQL: &str = "store";
 
 const LINES_MAX: usize = 400;
-/// Files that are longer, each with the reason.
+/// Files that may be longer, each with the reason.
 const LONGER: &[(&str, &str)] = &[];
 
 #[test]
@@ -127,7 +127,7 @@ fn quoted_between(text: &str, begin: &str, end: &str) -> Vec<String> {
     inside.split('"').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
-/// What a crate is built on; what only its tests use is left out.
+/// The dependencies of a crate, without those of its tests.
 fn dependencies(manifest: &str) -> Vec<String> {
     let sections = manifest.split("\n[");
     let section = sections.filter_map(|section| section.strip_prefix("dependencies]\n"));
@@ -136,7 +136,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
     names.filter(|name| !name.is_empty() && !name.starts_with('#')).map(str::to_owned).collect()
 }
 
-/// The files of every crate that end so, by their paths from the workspace's root.
+/// The files of all crates with this extension, by their paths from the workspace's root.
 fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders: Vec<PathBuf> = MAY_USE.iter().map(|(name, _)| PathBuf::from(name)).collect();
