@@ -30,7 +30,8 @@ pub(crate) struct Facts {
     /// Longest time for which one claim can keep a seat without payment: as a hold, then as an
     /// order.
     pub(crate) unpaid_seconds_max: i64,
-    /// Seats that have just come back: only for accounts that have not given back more than once.
+    /// Seats that have just come back, which are only for accounts that have not given back unpaid
+    /// seats more than once.
     pub(crate) came_back: HashSet<SeatLabel>,
     /// Requests that already have an outcome.
     pub(crate) decided: HashSet<BookingId>,

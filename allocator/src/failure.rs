@@ -1,4 +1,4 @@
-//! Classifies failures of the store.
+//! What to do when the store fails to write a batch.
 
 use store::StoreError;
 

@@ -64,7 +64,7 @@ struct MadeOut {
     number: Option<Number>,
 }
 
-/// Bookings in a message of any shape: objects that have a booking id and an account id.
+/// Finds bookings in a message of any shape: objects with a booking id and an account id.
 fn made_out(body: &[u8]) -> Vec<MadeOut> {
     let Ok(message) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
     let Some(bookings) = message.get("bookings").and_then(Value::as_array) else {

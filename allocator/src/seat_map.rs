@@ -265,7 +265,7 @@ mod tests {
     }
 
     fn hall() -> impl Strategy<Value = Seats> {
-        // In rows with aisles, or one long row, as general admission has.
+        // Rows with aisles, or one long row, as general admission has.
         let rows = prop_oneof![
             proptest::collection::vec("[.x ]{1,12}", 1..6),
             proptest::collection::vec("[.]{8,24}[.x][.]{1,8}", 1),

@@ -114,8 +114,8 @@ impl Session<'_> {
         let mut next = self.next().await;
         // The epoch is taken on the first delivery, not before: until then another consumer may be
         // the active one. A session that is known to be dead takes none. A session that was frozen
-        // may take an epoch in vain, which is harmless: another epoch follows, and its acks have no
-        // effect.
+        // and does not know that it is dead may take one, which is harmless: its late commits fail
+        // on the epoch, and its acks have no effect.
         let Some(first) = next.as_ref().filter(|_| self.consumer.is_live()) else { return };
         if first.redelivered {
             sometimes("redelivered after takeover");

@@ -103,8 +103,8 @@ async fn ours(
     Ok(busiest_first(ours.collect(), undecided))
 }
 
-/// Puts the partitions with the most to decide first; the others keep their order. The order comes
-/// from written backlogs, which do not know what was accepted since the queue was last served.
+/// Puts the partitions with the most undecided requests first. `queued` comes in order of the
+/// written backlogs, which do not know what was accepted since a queue was last served.
 fn busiest_first(mut queued: Vec<Queued>, undecided: &HashMap<Partition, i64>) -> Vec<Queued> {
     let waiting = |queued: &Queued| undecided.get(&queued.partition).copied().unwrap_or(0);
     queued.sort_by_key(|queued| std::cmp::Reverse(waiting(queued)));

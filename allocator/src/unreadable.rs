@@ -9,10 +9,10 @@ use tracing::warn;
 
 use crate::{allocator::Allocator, made_out::refuse_made_out, newer};
 
-/// Reads a message: `None` if it cannot be read and was kept. Bookings with words of a newer
-/// version wait for that version, and the rest goes on. The envelope holds only bookings whose ids
-/// were made for their accounts. The others were never accepted, and an outcome under a stolen id
-/// would block its owner: they are kept, undecided.
+/// Reads a message: `None` if nothing in it can be read, and it was kept or set aside. Bookings
+/// with words of a newer version wait for that version, and the rest goes on. The envelope holds
+/// only bookings whose ids were made for their accounts. The others were never accepted, and an
+/// outcome under a stolen id would block its owner: they are kept, undecided.
 ///
 /// The message must not be acked before this has succeeded.
 pub(crate) async fn readable(

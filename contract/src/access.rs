@@ -17,7 +17,7 @@ pub enum Role {
     Admin,
 }
 
-/// Who may get a token.
+/// The account and role that a token is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub account: AccountId,

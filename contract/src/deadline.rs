@@ -17,7 +17,7 @@ pub const HEARTBEAT: Duration = Duration::from_secs(10);
 pub const SEAT_LOCK_UNDECIDED: Duration = Duration::from_secs(30);
 /// Longest `Prefer: wait`.
 pub const PREFER_WAIT_MAX: Duration = Duration::from_secs(30);
-/// How long `POST /holds` waits where the client does not say.
+/// How long `POST /holds` waits if the client does not say.
 pub const HOLD_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 /// How long seats that came back are only for accounts that have not given back unpaid seats of the
 /// show more than once.

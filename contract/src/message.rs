@@ -96,12 +96,12 @@ impl BookingRequested {
 pub struct Sentinel {
     /// Identifies this sentinel.
     pub sentinel: Uuid,
-    /// The epoch of the session that sent it; `None` where the session had none yet.
+    /// The epoch of the session that sent it; `None` if the session had none yet.
     pub epoch: Option<i64>,
 }
 
 impl Sentinel {
-    /// Reads a sentinel; `None` where the message is something else.
+    /// Reads a sentinel; `None` if the message is something else.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         const BYTES_MAX: usize = 128;

@@ -191,7 +191,7 @@ pub async fn used_after(
     Ok(rows.into_iter().map(|row| (TicketId(row.ticket_id), row.confirmed_at)).collect())
 }
 
-/// The tickets whose accounts had a booking decided, either way, since their admission.
+/// Those of these tickets whose accounts had a booking decided, either way, since their admission.
 pub async fn with_outcome(
     pool: &Pool,
     show: ShowId,

@@ -90,7 +90,7 @@ pub async fn look(
     remember_since(cache, &keys, now).await
 }
 
-/// Makes the memory begin now, because a key was used and Redis was not told. Works even if Redis
+/// Makes the memory begin anew, because a key was used and Redis was not told. Works even if Redis
 /// is full.
 pub async fn begin_anew(cache: &Cache) -> RedisResult<()> {
     let mut connection = cache.connection()?;

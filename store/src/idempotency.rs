@@ -9,9 +9,9 @@ use crate::{Connection, Pool, StoreResult};
 /// What is known of a keyed write.
 #[derive(Debug)]
 pub enum Attempt {
-    /// It has not been done: do it, then [`finish`].
+    /// The write has not been done: do it, then call [`finish`].
     First,
-    /// It was done, and this was the answer.
+    /// The write was done, and this was the answer.
     Repeated(Value),
     /// The key belongs to another request.
     KeyReused,

@@ -34,7 +34,7 @@ const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
 /// Longest wait for a statement's answer. The server ends a statement before that. If it does not,
 /// it is frozen or gone, and the statement may or may not have run.
 const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
-/// Longest wait for an answer if the server does not end statements.
+/// Longest wait for a statement's answer on a pool without limits on statements.
 const PATIENT_WAIT: Duration = Duration::from_hours(24);
 /// PostgreSQL's code for a database that already exists.
 const DUPLICATE_DATABASE: &str = "42P04";

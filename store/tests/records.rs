@@ -1,4 +1,4 @@
-//! All that is stored of a show, and what must be true of it whatever happened.
+//! Everything stored about a show, and what must always be true of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -311,7 +311,7 @@ impl Sale {
         Ok(())
     }
 
-    /// What happens beside the batches.
+    /// Carries out a step that is not a batch.
     fn meanwhile(&mut self, step: &Step, map: &mut SeatMap) {
         let owned: HashSet<SeatLabel> =
             self.live.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();

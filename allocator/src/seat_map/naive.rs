@@ -81,7 +81,7 @@ impl Seats {
         runs
     }
 
-    /// As [`SeatMap::best`] promises.
+    /// The answer that [`SeatMap::best`] must give.
     pub(crate) fn best(&self, n: usize) -> Option<Vec<SeatLabel>> {
         if n > self.free.len() {
             return None;
@@ -114,7 +114,8 @@ impl Seats {
         rest.iter().filter(|spot| alone(&rest, spot) && !alone(&self.free, spot)).count()
     }
 
-    /// From two thirds of the way back and the middle, in half seats; a row counts as two seats.
+    /// Distance from the best point, in the middle and two thirds of the way back, in half seats; a
+    /// row counts as two seats.
     fn distance(&self, group: &[Spot]) -> i32 {
         let rows = || self.all.keys().map(|spot| spot.0);
         let seats = || self.all.keys().map(|spot| spot.1);

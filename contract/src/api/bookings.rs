@@ -47,7 +47,7 @@ pub struct Booking {
     pub status: Status,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// Which limit, where the reason is `LIMIT_EXCEEDED`.
+    /// Which limit, if the reason is `LIMIT_EXCEEDED`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<Limit>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -80,8 +80,8 @@ impl Publisher {
     }
 
     /// Publishes one message. Returns when it is stored on a majority of its queue's nodes; refuses
-    /// at once while the broker is away or blocked, or while the last publish of the same way is
-    /// unanswered.
+    /// at once while the broker is away or blocked, or after a publish on the same way was not
+    /// confirmed.
     ///
     /// If the outcome matters, the future must not be dropped half way: run it in a task of its
     /// own.

@@ -158,7 +158,7 @@ struct Stand {
 }
 
 impl Default for Revocations {
-    /// No revocations, read just now.
+    /// No revocations are known, and they count as just read.
     fn default() -> Self {
         Self(Arc::new(RwLock::new(Known {
             accounts: HashMap::new(),

@@ -41,7 +41,7 @@ pub struct Limit {
     pub strangers: Strangers,
 }
 
-/// Callers without a valid token.
+/// What the limit does with callers without a valid token.
 #[derive(Clone, Copy, Debug)]
 pub enum Strangers {
     /// They are served, within this quota for each address.
@@ -185,7 +185,7 @@ pub fn by_token(parts: &mut Parts) -> Option<AccountId> {
     token.map(|token| token.account)
 }
 
-/// The rest of the first offered WebSocket subprotocol that begins with this prefix.
+/// The first WebSocket subprotocol with this prefix that the client offers, without the prefix.
 #[must_use]
 pub fn offered<'r>(headers: &'r HeaderMap, prefix: &str) -> Option<&'r str> {
     let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();

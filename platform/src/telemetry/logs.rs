@@ -124,7 +124,7 @@ mod tests {
         }
     }
 
-    /// Takes nothing until it is told to.
+    /// Blocks every write until it gets a message.
     struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
@@ -142,7 +142,7 @@ mod tests {
     fn nobody_waits_for_a_log_that_takes_no_lines_and_the_lost_ones_are_counted() {
         let (go_on, told) = channel();
         let (mut lines, guard) = writer(Stuck(told), 10);
-        // Would hang here if a full log made its writers wait.
+        // The test would hang here if a full log made its writers wait.
         for _ in 0..1_000 {
             lines.write_all(b"a line\n").unwrap();
         }

@@ -123,7 +123,7 @@ mod tests {
 
     use super::*;
 
-    /// Reads until it is so, as long as a test may take.
+    /// Renders the metrics until `is_so`, for 20 s at most.
     fn eventually(series: &Series, mut is_so: impl FnMut(&str) -> bool) {
         let end = Instant::now() + Duration::from_secs(20);
         while !is_so(&series.render()) {
@@ -143,7 +143,7 @@ mod tests {
             another();
             one();
             eventually(&series, |text| {
-                // Its line is tended, so it stays; the other's is over.
+                // The gauge of show "one" is still set, so it stays; the other ends.
                 one();
                 assert!(text.contains("waiting{show=\"one\"} 7"), "{text}");
                 !text.contains("another")

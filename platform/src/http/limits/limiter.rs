@@ -162,7 +162,7 @@ mod tests {
         }
         assert_eq!(limiter.buckets.n_own(), KEYS_MAX);
         assert!(limiter.buckets.take_shared_count() > 200_000);
-        // Once it is over, nothing of it is left.
+        // After the flood its memory is given back.
         clock.advance(Duration::from_mins(1));
         assert_eq!(limiter.forget_full(), 0);
         assert!(limiter.buckets.has_let_go());
