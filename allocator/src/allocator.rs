@@ -38,7 +38,7 @@ pub(crate) struct Allocator {
     pub(crate) declares: Arc<Semaphore>,
     /// Partitions whose last requests found no queue.
     pub(crate) missed: watch::Sender<HashSet<Partition>>,
-    /// Who shares the partitions.
+    /// The live allocators, which share the partitions.
     pub(crate) roster: watch::Receiver<Roster>,
     /// Partitions that wait until the installation is repaired.
     pub(crate) waiting: Waiting,

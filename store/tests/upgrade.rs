@@ -22,7 +22,7 @@ const BEFORE: i64 = 21;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_secs(30);
 
-/// A query of the version before, as it was described then.
+/// A query of an earlier version, with the columns it had then.
 #[derive(Deserialize)]
 struct Query {
     query: String,

@@ -2,8 +2,8 @@
 -- KEYS[1]: seat_lock_generation:{show}:tier   KEYS[i + 1]: seat_lock:{show}:seat
 -- ARGV[1]: the generation under which the caller knows the locks to be whole
 -- ARGV[2]: time to live in milliseconds   ARGV[i + 2]: the booking that wants KEYS[i + 1]
--- Returns: 1, or 0 if the generation is another one or gone; then nothing is locked Atomic: no flush may come
---   between reading the generation and locking the seats.
+-- Returns: 1, or 0 if the generation is another one or gone; then nothing is locked
+-- Atomic: no flush may come between reading the generation and locking the seats.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
     return 0
 end

@@ -2,8 +2,8 @@
 -- KEYS[i]: seat_lock:{show}:seat
 -- ARGV[3i - 2]: the booking the lock was seen to name, '' for no lock
 -- ARGV[3i - 1]: the booking it is to name, '' for no lock   ARGV[3i]: time to live in milliseconds
--- Returns: how many locks changed Atomic: a lock that changed after it was seen is newer than the claims that
---   were read, and must stay.
+-- Returns: how many locks changed
+-- Atomic: a lock that changed after it was seen is newer than the claims that were read, and must stay.
 local mended = 0
 for i, key in ipairs(KEYS) do
     local seen, wanted, ttl = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]

@@ -4,7 +4,7 @@
 -- KEYS[3]: the key's binding as an earlier version wrote it
 -- ARGV[1]: now, in milliseconds of PostgreSQL's clock
 -- Returns: the binding or false, since when in milliseconds, and the earlier version's binding or false
---   Atomic: a missing binding proves something only if the memory was whole at the same moment.
+-- Atomic: a missing binding proves something only if the memory was whole at the same moment.
 
 -- A Redis that was restarted, or replaced another, may lack the last keys.
 local info = redis.pcall('INFO', 'server')
