@@ -1,19 +1,20 @@
 #!/usr/bin/env bash
-# Private servers that a test may kill, freeze, part and start again as it likes.
+# Private servers that a test may kill, freeze, cut off and start again.
 #
-#   arena.sh up DIR [--cluster]   starts them empty and prints addresses and pids, NAME=VALUE on each line; with
-#                                 --cluster three brokers, each in a network namespace of its own (needs root;
-#                                 exits with 3 where the machine forbids it)
-#   arena.sh start DIR NAME       starts postgres, redis, rabbitmq or rabbitmq1 to 3 again, prints the new pid
-#   arena.sh cut DIR N            broker N loses its peers and keeps its clients
-#   arena.sh blackhole DIR N      broker N loses both; nobody is told, packets vanish
-#   arena.sh join DIR N           both links are there again
-#   arena.sh alarm DIR on|off     the broker's memory alarm
-#   arena.sh suspend DIR QUEUE S  the process of a quorum queue answers nobody for so many seconds
+#   arena.sh up DIR [--cluster]   starts them empty and prints addresses and pids, NAME=VALUE on
+#                                 each line; with --cluster three brokers, each in a network
+#                                 namespace of its own (needs root; exits with 3 if the machine
+#                                 forbids it)
+#   arena.sh start DIR NAME       starts postgres, redis, rabbitmq or rabbitmq1 to 3 again, prints
+#   the new pid arena.sh cut DIR N            broker N loses its peers and keeps its clients
+#   arena.sh blackhole DIR N      broker N loses both, without a reset: packets vanish
+#   arena.sh join DIR N           restores both links of broker N
+#   arena.sh alarm DIR on|off     raises or ends the broker's memory alarm
+#   arena.sh suspend DIR QUEUE S  suspends the process of a quorum queue for S seconds
 #   arena.sh unqueue DIR QUEUE    deletes a queue, full or not, as an operator would by hand
-#   arena.sh back DIR             starts redis again with what it last saved (start begins it empty)
-#   arena.sh clock DIR NAME +-S   steps the clock of postgres or redis away from the machine's, +0 back to it
-#   arena.sh down DIR             ends everything and deletes all but DIR/log
+#   arena.sh back DIR             starts redis again with its last dump (start begins it empty)
+#   arena.sh clock DIR NAME +-S   sets the clock of postgres or redis S seconds off the machine's;
+#   +0 sets it right arena.sh down DIR             ends everything and deletes all but DIR/log
 set -Eeuo pipefail
 trap 'echo "error: $BASH_COMMAND (line $LINENO of ${BASH_SOURCE[0]})" >&2' ERR
 trap 'exit 130' INT TERM
@@ -21,21 +22,22 @@ trap 'exit 130' INT TERM
 CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 [[ $# -ge 2 && $1 =~ ^(up|start|cut|blackhole|join|alarm|suspend|unqueue|back|clock|down)$ ]] || { sed -n '2,/^set/{s/^# \?//p}' "$0" >&2 && exit 2; }
 mkdir -p "$2"
-ROOT=$(cd -- "$2" && pwd -P) # an arena is to the scripts what a clone is: a folder with servers of its own
+ROOT=$(cd -- "$2" && pwd -P) # the scripts treat an arena like a clone: a folder with servers of its own
 . "$CHECKOUT/scripts/backends.sh"
 . "$CHECKOUT/scripts/programs.sh"
 . "$CHECKOUT/scripts/servers.sh"
 STATE=$ROOT/state DATA=$ROOT/state/data RUN=$ROOT/state/run LOG=$ROOT/log
 BEGIN_ANEW="arena.sh up $ROOT" TEST_VHOSTS=()
 
-# By folder, so that arenas can start at the same time and a server that is down finds its port as it left it.
+# Ports follow from the folder, so that arenas can start at the same time and a restarted server
+# finds its port free.
 PG_PORT=$((10000 + CLONE % 1900)) REDIS_PORT=$((PG_PORT + 2000)) AMQP_PORT=$((PG_PORT + 4000))
 DIST_PORT=$((PG_PORT + 6000)) EPMD_PORT=$((PG_PORT + 8000))
 NODES=(1 2 3)
 NAMESPACE=usher-$CLONE BRIDGE=us$CLONE # an interface's name has at most 15 letters
-# Shared memory in files, which go with the data even when nobody was left to tidy up.
+# Shared memory is in files, which are deleted with the data even after a crash.
 POSTGRES_LINES=('log_lock_waits = on' 'deadlock_timeout = 200ms' 'dynamic_shared_memory_type = mmap' 'recovery_init_sync_method = syncfs')
-RABBITMQ_LINES=('heartbeat = 3') # a frozen process is to be missed within seconds
+RABBITMQ_LINES=('heartbeat = 3') # so that a frozen process is noticed within seconds
 
 arena_up() { # [--cluster]
     local name brokers=(rabbitmq) missing=()
@@ -76,12 +78,13 @@ arena_start() { # NAME
     # Two faults may hit one server; the second start waits for the first.
     exec 9>"$RUN/$1.lock"
     flock -w 300 9
-    stop_signal "$1" KILL # it may not be quite dead yet
+    stop_signal "$1" KILL # the old process may not have ended yet
     await_end "$1"
     if [[ $1 == redis && -z ${BACK:-} ]]; then as_server rm -f "$DATA/redis/dump.rdb"; fi
     if [[ $1 == postgres ]]; then
         end_orphans
-        # To PostgreSQL its predecessor lives until init has taken note of its end. Shared memory still protects the data.
+        # PostgreSQL counts its predecessor as alive until init has reaped it. Shared memory still
+        # protects the data.
         rm -f "$DATA/postgres/postmaster.pid"
     fi
     "start_$1"
@@ -106,7 +109,7 @@ arena_alarm() { # on|off
 
 arena_back() { BACK=1 arena_start redis; }
 
-# Both on one node: with three, whichever leads the queue by then.
+# Suspends and resumes on one node. In a cluster this need not be the queue's leader.
 arena_suspend() { # QUEUE SECONDS
     CONTROL_SECONDS=40
     resume
@@ -129,10 +132,10 @@ a_broker() {
 arena_clock() { # postgres|redis OFFSET
     if [[ -z ${FAKETIME:-} ]]; then resume; fi
     echo "$2" | write_as_server "$DATA/$1.clock.new"
-    as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock" # whole at every moment: it is read at every look at the clock
+    as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock" # atomically, since the library reads the file at every look at the clock
 }
-# Steps only the clock on the wall: waits are counted by the other one. Redis comes with an allocator that looks at the
-# clock before the library is ready for it; with the system's there is none.
+# Steps only the wall clock; waits use the monotonic clock. libc is preloaded because Redis's own
+# memory allocator reads the clock before the library is ready.
 clocked() { # NAME
     CLOCKED=()
     [[ -n $FAKETIME ]] || return 0
@@ -148,18 +151,19 @@ arena_down() {
     for name in $names; do
         if [[ $name != postgres ]]; then stop_signal "$name" KILL; fi
     done
-    # PostgreSQL is asked, so that its sessions end with it. It hears that only awake.
+    # PostgreSQL is asked to quit, so that its sessions end with it; a frozen one must be woken for
+    # that.
     stop_signal postgres QUIT
     stop_signal postgres CONT
     for name in $names; do await_end "$name"; done
     end_orphans
-    # Its key to the data folder, the only trace outside: left by a postmaster that was killed.
+    # A killed postmaster leaves its shared memory segment, the only trace outside of the folder.
     if [[ -f $DATA/postgres/postmaster.pid ]]; then ipcrm -m "$(awk 'NR == 7 { print $2 }' "$DATA/postgres/postmaster.pid")" || true; fi
     disconnect_nodes
     delete_backends
 }
 
-# ---- Of all commands
+# ---- Shared by the commands
 
 resume() {
     [[ -f $STATE/settings ]] || die "nothing was started in $ROOT: arena.sh up $ROOT"
@@ -172,8 +176,8 @@ resume() {
 
 pid() { cut -d' ' -f1 "$RUN/$1.pid"; }
 
-# A killed postmaster's sessions run on until they look up, and for ever when they are frozen; the next one does
-# not start beside them. A service manager ends them likewise.
+# The sessions of a killed postmaster run on for a while, frozen ones for ever, and the next
+# postmaster does not start beside them. A service manager also ends them.
 end_orphans() {
     local process
     for process in /proc/[0-9]*; do
@@ -183,7 +187,7 @@ end_orphans() {
 }
 
 CONTROL_SECONDS=15
-control() { # NAME COMMAND...: rabbitmqctl in that broker's place
+control() { # NAME COMMAND...: rabbitmqctl for that broker
     local AS_SERVER=("${AS_SERVER[@]}")
     if [[ $1 == rabbitmq ]]; then rabbit_environment; else enter_node "${1#rabbitmq}"; fi
     as_server timeout -k 1 "$CONTROL_SECONDS" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
@@ -192,8 +196,9 @@ control() { # NAME COMMAND...: rabbitmqctl in that broker's place
 
 # ---- The cluster
 
-# Each broker has two links: to its peers, by a bridge in a namespace of its own, out of reach of this machine's
-# firewall, and to its clients, by a bridge on this machine. So a broker can lose its peers while clients stay.
+# Each broker has two links, so that it can lose its peers and keep its clients: one to its peers,
+# over a bridge in a namespace without this machine's firewall, and one to its clients, over a
+# bridge on this machine.
 connect_nodes() {
     local n said
     said=$(
@@ -232,21 +237,22 @@ disconnect_nodes() {
         [[ -e /run/netns/$NAMESPACE-$n ]] || continue
         for process in $(ip netns pids "$NAMESPACE-$n"); do kill -KILL "$process" || true; done
         ip netns delete "$NAMESPACE-$n"
-        ip link delete "${BRIDGE}n$n" 2>/dev/null || true # else it goes with the namespace, some time later
+        ip link delete "${BRIDGE}n$n" 2>/dev/null || true # else the link would stay until the namespace is gone
     done
     ip link delete "$BRIDGE" 2>/dev/null || true
 }
 
-# From 198.18.0.0/15, which is set aside for tests. Peers see only each other, so these are the same in all arenas.
+# From 198.18.0.0/15, which is reserved for tests. Peers reach only each other, so their addresses
+# are the same in all arenas.
 peer_address() { echo "198.19.0.$1"; }
 client_address() { echo "198.18.$((CLONE % 8192 / 32)).$((CLONE % 32 * 8 + $1))"; }
 node_url() { echo "amqp://usher:$AMQP_PASSWORD@$(client_address "$1"):5672/usher"; }
 
-# Makes the calling function's AS_SERVER and RABBIT_ENVIRONMENT those of a node.
+# Sets AS_SERVER and RABBIT_ENVIRONMENT of the calling function to those of a node.
 enter_node() { # N
     AS_SERVER=(nsenter "--net=/run/netns/$NAMESPACE-$1" "${AS_SERVER[@]}")
     rabbit_environment_of "rabbitmq$1" "usher@$(peer_address "$1")" "$(peer_address "$1")"
-    RABBIT_ENVIRONMENT+=(RABBITMQ_USE_LONGNAME=true) # there are no short names for addresses
+    RABBIT_ENVIRONMENT+=(RABBITMQ_USE_LONGNAME=true) # an address as a node's name counts as a long name
 }
 
 prepare_node() { # N

@@ -1,16 +1,16 @@
-# Which servers Usher uses: given ones, private ones or those of docker-compose.yml; their addresses, ports, secrets.
-# shellcheck shell=bash
+# The servers that Usher uses: given, private, or from docker-compose.yml; their addresses, ports
+# and secrets. shellcheck shell=bash
 
 STATE=$ROOT/.dev DATA=$ROOT/.dev/data LOG=$ROOT/.dev/log RUN=$ROOT/.dev/run
-CLONE=$(printf %s "$ROOT" | cksum | cut -d' ' -f1) # names this clone where clones share a name space
+CLONE=$(printf %s "$ROOT" | cksum | cut -d' ' -f1) # a number for this clone, in names that clones share
 BACKENDS=(postgres redis rabbitmq)
 BEGIN_ANEW='./dev clean'
-# Below 32768, so that no outgoing connection is given one of them while its server is down.
+# Below 32768, so that no outgoing connection gets one of these ports while its server is down.
 PG_PORT=24329 REDIS_PORT=23790 AMQP_PORT=26729 DIST_PORT=26829 EPMD_PORT=23690
 TEST_VHOSTS=(usher_test_0 usher_test_1 usher_test_2 usher_test_3)
-POSTGRES_LINES=() RABBITMQ_LINES=() # more of their configuration
+POSTGRES_LINES=() RABBITMQ_LINES=() # further lines of their configuration
 
-# Starts what is not set in the environment and exports the addresses of all.
+# Starts the servers that the environment does not name, and exports the addresses of all.
 backends() {
     { mkdir -p "$RUN" "$LOG" && [[ -w $STATE ]]; } 2>/dev/null || die "$STATE cannot be written: it belongs to another user (chown it, or delete it)"
     refuse_copied_state
@@ -39,8 +39,8 @@ backends() {
 
 is_needed() { [[ " $NEEDED " == *" $1 "* ]]; }
 
-# Whether the environment names a server that is not ours. Our own address, now or on an earlier port, may be there
-# from `. .dev/env`.
+# Whether the environment names a server that is not ours. It may also hold our own address, on this
+# or an earlier port, from `. .dev/env`.
 is_given() {
     local variable
     case $1 in postgres) variable=DATABASE_URL ;; redis) variable=REDIS_URL ;; rabbitmq) variable=AMQP_URL ;; esac
@@ -56,7 +56,7 @@ own_url() {
     esac
 }
 
-# The state of another clone, copied along, names that clone's servers and data.
+# A state folder that was copied with a clone names the servers and data of the original.
 refuse_copied_state() {
     if [[ -f $STATE/settings ]] && ! grep -qx "CLONE=$CLONE" "$STATE/settings"; then
         die "$STATE came with a copied or moved clone: delete the folder, the next start makes a new one"
@@ -80,7 +80,8 @@ random() { od -An -N16 -tx1 /dev/urandom | tr -d ' \n'; }
 append_private() { (umask 077 && cat >>"$1"); }
 write_private() { (umask 077 && cat >"$1.new" && mv "$1.new" "$1"); }
 
-# Descriptors for tens of thousands of sockets; not "unlimited", for which programs reserve tables.
+# Allows tens of thousands of sockets; not "unlimited", since some programs reserve memory by the
+# limit.
 raise_open_files() {
     local limit
     limit=$(ulimit -Hn)
@@ -90,7 +91,7 @@ raise_open_files() {
 
 taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# Moves the port in the named variable up while somebody has it.
+# Raises the port in the named variable until it is free.
 free_port() {
     local first=${!1} port
     for ((port = first; port < first + 90; port++)); do

@@ -1,4 +1,4 @@
-# The server programs: where they are on this machine, and how they get there.
+# Finding and installing the server programs on this machine.
 # shellcheck shell=bash
 
 find_programs() {
@@ -10,9 +10,9 @@ find_programs() {
     if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then program=/usr/lib/postgresql/$version/bin/postgres; fi
     program=${program:-$(type -P postgres || true)}
     if [[ -n $program ]]; then PG_BIN=$(dirname "$(readlink -f "$program")"); fi
-    # For the arena's servers, whose clocks it steps: the library for programs with threads.
+    # For the arena, which steps the clocks of its servers: the library for programs with threads.
     FAKETIME=$(compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' | head -n 1 || true)
-    # Not /usr/sbin/rabbitmq-server: the distribution's wrapper switches to a user of its own.
+    # Not /usr/sbin/rabbitmq-server, since the distribution's wrapper switches to another user.
     for program in /usr/lib/rabbitmq/bin/rabbitmq-server /usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server; do
         if [[ -x $program ]]; then RABBIT_BIN=$(dirname "$program"); fi
     done
@@ -25,13 +25,13 @@ missing_packages() {
     if is_needed rabbitmq && [[ -z $RABBIT_BIN ]]; then echo rabbitmq-server; fi
 }
 
-# What chaos goes without where it cannot be had: the arena says so.
+# Installs faketime if possible. Without it chaos steps no clocks, and the arena says so.
 install_clocks() {
     find_programs
     if [[ -z $FAKETIME ]]; then apt_install faketime || true; fi
 }
 
-# Installs Debian packages and starts none of their services; fails where that is not possible.
+# Installs Debian packages without starting their services; fails if that is not possible.
 apt_install() {
     [[ $EUID == 0 ]] && command -v apt-get >/dev/null || return 1
     say install "$*"
@@ -47,7 +47,7 @@ apt_install() {
     ) >"$LOG/install.log" 2>&1 || { tail -n 20 "$LOG/install.log" >&2 && return 1; }
 }
 
-POLICY=/usr/sbin/policy-rc.d # asked by package scripts before they start a service; 101 says no
+POLICY=/usr/sbin/policy-rc.d # package scripts run it before they start a service; exit code 101 forbids it
 deny_service_starts() {
     if grep -qs 'written by usher/dev' $POLICY; then allow_service_starts; fi # a killed run left it
     if [[ -e $POLICY ]]; then mv $POLICY $POLICY.before-usher; fi

@@ -1,9 +1,10 @@
-# The private servers: whose processes they are, how each is configured, started, found ready and stopped.
-# shellcheck shell=bash
+# The private servers: the user who runs them, and configuring, starting, awaiting and stopping
+# each. shellcheck shell=bash
 
-OUTSIDE=/var/lib/usher-dev # holds the data of clones that the servers' user cannot enter
+OUTSIDE=/var/lib/usher-dev # data of clones whose folder the servers' user cannot enter
 
-# Who runs the servers, and a data folder within their reach: PostgreSQL refuses root.
+# Chooses the user who runs the servers, since PostgreSQL refuses root, and a data folder that this
+# user can enter.
 servers_user() {
     AS_SERVER=(env -i "PATH=$PATH" LANG=C.UTF-8)
     if [[ $EUID == 0 ]]; then switch_server_user; fi
@@ -33,7 +34,8 @@ write_as_server() { as_server sh -c 'umask 077; cat >"$1"' - "$1"; }
 
 # ---- Processes
 
-# When a process started, in clock ticks since boot: with its pid, its identity. Empty if it is gone.
+# When a process started, in clock ticks since boot, which together with the pid identifies it.
+# Empty if it is gone.
 start_time() {
     local stat
     stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
@@ -42,7 +44,7 @@ start_time() {
     [[ $1 == Z ]] || echo "${20}"
 }
 
-launch() { # NAME COMMAND...: in a session of its own, out of reach of Ctrl-C
+launch() { # NAME COMMAND...: in a session of its own, which Ctrl-C does not reach
     local name=$1
     shift
     if [[ -s $LOG/$name.log ]]; then mv "$LOG/$name.log" "$LOG/$name.log.1"; fi
@@ -74,7 +76,7 @@ await_ready() {
     local tenths
     for ((tenths = 0; tenths < 1200; tenths++)); do
         if ! alive "$1"; then
-            # Its predecessor, killed, may not be quite gone: PostgreSQL starts only after that one's last child.
+            # PostgreSQL starts only once the last child of a killed predecessor has ended.
             ((tenths < 60)) || break
             sleep 1
             ((tenths += 10))
@@ -87,7 +89,7 @@ await_ready() {
     die "$1 did not start: the end of $LOG/$1.log is above; $BEGIN_ANEW deletes its data and begins anew"
 }
 
-# Sends a greeting and expects an answer with certain letters in it.
+# Sends a greeting and expects an answer that contains a text.
 answers() { # HOST/PORT GREETING ANSWER
     # shellcheck disable=SC2016 # expanded by the inner shell
     timeout 2 bash -c 'exec 3<>"/dev/tcp/$1" && printf "$2" >&3 && head -c 64 <&3 | grep -aqm1 "$3"' - "$@"
@@ -100,7 +102,8 @@ prepare_postgres() {
     local folder=$DATA/postgres
     if [[ ! -d $folder ]]; then
         say postgres 'creating the database'
-        # Under another name until it is whole, so that an interrupted run leaves nothing half-made.
+        # Made under another name and then renamed, so that an interrupted run leaves no half-made
+        # folder.
         rm -rf -- "$folder.new"
         {
             echo "$PG_PASSWORD" | write_as_server "$DATA/password" &&
@@ -114,7 +117,7 @@ prepare_postgres() {
     write_as_server "$folder/usher/usher.conf" <<CONF
 listen_addresses = '127.0.0.1'
 port = $PG_PORT
-unix_socket_directories = '' # a socket's path may not be longer than 107 letters
+unix_socket_directories = '' # off, since a socket's path may have 107 letters at most
 max_connections = 200
 shared_buffers = 256MB
 max_wal_size = 2GB
@@ -181,7 +184,7 @@ CONF
     echo '[].' | write_as_server "$folder/enabled_plugins"
 }
 rabbit_environment() { rabbit_environment_of rabbitmq "usher-$CLONE@localhost" 127.0.0.1; }
-rabbit_environment_of() { # NAME NODE ADDRESS: the last for the other nodes to reach it
+rabbit_environment_of() { # NAME NODE ADDRESS: at the address other nodes reach it
     local folder=$DATA/$1
     RABBIT_ENVIRONMENT=(
         "HOME=$folder" "ERL_EPMD_ADDRESS=$3" "ERL_EPMD_PORT=$EPMD_PORT"
@@ -190,7 +193,7 @@ rabbit_environment_of() { # NAME NODE ADDRESS: the last for the other nodes to r
         "RABBITMQ_ADVANCED_CONFIG_FILE=$folder/advanced.config" "RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins"
         "RABBITMQ_MNESIA_BASE=$folder/mnesia" "RABBITMQ_LOG_BASE=$folder/log" "RABBITMQ_LOGS=-"
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {${3//./,}}"
-        RUNNING_UNDER_SYSTEMD=true # one process, without a shell above it that passes signals on
+        RUNNING_UNDER_SYSTEMD=true # runs as one process, without a shell that passes signals on
     )
 }
 start_rabbitmq() {
@@ -200,7 +203,8 @@ start_rabbitmq() {
 }
 ready_rabbitmq() { answers "127.0.0.1/$AMQP_PORT" 'AMQP\x00\x00\x09\x01' capabilities; }
 
-# Deletes what an interrupted run left in the test virtual hosts: one call, as each costs a second or two.
+# Deletes the queues that an interrupted run left in the test virtual hosts, in one call, since a
+# call takes seconds.
 empty_test_vhosts() {
     alive rabbitmq || return 0
     local names
