@@ -88,8 +88,8 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
     Round { decided, unknown: deciding.unknown }
 }
 
-/// Changes SOLD_OUT to ALL_HELD for requests whose missing seats are only held, by earlier bookings
-/// (`held` seats are known) or by this batch's winners.
+/// Changes `SOLD_OUT` to `ALL_HELD` for requests whose missing seats are only held, by earlier
+/// bookings (`held` seats are known) or by this batch's winners.
 pub(crate) fn tell_held(
     decided: &mut [Decided],
     requests: &[BookingRequested],

@@ -90,7 +90,8 @@ impl Guard {
     /// Limits these routes. `strangers` is the limit, by address, of calls that need an account and
     /// come without one; its name is the service's. `identify` says whose a request is.
     ///
-    /// # Panics If a route names an unknown limit, or a limit has no route.
+    /// # Panics
+    /// If a route names an unknown limit, or a limit has no route.
     #[must_use]
     pub fn start(
         routes: &'static [Route],

@@ -21,7 +21,8 @@ impl Quota {
 
     /// `calls` within `time`, all of them at once if need be.
     ///
-    /// # Panics If that is more than one call per nanosecond.
+    /// # Panics
+    /// If that is more than one call per nanosecond.
     #[must_use]
     pub fn within(time: Duration, calls: u32) -> Self {
         let burst = at_least_one(calls);
