@@ -1,8 +1,8 @@
 //! Login and profile.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
-use axum::Json;
+use axum::{Json, extract::State};
 use contract::{
     access::Token,
     api::{
@@ -21,11 +21,11 @@ use store::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{check, errors::database, state::State};
+use crate::{Ingress, check, errors::database};
 
 pub(crate) const NAME_CHARS_MAX: usize = 100;
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(profile, change_profile))
 }
 
@@ -37,46 +37,46 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
 async fn log_in(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     Body(login): Body<Login>,
 ) -> ApiResult<Json<SignedIn>> {
-    let tried = state.sign_ins.try_password(&login.email, address).await?;
-    let Some(known) = tried.ended(proven(&state, login).await).await? else {
+    let tried = ingress.sign_ins.try_password(&login.email, address).await?;
+    let Some(known) = tried.ended(proven(&ingress, login).await).await? else {
         metrics::counter!("usher_logins_refused_total").increment(1);
         return Err(ApiError::new(
             Code::BadCredentials,
             "the e-mail address or the password is wrong",
         ));
     };
-    let session = sessions::begin(&state.pool, known, state.session).await.map_err(database)?;
-    Ok(Json(signed_in(&state, session)))
+    let session = sessions::begin(&ingress.pool, known, ingress.session).await.map_err(database)?;
+    Ok(Json(signed_in(&ingress, session)))
 }
 
 /// The account, if the password is right. An unknown or malformed address takes the same time, so
 /// that the time does not tell whether there is an account.
-async fn proven(state: &State, login: Login) -> ApiResult<Option<Credentials>> {
-    let place = state.passwords.place()?;
+async fn proven(ingress: &Ingress, login: Login) -> ApiResult<Option<Credentials>> {
+    let place = ingress.passwords.place()?;
     let known = match check::email("/email", &login.email) {
-        Ok(email) => accounts::by_email(&state.pool, &email).await.map_err(database)?,
+        Ok(email) => accounts::by_email(&ingress.pool, &email).await.map_err(database)?,
         Err(_) => None,
     };
     let hash = known.as_ref().map(|known| known.password_hash.clone());
-    let matches = state.passwords.matches(place, login.password, hash).await?;
+    let matches = ingress.passwords.matches(place, login.password, hash).await?;
     Ok(known.filter(|_| matches))
 }
 
 /// Whether the password is this account's; a wrong password counts as a failed sign-in.
 pub(crate) async fn proves(
-    state: &State,
+    ingress: &Ingress,
     known: &Credentials,
     password: String,
     address: IpAddr,
 ) -> ApiResult<bool> {
-    let tried = state.sign_ins.try_password(&known.user.email, address).await?;
+    let tried = ingress.sign_ins.try_password(&known.user.email, address).await?;
     let proven = async {
-        let (place, hash) = (state.passwords.place()?, Some(known.password_hash.clone()));
-        let matches = state.passwords.matches(place, password, hash).await?;
+        let (place, hash) = (ingress.passwords.place()?, Some(known.password_hash.clone()));
+        let matches = ingress.passwords.matches(place, password, hash).await?;
         Ok(matches.then_some(()))
     };
     Ok(tried.ended(proven.await).await?.is_some())
@@ -87,8 +87,11 @@ pub(crate) async fn proves(
     (status = 200, body = User),
     (status = 401, body = Problem, description = "UNAUTHENTICATED"),
 ))]
-async fn profile(state: State, caller: http::SignedIn) -> ApiResult<Json<User>> {
-    let user = accounts::by_id(&state.pool, caller.0.account).await.map_err(database)?;
+async fn profile(
+    State(ingress): State<Arc<Ingress>>,
+    caller: http::SignedIn,
+) -> ApiResult<Json<User>> {
+    let user = accounts::by_id(&ingress.pool, caller.0.account).await.map_err(database)?;
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
@@ -101,7 +104,7 @@ async fn profile(state: State, caller: http::SignedIn) -> ApiResult<Json<User>> 
     )
 )]
 async fn change_profile(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     caller: Result<http::SignedIn, ApiError>,
     Body(change): Body<ProfileChange>,
 ) -> ApiResult<Json<User>> {
@@ -110,14 +113,14 @@ async fn change_profile(
     let account = caller?.0.account;
     let (name, phone) = (change.name.as_str(), change.phone.as_deref());
     let user =
-        accounts::change_profile(&state.pool, account, name, phone).await.map_err(database)?;
+        accounts::change_profile(&ingress.pool, account, name, phone).await.map_err(database)?;
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
 /// The tokens of a session, and its user.
-pub(crate) fn signed_in(state: &State, session: Session) -> SignedIn {
+pub(crate) fn signed_in(ingress: &Ingress, session: Session) -> SignedIn {
     let (user, now) = (session.account.user, clock::now());
-    let expires_at = (now + state.access_token).min(session.expires_at);
+    let expires_at = (now + ingress.access_token).min(session.expires_at);
     let token = Token {
         account: user.user_id,
         role: user.role,
@@ -128,9 +131,9 @@ pub(crate) fn signed_in(state: &State, session: Session) -> SignedIn {
     let turn = Turn { session: session.id, number: session.turn };
     SignedIn {
         user,
-        access_token: state.access.sign(&token),
+        access_token: ingress.access.sign(&token),
         expires_at,
-        refresh_token: state.refresh.sign(turn),
+        refresh_token: ingress.refresh.sign(turn),
         refresh_expires_at: session.expires_at,
     }
 }

@@ -7,11 +7,13 @@ mod shows;
 mod sale;
 mod write;
 
+use std::sync::Arc;
+
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::state::State;
+use crate::Ingress;
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
         .routes(routes!(movies::create))
         .routes(routes!(movies::change, movies::retire))

@@ -1,7 +1,6 @@
 //! Bookings: requests are checked, published, and answered 202 once the broker has confirmed them.
 //! Also reading bookings, and holds, orders, payments and cancellations.
 
-mod desk;
 mod door;
 mod submit;
 mod repetition;
@@ -13,11 +12,100 @@ mod hall;
 mod holds;
 mod orders;
 
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use contract::booking_id::BookingIds;
+use platform::{
+    Shutdown,
+    broker::{Broker, Publisher},
+    config::Backends,
+};
+use store::{Pool, bookings::Looker, bound_keys, live::board::Board};
+use tokio::sync::watch;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(crate) use desk::Desk;
+use crate::Ingress;
+use acceptances::Acceptances;
+use hall::Halls;
+use intake::Intake;
+use outcomes::Outcomes;
+use questions::Questions;
 
-pub(crate) fn router(desk: Desk) -> OpenApiRouter {
+/// How often Redis is asked whether it still has all the keys it was given.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+
+/// The state of the booking calls.
+pub(crate) struct Bookings {
+    pub(crate) ids: BookingIds,
+    /// For the readiness check.
+    pub(crate) publisher: Publisher,
+    intake: Intake,
+    outcomes: Outcomes,
+    looker: Looker,
+    questions: Questions,
+    halls: Halls,
+    /// Keys that were used but could not be written to Redis. While there are any, a key that Redis
+    /// does not know may still have been used.
+    untold: AtomicU64,
+}
+
+impl Bookings {
+    /// Connects to the broker, and starts the tasks that hear outcomes and report acceptances.
+    pub(crate) fn start(
+        following: &Pool,
+        board: &watch::Receiver<Arc<Board>>,
+        backends: &Backends,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<Self> {
+        let publishing = Broker::connect(&backends.amqp_url, "ingress-publish", shutdown)?;
+        let consuming = Broker::connect(&backends.amqp_url, "ingress-outcomes", shutdown)?;
+        let publisher = Publisher::new(publishing);
+        let outcomes = Outcomes::default();
+        shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
+        let acceptances = Acceptances::start(following.clone(), shutdown);
+        let looker = Looker::new(following.clone(), shutdown.clone());
+        Ok(Self {
+            ids: BookingIds::new(&backends.master_key),
+            intake: Intake::new(publisher.clone(), acceptances, board.clone(), shutdown.clone()),
+            publisher,
+            outcomes,
+            questions: Questions::new(following.clone(), looker.clone(), questions::PER_SECOND),
+            looker,
+            halls: Halls::new(following.clone()),
+            untold: AtomicU64::default(),
+        })
+    }
+}
+
+/// Keeps the record of since when Redis knows all keys: it begins anew once Redis has lost keys or
+/// was not told of one.
+pub(crate) fn tend_memory(ingress: &Arc<Ingress>, shutdown: &Shutdown) {
+    let (ingress, stop) = (Arc::clone(ingress), shutdown.clone());
+    shutdown.spawn(async move {
+        let untold = &ingress.bookings.untold;
+        loop {
+            // Keys that are added meanwhile are left for the next round.
+            let n_untold = untold.load(Ordering::SeqCst);
+            if n_untold > 0 && bound_keys::begin_anew(&ingress.cache).await.is_ok() {
+                untold.fetch_sub(n_untold, Ordering::SeqCst);
+            }
+            let now = ingress.board.borrow().now();
+            // If Redis is away, the next round or the next refused request asks again.
+            let _ = bound_keys::tend(&ingress.cache, now).await;
+            if !stop.sleep(TEND_EVERY).await {
+                return;
+            }
+        }
+    });
+}
+
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
         .routes(routes!(submit::book))
         .routes(routes!(submit::read))
@@ -30,5 +118,4 @@ pub(crate) fn router(desk: Desk) -> OpenApiRouter {
         .routes(routes!(orders::cancel))
         .routes(routes!(orders::ticket))
         .routes(routes!(orders::of_caller))
-        .with_state(desk)
 }

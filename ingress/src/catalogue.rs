@@ -5,11 +5,13 @@ mod theatres;
 mod shows;
 pub(crate) mod seat_maps;
 
+use std::sync::Arc;
+
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::state::State;
+use crate::Ingress;
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
         .routes(routes!(movies::list))
         .routes(routes!(movies::one))

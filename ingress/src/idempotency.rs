@@ -1,5 +1,7 @@
 //! Writes that a client may send again under one `Idempotency-Key`.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{Context, SHA256};
 use axum::{
     extract::FromRequestParts,
@@ -17,8 +19,8 @@ use store::{
 };
 
 use crate::{
+    Ingress,
     errors::{database, transaction},
-    state::State,
 };
 
 const HEADER: &str = "idempotency-key";
@@ -65,7 +67,7 @@ impl Write {
     /// The work goes on even if the client goes away.
     pub(crate) async fn once<T, W>(
         self,
-        state: &State,
+        ingress: &Arc<Ingress>,
         account: AccountId,
         body: &impl Serialize,
         status: StatusCode,
@@ -77,12 +79,12 @@ impl Write {
     {
         let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
         let fingerprint = fingerprint(&self.call, &body);
-        let (pool, state) = (state.pool.clone(), state.clone());
+        let ingress = Arc::clone(ingress);
         store::detached(async move {
             if let Some(key) = &self.key.0 {
-                belongs_to(&state, account, key, &fingerprint).await?;
+                belongs_to(&ingress, account, key, &fingerprint).await?;
             }
-            let mut tx = pool.begin().await.map_err(transaction)?;
+            let mut tx = ingress.pool.begin().await.map_err(transaction)?;
             let Some(key) = self.key.0 else {
                 let answer = work(&mut tx).await?;
                 tx.commit().await.map_err(transaction)?;
@@ -102,7 +104,7 @@ impl Write {
                 .await
                 .map_err(database)?;
             tx.commit().await.map_err(transaction)?;
-            bind(&state, account, &key, &fingerprint).await;
+            bind(&ingress, account, &key, &fingerprint).await;
             Ok(answer)
         })
         .await
@@ -111,13 +113,13 @@ impl Write {
 
 /// 422 if Redis knows that the key came with another request; keys of bookings are only there.
 async fn belongs_to(
-    state: &State,
+    ingress: &Ingress,
     account: AccountId,
     key: &str,
     fingerprint: &[u8],
 ) -> ApiResult<()> {
-    let now = state.board.borrow().now();
-    let Ok(memory) = bound_keys::look(&state.cache, account, None, key, now).await else {
+    let now = ingress.board.borrow().now();
+    let Ok(memory) = bound_keys::look(&ingress.cache, account, None, key, now).await else {
         return Ok(());
     };
     match memory.binding {
@@ -127,11 +129,11 @@ async fn belongs_to(
 }
 
 /// Binds the key to this request in Redis, so that a booking with the same key is refused.
-async fn bind(state: &State, account: AccountId, key: &str, fingerprint: &[u8]) {
-    let at = state.board.borrow().now();
+async fn bind(ingress: &Ingress, account: AccountId, key: &str, fingerprint: &[u8]) {
+    let at = ingress.board.borrow().now();
     let binding = Binding { request: word(fingerprint), state: BindingState::Done, at };
     // If Redis is away, such a booking is not refused; other writes are, by the database.
-    let _ = bound_keys::bind(&state.cache, account, key, &binding).await;
+    let _ = bound_keys::bind(&ingress.cache, account, key, &binding).await;
 }
 
 fn word(fingerprint: &[u8]) -> String {

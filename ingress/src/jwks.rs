@@ -1,14 +1,16 @@
 //! The public keys that passes are checked with.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
 use contract::pass::Jwks;
 
-use crate::state::State;
+use crate::Ingress;
 
 /// The keys that passes are signed with
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys", responses(
     (status = 200, body = Jwks),
 ))]
-pub(crate) async fn jwks(state: State) -> Json<Jwks> {
-    Json(state.pass_keys.borrow().verify.jwks())
+pub(crate) async fn jwks(State(ingress): State<Arc<Ingress>>) -> Json<Jwks> {
+    Json(ingress.pass_keys.borrow().verify.jwks())
 }

@@ -21,6 +21,8 @@ mod check;
 mod errors;
 mod jwks;
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use contract::api::BASE;
 use platform::{
@@ -32,7 +34,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use config::{Config, SignIn};
 pub use limits::{LimitSettings, ROUTES};
-use state::State;
+use state::Ingress;
 
 /// The parts of the API, in words.
 #[derive(OpenApi)]
@@ -46,25 +48,22 @@ struct Api;
 /// Starts the service; its background tasks belong to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
-    let state = State::start(config, shutdown).await.context("ingress cannot start")?;
-    let backends = &config.backends;
-    let (desk, publisher) =
-        bookings::Desk::open(state.clone(), &backends.master_key, &backends.amqp_url, shutdown)?;
+    let ingress = Ingress::start(config, shutdown).await.context("ingress cannot start")?;
     let api = OpenApiRouter::default()
         .merge(accounts::router())
         .merge(sign_ups::router())
         .merge(sessions::router())
         .merge(catalogue::router())
-        .merge(admin::router());
+        .merge(admin::router())
+        .merge(bookings::router());
     let router = OpenApiRouter::with_openapi(Api::openapi())
         .nest(BASE, api)
         .routes(routes!(jwks::jwks))
-        .with_state(state.clone())
-        .nest(BASE, bookings::router(desk))
+        .with_state(Arc::clone(&ingress))
         .merge(docs().into());
     let guard = limits::guard(&config.limits, shutdown);
-    let door = Door::new(state.access.clone(), &config.http);
-    let (board, cache) = (state.board.clone(), state.cache.clone());
+    let door = Door::new(ingress.access.clone(), &config.http);
+    let (board, cache) = (ingress.board.clone(), ingress.cache.clone());
     Ok(Service::new(with_door(guard.before(router), door))
         .needs("postgres", move || {
             let age = board.borrow().age();
@@ -75,7 +74,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
             async move { cache.can_write("ingress:ready").await }
         })
         .needs("rabbitmq", move || {
-            let publisher = publisher.clone();
-            async move { publisher.check().await }
+            let ingress = Arc::clone(&ingress);
+            async move { ingress.bookings.publisher.check().await }
         }))
 }

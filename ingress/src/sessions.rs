@@ -1,6 +1,8 @@
 //! Sign-in sessions: refreshing and ending them, and changing or resetting the password.
 
-use axum::{Json, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
 use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
     problem::{Code, Problem},
@@ -13,16 +15,16 @@ use store::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    Ingress,
     accounts::{proves, signed_in},
     check,
     errors::database,
-    state::State,
 };
 
 /// Characters of the token in a password link.
 const LINK_CHARS: usize = 43;
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
         .routes(routes!(refresh))
         .routes(routes!(log_out))
@@ -41,15 +43,15 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
 async fn refresh(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     Body(asked): Body<Refresh>,
 ) -> ApiResult<Json<SignedIn>> {
-    let turn = state.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
-    match sessions::refresh(&state.pool, turn).await.map_err(database)? {
+    let turn = ingress.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
+    match sessions::refresh(&ingress.pool, turn).await.map_err(database)? {
         Refreshed::Next(session) => {
-            state.sign_ins.is_at_home(&session.account.user.email, address).await;
-            Ok(Json(signed_in(&state, *session)))
+            ingress.sign_ins.is_at_home(&session.account.user.email, address).await;
+            Ok(Json(signed_in(&ingress, *session)))
         }
         Refreshed::Over => Err(ended()),
         Refreshed::Reused => {
@@ -67,9 +69,12 @@ async fn refresh(
     (status = 401, body = Problem, description = "SESSION_ENDED"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
-async fn log_out(state: State, Body(asked): Body<Refresh>) -> ApiResult<StatusCode> {
-    let turn = state.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
-    sessions::end(&state.pool, turn.session).await.map_err(database)?;
+async fn log_out(
+    State(ingress): State<Arc<Ingress>>,
+    Body(asked): Body<Refresh>,
+) -> ApiResult<StatusCode> {
+    let turn = ingress.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
+    sessions::end(&ingress.pool, turn.session).await.map_err(database)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -80,8 +85,11 @@ async fn log_out(state: State, Body(asked): Body<Refresh>) -> ApiResult<StatusCo
         (status = 401, body = Problem, description = "UNAUTHENTICATED"),
     )
 )]
-async fn log_out_everywhere(state: State, caller: http::SignedIn) -> ApiResult<StatusCode> {
-    accounts::end_tokens(&state.pool, caller.0.account).await.map_err(database)?;
+async fn log_out_everywhere(
+    State(ingress): State<Arc<Ingress>>,
+    caller: http::SignedIn,
+) -> ApiResult<StatusCode> {
+    accounts::end_tokens(&ingress.pool, caller.0.account).await.map_err(database)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -95,23 +103,23 @@ async fn log_out_everywhere(state: State, caller: http::SignedIn) -> ApiResult<S
     )
 )]
 async fn change_password(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     caller: Result<http::SignedIn, ApiError>,
     Body(change): Body<PasswordChange>,
 ) -> ApiResult<Json<SignedIn>> {
     check::password("/newPassword", &change.new_password)?;
     let account = caller?.0.account;
-    let known = accounts::credentials(&state.pool, account).await.map_err(database)?;
+    let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;
     let known = known.ok_or_else(ApiError::unauthenticated)?;
     // The old password is checked, since the access token may be stolen.
-    if !proves(&state, &known, change.password, address).await? {
+    if !proves(&ingress, &known, change.password, address).await? {
         return Err(wrong_password());
     }
-    let hash = state.passwords.hash(change.new_password).await?;
-    let changed = sessions::change_password(&state.pool, &known, &hash, state.session);
+    let hash = ingress.passwords.hash(change.new_password).await?;
+    let changed = sessions::change_password(&ingress.pool, &known, &hash, ingress.session);
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;
-    Ok(Json(signed_in(&state, session)))
+    Ok(Json(signed_in(&ingress, session)))
 }
 
 /// Set a password with a one-time link that an operator made
@@ -123,13 +131,16 @@ async fn change_password(
         (status = 429, body = Problem, description = "RATE_LIMITED"),
     )
 )]
-async fn reset_password(state: State, Body(reset): Body<PasswordReset>) -> ApiResult<StatusCode> {
+async fn reset_password(
+    State(ingress): State<Arc<Ingress>>,
+    Body(reset): Body<PasswordReset>,
+) -> ApiResult<StatusCode> {
     check::password("/password", &reset.password)?;
-    let (pool, token) = (&state.pool, &reset.token);
+    let (pool, token) = (&ingress.pool, &reset.token);
     if token.len() != LINK_CHARS || !password_links::is_good(pool, token).await.map_err(database)? {
         return Err(bad_link());
     }
-    let hash = state.passwords.hash(reset.password).await?;
+    let hash = ingress.passwords.hash(reset.password).await?;
     let account = password_links::redeem(pool, token, &hash).await.map_err(database)?;
     account.map(|_| StatusCode::NO_CONTENT).ok_or_else(bad_link)
 }

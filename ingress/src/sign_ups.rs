@@ -1,6 +1,8 @@
 //! Signing up: makes an account, once for each `Idempotency-Key`.
 
-use axum::{Json, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     AccountId,
     api::{
@@ -16,15 +18,15 @@ use store::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
+    Ingress,
     account_ids::is_same_key,
     accounts::{NAME_CHARS_MAX, proves, signed_in},
     check,
     errors::database,
     idempotency::{IdempotencyKey, key_reused},
-    state::State,
 };
 
-pub(crate) fn router() -> OpenApiRouter<State> {
+pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default().routes(routes!(sign_up))
 }
 
@@ -38,7 +40,7 @@ pub(crate) fn router() -> OpenApiRouter<State> {
     )
 )]
 async fn sign_up(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     key: Result<IdempotencyKey, ApiError>,
     Body(signup): Body<Signup>,
@@ -48,11 +50,11 @@ async fn sign_up(
     check::password("/password", &signup.password)?;
     check::phone("/phone", signup.phone.as_deref())?;
     let key = key?.0;
-    let keyed = key.map(|key| state.account_ids.keyed(&email, &key, &signup));
-    let hash = state.passwords.hash(signup.password.clone()).await?;
+    let keyed = key.map(|key| ingress.account_ids.keyed(&email, &key, &signup));
+    let hash = ingress.passwords.hash(signup.password.clone()).await?;
     let id = keyed.unwrap_or_else(AccountId::new);
     let new = NewAccount { id, name: signup.name, email: email.clone(), phone: signup.phone };
-    let made = sessions::sign_up(&state.pool, new, &hash, state.session).await;
+    let made = sessions::sign_up(&ingress.pool, new, &hash, ingress.session).await;
     let session = match made {
         Ok(session) => {
             metrics::counter!("usher_accounts_created_total").increment(1);
@@ -60,33 +62,33 @@ async fn sign_up(
         }
         Err(error) if error.is_constraint(EMAIL_KEY) || error.is_constraint(ID_KEY) => {
             let Some(keyed) = keyed else { return Err(email_taken()) };
-            again(&state, &email, keyed, signup.password, address).await?
+            again(&ingress, &email, keyed, signup.password, address).await?
         }
         Err(error) => return Err(database(error)),
     };
-    state.sign_ins.is_at_home(&email, address).await;
-    Ok((StatusCode::CREATED, Json(signed_in(&state, session))))
+    ingress.sign_ins.is_at_home(&email, address).await;
+    Ok((StatusCode::CREATED, Json(signed_in(&ingress, session))))
 }
 
 /// A new session for a repeated sign-up whose account was made and whose answer was lost.
 async fn again(
-    state: &State,
+    ingress: &Ingress,
     email: &str,
     keyed: AccountId,
     password: String,
     address: std::net::IpAddr,
 ) -> ApiResult<Session> {
-    let known = accounts::by_email(&state.pool, email).await.map_err(database)?;
+    let known = accounts::by_email(&ingress.pool, email).await.map_err(database)?;
     let Some(known) = known.filter(|known| is_same_key(known.user.user_id, keyed)) else {
         return Err(email_taken());
     };
     if known.user.user_id != keyed {
         return Err(key_reused());
     }
-    if !proves(state, &known, password, address).await? {
+    if !proves(ingress, &known, password, address).await? {
         return Err(key_reused());
     }
-    sessions::begin(&state.pool, known, state.session).await.map_err(database)
+    sessions::begin(&ingress.pool, known, ingress.session).await.map_err(database)
 }
 
 fn email_taken() -> ApiError {

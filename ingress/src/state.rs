@@ -1,8 +1,7 @@
 //! The state that every handler uses.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use axum::{extract::FromRequestParts, http::request::Parts};
 use contract::{
     ShowId,
     api::{catalogue::Show, problem::Code},
@@ -30,8 +29,13 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds, config::Config, errors::database, passwords::Passwords,
-    seat_maps::SeatMaps, sign_ins::SignIns,
+    account_ids::AccountIds,
+    bookings::{Bookings, tend_memory},
+    config::Config,
+    errors::database,
+    passwords::Passwords,
+    seat_maps::SeatMaps,
+    sign_ins::SignIns,
 };
 
 /// Connections of the pool `following`: one for the board, two for looks at bookings, one for
@@ -45,16 +49,9 @@ const BOARD_AGE_MAX: Duration = Duration::from_secs(3);
 /// Longest time a change waits to be seen on this node's board before it is answered.
 const BOARD_WAIT: Duration = Duration::from_secs(2);
 
-/// The service's state; cheap to clone.
-#[derive(Clone)]
-pub(crate) struct State(Arc<Shared>);
-
-/// What [`State`] holds.
-pub(crate) struct Shared {
+/// The service's state.
+pub(crate) struct Ingress {
     pub(crate) pool: Pool,
-    /// For background work and the checks of bookings. Clients' other calls do not use it, so that
-    /// they cannot take its connections.
-    pub(crate) following: Pool,
     /// The replica if there is one, else `pool`. It may lag: never read from it what was just
     /// written.
     pub(crate) read_pool: Pool,
@@ -70,11 +67,12 @@ pub(crate) struct Shared {
     pub(crate) sign_ins: SignIns,
     pub(crate) account_ids: AccountIds,
     pub(crate) seat_maps: SeatMaps,
+    pub(crate) bookings: Bookings,
 }
 
-impl State {
+impl Ingress {
     /// Connects to the backends, and starts the tasks that keep the state fresh.
-    pub(crate) async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Self> {
+    pub(crate) async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Arc<Self>> {
         let backends = &config.backends;
         let connections_max = backends.database_connections_max;
         let pool = store::connect(&backends.database_url, "ingress", connections_max)?;
@@ -82,6 +80,8 @@ impl State {
             Some(url) => store::connect(url, "ingress", connections_max)?,
             None => pool.clone(),
         };
+        // For background work and the checks of bookings. Clients' other calls do not use it, so that
+        // they cannot take its connections.
         let following =
             store::connect(&backends.database_url, "ingress", FOLLOWING_CONNECTIONS_MAX)?;
         let pass_keys = keys::watch(&following, &backends.master_key, shutdown).await?;
@@ -90,13 +90,14 @@ impl State {
         let (limits, master) = (&config.limits, &backends.master_key);
         let sign_ins = SignIns::start(limits, master, cache.clone(), shutdown);
         let revocations = revocations::follow(following.clone(), shutdown).await?;
-        Ok(Self(Arc::new(Shared {
-            board: board::watch(following.clone(), shutdown).await?,
+        let board = board::watch(following.clone(), shutdown).await?;
+        let ingress = Arc::new(Self {
+            bookings: Bookings::start(&following, &board, backends, shutdown)?,
+            board,
             pass_keys,
-            revoked: Revoked::watch(following.clone(), shutdown).await?,
+            revoked: Revoked::watch(following, shutdown).await?,
             seat_maps: SeatMaps::new(read_pool.clone()),
             pool,
-            following,
             read_pool,
             cache,
             access: Access::new(&backends.master_key, revocations),
@@ -106,7 +107,9 @@ impl State {
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
             sign_ins,
             account_ids: AccountIds::new(&backends.master_key),
-        })))
+        });
+        tend_memory(&ingress, shutdown);
+        Ok(ingress)
     }
 
     /// A show, from the board, or from the database if the board does not have it.
@@ -138,22 +141,6 @@ impl State {
         if tokio::time::timeout(BOARD_WAIT, two_readings).await.is_err() {
             warn!("the board did not show a change in {BOARD_WAIT:?}");
         }
-    }
-}
-
-impl Deref for State {
-    type Target = Shared;
-
-    fn deref(&self) -> &Shared {
-        &self.0
-    }
-}
-
-impl FromRequestParts<State> for State {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(_: &mut Parts, state: &State) -> Result<Self, Self::Rejection> {
-        Ok(state.clone())
     }
 }
 

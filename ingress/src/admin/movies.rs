@@ -1,6 +1,8 @@
 //! Movies, as organisers write them.
 
-use axum::{Json, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     MovieId,
     api::{
@@ -12,7 +14,7 @@ use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::movies;
 
 use super::write::{Admin, AdminBody, Created, created, retired};
-use crate::{check, errors::database, idempotency::Write, state::State};
+use crate::{Ingress, check, errors::database, idempotency::Write};
 
 /// Add a movie
 #[utoipa::path(post, path = "/movies", tag = "administration", security(("bearer" = [])),
@@ -24,7 +26,7 @@ use crate::{check, errors::database, idempotency::Write, state::State};
     )
 )]
 pub(super) async fn create(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     Body(new): AdminBody<NewMovie>,
@@ -32,7 +34,7 @@ pub(super) async fn create(
     let details = MovieDetails::from(new.clone());
     checked(&details)?;
     let movie = write
-        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
                 let movie = Movie { movie_id: MovieId::new(), details };
                 movies::insert(tx, &movie).await.map_err(database)?;
@@ -53,14 +55,14 @@ pub(super) async fn create(
     )
 )]
 pub(super) async fn change(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(movie_id): PathId<MovieId>,
     Body(new): AdminBody<NewMovie>,
 ) -> ApiResult<Json<Movie>> {
     let movie = Movie { movie_id, details: new.into() };
     checked(&movie.details)?;
-    let changed = movies::change(&state.pool, &movie).await.map_err(database)?;
+    let changed = movies::change(&ingress.pool, &movie).await.map_err(database)?;
     if changed { Ok(Json(movie)) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
 }
 
@@ -73,11 +75,11 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn retire(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = movies::retire(&state.pool, movie).await.map_err(database)?;
+    let was_there = movies::retire(&ingress.pool, movie).await.map_err(database)?;
     retired(was_there, Code::MovieNotFound)
 }
 

@@ -1,8 +1,8 @@
 //! The life of a sale: open, steer its waiting room, close.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Json, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     ShowId,
     api::{
@@ -21,9 +21,9 @@ use super::{
     write::Admin,
 };
 use crate::{
+    Ingress,
     errors::{database, transaction},
     idempotency::Write,
-    state::State,
 };
 
 /// How long opening waits for the queues before it answers 202.
@@ -45,12 +45,12 @@ const QUEUES_WAIT: Duration = Duration::from_secs(5);
     )
 )]
 pub(super) async fn open(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<(StatusCode, Json<Show>)> {
-    let opening = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
+    let opening = write.once(&ingress, admin, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
             match shows::locked_state(tx, show).await.map_err(database)? {
                 None => Err(ApiError::not_found(Code::ShowNotFound)),
@@ -63,12 +63,12 @@ pub(super) async fn open(
         })
     });
     opening.await?;
-    let mut board = state.board.clone();
+    let mut board = ingress.board.clone();
     let ready = board.wait_for(|board| board.sale(show).is_some_and(|sale| is_ready(&sale)));
     _ = tokio::time::timeout(QUEUES_WAIT, ready).await;
-    let sale = state.show(show).await?;
+    let sale = ingress.show(show).await?;
     let status = if is_ready(&sale) { StatusCode::OK } else { StatusCode::ACCEPTED };
-    Ok((status, Json(state.as_seen(&sale))))
+    Ok((status, Json(ingress.as_seen(&sale))))
 }
 
 /// Whether the sale's queues are ready, so that it begins at `saleOpensAt`; true once it is over.
@@ -86,13 +86,13 @@ fn is_ready(sale: &Sale) -> bool {
     )
 )]
 pub(super) async fn close(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<Json<Show>> {
-    let node = state.clone();
-    let closing = write.once(&state, admin, &(), StatusCode::OK, move |tx| {
+    let node = Arc::clone(&ingress);
+    let closing = write.once(&ingress, admin, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
             match shows::locked_state(tx, show).await.map_err(database)? {
                 None => return Err(ApiError::not_found(Code::ShowNotFound)),
@@ -106,7 +106,7 @@ pub(super) async fn close(
         })
     });
     let closed = closing.await?;
-    state.board_caught_up().await;
+    ingress.board_caught_up().await;
     Ok(Json(closed))
 }
 
@@ -123,12 +123,12 @@ pub(super) async fn close(
     )
 )]
 pub(super) async fn change_waiting_room(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(show): PathId<ShowId>,
     Body(change): Body<RoomSettingsChange>,
 ) -> ApiResult<Json<RoomSettings>> {
-    let pool = state.pool.clone();
+    let pool = ingress.pool.clone();
     let room = store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
         let before = shows::locked_waiting_room(&mut tx, show).await.map_err(database)?;
@@ -140,7 +140,7 @@ pub(super) async fn change_waiting_room(
         Ok::<_, ApiError>(room)
     })
     .await?;
-    state.board_caught_up().await;
+    ingress.board_caught_up().await;
     Ok(Json(room))
 }
 

@@ -1,8 +1,8 @@
 //! Screens and their layouts, as organisers write them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use axum::{Json, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     ScreenId, TierCode,
     api::{
@@ -21,10 +21,9 @@ use store::{
 
 use super::write::{Admin, AdminBody, Created, created, retired};
 use crate::{
-    check,
+    Ingress, check,
     errors::{database, transaction},
     idempotency::Write,
-    state::State,
 };
 
 const TIERS_MAX: usize = 20;
@@ -44,14 +43,14 @@ const GENERAL_ADMISSION_MAX: i32 = 100_000;
     )
 )]
 pub(super) async fn create(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     Body(new): AdminBody<NewScreen>,
 ) -> ApiResult<Created<Screen>> {
     let details = checked(new.clone().into())?;
     let screen = write
-        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
                 stands_in_a_theatre(tx, &details).await?;
                 let screen_id = ScreenId::new();
@@ -76,13 +75,13 @@ pub(super) async fn create(
     )
 )]
 pub(super) async fn change(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(screen_id): PathId<ScreenId>,
     Body(new): AdminBody<NewScreen>,
 ) -> ApiResult<Json<Screen>> {
     let details = checked(new.into())?;
-    let pool = state.pool.clone();
+    let pool = ingress.pool.clone();
     store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
         let change = screens::change(&mut tx, screen_id, &details).await.map_err(database)?;
@@ -112,11 +111,11 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn retire(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = screens::retire(&state.pool, screen).await.map_err(database)?;
+    let was_there = screens::retire(&ingress.pool, screen).await.map_err(database)?;
     retired(was_there, Code::ScreenNotFound)
 }
 

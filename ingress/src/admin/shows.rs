@@ -1,8 +1,8 @@
 //! Shows, as organisers write them.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
-use axum::{Json, http::StatusCode};
+use axum::{Json, extract::State, http::StatusCode};
 use chrono::Days;
 use contract::{
     ShowId,
@@ -20,10 +20,9 @@ use store::{
 
 use super::write::{Admin, AdminBody, Created, created};
 use crate::{
-    check,
+    Ingress, check,
     errors::{database, transaction},
     idempotency::Write,
-    state::State,
 };
 
 /// Highest price in minor units; sums of such prices do not overflow.
@@ -41,16 +40,16 @@ const PRICE_MAX: i64 = 1_000_000_000_000;
     )
 )]
 pub(super) async fn create(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     Body(new): AdminBody<NewShow>,
 ) -> ApiResult<Created<Show>> {
     let details = ShowDetails::from(new.clone());
     checked(&details)?;
-    let node = state.clone();
+    let node = Arc::clone(&ingress);
     let show = write
-        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
                 let screen = screen_of(tx, &details).await?;
                 let show = ShowId::new();
@@ -59,7 +58,7 @@ pub(super) async fn create(
             })
         })
         .await?;
-    state.board_caught_up().await;
+    ingress.board_caught_up().await;
     Ok(created("shows", show.show_id, show))
 }
 
@@ -74,14 +73,14 @@ pub(super) async fn create(
     )
 )]
 pub(super) async fn change(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(show): PathId<ShowId>,
     Body(new): AdminBody<NewShow>,
 ) -> ApiResult<Json<Show>> {
     let details = ShowDetails::from(new);
     checked(&details)?;
-    let node = state.clone();
+    let node = Arc::clone(&ingress);
     let changed = store::detached(async move {
         let mut tx = node.pool.begin().await.map_err(transaction)?;
         match shows::locked_state(&mut tx, show).await.map_err(database)? {
@@ -101,7 +100,7 @@ pub(super) async fn change(
         Ok(changed)
     })
     .await?;
-    state.board_caught_up().await;
+    ingress.board_caught_up().await;
     Ok(Json(changed))
 }
 
@@ -115,11 +114,11 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn retire(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<StatusCode> {
-    let pool = state.pool.clone();
+    let pool = ingress.pool.clone();
     store::detached(async move {
         let mut tx = pool.begin().await.map_err(transaction)?;
         match shows::locked_state(&mut tx, show).await.map_err(database)? {
@@ -133,17 +132,21 @@ pub(super) async fn retire(
         tx.commit().await.map_err(transaction)
     })
     .await?;
-    state.board_caught_up().await;
+    ingress.board_caught_up().await;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A show as the transaction sees it.
-pub(super) async fn read_back(state: &State, tx: &mut Connection, show: ShowId) -> ApiResult<Show> {
+pub(super) async fn read_back(
+    ingress: &Ingress,
+    tx: &mut Connection,
+    show: ShowId,
+) -> ApiResult<Show> {
     let sale = shows::by_id(tx, show)
         .await
         .map_err(database)?
         .ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?;
-    Ok(state.as_seen(&sale))
+    Ok(ingress.as_seen(&sale))
 }
 
 /// The show's screen; an error where the movie, the theatre, the screen or a tier does not exist.

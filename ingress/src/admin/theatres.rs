@@ -1,6 +1,8 @@
 //! Theatres, as organisers write them.
 
-use axum::{Json, http::StatusCode};
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     TheatreId,
     api::{
@@ -12,7 +14,7 @@ use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::theatres;
 
 use super::write::{Admin, AdminBody, Created, created, retired};
-use crate::{check, errors::database, idempotency::Write, state::State};
+use crate::{Ingress, check, errors::database, idempotency::Write};
 
 /// Add a theatre
 #[utoipa::path(post, path = "/theatres", tag = "administration", security(("bearer" = [])),
@@ -24,7 +26,7 @@ use crate::{check, errors::database, idempotency::Write, state::State};
     )
 )]
 pub(super) async fn create(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
     Body(new): AdminBody<NewTheatre>,
@@ -32,7 +34,7 @@ pub(super) async fn create(
     let details = TheatreDetails::from(new.clone());
     checked(&details)?;
     let theatre = write
-        .once(&state, admin, &new, StatusCode::CREATED, |tx| {
+        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
                 let theatre_id = TheatreId::new();
                 theatres::insert(tx, theatre_id, &details).await.map_err(database)?;
@@ -53,17 +55,17 @@ pub(super) async fn create(
     )
 )]
 pub(super) async fn change(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(theatre): PathId<TheatreId>,
     Body(new): AdminBody<NewTheatre>,
 ) -> ApiResult<Json<Theatre>> {
     let details = TheatreDetails::from(new);
     checked(&details)?;
-    if !theatres::change(&state.pool, theatre, &details).await.map_err(database)? {
+    if !theatres::change(&ingress.pool, theatre, &details).await.map_err(database)? {
         return Err(ApiError::not_found(Code::TheatreNotFound));
     }
-    let changed = theatres::by_id(&state.pool, theatre).await.map_err(database)?;
+    let changed = theatres::by_id(&ingress.pool, theatre).await.map_err(database)?;
     changed.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
@@ -76,11 +78,11 @@ pub(super) async fn change(
     )
 )]
 pub(super) async fn retire(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = theatres::retire(&state.pool, theatre).await.map_err(database)?;
+    let was_there = theatres::retire(&ingress.pool, theatre).await.map_err(database)?;
     retired(was_there, Code::TheatreNotFound)
 }
 

@@ -17,7 +17,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult};
 use store::sale::{Sale, TierOnSale};
 
-use super::Desk;
+use crate::Ingress;
 
 /// A request of correct form.
 pub(crate) struct BookingAsked {
@@ -82,7 +82,7 @@ pub(crate) fn traceparent(headers: &HeaderMap) -> Option<String> {
 
 /// Lets the request in, or says why not. Returns the place of the admission pass.
 pub(crate) async fn pass_through(
-    desk: &Desk,
+    ingress: &Ingress,
     sale: &Sale,
     now: DateTime<Utc>,
     account: AccountId,
@@ -91,9 +91,9 @@ pub(crate) async fn pass_through(
 ) -> ApiResult<Option<TicketId>> {
     let tier = sale.tier(&asked.tier);
     sale_is_open(sale, tier, now)?;
-    let ticket = pass(desk, sale, now, account, headers)?;
+    let ticket = pass(ingress, sale, now, account, headers)?;
     within_limit(sale, &asked.wish)?;
-    seats_exist(desk, sale, tier, asked).await?;
+    seats_exist(ingress, sale, tier, asked).await?;
     Ok(ticket)
 }
 
@@ -121,7 +121,7 @@ fn sale_is_open(sale: &Sale, tier: Option<&TierOnSale>, now: DateTime<Utc>) -> A
 
 /// Checks the admission pass. `now` is by Postgres's clock, as both ends of a pass are.
 fn pass(
-    desk: &Desk,
+    ingress: &Ingress,
     sale: &Sale,
     now: DateTime<Utc>,
     account: AccountId,
@@ -135,10 +135,10 @@ fn pass(
         let room = format!("/api/v1/shows/{}/queue", sale.show);
         return Err(ApiError::new(Code::PassRequired, detail).with("waitingRoom", room));
     };
-    let keys = Arc::clone(&desk.state.pass_keys.borrow());
+    let keys = Arc::clone(&ingress.pass_keys.borrow());
     let verified = keys.verify.verify(token.to_str().unwrap_or_default(), sale.show, account, now);
     let verified = verified.and_then(|pass| {
-        let revoked = desk.state.revoked.contains(pass.ticket);
+        let revoked = ingress.revoked.contains(pass.ticket);
         if revoked { Err(InvalidPass::Revoked) } else { Ok(pass) }
     });
     match verified {
@@ -162,7 +162,7 @@ fn within_limit(sale: &Sale, wish: &Wish) -> ApiResult<()> {
 }
 
 async fn seats_exist(
-    desk: &Desk,
+    ingress: &Ingress,
     sale: &Sale,
     tier: Option<&TierOnSale>,
     asked: &BookingAsked,
@@ -175,7 +175,7 @@ async fn seats_exist(
     if tier.general_admission {
         return Err(unknown(format!("{} has no seat numbers: ask for a quantity", tier.tier)));
     }
-    let hall = desk.halls.of(sale.show).await?;
+    let hall = ingress.bookings.halls.of(sale.show).await?;
     let strangers: Vec<&str> = seats
         .iter()
         .filter(|seat| hall.get(*seat) != Some(&tier.tier))

@@ -1,5 +1,7 @@
 //! Holds: seats kept for a while, through the same queue as a booking.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::State,
@@ -20,11 +22,10 @@ use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
 use store::bookings::{self, View};
 
 use super::{
-    Desk,
     door::{self, BookingAsked},
     submit::{self, Taken},
 };
-use crate::{errors::database, idempotency::IdempotencyKey};
+use crate::{Ingress, errors::database, idempotency::IdempotencyKey};
 
 /// Holds seats, all or none.
 #[utoipa::path(post, path = "/holds", tag = "bookings", request_body = NewBooking,
@@ -42,7 +43,7 @@ use crate::{errors::database, idempotency::IdempotencyKey};
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
 pub(crate) async fn hold(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     caller: Result<SignedIn, ApiError>,
     key: Result<IdempotencyKey, ApiError>,
     headers: HeaderMap,
@@ -50,7 +51,7 @@ pub(crate) async fn hold(
 ) -> ApiResult<Response> {
     let asked = BookingAsked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
-    match submit::take_in(&desk, caller, key, &headers, asked, Kind::Hold, wait).await? {
+    match submit::take_in(&ingress, caller, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),
         Taken { decided: Some(view), .. } => decided(view),
     }
@@ -112,13 +113,12 @@ fn decided(view: View) -> ApiResult<Response> {
     responses((status = 200, body = Hold), (status = 404, description = "HOLD_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn read(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<BookingId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Hold>> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    let found =
-        bookings::view_hold(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    let found = bookings::view_hold(&ingress.pool, id, caller.account).await.map_err(database)?;
     let (_, hold) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     Ok(Json(hold))
 }
@@ -129,26 +129,26 @@ pub(crate) async fn read(
         (status = 409, description = "HOLD_ORDERED: cancel the order instead")),
     security(("bearer" = [])))]
 pub(crate) async fn release(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<BookingId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<StatusCode> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    let view = not_ordered(&desk, id, caller.account).await?;
-    let pool = desk.state.pool.clone();
+    let view = not_ordered(&ingress, id, caller.account).await?;
+    let pool = ingress.pool.clone();
     let ended = store::detached(async move {
         bookings::end_one(&pool, &view.partition, id, caller.account, Ending::Released).await
     });
     if ended.await.map_err(database)?.is_none() {
         // The hold was over already, or became an order after the first look.
-        not_ordered(&desk, id, caller.account).await?;
+        not_ordered(&ingress, id, caller.account).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// A hold of the caller; 409 where it has become an order that is not over.
-async fn not_ordered(desk: &Desk, hold: BookingId, owner: AccountId) -> ApiResult<View> {
-    let found = bookings::view_hold(&desk.state.pool, hold, owner).await.map_err(database)?;
+async fn not_ordered(ingress: &Ingress, hold: BookingId, owner: AccountId) -> ApiResult<View> {
+    let found = bookings::view_hold(&ingress.pool, hold, owner).await.map_err(database)?;
     let (view, _) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     let release = Transition::End(Ending::Released);
     if view.state.is_some_and(|state| state.is_live() && state.after(release).is_err()) {

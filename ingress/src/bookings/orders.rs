@@ -1,5 +1,7 @@
 //! Orders: placing, paying, cancelling and reading them, and their tickets.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -28,8 +30,8 @@ use store::{
     orders, partitions,
 };
 
-use super::Desk;
 use crate::{
+    Ingress,
     errors::{self, database},
     idempotency::Write,
     page::Window,
@@ -43,7 +45,7 @@ use crate::{
         (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn place(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     write: Result<Write, ApiError>,
     caller: Result<SignedIn, ApiError>,
     Body(body): Body<NewOrder>,
@@ -53,7 +55,7 @@ pub(crate) async fn place(
     let SignedIn(caller) = caller?;
     let (hold, customer) = (body.hold_id, body.customer.clone());
     let order = write
-        .once(&desk.state, caller.account, &body, StatusCode::CREATED, move |tx| {
+        .once(&ingress, caller.account, &body, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
                 let placed = bookings::place(tx, hold, caller.account, &customer).await;
                 match placed.map_err(database)? {
@@ -93,12 +95,12 @@ fn check_customer(customer: &Customer) -> ApiResult<()> {
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn read(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<OrderId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Order>> {
     let (PathId(id), SignedIn(caller)) = (id?, caller?);
-    find(&desk.state.pool, id, caller.account).await.map(Json)
+    find(&ingress.pool, id, caller.account).await.map(Json)
 }
 
 async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> ApiResult<Order> {
@@ -112,7 +114,7 @@ async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> A
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn by_reference(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     Path(reference): Path<String>,
     caller: SignedIn,
 ) -> ApiResult<Json<Order>> {
@@ -121,7 +123,7 @@ pub(crate) async fn by_reference(
     let found = if reference.contains('\0') {
         None
     } else {
-        orders::by_reference(&desk.state.pool, &reference, owner).await.map_err(database)?
+        orders::by_reference(&ingress.pool, &reference, owner).await.map_err(database)?
     };
     found.map(Json).ok_or_else(|| ApiError::not_found(Code::OrderNotFound))
 }
@@ -136,7 +138,7 @@ pub(crate) async fn by_reference(
         (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn confirm_payment(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<OrderId>, ApiError>,
     caller: Result<SignedIn, ApiError>,
     write: Result<Write, ApiError>,
@@ -152,7 +154,7 @@ pub(crate) async fn confirm_payment(
     let SignedIn(caller) = caller?;
     let owner = caller.account;
     let paid = write
-        .once(&desk.state, owner, &body, StatusCode::OK, move |tx| {
+        .once(&ingress, owner, &body, StatusCode::OK, move |tx| {
             Box::pin(async move {
                 if is_accepted { accept(tx, id, owner).await } else { decline(tx, id, owner).await }
             })
@@ -203,7 +205,7 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
         (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
     security(("bearer" = [])))]
 pub(crate) async fn cancel(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<OrderId>, ApiError>,
     write: Result<Write, ApiError>,
     caller: Result<SignedIn, ApiError>,
@@ -213,7 +215,7 @@ pub(crate) async fn cancel(
     let SignedIn(caller) = caller?;
     let owner = caller.account;
     let cancelled = write
-        .once(&desk.state, owner, &(), StatusCode::OK, move |tx| {
+        .once(&ingress, owner, &(), StatusCode::OK, move |tx| {
             Box::pin(async move {
                 let order = end(tx, id, owner, Ending::Cancelled).await?;
                 match order.status {
@@ -260,7 +262,7 @@ fn over(status: OrderStatus) -> ApiError {
         (status = 409, description = "ORDER_NOT_CONFIRMED")),
     security(("bearer" = [])))]
 pub(crate) async fn ticket(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<OrderId>, ApiError>,
     headers: HeaderMap,
     caller: Result<SignedIn, ApiError>,
@@ -272,8 +274,8 @@ pub(crate) async fn ticket(
         return Err(ApiError::new(Code::NotAcceptable, detail));
     }
     let SignedIn(caller) = caller?;
-    find(&desk.state.pool, id, caller.account).await?;
-    let ticket = orders::ticket(&desk.state.pool, id, caller.account).await.map_err(database)?;
+    find(&ingress.pool, id, caller.account).await?;
+    let ticket = orders::ticket(&ingress.pool, id, caller.account).await.map_err(database)?;
     let not_yet = || ApiError::new(Code::OrderNotConfirmed, "only a paid order has a ticket");
     ticket.map(Json).ok_or_else(not_yet)
 }
@@ -293,7 +295,7 @@ pub(crate) struct PageParams {
 #[utoipa::path(get, path = "/auth/bookings", tag = "orders", params(PageParams),
     responses((status = 200, body = Page<Order>)), security(("bearer" = [])))]
 pub(crate) async fn of_caller(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     params: Result<Params<PageParams>, ApiError>,
     caller: Result<SignedIn, ApiError>,
 ) -> ApiResult<Json<Page<Order>>> {
@@ -301,6 +303,6 @@ pub(crate) async fn of_caller(
     let window = Window::<(DateTime<Utc>, OrderId)>::new(params.limit, params.cursor.as_deref())?;
     let SignedIn(caller) = caller?;
     let owned =
-        orders::of_account(&desk.state.pool, caller.account, window.after, window.read()).await;
+        orders::of_account(&ingress.pool, caller.account, window.after, window.read()).await;
     Ok(Json(window.page(owned.map_err(database)?, |order| (order.created_at, order.order_id))))
 }

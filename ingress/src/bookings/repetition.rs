@@ -5,7 +5,10 @@
 //! Redis is away or has lost keys, PostgreSQL is asked, at a bounded rate. If neither can tell, the
 //! answer is `OUTCOME_UNKNOWN` and never a refusal.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use contract::{
     AccountId, BookingId, api::problem::Code, deadline::CONFIRM_WAIT, message::BookingRequested,
@@ -24,8 +27,8 @@ use store::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Desk, intake::count_accepted};
-use crate::idempotency::key_reused;
+use super::intake::count_accepted;
+use crate::{Ingress, idempotency::key_reused};
 
 /// Time after which a node that has not recorded the result of its publish counts as dead: the
 /// broker has this long for a channel and a confirm.
@@ -70,13 +73,13 @@ impl Keyed {
 /// Carries out a request that passed the checks, unless it was carried out before. The work goes on
 /// even if the client goes away.
 pub(crate) async fn once(
-    desk: &Desk,
+    ingress: &Arc<Ingress>,
     sale: &Sale,
     keyed: Keyed,
     partition: Partition,
     request: BookingRequested,
 ) -> ApiResult<Before> {
-    let (here, mine) = (desk.clone(), keyed.clone());
+    let (here, mine) = (Arc::clone(ingress), keyed.clone());
     let turn = store::detached(async move {
         match take_turn(&here, &mine).await? {
             turn @ (Turn::Done(_) | Turn::Anothers) => Ok(turn),
@@ -84,14 +87,14 @@ pub(crate) async fn once(
         }
     });
     match turn.await? {
-        Turn::Done(before) => accepted(desk, &keyed, &before).await,
-        Turn::Anothers => refused(desk, sale, &keyed, key_reused()).await,
+        Turn::Done(before) => accepted(ingress, &keyed, &before).await,
+        Turn::Anothers => refused(ingress, sale, &keyed, key_reused()).await,
         Turn::Anybodys | Turn::First | Turn::Again(_) => Ok(None),
     }
 }
 
-async fn take_turn(desk: &Desk, keyed: &Keyed) -> ApiResult<Turn> {
-    let cache = &desk.state.cache;
+async fn take_turn(ingress: &Ingress, keyed: &Keyed) -> ApiResult<Turn> {
+    let cache = &ingress.cache;
     let (account, key) = (keyed.account, keyed.last.key.as_str());
     let mine = keyed.binding(BindingState::Trying);
     let end = Instant::now() + TRY_MAX + PAUSE_MAX;
@@ -105,7 +108,7 @@ async fn take_turn(desk: &Desk, keyed: &Keyed) -> ApiResult<Turn> {
         };
         match before.state {
             BindingState::Done => return Ok(Turn::Done(before)),
-            BindingState::Trying if desk.state.board.borrow().now() < before.at + TRY_MAX => {}
+            BindingState::Trying if ingress.board.borrow().now() < before.at + TRY_MAX => {}
             BindingState::Trying | BindingState::Unknown => {
                 match bound_keys::swap(cache, account, key, &before, Some(&mine)).await {
                     Err(_) => return Ok(Turn::Anybodys),
@@ -127,7 +130,7 @@ async fn take_turn(desk: &Desk, keyed: &Keyed) -> ApiResult<Turn> {
 }
 
 async fn publish(
-    desk: &Desk,
+    ingress: &Ingress,
     keyed: &Keyed,
     turn: Turn,
     partition: Partition,
@@ -137,24 +140,21 @@ async fn publish(
     if is_again {
         sometimes("unknown publish retried");
     }
-    let published = desk.intake.submit(&partition, request).await;
+    let published = ingress.bookings.intake.submit(&partition, request).await;
     match &published {
         Ok(()) => {
             count_accepted(&partition);
-            remember(desk, keyed, BindingState::Done).await;
+            remember(ingress, keyed, BindingState::Done).await;
         }
-        Err(PublishError::Unknown(_)) => remember(desk, keyed, BindingState::Unknown).await,
+        Err(PublishError::Unknown(_)) => remember(ingress, keyed, BindingState::Unknown).await,
         Err(PublishError::Refused(_)) => {
-            let (cache, before) = (
-                &desk.state.cache,
-                match &turn {
-                    Turn::Again(before) => Some(before),
-                    _ => None,
-                },
-            );
+            let before = match &turn {
+                Turn::Again(before) => Some(before),
+                _ => None,
+            };
             let mine = keyed.binding(BindingState::Trying);
             let key = &keyed.last.key;
-            let freed = bound_keys::swap(cache, keyed.account, key, &mine, before);
+            let freed = bound_keys::swap(&ingress.cache, keyed.account, key, &mine, before);
             // If Redis is away now, the key becomes free after `TRY_MAX`.
             let _ = freed.await;
         }
@@ -165,15 +165,15 @@ async fn publish(
 
 /// Records the result of a try in Redis. If that fails, the allocator recognises a repetition, and
 /// Redis no longer proves that a key is new.
-async fn remember(desk: &Desk, keyed: &Keyed, state: BindingState) {
-    if try_to_remember(desk, keyed, state).await.is_err() {
-        desk.untold.fetch_add(1, Ordering::SeqCst);
+async fn remember(ingress: &Ingress, keyed: &Keyed, state: BindingState) {
+    if try_to_remember(ingress, keyed, state).await.is_err() {
+        ingress.bookings.untold.fetch_add(1, Ordering::SeqCst);
         metrics::counter!("usher_keys_untold_total").increment(1);
     }
 }
 
-async fn try_to_remember(desk: &Desk, keyed: &Keyed, state: BindingState) -> RedisResult<()> {
-    let cache = &desk.state.cache;
+async fn try_to_remember(ingress: &Ingress, keyed: &Keyed, state: BindingState) -> RedisResult<()> {
+    let cache = &ingress.cache;
     let mut connection = cache.connection()?;
     let mut both = redis::pipe();
     let key = &keyed.last.key;
@@ -185,26 +185,26 @@ async fn try_to_remember(desk: &Desk, keyed: &Keyed, state: BindingState) -> Red
 /// The answer to a request that failed the checks: accepted if it was accepted before, unknown if
 /// that cannot be told, else the refusal.
 pub(crate) async fn refused(
-    desk: &Desk,
+    ingress: &Ingress,
     sale: &Sale,
     keyed: &Keyed,
     refusal: ApiError,
 ) -> ApiResult<Before> {
-    let now = desk.state.board.borrow().now();
+    let now = ingress.board.borrow().now();
     let (account, key) = (keyed.account, &keyed.last.key);
     let show = Some(keyed.last.show);
     // Read before the look, since `tend_memory` may clear the count after Redis begins anew.
-    let is_told = desk.untold.load(Ordering::SeqCst) == 0;
-    let memory = bound_keys::look(&desk.state.cache, account, show, key, now).await.ok();
+    let is_told = ingress.bookings.untold.load(Ordering::SeqCst) == 0;
+    let memory = bound_keys::look(&ingress.cache, account, show, key, now).await.ok();
     let (is_anothers, is_proof) = match &memory {
         Some(Memory { binding: Some(before), .. }) if keyed.is_mine(before) => {
             return match before.state {
-                BindingState::Done => accepted(desk, keyed, before).await,
+                BindingState::Done => accepted(ingress, keyed, before).await,
                 // The booking may be on its queue, so a refusal could be wrong.
                 _ if !bookings::is_over(before.at, now) => {
                     Err(unknown(keyed.booking, "asked before"))
                 }
-                _ => match over(desk, keyed, before).await {
+                _ => match over(ingress, keyed, before).await {
                     Some(view) => Ok(Some(view)),
                     None => Err(unknown(keyed.booking, "the database does not answer")),
                 },
@@ -230,10 +230,10 @@ pub(crate) async fn refused(
     }
     let asked = if is_anothers {
         // Redis may have forgotten this request before the other one used the key.
-        desk.questions.is_decided(keyed.booking).await
+        ingress.bookings.questions.is_decided(keyed.booking).await
     } else {
         let since = memory.map(|memory| memory.since);
-        desk.questions.was_accepted(sale, keyed.booking, since).await
+        ingress.bookings.questions.was_accepted(sale, keyed.booking, since).await
     };
     match asked {
         Some(true) => Ok(None),
@@ -243,20 +243,20 @@ pub(crate) async fn refused(
 }
 
 /// The answer for an accepted booking: how it ended, if its time is over.
-async fn accepted(desk: &Desk, keyed: &Keyed, before: &Binding) -> ApiResult<Before> {
-    let now = desk.state.board.borrow().now();
-    Ok(if bookings::is_over(before.at, now) { over(desk, keyed, before).await } else { None })
+async fn accepted(ingress: &Ingress, keyed: &Keyed, before: &Binding) -> ApiResult<Before> {
+    let now = ingress.board.borrow().now();
+    Ok(if bookings::is_over(before.at, now) { over(ingress, keyed, before).await } else { None })
 }
 
 /// How a booking ended whose time is over; without an outcome it is recorded as expired now. `None`
 /// where the database does not answer.
-async fn over(desk: &Desk, keyed: &Keyed, before: &Binding) -> Before {
-    if let Some(view) = desk.looker.look(keyed.booking).await.ok()?.view {
+async fn over(ingress: &Ingress, keyed: &Keyed, before: &Binding) -> Before {
+    if let Some(view) = ingress.bookings.looker.look(keyed.booking).await.ok()?.view {
         return Some(view);
     }
     let last = LastTry { at: before.at, ..keyed.last.clone() };
-    bookings::expire(&desk.state.pool, keyed.booking, keyed.account, last).await.ok()?;
-    desk.looker.look(keyed.booking).await.ok()?.view
+    bookings::expire(&ingress.pool, keyed.booking, keyed.account, last).await.ok()?;
+    ingress.bookings.looker.look(keyed.booking).await.ok()?.view
 }
 
 /// The answer 503 where it is not known whether a booking was accepted.

@@ -1,6 +1,6 @@
 //! `POST /bookings` and `GET /bookings/{id}`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -32,13 +32,13 @@ use store::{
 };
 
 use super::{
-    Desk,
     door::{self, BookingAsked},
     intake::count_accepted,
     outcomes::Waiter,
     repetition::{self, Keyed, not_published},
 };
 use crate::{
+    Ingress,
     errors::{database, not_on_board},
     idempotency::IdempotencyKey,
 };
@@ -60,7 +60,7 @@ use crate::{
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
 pub(crate) async fn book(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     caller: Result<SignedIn, ApiError>,
     key: Result<IdempotencyKey, ApiError>,
     headers: HeaderMap,
@@ -68,7 +68,7 @@ pub(crate) async fn book(
 ) -> ApiResult<Response> {
     let asked = BookingAsked::try_from(body)?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
-    let taken = take_in(&desk, caller, key, &headers, asked, Kind::Order, wait).await?;
+    let taken = take_in(&ingress, caller, key, &headers, asked, Kind::Order, wait).await?;
     Ok(match taken {
         Taken { decided: Some(view), .. } => Json(view.booking).into_response(),
         Taken { booking, decided: None } => accepted(booking),
@@ -81,7 +81,7 @@ pub(crate) async fn book(
     responses((status = 200, body = Booking), (status = 404, description = "BOOKING_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(crate) async fn read(
-    State(desk): State<Desk>,
+    State(ingress): State<Arc<Ingress>>,
     id: Result<PathId<BookingId>, ApiError>,
     headers: HeaderMap,
     caller: Result<SignedIn, ApiError>,
@@ -89,32 +89,32 @@ pub(crate) async fn read(
     let PathId(id) = id?;
     let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
     let SignedIn(caller) = caller?;
-    if !desk.ids.belongs_to(id, caller.account) {
+    if !ingress.bookings.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
-    let waiter = desk.outcomes.register(id);
-    let look = waiter.outcome(&desk.looker, wait).await.map_err(database)?;
+    let waiter = ingress.bookings.outcomes.register(id);
+    let look = waiter.outcome(&ingress.bookings.looker, wait).await.map_err(database)?;
     match look.view {
         Some(view) if view.owner == caller.account => Ok(Json(view.booking)),
         Some(_) => Err(ApiError::not_found(Code::BookingNotFound)),
-        None => undecided(&desk, id, caller.account, look.now).await.map(Json).map_err(database),
+        None => undecided(&ingress, id, caller.account, look.now).await.map(Json).map_err(database),
     }
 }
 
 /// A booking without an outcome at this time of PostgreSQL's clock, as its owner sees it.
 async fn undecided(
-    desk: &Desk,
+    ingress: &Ingress,
     id: BookingId,
     owner: AccountId,
     now: DateTime<Utc>,
 ) -> StoreResult<Booking> {
-    let (pool, cache) = (&desk.state.pool, &desk.state.cache);
-    let accepted_at = desk.ids.accepted_at(id, owner);
+    let (pool, cache) = (&ingress.pool, &ingress.cache);
+    let accepted_at = ingress.bookings.ids.accepted_at(id, owner);
     if bookings::fate(pool, cache, id, owner, accepted_at, now).await? == Fate::Queued {
         return Ok(Booking::queued(id));
     }
     // The booking may have been decided since the last look.
-    let view = desk.looker.look(id).await?.view;
+    let view = ingress.bookings.looker.look(id).await?.view;
     Ok(view.map_or(Booking::expired(id), |view| view.booking))
 }
 
@@ -134,7 +134,7 @@ pub(crate) fn accepted(booking: BookingId) -> Response {
 
 /// Checks a request, publishes it, and waits for the outcome for `wait`.
 pub(crate) async fn take_in(
-    desk: &Desk,
+    ingress: &Arc<Ingress>,
     caller: Result<SignedIn, ApiError>,
     key: Result<IdempotencyKey, ApiError>,
     headers: &HeaderMap,
@@ -145,12 +145,12 @@ pub(crate) async fn take_in(
     let key = key?.0.filter(|_| !without(Guarantee::Idempotency));
     let SignedIn(caller) = caller?;
     let account = caller.account;
-    let board = desk.state.board.borrow().clone();
+    let board = ingress.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
     let now = board.now();
     let booking = match &key {
-        None => desk.ids.fresh(account, now),
-        Some(key) => desk.ids.derive(&RequestIdentity {
+        None => ingress.bookings.ids.fresh(account, now),
+        Some(key) => ingress.bookings.ids.derive(&RequestIdentity {
             account,
             show: asked.show,
             tier: &asked.tier,
@@ -159,8 +159,8 @@ pub(crate) async fn take_in(
             key,
         }),
     };
-    let waiter = desk.outcomes.register(booking);
-    let let_in = door::pass_through(desk, &sale, now, account, &asked, headers).await;
+    let waiter = ingress.bookings.outcomes.register(booking);
+    let let_in = door::pass_through(ingress, &sale, now, account, &asked, headers).await;
     let partition = Partition { show: asked.show, tier: asked.tier };
     let keyed = key.clone().map(|key| Keyed {
         account,
@@ -181,28 +181,30 @@ pub(crate) async fn take_in(
     };
     let before = match (keyed, let_in) {
         (None, let_in) => {
-            let published = desk.intake.submit(&partition, request(let_in?)).await;
+            let published = ingress.bookings.intake.submit(&partition, request(let_in?)).await;
             published.map_err(|error| not_published(&error, false, booking))?;
             count_accepted(&partition);
             None
         }
         (Some(keyed), Ok(ticket)) => {
-            repetition::once(desk, &sale, keyed, partition, request(ticket)).await?
+            repetition::once(ingress, &sale, keyed, partition, request(ticket)).await?
         }
-        (Some(keyed), Err(refusal)) => repetition::refused(desk, &sale, &keyed, refusal).await?,
+        (Some(keyed), Err(refusal)) => repetition::refused(ingress, &sale, &keyed, refusal).await?,
     };
     match before {
         Some(view) => Ok(Taken { booking, decided: Some(view) }),
-        None => Ok(told(desk, &waiter, booking, wait).await),
+        None => Ok(told(ingress, &waiter, booking, wait).await),
     }
 }
 
 /// Waits for the outcome, if the client wants that.
-async fn told(desk: &Desk, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
+async fn told(ingress: &Ingress, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
     let decided = match wait {
         Duration::ZERO => None,
         // The booking is accepted even if the database cannot be read now.
-        wait => waiter.outcome(&desk.looker, wait).await.ok().and_then(|look| look.view),
+        wait => {
+            waiter.outcome(&ingress.bookings.looker, wait).await.ok().and_then(|look| look.view)
+        }
     };
     Taken { booking, decided }
 }

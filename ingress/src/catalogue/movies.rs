@@ -1,6 +1,8 @@
 //! Movies, and when they are shown.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
 use chrono::{DateTime, NaiveDate, Utc};
 use contract::{
     MovieId, ShowId, TheatreId,
@@ -16,10 +18,9 @@ use store::catalogue::{movies, shows};
 use utoipa::IntoParams;
 
 use crate::{
-    check,
+    Ingress, check,
     errors::database,
     page::{Window, page_to},
-    state::State,
 };
 
 /// Shows listed with a movie, and days of its availability.
@@ -46,7 +47,7 @@ pub(super) struct MoviesWanted {
     (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn list(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Params(wanted): Params<MoviesWanted>,
 ) -> ApiResult<Json<Page<Movie>>> {
     let window = Window::<(String, MovieId)>::new(wanted.limit, wanted.cursor.as_deref())?;
@@ -59,7 +60,7 @@ pub(super) async fn list(
         after: window.after.as_ref().map(|(title, movie)| (title.as_str(), *movie)),
         limit: window.read(),
     };
-    let found = movies::list(&state.read_pool, filter).await.map_err(database)?;
+    let found = movies::list(&ingress.read_pool, filter).await.map_err(database)?;
     Ok(Json(window.page(found, |movie| (movie.details.title.clone(), movie.movie_id))))
 }
 
@@ -71,13 +72,13 @@ pub(super) async fn list(
     )
 )]
 pub(super) async fn one(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<Json<MovieWithShows>> {
-    let found = movie_of(&state, movie).await?;
+    let found = movie_of(&ingress, movie).await?;
     let filter = shows::Filter { movie: Some(movie), limit: LISTED_MAX, ..Default::default() };
-    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
+    let listed = shows::list(&ingress.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| ingress.as_seen(sale)).collect();
     Ok(Json(MovieWithShows { movie: found, shows }))
 }
 
@@ -89,12 +90,12 @@ pub(super) async fn one(
     )
 )]
 pub(super) async fn availability(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<Json<Availability>> {
-    movie_of(&state, movie).await?;
+    movie_of(&ingress, movie).await?;
     let dates =
-        movies::dates(&state.read_pool, movie, LISTED_MAX.into()).await.map_err(database)?;
+        movies::dates(&ingress.read_pool, movie, LISTED_MAX.into()).await.map_err(database)?;
     Ok(Json(Availability { dates }))
 }
 
@@ -122,7 +123,7 @@ pub(super) struct ShowsWanted {
     )
 )]
 pub(super) async fn shows(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
     Params(wanted): Params<ShowsWanted>,
 ) -> ApiResult<Json<Page<Show>>> {
@@ -130,7 +131,7 @@ pub(super) async fn shows(
     if let Some(date) = wanted.date {
         check::date("date", date)?;
     }
-    movie_of(&state, movie).await?;
+    movie_of(&ingress, movie).await?;
     let filter = shows::Filter {
         movie: Some(movie),
         theatre: wanted.theatre_id,
@@ -138,12 +139,12 @@ pub(super) async fn shows(
         after: window.after,
         limit: window.limit,
     };
-    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
+    let listed = shows::list(&ingress.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| ingress.as_seen(sale)).collect();
     Ok(Json(page_to(shows, listed.last.as_ref())))
 }
 
-async fn movie_of(state: &State, movie: MovieId) -> Result<Movie, ApiError> {
-    let found = movies::by_id(&state.read_pool, movie).await.map_err(database)?;
+async fn movie_of(ingress: &Ingress, movie: MovieId) -> Result<Movie, ApiError> {
+    let found = movies::by_id(&ingress.read_pool, movie).await.map_err(database)?;
     found.ok_or_else(|| ApiError::not_found(Code::MovieNotFound))
 }

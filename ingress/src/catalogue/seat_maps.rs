@@ -1,6 +1,9 @@
 //! A show's seats.
 
+use std::sync::Arc;
+
 use axum::{
+    extract::State,
     http::{HeaderName, header},
     response::IntoResponse,
 };
@@ -10,7 +13,7 @@ use contract::{
 };
 use platform::http::{ApiResult, PathId};
 
-use crate::state::State;
+use crate::Ingress;
 
 /// A show's seats: layout, prices, what is held and what is sold
 ///
@@ -22,10 +25,10 @@ use crate::state::State;
     )
 )]
 pub(super) async fn one(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<impl IntoResponse> {
-    let map = state.seat_maps.of(show).await?;
+    let map = ingress.seat_maps.of(show).await?;
     let headers: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
     Ok((headers, map))
 }

@@ -1,6 +1,8 @@
 //! Shows.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use contract::{
     ShowId,
@@ -12,9 +14,9 @@ use store::catalogue::shows;
 use utoipa::IntoParams;
 
 use crate::{
+    Ingress,
     errors::database,
     page::{Window, page_to},
-    state::State,
 };
 
 #[derive(Deserialize, IntoParams)]
@@ -34,13 +36,13 @@ pub(super) struct UpcomingWanted {
     (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn upcoming(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Params(wanted): Params<UpcomingWanted>,
 ) -> ApiResult<Json<Page<Show>>> {
     let window = Window::<(DateTime<Utc>, ShowId)>::new(wanted.limit, wanted.cursor.as_deref())?;
     let filter = shows::Filter { after: window.after, limit: window.limit, ..Default::default() };
-    let listed = shows::list(&state.read_pool, filter).await.map_err(database)?;
-    let shows = listed.sales.iter().map(|sale| state.as_seen(sale)).collect();
+    let listed = shows::list(&ingress.read_pool, filter).await.map_err(database)?;
+    let shows = listed.sales.iter().map(|sale| ingress.as_seen(sale)).collect();
     Ok(Json(page_to(shows, listed.last.as_ref())))
 }
 
@@ -51,7 +53,10 @@ pub(super) async fn upcoming(
         (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
     )
 )]
-pub(super) async fn one(state: State, PathId(show): PathId<ShowId>) -> ApiResult<Json<Show>> {
-    let sale = state.show(show).await?;
-    Ok(Json(state.as_seen(&sale)))
+pub(super) async fn one(
+    State(ingress): State<Arc<Ingress>>,
+    PathId(show): PathId<ShowId>,
+) -> ApiResult<Json<Show>> {
+    let sale = ingress.show(show).await?;
+    Ok(Json(ingress.as_seen(&sale)))
 }

@@ -1,6 +1,8 @@
 //! Theatres and screens.
 
-use axum::Json;
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
 use contract::{
     ScreenId, TheatreId,
     api::{
@@ -14,7 +16,7 @@ use serde::Deserialize;
 use store::catalogue::{screens, theatres};
 use utoipa::IntoParams;
 
-use crate::{errors::database, page::Window, state::State};
+use crate::{Ingress, errors::database, page::Window};
 
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -33,12 +35,12 @@ pub(super) struct TheatresWanted {
     (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn list(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     Params(wanted): Params<TheatresWanted>,
 ) -> ApiResult<Json<Page<Theatre>>> {
     let window = Window::<(String, TheatreId)>::new(wanted.limit, wanted.cursor.as_deref())?;
     let after = window.after.as_ref().map(|(name, theatre)| (name.as_str(), *theatre));
-    let found = theatres::list(&state.read_pool, after, window.read()).await.map_err(database)?;
+    let found = theatres::list(&ingress.read_pool, after, window.read()).await.map_err(database)?;
     Ok(Json(window.page(found, |theatre| (theatre.details.name.clone(), theatre.theatre_id))))
 }
 
@@ -50,10 +52,10 @@ pub(super) async fn list(
     )
 )]
 pub(super) async fn one(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<Json<Theatre>> {
-    let found = theatres::by_id(&state.read_pool, theatre).await.map_err(database)?;
+    let found = theatres::by_id(&ingress.read_pool, theatre).await.map_err(database)?;
     found.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
@@ -65,9 +67,9 @@ pub(super) async fn one(
     )
 )]
 pub(super) async fn screen(
-    state: State,
+    State(ingress): State<Arc<Ingress>>,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<Json<Screen>> {
-    let found = screens::by_id(&state.read_pool, screen).await.map_err(database)?;
+    let found = screens::by_id(&ingress.read_pool, screen).await.map_err(database)?;
     found.map(Json).ok_or_else(|| ApiError::not_found(Code::ScreenNotFound))
 }
