@@ -37,8 +37,7 @@ pub fn commands() -> Vec<Command> {
 pub fn text() -> String {
     let mut text = String::from(
         "# Every setting, with its meaning and default. Written by `usher settings`; kept in step by a test.\n\
-         # A line without a value is needed or optional as its text says; the rest may be left
-         # out.\n",
+         # A line without a value is needed or optional as its text says; the rest may be left out.\n",
     );
     let mut told: Vec<String> = Vec::new();
     for command in commands() {
