@@ -51,7 +51,7 @@ impl Facts {
     }
 }
 
-/// The result of a round.
+/// The result of deciding a batch once.
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) decided: Vec<Decided>,
