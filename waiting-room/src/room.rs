@@ -31,7 +31,7 @@ use crate::{
     line::{Line, desk::JoinQueue, gate::Gate},
     scripts::{LineStore, NodeId, keys::Keys},
 };
-use challenge::Challenge;
+use challenge::ProofOfWork;
 use limits::Limits;
 use passes::Passes;
 
@@ -50,7 +50,7 @@ pub(crate) struct WaitingRoom {
     pub passes: Passes,
     pub limits: Limits,
     /// `None` where challenges are off.
-    pub challenge: Option<Box<dyn Challenge>>,
+    pub challenge: Option<ProofOfWork>,
     pub sockets: Arc<Sockets>,
     pub lot: Secret,
     pub shutdown: Shutdown,

@@ -1,7 +1,7 @@
 //! Challenges: what a client must solve before it is given a new place. Off by default.
 //!
-//! A [`Challenge`] poses and checks; a proof of work is built in. It is stateless: the challenge is
-//! signed and bound to an account and a show. The caller makes sure that a solution is used once.
+//! There is one, the [`ProofOfWork`]. It is stateless: the challenge is signed and bound to an
+//! account and a show. The caller makes sure that a solution is used once.
 
 use aws_lc_rs::{constant_time, digest};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -10,7 +10,6 @@ use contract::{
     AccountId, ShowId,
     keys::{MasterKey, Secret, random},
 };
-use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -45,47 +44,34 @@ pub(crate) struct Solved {
     pub expires_at: DateTime<Utc>,
 }
 
-/// A way to tell visitors from programs, or to make a place cost something.
-pub(crate) trait Challenge: Send + Sync {
-    /// Poses a challenge to a visitor who joins.
-    fn pose(&self, joining: Joining) -> Posed;
-
-    /// Checks a solution; `None` where it is wrong. Async, since a provider may be asked over the
-    /// network.
-    fn check<'a>(&'a self, joining: Joining, solution: &'a str) -> BoxFuture<'a, Option<Solved>>;
-}
-
 /// The challenge of these settings; `None` where challenges are off.
-pub(crate) fn of(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<Box<dyn Challenge>> {
+pub(crate) fn of(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<ProofOfWork> {
     match kind {
         ChallengeKind::Off => None,
         ChallengeKind::ProofOfWork => {
-            Some(Box::new(ProofOfWork { bits, secret: master.derive("challenge") }))
+            Some(ProofOfWork { bits, secret: master.derive("challenge") })
         }
     }
 }
 
 /// A number that can only be found by trying, and is checked with one hash.
-struct ProofOfWork {
+pub(crate) struct ProofOfWork {
     bits: u8,
     secret: Secret,
 }
 
 impl ProofOfWork {
-    /// The signature over the expiry, the nonce and the bits, so that a client cannot make the work
-    /// easier.
-    fn sign(&self, joining: Joining, expires_s: i64, nonce: &str) -> String {
-        let mac = self.secret.mac(&[
-            joining.show.0.as_bytes(),
-            joining.account.0.as_bytes(),
-            &expires_s.to_be_bytes(),
-            &[self.bits],
-            nonce.as_bytes(),
-        ]);
-        BASE64_URL_SAFE_NO_PAD.encode(&mac[..16])
+    /// Poses a challenge to a visitor who joins.
+    pub(crate) fn pose(&self, joining: Joining) -> Posed {
+        let expires_at = joining.now + LIFETIME;
+        let nonce = BASE64_URL_SAFE_NO_PAD.encode(random::<12>());
+        let signature = self.sign(joining, expires_at.timestamp(), &nonce);
+        let challenge = format!("{}.{nonce}.{signature}", expires_at.timestamp());
+        Posed::ProofOfWork { challenge, bits: self.bits, expires_at }
     }
 
-    fn solved(&self, joining: Joining, solution: &str) -> Option<Solved> {
+    /// Checks a solution; `None` where it is wrong.
+    pub(crate) fn check(&self, joining: Joining, solution: &str) -> Option<Solved> {
         if solution.len() > SOLUTION_BYTES_MAX {
             return None;
         }
@@ -104,19 +90,18 @@ impl ProofOfWork {
             && zero_bits(hash.as_ref()) >= u32::from(self.bits);
         is_solved.then(|| Solved { id: nonce.to_owned(), expires_at })
     }
-}
 
-impl Challenge for ProofOfWork {
-    fn pose(&self, joining: Joining) -> Posed {
-        let expires_at = joining.now + LIFETIME;
-        let nonce = BASE64_URL_SAFE_NO_PAD.encode(random::<12>());
-        let signature = self.sign(joining, expires_at.timestamp(), &nonce);
-        let challenge = format!("{}.{nonce}.{signature}", expires_at.timestamp());
-        Posed::ProofOfWork { challenge, bits: self.bits, expires_at }
-    }
-
-    fn check<'a>(&'a self, joining: Joining, solution: &'a str) -> BoxFuture<'a, Option<Solved>> {
-        ready(self.solved(joining, solution)).boxed()
+    /// The signature over the expiry, the nonce and the bits, so that a client cannot make the work
+    /// easier.
+    fn sign(&self, joining: Joining, expires_s: i64, nonce: &str) -> String {
+        let mac = self.secret.mac(&[
+            joining.show.0.as_bytes(),
+            joining.account.0.as_bytes(),
+            &expires_s.to_be_bytes(),
+            &[self.bits],
+            nonce.as_bytes(),
+        ]);
+        BASE64_URL_SAFE_NO_PAD.encode(&mac[..16])
     }
 }
 
@@ -152,17 +137,17 @@ mod tests {
         let Posed::ProofOfWork { challenge, bits, expires_at } = work.pose(me);
         assert_eq!((bits, expires_at), (8, me.now + LIFETIME));
         let solution = solve(&challenge, 8);
-        let solved = work.solved(me, &solution).unwrap();
+        let solved = work.check(me, &solution).unwrap();
         assert_eq!(Some(solved.id.as_str()), challenge.split('.').nth(1));
         for other in [
             Joining { account: AccountId::new(), ..me },
             Joining { show: ShowId::new(), ..me },
             Joining { now: expires_at, ..me },
         ] {
-            assert_eq!(work.solved(other, &solution), None, "{other:?}");
+            assert_eq!(work.check(other, &solution), None, "{other:?}");
         }
         let harder = ProofOfWork { bits: 9, ..proof_of_work() };
-        assert_eq!(harder.solved(me, &solution), None, "posed when it was easier");
+        assert_eq!(harder.check(me, &solution), None, "posed when it was easier");
     }
 
     #[test]
@@ -185,7 +170,7 @@ mod tests {
             "x".repeat(10_000),
             unsolved,
         ] {
-            assert_eq!(work.solved(me, &wrong), None, "{wrong}");
+            assert_eq!(work.check(me, &wrong), None, "{wrong}");
         }
         assert_eq!(zero_bits(&[0, 0, 0b0001_0000]), 19);
         assert_eq!(zero_bits(&[0, 0]), 16);

@@ -27,7 +27,7 @@ pub(crate) async fn solved(
     }
     let solution = headers.get(SOLUTION).and_then(|value| value.to_str().ok());
     if let Some(solution) = solution
-        && let Some(solved) = challenge.check(joining, solution).await
+        && let Some(solved) = challenge.check(joining, solution)
         && room.store.is_first_use(keys, &solved.id, solved.expires_at - joining.now).await?
     {
         return Ok(());
