@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use loadtest::client;
 use tokio::{
     process::{Child, Command},
     time::{Instant, sleep},
@@ -101,11 +102,7 @@ impl Running {
     async fn ready(&mut self, origin: &str) -> anyhow::Result<()> {
         let until = Instant::now() + READY_WAIT;
         loop {
-            let missing = match reqwest::get(format!("{origin}/readyz")).await {
-                Ok(answer) if answer.status() == 200 => return Ok(()),
-                Ok(answer) => answer.text().await.unwrap_or_default(),
-                Err(error) => error.to_string(),
-            };
+            let Err(missing) = client::ready(origin).await else { return Ok(()) };
             self.check()?;
             if Instant::now() > until {
                 bail!("{} is not ready after {READY_WAIT:?}: {missing}", self.name);

@@ -221,6 +221,15 @@ impl Client {
     }
 }
 
+/// Asks a service whether it can serve; the error says what it misses.
+pub async fn ready(origin: &str) -> Result<(), String> {
+    match reqwest::get(format!("{origin}/readyz")).await {
+        Ok(answer) if answer.status() == StatusCode::OK => Ok(()),
+        Ok(answer) => Err(answer.text().await.unwrap_or_default()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// An Idempotency-Key that no other request has.
 #[must_use]
 pub fn fresh_key() -> String {

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
+use loadtest::{Client, Crowd, Journal, Report, Tally, client, progress};
 use platform::Shutdown;
 use tokio::time::{Instant, sleep};
 
@@ -170,11 +170,7 @@ impl Demo {
 async fn ready(origin: &str) -> anyhow::Result<()> {
     let until = Instant::now() + READY_WAIT;
     loop {
-        let missing = match reqwest::get(format!("{origin}/readyz")).await {
-            Ok(answer) if answer.status() == 200 => return Ok(()),
-            Ok(answer) => answer.text().await.unwrap_or_default(),
-            Err(error) => error.to_string(),
-        };
+        let Err(missing) = client::ready(origin).await else { return Ok(()) };
         if Instant::now() > until {
             bail!("not ready after {} s: {missing}", READY_WAIT.as_secs());
         }
