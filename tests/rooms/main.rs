@@ -21,24 +21,11 @@ use std::{
 
 use imports::{Arrows, Crate, Module, shown};
 
-const CRATES: [&str; 11] = [
-    "contract",
-    "platform",
-    "store",
-    "ingress",
-    "waiting-room",
-    "allocator",
-    "notifier",
-    "loadtest",
-    "usher",
-    "testing",
-    "bench",
-];
-
 #[test]
 fn no_crate_has_a_circle_of_files_or_rooms() {
     let mut report = String::new();
-    for name in CRATES {
+    // The checks of `nemesis` share one file's words with the file that runs them.
+    for (name, _) in rules::CRATES.into_iter().filter(|(name, _)| *name != "nemesis") {
         for root in ["lib.rs", "main.rs"] {
             let file = workspace().join(name).join("src").join(root);
             if !file.exists() {

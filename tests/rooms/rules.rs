@@ -5,46 +5,23 @@ use std::path::{Path, PathBuf};
 
 use super::{imports::Crate, workspace};
 
-/// Every crate, in reading order, with the workspace's crates that its product code may depend on.
-const MAY_USE: &[(&str, &[&str])] = &[
-    ("contract", &[]),
-    ("platform", &["contract"]),
-    ("store", &["contract", "platform"]),
-    ("ingress", BELOW_SERVICES),
-    ("waiting-room", BELOW_SERVICES),
-    ("allocator", BELOW_SERVICES),
-    ("notifier", BELOW_SERVICES),
+/// Every crate, in reading order, and how many crates from the top of the list its product code may
+/// depend on.
+pub(crate) const CRATES: [(&str, usize); 13] = [
+    ("contract", 0),
+    ("platform", 1),
+    ("store", 2),
+    ("ingress", 3),
+    ("waiting-room", 3),
+    ("allocator", 3),
+    ("notifier", 3),
     // The load test can do only what a client can.
-    ("loadtest", &["contract"]),
-    ("usher", BELOW_USHER),
-    ("testing", BELOW_SERVICES),
-    ("nemesis", ABOVE_USHER),
-    ("bench", ABOVE_USHER),
-    ("tests", ABOVE_USHER),
-];
-const BELOW_SERVICES: &[&str] = &["contract", "platform", "store"];
-const BELOW_USHER: &[&str] = &[
-    "contract",
-    "platform",
-    "store",
-    "ingress",
-    "waiting-room",
-    "allocator",
-    "notifier",
-    "loadtest",
-];
-const ABOVE_USHER: &[&str] = &[
-    "contract",
-    "platform",
-    "store",
-    "ingress",
-    "waiting-room",
-    "allocator",
-    "notifier",
-    "loadtest",
-    "usher",
-    "testing",
-    "nemesis",
+    ("loadtest", 1),
+    ("usher", 8),
+    ("testing", 3),
+    ("nemesis", 10),
+    ("bench", 11),
+    ("tests", 11),
 ];
 /// How many of these crates are the product; the others test or measure it.
 const PRODUCT: usize = 9;
@@ -60,19 +37,19 @@ const LONGER: &[(&str, &str)] = &[];
 #[test]
 fn crates_depend_downwards_and_no_service_on_another() {
     let members: Vec<String> = quoted_between(&manifest(workspace()), "members = [", "]");
-    let listed: Vec<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    let listed = CRATES.map(|(name, _)| name);
     assert_eq!(members, listed, "the members of the workspace, in reading order");
-    for (name, may_use) in MAY_USE {
+    for (name, n_below) in CRATES {
         for used in dependencies(&manifest(&workspace().join(name))) {
-            let is_ours = listed.contains(&used.as_str());
-            assert!(!is_ours || may_use.contains(&used.as_str()), "{name} depends on {used}");
+            let is_above = listed[n_below..].contains(&used.as_str());
+            assert!(!is_above, "{name} depends on {used}");
         }
     }
 }
 
 #[test]
 fn sql_and_lua_stand_where_they_are_looked_for() {
-    for (name, _) in &MAY_USE[..PRODUCT] {
+    for (name, _) in &CRATES[..PRODUCT] {
         let calls = |what: &str| {
             let of_root = |root: &str| {
                 let root = workspace().join(name).join("src").join(root);
@@ -111,7 +88,7 @@ fn no_file_is_longer_than_a_reader_keeps_in_mind() {
 
 #[test]
 fn the_lints_are_on_in_every_crate() {
-    for (name, _) in MAY_USE {
+    for (name, _) in CRATES {
         let manifest = manifest(&workspace().join(name));
         assert!(manifest.contains("[lints]\nworkspace = true\n"), "{name}");
     }
@@ -139,7 +116,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
 /// The files of all crates with this extension, by their paths from the workspace's root.
 fn files(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = MAY_USE.iter().map(|(name, _)| PathBuf::from(name)).collect();
+    let mut folders: Vec<PathBuf> = CRATES.map(|(name, _)| PathBuf::from(name)).to_vec();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(workspace().join(&folder)).unwrap() {
             let entry = entry.unwrap();
