@@ -232,6 +232,7 @@ mod tests {
     use store::partitions::SeatRow;
 
     use super::*;
+    use crate::example;
 
     fn map(n: i32) -> SeatMap {
         let seat = |i: i32| SeatRow { label: format!("A{i}").parse().unwrap(), row: 0, seat: i };
@@ -239,18 +240,8 @@ mod tests {
     }
 
     fn request(account: AccountId, wish: Wish) -> BookingRequested {
-        BookingRequested {
-            booking_id: BookingId::new(),
-            account_id: account,
-            kind: Kind::Order,
-            wish,
-            idempotency_key: None,
-            ticket_id: None,
-            deadline: DateTime::UNIX_EPOCH + std::time::Duration::from_mins(1),
-            traceparent: None,
-            attempt: 0,
-            number: None,
-        }
+        let plain = example::request(DateTime::UNIX_EPOCH);
+        BookingRequested { account_id: account, kind: Kind::Order, wish, ..plain }
     }
 
     fn facts(requests: &[BookingRequested]) -> Facts {

@@ -123,27 +123,10 @@ impl InHand {
 mod tests {
     use std::time::Duration;
 
-    use contract::{
-        AccountId, BookingId, ShowId,
-        booking::{Kind, Wish},
-    };
+    use contract::ShowId;
 
     use super::*;
-
-    fn request(accepted_at: DateTime<Utc>) -> BookingRequested {
-        BookingRequested {
-            booking_id: BookingId::new(),
-            account_id: AccountId::new(),
-            kind: Kind::Hold,
-            wish: Wish::BestAvailable(1),
-            idempotency_key: None,
-            ticket_id: None,
-            deadline: accepted_at + BOOKING_DEADLINE,
-            traceparent: None,
-            attempt: 0,
-            number: None,
-        }
-    }
+    use crate::example::request;
 
     #[test]
     fn a_queue_that_nobody_decides_from_ages() {

@@ -29,6 +29,8 @@ mod unrouted;
 mod queues;
 mod backlog;
 mod in_hand;
+#[cfg(test)]
+mod example;
 
 use std::{net::SocketAddr, sync::Arc};
 

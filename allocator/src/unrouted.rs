@@ -176,31 +176,17 @@ async fn put_into_queue(
 #[cfg(test)]
 mod tests {
     use chrono::{DateTime, TimeDelta, Utc};
-    use contract::{
-        AccountId, BookingId,
-        booking::{Kind, Wish},
-    };
 
     use super::*;
+    use crate::example::request;
 
     #[test]
     fn only_what_was_accepted_after_the_closing_is_told_that_the_sale_was_closed() {
         let now = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();
         let closed_at = now - TimeDelta::minutes(10);
         let why = |accepted_at: DateTime<Utc>, closed_at| {
-            let request = BookingRequested {
-                booking_id: BookingId::new(),
-                account_id: AccountId::new(),
-                kind: Kind::Hold,
-                wish: Wish::BestAvailable(1),
-                idempotency_key: None,
-                ticket_id: None,
-                deadline: accepted_at + BOOKING_DEADLINE,
-                traceparent: None,
-                attempt: 0,
-                number: None,
-            };
-            refused(&Standing { now, is_open: false, is_ready: true, closed_at }, &request)
+            let standing = Standing { now, is_open: false, is_ready: true, closed_at };
+            refused(&standing, &request(accepted_at))
         };
         let second = TimeDelta::seconds(1);
         assert_eq!(why(closed_at - second, Some(closed_at)), None);

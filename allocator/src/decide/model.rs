@@ -8,14 +8,17 @@ use std::{
 use chrono::DateTime;
 use contract::{
     AccountId, BookingId, SeatLabel, TicketId,
-    booking::{Kind, Limit, Reason, Wish},
+    booking::{Limit, Reason, Wish},
     message::BookingRequested,
 };
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
 use store::bookings::{Decided, Outcome, Quota};
 
 use super::{Facts, Round, decide};
-use crate::seat_map::{SeatMap, naive::Seats};
+use crate::{
+    example,
+    seat_map::{SeatMap, naive::Seats},
+};
 
 const N_ACCOUNTS: usize = 4;
 const MAX_SEATS_PER_USER: i32 = 5;
@@ -150,9 +153,7 @@ impl Sale {
             return before.clone();
         }
         let request = BookingRequested {
-            booking_id: BookingId::new(),
             account_id: self.accounts[ask.account],
-            kind: Kind::Hold,
             wish: match &ask.wish {
                 Ok(places) => Wish::Seats(self.seats(places)),
                 Err(n) => Wish::BestAvailable(*n),
@@ -162,9 +163,7 @@ impl Sale {
                 .pass
                 .map(|pass| *self.passes.entry((ask.account, pass)).or_insert_with(TicketId::new)),
             deadline: DateTime::UNIX_EPOCH + Duration::from_secs(u64::from(!ask.late)),
-            traceparent: None,
-            attempt: 0,
-            number: None,
+            ..example::request(DateTime::UNIX_EPOCH)
         };
         self.asked.push(request.clone());
         request
