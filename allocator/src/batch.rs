@@ -16,7 +16,10 @@ use contract::{
     message::BookingRequested,
     topology::Partition,
 };
-use platform::faults::{Guarantee, failpoint, sometimes, without};
+use platform::{
+    faults::{Guarantee, failpoint, sometimes, without},
+    number::float,
+};
 use store::{
     Connection, StoreResult, acceptance,
     bookings::{self, Decided, Outcome},
@@ -278,14 +281,14 @@ fn won(decided: &[Decided]) -> SeatsWon {
 }
 
 fn count(partition: &Partition, n_requests: usize, decided: &[Decided]) {
-    let n_repeated = u64::try_from(n_requests - decided.len()).unwrap_or(u64::MAX);
-    metrics::counter!("usher_redelivered_total").increment(n_repeated);
+    let n_repeated = n_requests - decided.len();
+    metrics::counter!("usher_redelivered_total").increment(n_repeated as u64);
     for limit in [Limit::UnpaidSeatTime, Limit::JustCameBack] {
         let over = Outcome::over(limit);
         let n_over = decided.iter().filter(|d| d.outcome == over).count();
         metrics::counter!("usher_unpaid_limit_reached_total",
             "show" => partition.show.to_string(), "limit" => limit.as_str())
-        .increment(u64::try_from(n_over).unwrap_or(u64::MAX));
+        .increment(n_over as u64);
     }
     let mut reasons: HashMap<Option<Reason>, u64> = HashMap::new();
     for d in decided {
@@ -302,6 +305,5 @@ fn count(partition: &Partition, n_requests: usize, decided: &[Decided]) {
             "outcome" => outcome)
         .increment(n);
     }
-    metrics::histogram!("usher_batch_bookings")
-        .record(f64::from(u32::try_from(decided.len()).unwrap_or(u32::MAX)));
+    metrics::histogram!("usher_batch_bookings").record(float(decided.len()));
 }

@@ -10,7 +10,7 @@ use contract::{
     message::{BadEnvelope, Envelope},
     topology::REQUESTS,
 };
-use platform::clock;
+use platform::{clock, number::float};
 use store::{
     StoreError, StoreResult,
     waiting::{self, WAITING_MAX, Waiting},
@@ -60,7 +60,7 @@ pub(crate) async fn run(allocator: Allocator) {
 
 async fn look(allocator: &Allocator) -> StoreResult<()> {
     let n = waiting::count(&allocator.pool).await?;
-    metrics::gauge!("usher_waiting_for_newer").set(f64::from(u32::try_from(n).unwrap_or(0)));
+    metrics::gauge!("usher_waiting_for_newer").set(float(n));
     let mut after = 0;
     while n > 0 && !allocator.shutdown.has_begun() {
         let mut tx = allocator.pool.begin().await?;

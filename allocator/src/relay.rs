@@ -5,7 +5,10 @@ use std::{collections::HashMap, time::Duration};
 
 use contract::{message::BookingEvent, topology::EVENTS};
 use futures_util::future::join_all;
-use platform::faults::{Guarantee, failpoint, without};
+use platform::{
+    faults::{Guarantee, failpoint, without},
+    number::float,
+};
 use store::outbox::{self, Unpublished};
 use tokio::time::Instant;
 use tracing::warn;
@@ -123,8 +126,7 @@ impl Relay {
         };
         warn!(outbox_id, "an event cannot be published and is left alone for {wait:?}");
         self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
-        let n_stuck = u32::try_from(self.stuck.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("usher_events_stuck").set(f64::from(n_stuck));
+        metrics::gauge!("usher_events_stuck").set(float(self.stuck.len()));
     }
 
     /// Passes on the seats of a changed booking, whose locks may have to change.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use contract::{deadline::ALLOCATOR_HEARTBEAT, topology::Partition};
+use platform::number::float;
 use store::{
     StoreResult, acceptance, allocators,
     partitions::{self, Queued},
@@ -121,8 +122,7 @@ fn share_out(allocator: &Allocator, ours: Vec<Queued>, kept: &mut Kept) {
             .or_insert_with_key(|partition| Keeper::start(allocator, partition.clone(), closed));
         keeper.closed.send_if_modified(|was| std::mem::replace(was, closed) != closed);
     }
-    let n_held = u32::try_from(kept.ours.len()).unwrap_or(u32::MAX);
-    metrics::gauge!("usher_partitions_held").set(f64::from(n_held));
+    metrics::gauge!("usher_partitions_held").set(float(kept.ours.len()));
 }
 
 /// The partitions that this allocator keeps.

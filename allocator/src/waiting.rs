@@ -8,6 +8,7 @@ use std::{
 };
 
 use contract::topology::Partition;
+use platform::number::float;
 use store::StoreError;
 use tracing::{error, info};
 
@@ -71,7 +72,7 @@ impl Waiting {
         for code in [before.as_deref(), code].into_iter().flatten() {
             let n = waiting.values().filter(|waits| *waits == code).count();
             metrics::gauge!("usher_waiting_for_installation", "code" => code.to_owned())
-                .set(f64::from(u32::try_from(n).unwrap_or(u32::MAX)));
+                .set(float(n));
         }
         before
     }

@@ -1,5 +1,6 @@
 //! How exactly admission keeps its rate, by Redis's clock. Pure.
 
+use platform::number::float;
 use serde::Serialize;
 
 /// Length of the windows that goal P10 is about.
@@ -68,11 +69,6 @@ fn most_above_bound(taken: &[(u64, u64)], rate: f64, burst: f64) -> f64 {
     }
     // Rounded to a thousandth of a visitor, to hide the error of adding fractions.
     ((most - burst) * 1000.0).round() / 1000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "minutes in milliseconds, and counts of people")]
-fn float(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

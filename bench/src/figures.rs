@@ -4,6 +4,7 @@ use loadtest::{
     report::Latency,
     stampede::{Counts, Joined},
 };
+use platform::number::float;
 use serde::Serialize;
 
 use crate::{admission::Pace, freshness::Summary, line_store::Load};
@@ -83,7 +84,7 @@ impl Joins {
         };
         Self {
             joined,
-            per_second: float(joined as u64) / seconds,
+            per_second: float(joined) / seconds,
             p50_ms: ms(|latency| latency.p50),
             p99_ms: ms(|latency| latency.p99),
             redis_alone_per_second,
@@ -103,11 +104,6 @@ impl Stretch {
         let cores = self.node_cores?;
         (self.frames_per_second > 0.0 && cores > 0.0).then(|| cores * 1e6 / self.frames_per_second)
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of people and milliseconds of a run")]
-pub(crate) fn float(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

@@ -8,8 +8,10 @@ mod settings;
 
 use std::{process::ExitCode, time::Duration};
 
+use platform::number::float;
+
 use crate::{
-    figures::{Figures, Step, float},
+    figures::{Figures, Step},
     goals::broken,
     report,
     site::Report,

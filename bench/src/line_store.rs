@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use contract::{ShowId, TicketId};
+use platform::number::{float, whole};
 use redis::{
     AsyncConnectionConfig, Client,
     aio::MultiplexedConnection,
@@ -212,20 +213,6 @@ fn cpu_seconds(text: &str) -> f64 {
         line.trim_start_matches(':').trim().parse::<f64>().ok()
     };
     figure("used_cpu_sys:").unwrap_or(0.0) + figure("used_cpu_user:").unwrap_or(0.0)
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the scripts write whole ranks below 2^53"
-)]
-fn whole(score: f64) -> u64 {
-    score as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of commands are far below 2^52")]
-fn float(n: u64) -> f64 {
-    n as f64
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod shutdown;
 mod run;
 pub mod service;
 pub mod clock;
+pub mod number;
 pub mod http;
 pub mod proxy;
 pub mod breaker;

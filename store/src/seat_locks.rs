@@ -11,13 +11,13 @@ mod call;
 use std::time::Duration;
 
 use contract::{BookingId, SeatLabel, ShowId, topology::Partition};
-use platform::cache::Cache;
+use platform::{cache::Cache, number::millis};
 use redis::RedisResult;
 use uuid::Uuid;
 
 pub use mirror::mirror;
 
-use call::{CONFIRM, LOCK, MEND, SEATS_PER_CALL_MAX, key, millis, run};
+use call::{CONFIRM, LOCK, MEND, SEATS_PER_CALL_MAX, key, run};
 
 /// A generation that is not confirmed again ends by itself.
 const GENERATION_TTL: Duration = Duration::from_hours(1);

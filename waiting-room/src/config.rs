@@ -4,7 +4,10 @@ use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use clap::{Args, ValueEnum};
 use contract::deadline::PASS_LEEWAY;
-use platform::config::{Backends, Http, Listen};
+use platform::{
+    config::{Backends, Http, Listen},
+    number::millis,
+};
 
 /// Silence after which a visitor is absent; a visitor who is there is heard of far more often.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
@@ -120,8 +123,7 @@ impl LineSettings {
 
     /// How long after the hold of a rebuild a pass from before the loss may still be valid.
     pub(crate) fn lost_passes_ms(&self) -> u64 {
-        let longest = self.pass_lifetime() * PASS_LIFETIMES_MAX + PASS_LEEWAY;
-        u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)
+        millis(self.pass_lifetime() * PASS_LIFETIMES_MAX + PASS_LEEWAY)
     }
 
     /// The times a sweep goes by. The grace is at least [`ABSENT_AFTER`], since a visitor who is

@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use anyhow::{Context as _, bail};
 use contract::keys::MasterKey;
 use loadtest::Client;
+use platform::number::float;
 use usher::{seed, up::allow_many_files};
 
 use super::settings::Line;
 use crate::{
-    figures::float,
     fleet::{Running, origin},
     line_store::LineStore,
     ports,

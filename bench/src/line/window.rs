@@ -1,14 +1,11 @@
 //! A stretch of time: counters are read at both ends.
 
 use loadtest::stampede::Counts;
+use platform::number::float;
 use tokio::time::Instant;
 
 use super::{
-    super::{
-        figures::{Stretch, float},
-        line_store::Work,
-        usage::Usage,
-    },
+    super::{figures::Stretch, line_store::Work, usage::Usage},
     run::Run,
 };
 

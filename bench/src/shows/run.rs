@@ -17,6 +17,7 @@ use loadtest::Client;
 use platform::{
     Shutdown,
     broker::{self, Broker, Link},
+    number::float,
 };
 use reqwest::Method;
 use store::{Pool, many, partitions};
@@ -180,8 +181,7 @@ impl Run {
         both.map(|((process, now), (_, before))| {
             let used = now.zip(*before).map(|(now, before)| now - before);
             let share = used.map(|used| used.cpu.as_secs_f64() / time.as_secs_f64());
-            #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
-            let rss_mib = now.map(|now| now.rss_bytes as f64 / f64::from(1 << 20));
+            let rss_mib = now.map(|now| float(now.rss_bytes) / f64::from(1 << 20));
             Cores { process, share, rss_mib }
         })
         .collect()

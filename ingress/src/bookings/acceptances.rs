@@ -16,7 +16,7 @@ use std::{
 };
 
 use contract::{ProducerId, message::Number, topology::Partition};
-use platform::{Shutdown, faults::failpoint};
+use platform::{Shutdown, faults::failpoint, number::float};
 use store::{
     Pool,
     acceptance::{self, Numbers, ProducerReport},
@@ -192,8 +192,7 @@ impl Book {
                 producers.remove(&report.producer);
             }
         }
-        let n_producers = u32::try_from(producers.len()).unwrap_or(u32::MAX);
-        metrics::gauge!("usher_producers").set(f64::from(n_producers));
+        metrics::gauge!("usher_producers").set(float(producers.len()));
     }
 }
 

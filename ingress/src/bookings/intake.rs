@@ -16,6 +16,7 @@ use platform::{
     Shutdown,
     broker::{PublishError, Publisher},
     faults::{Guarantee, failpoint, without},
+    number::float,
 };
 use store::live::board::Board;
 use tokio::{
@@ -122,8 +123,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
             continue;
         }
         asked_at = Instant::now();
-        metrics::histogram!("usher_envelope_bookings")
-            .record(f64::from(u32::try_from(batch.len()).unwrap_or(0)));
+        metrics::histogram!("usher_envelope_bookings").record(float(batch.len()));
         let numbering = match producer.take().filter(|producer| !producer.is_old()) {
             Some(producer) => producer,
             None => intake.acceptances.producer(&partition),

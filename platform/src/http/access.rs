@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::{ApiError, ApiResult};
-use crate::clock;
+use crate::{clock, number::float};
 
 /// Most accounts whose revocations are kept. Beyond it, the oldest revocation is forgotten and
 /// every older token, of any account, is refused: its owner has to refresh it.
@@ -178,8 +178,7 @@ impl Revocations {
         for revocation in revocations {
             known.add(*revocation, REVOKED_MAX);
         }
-        #[expect(clippy::cast_precision_loss, reason = "a metric")]
-        metrics::gauge!("usher_revocations").set(known.accounts.len() as f64);
+        metrics::gauge!("usher_revocations").set(float(known.accounts.len()));
     }
 
     /// Notes that every revocation committed before `began` has been read. `now` is the database's

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use contract::BookingId;
-use platform::Shutdown;
+use platform::{Shutdown, number::float};
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{View, view_many};
@@ -107,8 +107,7 @@ impl Looker {
 
     async fn answer(&self, batch: HashMap<BookingId, Vec<Answer>>) {
         let ids: Vec<BookingId> = batch.keys().copied().collect();
-        metrics::histogram!("usher_look_bookings")
-            .record(f64::from(u32::try_from(ids.len()).unwrap_or(0)));
+        metrics::histogram!("usher_look_bookings").record(float(ids.len()));
         let views = view_many(&self.0.pool, &ids).await;
         for (booking, answers) in batch {
             let found = match &views {

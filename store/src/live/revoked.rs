@@ -9,7 +9,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::TicketId;
-use platform::Shutdown;
+use platform::{Shutdown, number::float};
 use tracing::warn;
 
 use crate::{Pool, StoreResult};
@@ -106,8 +106,7 @@ impl Tickets {
             self.by_time.remove(&(oldest, ticket));
             self.known.remove(&ticket);
         }
-        metrics::gauge!("usher_revoked_passes")
-            .set(f64::from(u32::try_from(self.known.len()).unwrap_or(u32::MAX)));
+        metrics::gauge!("usher_revoked_passes").set(float(self.known.len()));
     }
 }
 

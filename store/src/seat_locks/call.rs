@@ -1,6 +1,6 @@
 //! The scripts, and how they are called.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use contract::{SeatLabel, ShowId};
 use platform::cache::Cache;
@@ -26,8 +26,4 @@ pub(super) async fn run<T: redis::FromRedisValue>(
 ) -> RedisResult<T> {
     let mut connection = cache.connection()?;
     cache.observe(call.invoke_async(&mut connection).await)
-}
-
-pub(super) fn millis(ttl: Duration) -> u64 {
-    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }

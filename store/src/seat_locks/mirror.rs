@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use contract::{BookingId, SeatLabel, ShowId};
-use platform::cache::Cache;
+use platform::{cache::Cache, number::millis};
 use uuid::Uuid;
 
-use super::call::{MEND, SEATS_PER_CALL_MAX, key, millis, run};
+use super::call::{MEND, SEATS_PER_CALL_MAX, key, run};
 use crate::{Pool, StoreResult, error::readable};
 
 /// A seat's lock, and what it should be.
@@ -95,7 +95,8 @@ async fn compare(
     .await?;
     rows.into_iter()
         .map(|row| {
-            let ttl = |ms: i64| Duration::from_millis(ms.unsigned_abs());
+            // A lock whose time is over this moment still needs one: Redis takes no zero.
+            let ttl = |ms: i64| Duration::from_millis(ms.unsigned_abs().max(1));
             Ok(Finding {
                 seat: readable(&row.seat_id)?,
                 seen: row.holder.map(BookingId),

@@ -2,6 +2,7 @@
 
 use std::{sync::LazyLock, time::Duration};
 
+use platform::number::millis;
 use tokio::time::Instant;
 
 /// Visitors at the front, who get two frames a second so that no number is older than a second.
@@ -27,7 +28,7 @@ pub(crate) fn between_frames(ahead: u64) -> Duration {
 pub(crate) fn frame_at(now: Instant, wait: Duration) -> Instant {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     let since = now.saturating_duration_since(*START) + wait;
-    let late = u64::try_from(since.as_millis()).unwrap_or(0) % GRID_MS;
+    let late = millis(since) % GRID_MS;
     now + wait.saturating_sub(Duration::from_millis(late)).max(Duration::from_millis(GRID_MS))
 }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use platform::number::float;
+
 /// Time constants of the two exponential averages: a quick one to notice a change, and a slow one
 /// for an exact value while nothing changes.
 const MEMORIES_S: [f64; 2] = [15.0, 120.0];
@@ -138,11 +140,6 @@ impl Window {
         let allowed = DEVIATIONS * expected.sqrt() + 0.02 * expected + 2.0;
         (self.admitted - expected).abs() > allowed
     }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
-fn float(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

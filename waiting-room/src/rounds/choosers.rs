@@ -1,6 +1,7 @@
 //! Counting the visitors who choose seats: a visitor with an outcome no longer counts. The bound is
 //! in [`stock`](mod@crate::line::stock).
 
+use platform::number::float;
 use store::{admissions, sale::Sale};
 
 use crate::{
@@ -39,8 +40,7 @@ async fn note_who_has_chosen(
 ) -> Result<(), LineError> {
     let (choosing, most) = (room.store.choosers(&line.keys).await?, choosers_max(sale));
     let show = line.show.to_string();
-    #[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
-    metrics::gauge!("usher_line_choosing", "show" => show.clone()).set(choosing as f64);
+    metrics::gauge!("usher_line_choosing", "show" => show.clone()).set(float(choosing));
     metrics::gauge!("usher_line_choosing_most", "show" => show).set(f64::from(most));
     if choosing <= u64::from(most / 2) {
         return Ok(());

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, FutureExt as _};
+use platform::number::float;
 use store::{
     detached,
     line_marks::{self, Numbers, Rule},
@@ -84,8 +85,7 @@ impl Counter {
         line: &Arc<Line>,
         batch: &mut Vec<Join>,
     ) -> Result<(), LineError> {
-        metrics::histogram!("usher_line_joins_at_once")
-            .record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
+        metrics::histogram!("usher_line_joins_at_once").record(float(batch.len()));
         for _ in 0..TRIES_MAX {
             let joiners = batch.iter().map(|join| &join.joiner);
             let (keys, lot) = (&line.keys, &self.lot);

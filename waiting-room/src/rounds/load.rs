@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use contract::ShowId;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use platform::number::{float, whole};
 use redis::{RedisError, RedisResult, aio::MultiplexedConnection, streams::StreamRangeReply};
 use tracing::warn;
 
@@ -33,7 +34,7 @@ pub(crate) async fn keep_loaded(room: Arc<WaitingRoom>) {
     let mut loads = FuturesUnordered::new();
     while !room.shutdown.has_begun() {
         let due = due(&room, &loading);
-        metrics::gauge!("usher_lines_to_load").set(count(due.len() + loading.len()));
+        metrics::gauge!("usher_lines_to_load").set(float(due.len() + loading.len()));
         for line in due.into_iter().take(LOADS_MAX - loading.len()) {
             let connection = match &connection {
                 Some(connection) => MultiplexedConnection::clone(connection),
@@ -147,7 +148,7 @@ async fn load(
             .query_async(&mut connection)
             .await?;
         for (_, rank) in &page {
-            index.insert(rank_of(*rank));
+            index.insert(whole(*rank));
         }
         match page.last() {
             Some((_, rank)) if page.len() == PAGE => from = format!("({rank}"),
@@ -173,18 +174,4 @@ async fn load(
         held_for: (held_ms > 0).then(|| Duration::from_millis(held_ms)),
         lost_passes_for: (taken_ms > 0).then(|| Duration::from_millis(taken_ms)),
     }))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the scripts write whole ranks below 2^53"
-)]
-fn rank_of(score: f64) -> u64 {
-    score as u64
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of lines are far below 2^52")]
-fn count(lines: usize) -> f64 {
-    lines as f64
 }

@@ -9,6 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use contract::place_ticket::Place;
+use platform::number::float;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::warn;
 
@@ -248,9 +249,4 @@ async fn hold(
 fn hold_later(line: &Line, places: &[Place]) {
     let tickets = places.iter().map(|place| place.ticket);
     line.visitors(|visitors| visitors.are_unheld(tickets));
-}
-
-#[expect(clippy::cast_precision_loss, reason = "counts of people are far below 2^52")]
-fn float(count: u64) -> f64 {
-    count as f64
 }

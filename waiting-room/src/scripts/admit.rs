@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use contract::{ShowId, TicketId};
+use platform::number::millis;
 use store::admissions::Admission;
 
 use super::{
     answers::{self, ScriptAnswer},
-    call::{ADMIT, LineStore, SETTLE, STAY, USED, ms, note_behind, with_keys},
+    call::{ADMIT, LineStore, SETTLE, STAY, USED, note_behind, with_keys},
     keys::Keys,
     progress::Progress,
     spot::Spot,
@@ -43,11 +44,11 @@ impl LineStore {
             .arg(room.burst)
             .arg(room.max_active.unwrap_or(0))
             .arg(at_most)
-            .arg(ms(slot_grace))
+            .arg(millis(slot_grace))
             .arg(known.epoch)
             .arg(known.seq)
             .arg(choosers_max)
-            .arg(ms(chooses_for));
+            .arg(millis(chooses_for));
         let answer: Vec<String> = self.run("admit", &call).await?;
         note_behind(show, &answer);
         answers::taken(show, &answer)
@@ -63,7 +64,7 @@ impl LineStore {
         let mut call = with_keys(&SETTLE, keys);
         for (admission, left) in admissions {
             call.arg(admission.ticket.to_string())
-                .arg(ms(left))
+                .arg(millis(left))
                 .arg(admission.admitted_at.timestamp_millis());
         }
         self.run("settle", &call).await
@@ -94,7 +95,7 @@ impl LineStore {
         left: Duration,
     ) -> Result<(), LineError> {
         let mut call = with_keys(&STAY, keys);
-        call.arg(ticket.to_string()).arg(ms(left));
+        call.arg(ticket.to_string()).arg(millis(left));
         self.run("stay", &call).await
     }
 

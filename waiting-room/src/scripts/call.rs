@@ -1,6 +1,6 @@
 //! Calling scripts and commands of Redis.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use contract::ShowId;
 use platform::cache::Cache;
@@ -84,8 +84,4 @@ pub(super) fn note_behind(show: ShowId, answer: &[String]) {
         metrics::counter!("usher_line_behind_total").increment(1);
         warn!(%show, "redis lacks changes or is another instance; the line begins anew");
     }
-}
-
-pub(super) fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use contract::{ShowId, TicketId};
+use platform::number::millis;
 use uuid::Uuid;
 
 use super::{
     answers::{ScriptAnswer, Swept, Touched},
-    call::{FORSAKE, LineStore, RELEASE, SWEEP, TOUCH, ms, note_behind, with_keys},
+    call::{FORSAKE, LineStore, RELEASE, SWEEP, TOUCH, note_behind, with_keys},
     keys::Keys,
     progress::Progress,
 };
@@ -86,7 +87,7 @@ impl LineStore {
             scan.arg(keys.held()).arg(cursor).arg("COUNT").arg(HELD_AT_ONCE);
             let (next, held): (u64, Vec<(String, String)>) = self.query(&scan).await?;
             let mut call = with_keys(&FORSAKE, keys);
-            call.arg(ms(node)).arg(u8::from(next == 0));
+            call.arg(millis(node)).arg(u8::from(next == 0));
             for (ticket, _) in &held {
                 call.arg(ticket);
             }
@@ -109,9 +110,12 @@ impl LineStore {
         known: Progress,
     ) -> Result<ScriptAnswer<Swept>, LineError> {
         let mut call = with_keys(&SWEEP, keys);
-        call.arg(ms(patience.absent)).arg(ms(patience.grace)).arg(at_most).arg(ms(patience.retry));
-        call.arg(node.to_string()).arg(ms(patience.node)).arg(ms(patience.slot));
-        call.arg(known.epoch).arg(known.seq).arg(ms(patience.sale));
+        call.arg(millis(patience.absent))
+            .arg(millis(patience.grace))
+            .arg(at_most)
+            .arg(millis(patience.retry));
+        call.arg(node.to_string()).arg(millis(patience.node)).arg(millis(patience.slot));
+        call.arg(known.epoch).arg(known.seq).arg(millis(patience.sale));
         let answer: Vec<String> = self.run("sweep", &call).await?;
         note_behind(show, &answer);
         Swept::read(show, &answer)

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     Shutdown,
     http::{ApiError, retry_after},
+    number::float,
 };
 
 /// How often buckets that are full again are forgotten.
@@ -116,10 +117,8 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
         let shared = self.buckets.take_shared_count();
         metrics::counter!("usher_rate_limit_shared_total", "limit" => self.name, "by" => self.by)
             .increment(shared);
-        let keys = self.forget_full();
-        #[expect(clippy::cast_precision_loss, reason = "a metric")]
         metrics::gauge!("usher_rate_limit_keys", "limit" => self.name, "by" => self.by)
-            .set(keys as f64);
+            .set(float(self.forget_full()));
     }
 
     /// Returns how many keys are left.
