@@ -26,6 +26,9 @@ pub const CAME_BACK_FOR_OTHERS: Duration = Duration::from_secs(3);
 pub const PASS_LEEWAY: Duration = Duration::from_secs(5);
 /// Longest statement and longest idle transaction in Postgres.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(5);
+/// Silence after which a store counts as unreachable. Shorter than [`STATEMENT_MAX`]: better hold
+/// the line for one slow statement than admit visitors to a sale that does not go on.
+pub const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// How long an allocator may stay silent before its partitions move.
 pub const ALLOCATOR_DEAD_AFTER: Duration = Duration::from_secs(3);
 /// How often an allocator says it is alive.

@@ -21,7 +21,7 @@ mod check;
 mod errors;
 mod jwks;
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use anyhow::Context as _;
 use contract::api::BASE;
@@ -65,10 +65,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let door = Door::new(ingress.access.clone(), &config.http);
     let (board, cache) = (ingress.board.clone(), ingress.cache.clone());
     Ok(Service::new(with_door(guard.before(router), door))
-        .needs("postgres", move || {
-            let age = board.borrow().age();
-            async move { state::fresh_enough(age) }
-        })
+        .needs("postgres", move || ready(board.borrow().check()))
         .uses("redis", move || {
             let cache = cache.clone();
             async move { cache.can_write("ingress:ready").await }

@@ -44,8 +44,6 @@ const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_MAX: i64 = 10_000;
-/// Age of the board from which on Postgres counts as unreachable.
-const BOARD_AGE_MAX: Duration = Duration::from_secs(3);
 /// Longest time a change waits to be seen on this node's board before it is answered.
 const BOARD_WAIT: Duration = Duration::from_secs(2);
 
@@ -142,14 +140,6 @@ impl Ingress {
             warn!("the board did not show a change in {BOARD_WAIT:?}");
         }
     }
-}
-
-/// An error where the board is so old that Postgres counts as unreachable.
-pub(crate) fn fresh_enough(age: Duration) -> Result<(), String> {
-    if age < BOARD_AGE_MAX {
-        return Ok(());
-    }
-    Err(format!("has not answered for {} s", age.as_secs()))
 }
 
 fn forget_old_answers(pool: Pool, shutdown: &Shutdown) {

@@ -18,7 +18,7 @@ pub mod metrics;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-use std::{collections::HashMap, sync::Arc, sync::Mutex};
+use std::{collections::HashMap, future::ready, sync::Arc, sync::Mutex};
 
 use contract::place_ticket::PlaceKeys;
 use platform::{
@@ -69,16 +69,11 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);
     let router = with_door(guard.before(routes::router(room)), door);
-    Ok(Service::new(router)
-        .needs("postgres", move || {
-            let age = board.borrow().age();
-            async move {
-                let fresh = age < line::gate::BOARD_AGE_MAX;
-                fresh.then_some(()).ok_or_else(|| format!("no answer for {} s", age.as_secs()))
-            }
-        })
-        .needs("redis", move || {
+    Ok(Service::new(router).needs("postgres", move || ready(board.borrow().check())).needs(
+        "redis",
+        move || {
             let cache = cache.clone();
             async move { cache.can_write("line:ready").await }
-        }))
+        },
+    ))
 }

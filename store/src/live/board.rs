@@ -8,8 +8,8 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::ShowId;
-use platform::Shutdown;
+use contract::{ShowId, deadline::STORE_SILENCE_MAX};
+use platform::{Shutdown, number::float};
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
@@ -61,10 +61,17 @@ impl Board {
         self.read_at + self.read.elapsed()
     }
 
-    /// How old the board is. Beyond a few seconds, Postgres counts as unreachable.
+    /// How old the board is.
     #[must_use]
     pub fn age(&self) -> Duration {
         self.read.elapsed()
+    }
+
+    /// Whether Postgres answers; the error says for how long it has not.
+    pub fn check(&self) -> Result<(), String> {
+        let age = self.age();
+        let is_fresh = age <= STORE_SILENCE_MAX;
+        is_fresh.then_some(()).ok_or_else(|| format!("has not answered for {} s", age.as_secs()))
     }
 }
 
@@ -104,8 +111,7 @@ pub async fn watch(pool: Pool, shutdown: &Shutdown) -> StoreResult<watch::Receiv
 
 /// Counts the shows that cannot be read, and logs each once.
 fn tell_unreadable(board: &Board, known: &mut HashSet<ShowId>) {
-    let n = u32::try_from(board.unreadable.len()).unwrap_or(u32::MAX);
-    metrics::gauge!("usher_shows_unreadable").set(f64::from(n));
+    metrics::gauge!("usher_shows_unreadable").set(float(board.unreadable.len()));
     for show in board.unreadable.difference(known) {
         warn!(%show, "a show is left out because it has words of a newer version");
     }

@@ -3,13 +3,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contract::api::catalogue::RoomMode;
+use contract::{api::catalogue::RoomMode, deadline::STORE_SILENCE_MAX};
 use store::{line_marks::Rule, sale::Sale};
 
-/// Age of the board from which on Postgres counts as unreachable.
-pub(crate) const BOARD_AGE_MAX: Duration = Duration::from_secs(5);
-/// Silence after which Redis counts as away.
-const STORE_SILENCE_MAX: Duration = Duration::from_secs(3);
 /// Without a pre-queue, the line may be joined this long before the sale opens.
 const JOINABLE_BEFORE_OPENING: chrono::Duration = chrono::Duration::hours(1);
 
@@ -78,7 +74,7 @@ impl Gate {
         if sale.room.mode == RoomMode::Off {
             return Self::Off;
         }
-        if board_age > BOARD_AGE_MAX || store_silent > STORE_SILENCE_MAX {
+        if board_age.max(store_silent) > STORE_SILENCE_MAX {
             return Self::Held;
         }
         if !sale.is_open(now) {
@@ -208,7 +204,7 @@ mod tests {
         sale.tiers[0].held = true;
         assert_eq!(gate(&sale, 1), Gate::AllHeld);
         sale.tiers[0].available = 1;
-        let away = Duration::from_secs(6);
+        let away = Duration::from_secs(4);
         assert_eq!(Gate::of(&sale, time(1), away, Duration::ZERO), Gate::Held);
         assert_eq!(Gate::of(&sale, time(1), Duration::ZERO, away), Gate::Held);
         sale.tiers[0].ready = false;
