@@ -89,7 +89,7 @@ fn the_gateway_gives_its_idle_connections_up_before_a_service_closes_them() {
 #[test]
 fn the_gateway_is_trusted_and_the_services_are_not() {
     let compose = compose();
-    let trusted: platform::proxy::Proxy =
+    let trusted: platform::proxy::TrustedProxy =
         environment(&compose["services"]["ingress"])["USHER_TRUSTED_PROXIES"].parse().unwrap();
     let address = &compose["services"]["gateway"]["networks"]["usher"]["ipv4_address"];
     assert!(trusted.contains(address.as_str().unwrap().parse().unwrap()));

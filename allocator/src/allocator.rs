@@ -11,7 +11,7 @@ use platform::{
 use store::Pool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
-use crate::{lines::Lines, roster::Roster, waiting::Waiting};
+use crate::{lines::Lines, roster::Roster, waiting::WaitingPartitions};
 
 /// Seats of a show whose locks may have to change.
 pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
@@ -41,7 +41,7 @@ pub(crate) struct Allocator {
     /// The live allocators, which share the partitions.
     pub(crate) roster: watch::Receiver<Roster>,
     /// Partitions that wait until the installation is repaired.
-    pub(crate) waiting: Waiting,
+    pub(crate) waiting: WaitingPartitions,
     /// Limits log lines that many partitions would write at the same time.
     pub(crate) lines: Lines,
     pub(crate) shutdown: Shutdown,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use contract::topology::Partition;
-use platform::broker::{Broker, Link, NoConsumer, Place};
+use platform::broker::{Broker, ConsumerSlot, Link, NoConsumer};
 use tokio::{
     sync::watch,
     task::JoinHandle,
@@ -150,19 +150,19 @@ async fn serve(
     }
 }
 
-/// A place for the next session, on a connection that is up. Each session takes a new place,
+/// A slot for the next session, on a connection that is up. Each session takes a new slot,
 /// because a connection that comes back may have fewer channels than before.
 async fn next_place(
     allocator: &Allocator,
     partition: &Partition,
     stop: &CancellationToken,
-) -> Option<(Place, Arc<Link>)> {
+) -> Option<(ConsumerSlot, Arc<Link>)> {
     // Wait for the first connection, which tells how many channels a connection has.
     next_link(&mut allocator.consuming.first(), stop).await?;
-    match allocator.consuming.place() {
-        Ok(place) => {
-            let link = next_link(&mut place.broker.clone(), stop).await?;
-            Some((place, link))
+    match allocator.consuming.slot() {
+        Ok(slot) => {
+            let link = next_link(&mut slot.broker.clone(), stop).await?;
+            Some((slot, link))
         }
         // Not expected: the address was parsed before.
         Err(error) => {

@@ -81,7 +81,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
     let (set_roster, roster) = watch::channel(Roster::new());
     let (set_redis_lost, redis_lost) = watch::channel(0);
-    let waiting = waiting::Waiting::default();
+    let waiting = waiting::WaitingPartitions::default();
     let allocator = Allocator {
         pool: pool.clone(),
         cache: Cache::new(&backends.redis_url)?,

@@ -13,7 +13,7 @@ use contract::{
 use platform::{clock, number::float};
 use store::{
     StoreError, StoreResult,
-    waiting::{self, WAITING_MAX, Waiting},
+    waiting::{self, WAITING_MAX, WaitingMessage},
 };
 use tracing::warn;
 
@@ -83,7 +83,7 @@ async fn look(allocator: &Allocator) -> StoreResult<()> {
 /// Whether the message need no longer wait.
 async fn goes_on(
     allocator: &Allocator,
-    Waiting { routing_key, body, is_late, .. }: &Waiting,
+    WaitingMessage { routing_key, body, is_late, .. }: &WaitingMessage,
 ) -> StoreResult<bool> {
     if !matches!(Envelope::decode(body), Err(BadEnvelope::Newer(_))) {
         return Ok(allocator.publisher.publish(REQUESTS, routing_key, body).await.is_ok());

@@ -13,7 +13,7 @@ use platform::{
     faults::{Guarantee, sometimes, without},
 };
 use store::{
-    acceptance::{self, Open},
+    acceptance::{self, Unfinished},
     partitions,
 };
 use tokio::{
@@ -211,12 +211,12 @@ async fn is_decided(
     partition: &Partition,
     passed: &Passed,
 ) -> anyhow::Result<bool> {
-    if !may_go(partition, acceptance::open_in(&allocator.pool, partition).await?)
+    if !may_go(partition, acceptance::unfinished_in(&allocator.pool, partition).await?)
         || !goes_through(allocator, partition, passed).await?
     {
         return Ok(false);
     }
-    Ok(may_go(partition, acceptance::open_in(&allocator.pool, partition).await?))
+    Ok(may_go(partition, acceptance::unfinished_in(&allocator.pool, partition).await?))
 }
 
 /// Whether a sentinel has gone through the queue within one session: everything that was in it
@@ -239,8 +239,8 @@ async fn goes_through(
     Ok(epoch.is_some() && *passed.epoch.borrow() == epoch)
 }
 
-fn may_go(partition: &Partition, open: Open) -> bool {
-    let Open { undecided, untold, is_long_over } = open;
+fn may_go(partition: &Partition, unfinished: Unfinished) -> bool {
+    let Unfinished { undecided, untold, is_long_over } = unfinished;
     if undecided == 0 && !untold {
         return true;
     }

@@ -1,7 +1,7 @@
 //! The seats of one tier in memory: which are free, and which free ones go well together. Pure.
 //!
-//! A copy is cheap, because copies share what never changes. The best place of a party is read from
-//! an index of blocks, so that deciding does not slow down as the hall grows.
+//! A copy is cheap, because copies share what never changes. The best position of a party is read
+//! from an index of blocks, so that deciding does not slow down as the hall grows.
 
 #[cfg(test)]
 pub(crate) mod naive;
@@ -20,9 +20,9 @@ pub(crate) struct SeatMap {
     hall: Arc<Hall>,
     free: Vec<bool>,
     n_free: usize,
-    /// For each size of party that was asked for, the best place that begins in each block of
+    /// For each size of party that was asked for, the best position that begins in each block of
     /// seats. Of bounded size: a request names at most 20 seats.
-    places: BTreeMap<usize, Vec<Option<Place>>>,
+    positions: BTreeMap<usize, Vec<Option<Position>>>,
 }
 
 /// What does not change while the show exists.
@@ -40,7 +40,7 @@ struct Hall {
 /// Neighbouring seats for a party. The smallest value is the best; fields are compared in this
 /// order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Position {
     /// Free seats that would be left without a free neighbour.
     alone: u32,
     distance: u32,
@@ -49,8 +49,8 @@ struct Place {
 
 /// One row further from the best one is as bad as this many seats further from the middle.
 const ROW_WEIGHT: u32 = 2;
-/// Seats in a block, whose best place is found again when one of them changes. Small in tests, so
-/// that small halls have many blocks.
+/// Seats in a block, whose best position is found again when one of them changes. Small in tests,
+/// so that small halls have many blocks.
 const BLOCK: usize = if cfg!(test) { 3 } else { 64 };
 
 impl SeatMap {
@@ -59,7 +59,7 @@ impl SeatMap {
         let free: Vec<bool> = seats.iter().map(|(_, claimed)| !claimed).collect();
         let seats: Vec<SeatRow> = seats.into_iter().map(|(seat, _)| seat).collect();
         let n_free = free.iter().filter(|free| **free).count();
-        Self { hall: Arc::new(Hall::new(seats)), free, n_free, places: BTreeMap::new() }
+        Self { hall: Arc::new(Hall::new(seats)), free, n_free, positions: BTreeMap::new() }
     }
 
     /// How many seats are free.
@@ -89,9 +89,9 @@ impl SeatMap {
 
     /// The best free seats for a party of `n`; `None` if fewer are free.
     ///
-    /// If a row has room, the seats are side by side: the place that leaves the fewest single seats
-    /// without a free neighbour; of those the nearest to the middle; of those the first. If no row
-    /// has room, the party is split into as few groups as possible, each placed by that rule.
+    /// If a row has room, the seats are side by side: the position that leaves the fewest single
+    /// seats without a free neighbour; of those the nearest to the middle; of those the first. If
+    /// no row has room, the party is split into as few groups as possible, each placed by that rule.
     pub(crate) fn best(&mut self, n: usize) -> Option<Vec<SeatLabel>> {
         if n == 0 || n > self.n_free {
             return None;
@@ -103,7 +103,7 @@ impl SeatMap {
         Some(seats.into_iter().map(|i| self.hall.labels[i].clone()).collect())
     }
 
-    /// The largest group that finds a place, then the same for the rest.
+    /// The largest group that finds a position, then the same for the rest.
     fn best_apart(&mut self, n: usize) -> Vec<usize> {
         let mut chosen = Vec::with_capacity(n);
         let mut size = n - 1;
@@ -122,29 +122,29 @@ impl SeatMap {
         chosen
     }
 
-    /// The best place for `n` neighbours, if there is one.
+    /// The best position for `n` neighbours, if there is one.
     fn best_place(&mut self, n: usize) -> Option<usize> {
-        if !self.places.contains_key(&n) {
+        if !self.positions.contains_key(&n) {
             let blocks = 0..self.free.len().div_ceil(BLOCK);
-            let places = blocks.map(|block| self.best_in(block, n)).collect();
-            self.places.insert(n, places);
+            let positions = blocks.map(|block| self.best_in(block, n)).collect();
+            self.positions.insert(n, positions);
         }
-        self.places[&n].iter().flatten().min().map(|place| place.at)
+        self.positions[&n].iter().flatten().min().map(|position| position.at)
     }
 
-    fn best_in(&self, block: usize, n: usize) -> Option<Place> {
+    fn best_in(&self, block: usize, n: usize) -> Option<Position> {
         let end = self.free.len().min((block + 1) * BLOCK);
-        (block * BLOCK..end).filter_map(|at| self.place(at, n)).min()
+        (block * BLOCK..end).filter_map(|at| self.position(at, n)).min()
     }
 
-    fn place(&self, at: usize, n: usize) -> Option<Place> {
+    fn position(&self, at: usize, n: usize) -> Option<Position> {
         let last = at + n - 1;
         let fits = last < self.free.len()
             && self.free[at..=last].iter().all(|&free| free)
             && self.hall.joined[at..last].iter().all(|&joined| joined);
         let left = || self.goes_left(at) && !self.goes_left(at - 1);
         let right = || self.goes_right(last) && !self.goes_right(last + 1);
-        fits.then(|| Place {
+        fits.then(|| Position {
             alone: u32::from(left()) + u32::from(right()),
             distance: self.hall.distance[at..=last].iter().sum(),
             at,
@@ -173,9 +173,9 @@ impl SeatMap {
         } else {
             self.n_free -= changed.len();
         }
-        let mut places = std::mem::take(&mut self.places);
-        for (&n, best) in &mut places {
-            // The value of a place depends on its seats and on two more on each side.
+        let mut positions = std::mem::take(&mut self.positions);
+        for (&n, best) in &mut positions {
+            // The value of a position depends on its seats and on two more on each side.
             let touched = |&seat: &usize| {
                 let last = (seat + 2).min(self.free.len() - 1);
                 seat.saturating_sub(n + 1) / BLOCK..=last / BLOCK
@@ -187,7 +187,7 @@ impl SeatMap {
                 best[block] = self.best_in(block, n);
             }
         }
-        self.places = places;
+        self.positions = positions;
     }
 }
 
@@ -203,7 +203,7 @@ impl Hall {
     }
 }
 
-/// The best place is in the middle, two thirds of the way back.
+/// The best position is in the middle, two thirds of the way back.
 fn distances(seats: &[SeatRow]) -> Vec<u32> {
     let span = |of: fn(&SeatRow) -> i32| {
         let values = seats.iter().map(of);

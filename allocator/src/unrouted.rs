@@ -13,7 +13,7 @@ use contract::{
 };
 use futures_util::{StreamExt as _, stream};
 use platform::broker::{self, Consumer, Consumption, Delivery, Link};
-use store::partitions::{self, Standing};
+use store::partitions::{self, SaleStanding};
 use tracing::warn;
 
 use crate::{allocator::Allocator, parking, unreadable};
@@ -78,7 +78,8 @@ async fn settle(allocator: &Allocator, taken: Vec<Delivery>) -> (bool, bool) {
     }
     let envelopes = read.iter().filter_map(|(_, envelope)| envelope.as_ref().ok()?.as_ref());
     let asked: HashSet<Partition> = envelopes.map(partition).collect();
-    let standing = partitions::standing(&allocator.pool, &asked.iter().collect::<Vec<_>>()).await;
+    let standing =
+        partitions::sale_standings(&allocator.pool, &asked.iter().collect::<Vec<_>>()).await;
     if let Err(error) = &standing {
         warn!("the state of the sale cannot be read: {}", error.told());
     }
@@ -114,7 +115,7 @@ fn partition(envelope: &Envelope) -> Partition {
 async fn deal_with(
     allocator: &Allocator,
     envelope: Envelope,
-    standing: &Standing,
+    standing: &SaleStanding,
 ) -> (Consumption, bool) {
     let partition = partition(&envelope);
     let mut sent = Vec::with_capacity(envelope.bookings.len());
@@ -149,7 +150,7 @@ async fn deal_with(
 
 /// Why a booking is refused; `None` if it was accepted in time and its time is not over. Its
 /// deadline says when it was accepted, by the clock that closed the sale.
-fn refused(standing: &Standing, request: &BookingRequested) -> Option<Reason> {
+fn refused(standing: &SaleStanding, request: &BookingRequested) -> Option<Reason> {
     let accepted_at = request.deadline - BOOKING_DEADLINE;
     if standing.closed_at.is_some_and(|closed_at| accepted_at >= closed_at) {
         return Some(Reason::SaleClosed);
@@ -185,7 +186,7 @@ mod tests {
         let now = DateTime::<Utc>::from_timestamp(1_800_000_000, 0).unwrap();
         let closed_at = now - TimeDelta::minutes(10);
         let why = |accepted_at: DateTime<Utc>, closed_at| {
-            let standing = Standing { now, is_open: false, is_ready: true, closed_at };
+            let standing = SaleStanding { now, is_open: false, is_ready: true, closed_at };
             refused(&standing, &request(accepted_at))
         };
         let second = TimeDelta::seconds(1);

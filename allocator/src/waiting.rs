@@ -14,11 +14,11 @@ use tracing::{error, info};
 
 /// Which partitions wait, and for what. Bounded by the partitions kept.
 #[derive(Clone, Default)]
-pub(crate) struct Waiting(Arc<Mutex<HashMap<Partition, String>>>);
+pub(crate) struct WaitingPartitions(Arc<Mutex<HashMap<Partition, String>>>);
 
 /// Ends the waiting of a partition when dropped.
 pub(crate) struct UntilDropped<'a> {
-    waiting: &'a Waiting,
+    waiting: &'a WaitingPartitions,
     partition: &'a Partition,
 }
 
@@ -28,7 +28,7 @@ impl Drop for UntilDropped<'_> {
     }
 }
 
-impl Waiting {
+impl WaitingPartitions {
     /// Ends the partition's waiting, at the latest, when the result is dropped.
     pub(crate) fn until_dropped<'a>(&'a self, partition: &'a Partition) -> UntilDropped<'a> {
         UntilDropped { waiting: self, partition }
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn whoever_waits_is_named_until_it_goes_on_or_is_let_go_of() {
-        let waiting = Waiting::default();
+        let waiting = WaitingPartitions::default();
         let partition =
             |tier: &str| Partition { show: contract::ShowId::new(), tier: tier.parse().unwrap() };
         let (one, other) = (partition("ONE"), partition("OTHER"));

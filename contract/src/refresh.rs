@@ -15,7 +15,7 @@ const TURN_BYTES: usize = 4;
 
 /// What a refresh token says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct RefreshTurn {
     pub session: SessionId,
     /// How often the session had been refreshed when the token was made.
     pub number: i32,
@@ -34,7 +34,7 @@ impl RefreshKeys {
 
     /// The token of a turn: the same text every time.
     #[must_use]
-    pub fn sign(&self, turn: Turn) -> String {
+    pub fn sign(&self, turn: RefreshTurn) -> String {
         let session = turn.session.0.as_bytes().as_slice();
         let number = turn.number.to_be_bytes();
         let mac = self.0.mac(&[session, &number]);
@@ -43,11 +43,11 @@ impl RefreshKeys {
 
     /// Reads a token without the database; `None` if this installation did not make it.
     #[must_use]
-    pub fn read(&self, text: &str) -> Option<Turn> {
+    pub fn read(&self, text: &str) -> Option<RefreshTurn> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
         let (id, rest) = bytes.split_at_checked(ID_BYTES)?;
         let (number, mac) = rest.split_at_checked(TURN_BYTES)?;
-        let turn = Turn {
+        let turn = RefreshTurn {
             session: SessionId(Uuid::from_slice(id).ok()?),
             number: i32::from_be_bytes(number.try_into().ok()?),
         };
@@ -68,7 +68,7 @@ mod tests {
         };
         let (keys, others) =
             (RefreshKeys::new(&master([1; 32])), RefreshKeys::new(&master(random())));
-        let turn = Turn { session: SessionId::new(), number: 7 };
+        let turn = RefreshTurn { session: SessionId::new(), number: 7 };
         let token = keys.sign(turn);
         assert_eq!(keys.read(&token), Some(turn));
         assert_eq!(others.read(&token), None, "of another installation");

@@ -9,7 +9,7 @@ use contract::{
         accounts::{Login, ProfileChange, SignedIn, User},
         problem::{Code, Problem},
     },
-    refresh::Turn,
+    refresh::RefreshTurn,
 };
 use platform::{
     clock,
@@ -17,7 +17,7 @@ use platform::{
 };
 use store::{
     accounts::{self, Credentials},
-    sessions::{self, Session},
+    sessions::{self, SignInSession},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -56,13 +56,13 @@ async fn log_in(
 /// The account, if the password is right. An unknown or malformed address takes the same time, so
 /// that the time does not tell whether there is an account.
 async fn proven(ingress: &Ingress, login: Login) -> ApiResult<Option<Credentials>> {
-    let place = ingress.passwords.place()?;
+    let slot = ingress.passwords.slot()?;
     let known = match check::email("/email", &login.email) {
         Ok(email) => accounts::by_email(&ingress.pool, &email).await.map_err(database)?,
         Err(_) => None,
     };
     let hash = known.as_ref().map(|known| known.password_hash.clone());
-    let matches = ingress.passwords.matches(place, login.password, hash).await?;
+    let matches = ingress.passwords.matches(slot, login.password, hash).await?;
     Ok(known.filter(|_| matches))
 }
 
@@ -75,8 +75,8 @@ pub(crate) async fn proves(
 ) -> ApiResult<bool> {
     let tried = ingress.sign_ins.try_password(&known.user.email, address).await?;
     let proven = async {
-        let (place, hash) = (ingress.passwords.place()?, Some(known.password_hash.clone()));
-        let matches = ingress.passwords.matches(place, password, hash).await?;
+        let (slot, hash) = (ingress.passwords.slot()?, Some(known.password_hash.clone()));
+        let matches = ingress.passwords.matches(slot, password, hash).await?;
         Ok(matches.then_some(()))
     };
     Ok(tried.ended(proven.await).await?.is_some())
@@ -118,7 +118,7 @@ async fn change_profile(
 }
 
 /// The tokens of a session, and its user.
-pub(crate) fn signed_in(ingress: &Ingress, session: Session) -> SignedIn {
+pub(crate) fn signed_in(ingress: &Ingress, session: SignInSession) -> SignedIn {
     let (user, now) = (session.account.user, clock::now());
     let expires_at = (now + ingress.access_token).min(session.expires_at);
     let token = Token {
@@ -128,7 +128,7 @@ pub(crate) fn signed_in(ingress: &Ingress, session: Session) -> SignedIn {
         issued_at: Some(now),
         expires_at,
     };
-    let turn = Turn { session: session.id, number: session.turn };
+    let turn = RefreshTurn { session: session.id, number: session.turn };
     SignedIn {
         user,
         access_token: ingress.access.sign(&token),

@@ -8,7 +8,7 @@ mod questions;
 mod intake;
 mod acceptances;
 mod outcomes;
-mod hall;
+mod seat_tiers;
 mod holds;
 mod orders;
 
@@ -32,10 +32,10 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::Ingress;
 use acceptances::Acceptances;
-use hall::Halls;
 use intake::Intake;
 use outcomes::Outcomes;
 use questions::Questions;
+use seat_tiers::SeatTiers;
 
 /// How often Redis is asked whether it still has all the keys it was given.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ pub(crate) struct Bookings {
     outcomes: Outcomes,
     looker: Looker,
     questions: Questions,
-    halls: Halls,
+    seat_tiers: SeatTiers,
     /// Keys that were used but could not be written to Redis. While there are any, a key that Redis
     /// does not know may still have been used.
     untold: AtomicU64,
@@ -77,7 +77,7 @@ impl Bookings {
             outcomes,
             questions: Questions::new(following.clone(), looker.clone(), questions::PER_SECOND),
             looker,
-            halls: Halls::new(following.clone()),
+            seat_tiers: SeatTiers::new(following.clone()),
             untold: AtomicU64::default(),
         })
     }

@@ -24,8 +24,8 @@ pub(crate) const TURN_WAIT: Duration = Duration::from_secs(5);
 /// Most requests that wait for each hash that runs: fewer get their turn within [`TURN_WAIT`].
 const WAITING_EACH: usize = 100;
 
-/// A place in the queue of [`Passwords`].
-pub(crate) struct Place(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
+/// A slot in the queue of [`Passwords`].
+pub(crate) struct QueueSlot(#[expect(dead_code, reason = "held")] OwnedSemaphorePermit);
 
 /// Hashes and checks passwords. Cheap to clone.
 #[derive(Clone)]
@@ -33,7 +33,7 @@ pub(crate) struct Passwords {
     argon: Argon2<'static>,
     turns: Arc<Semaphore>,
     /// Bounds the requests that wait or have their turn.
-    places: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
     /// The hash of a random password. It is checked where there is no account, so that the time of
     /// an answer does not tell whether there is one.
     nobodys: Arc<str>,
@@ -47,37 +47,37 @@ impl Passwords {
         let argon = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let nobodys = hash(&argon, &contract::keys::random::<32>())?;
         let at_once = at_once.max(1);
-        let places = at_once.saturating_mul(WAITING_EACH + 1).min(Semaphore::MAX_PERMITS);
+        let slots = at_once.saturating_mul(WAITING_EACH + 1).min(Semaphore::MAX_PERMITS);
         Ok(Self {
             argon,
             turns: Arc::new(Semaphore::new(at_once)),
-            places: Arc::new(Semaphore::new(places)),
+            slots: Arc::new(Semaphore::new(slots)),
             nobodys: nobodys.into(),
         })
     }
 
-    /// A place in the queue; taken before the database is asked for the request.
-    pub(crate) fn place(&self) -> ApiResult<Place> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        place.map(Place).map_err(|_| busy("full"))
+    /// A slot in the queue; taken before the database is asked for the request.
+    pub(crate) fn slot(&self) -> ApiResult<QueueSlot> {
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map(QueueSlot).map_err(|_| busy("full"))
     }
 
     /// The hash to store, as a PHC string.
     pub(crate) async fn hash(&self, password: String) -> ApiResult<String> {
         let argon = self.argon.clone();
-        let hashed = self.in_turn(self.place()?, move || hash(&argon, password.as_bytes()));
+        let hashed = self.in_turn(self.slot()?, move || hash(&argon, password.as_bytes()));
         hashed.await?.map_err(ApiError::internal)
     }
 
     /// Whether the password has this hash. Without a hash the answer is no, after the same time.
     pub(crate) async fn matches(
         &self,
-        place: Place,
+        slot: QueueSlot,
         password: String,
         hash: Option<String>,
     ) -> ApiResult<bool> {
         let (argon, nobodys) = (self.argon.clone(), Arc::clone(&self.nobodys));
-        self.in_turn(place, move || {
+        self.in_turn(slot, move || {
             let known = hash.as_deref().and_then(|hash| PasswordHash::new(hash).ok());
             let nobody = PasswordHash::new(&nobodys);
             match (known, nobody) {
@@ -94,7 +94,7 @@ impl Passwords {
 
     async fn in_turn<T: Send + 'static>(
         &self,
-        place: Place,
+        slot: QueueSlot,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> ApiResult<T> {
         let waiting = Waiting::begin();
@@ -104,7 +104,7 @@ impl Passwords {
         let done = spawn_blocking(move || {
             let result = work();
             // The work holds the turn, not the request: a hash goes on if the client goes away.
-            drop((turn, place));
+            drop((turn, slot));
             result
         });
         done.await.map_err(ApiError::internal)
@@ -149,7 +149,7 @@ mod tests {
         let hash = passwords.hash("correct horse".into()).await.unwrap();
         assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
         let matches =
-            |text: &str, hash| passwords.matches(passwords.place().unwrap(), text.into(), hash);
+            |text: &str, hash| passwords.matches(passwords.slot().unwrap(), text.into(), hash);
         assert!(matches("correct horse", Some(hash.clone())).await.unwrap());
         assert!(!matches("battery staple", Some(hash)).await.unwrap());
         assert!(!matches("", None).await.unwrap());

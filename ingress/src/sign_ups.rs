@@ -13,7 +13,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult, Body, ClientAddr};
 use store::{
     accounts::{self, EMAIL_KEY, ID_KEY, NewAccount},
-    sessions::{self, Session},
+    sessions::{self, SignInSession},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -77,7 +77,7 @@ async fn again(
     keyed: AccountId,
     password: String,
     address: std::net::IpAddr,
-) -> ApiResult<Session> {
+) -> ApiResult<SignInSession> {
     let known = accounts::by_email(&ingress.pool, email).await.map_err(database)?;
     let Some(known) = known.filter(|known| is_same_key(known.user.user_id, keyed)) else {
         return Err(email_taken());

@@ -16,7 +16,7 @@ use platform::{
 use store::{
     Pool,
     catalogue::shows,
-    keys::Keys,
+    keys::PassKeySet,
     live::{
         board::{self, Board},
         keys,
@@ -55,7 +55,7 @@ pub(crate) struct Ingress {
     pub(crate) read_pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) board: watch::Receiver<Arc<Board>>,
-    pub(crate) pass_keys: watch::Receiver<Arc<Keys>>,
+    pub(crate) pass_keys: watch::Receiver<Arc<PassKeySet>>,
     pub(crate) revoked: Revoked,
     pub(crate) access: Access,
     pub(crate) refresh: RefreshKeys,

@@ -9,7 +9,7 @@ use contract::{AccountId, BookingId, message::BookingEvent};
 use platform::{
     Shutdown,
     broker::{self, Broker},
-    http::socket::{Slot, Sockets},
+    http::socket::{SocketSlot, Sockets},
 };
 use tokio::sync::mpsc;
 
@@ -42,7 +42,7 @@ pub(crate) struct Hub {
 pub(crate) struct Ear {
     account: AccountId,
     hub: Hub,
-    pub(crate) socket: Slot,
+    pub(crate) socket: SocketSlot,
     /// Closes when the socket is too slow.
     pub(crate) changed: mpsc::Receiver<BookingId>,
 }

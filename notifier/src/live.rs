@@ -75,7 +75,8 @@ fn open(
     let instead = "this is a WebSocket: open it as one";
     let (upgrade, connection) = request.allowed(headers, door, instead)?;
     let shutdown = notifier.shutdown.clone();
-    let standing = door.access.stand(caller);
-    let serve = move |socket| talk(socket, Teller::new(notifier, standing, caller.account, only));
+    let token_watch = door.access.watch(caller);
+    let serve =
+        move |socket| talk(socket, Teller::new(notifier, token_watch, caller.account, only));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

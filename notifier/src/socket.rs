@@ -12,7 +12,7 @@ use contract::{
     },
 };
 use platform::{
-    access::Standing,
+    access::TokenWatch,
     http::socket::{End, Frames, Next},
 };
 use store::bookings::{self, Fate};
@@ -28,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// Sends an account one of its bookings, or all, as they change.
 pub(crate) struct Teller {
     notifier: Notifier,
-    standing: Standing,
+    token: TokenWatch,
     account: AccountId,
     only: Option<BookingId>,
     ear: Ear,
@@ -42,14 +42,14 @@ pub(crate) struct Teller {
 impl Teller {
     pub(crate) fn new(
         notifier: Notifier,
-        standing: Standing,
+        token: TokenWatch,
         account: AccountId,
         only: Option<BookingId>,
     ) -> Self {
         // Join before the first look, so that a change between the two is heard.
         let ear = notifier.hub.join(account, only);
         let look_at = Instant::now() + LOOK_EVERY;
-        Self { notifier, standing, account, only, ear, due: only, look_at, last: None }
+        Self { notifier, token, account, only, ear, due: only, look_at, last: None }
     }
 
     /// The booking as it stands, if that is news to its owner.
@@ -91,7 +91,7 @@ impl Frames for Teller {
             }
             let end = tokio::select! {
                 () = self.notifier.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
-                why = self.standing.ended() => (close::POLICY, why),
+                why = self.token.ended() => (close::POLICY, why),
                 () = self.ear.socket.replaced.cancelled() => {
                     (close::REPLACED, "a newer socket took its place")
                 }

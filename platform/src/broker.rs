@@ -11,7 +11,7 @@ mod consume;
 mod events;
 mod topology;
 
-pub use connections::{Connections, Place};
+pub use connections::{Connections, ConsumerSlot};
 pub use consume::{Consumer, Consumption, NoConsumer, ack_all, settle, times_returned};
 pub use events::hear;
 pub use lapin::message::Delivery;

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use contract::keys::MasterKey;
 
-use crate::proxy::Proxy;
+use crate::proxy::TrustedProxy;
 
 /// Where the backends are, and the installation's master key.
 #[derive(Args, Clone)]
@@ -70,7 +70,7 @@ pub struct Http {
     /// Proxies whose `X-Forwarded-For` is trusted: addresses and networks such as `10.0.0.0/8`,
     /// separated by commas.
     #[arg(long, env = "USHER_TRUSTED_PROXIES", value_delimiter = ',')]
-    pub trusted_proxies: Vec<Proxy>,
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// Origins of web pages that may open sockets, separated by commas; pages of the same host are
     /// always allowed.
     #[arg(long, env = "USHER_ALLOWED_ORIGINS", value_delimiter = ',')]

@@ -6,9 +6,9 @@ use ipnet::{IpNet, Ipv4Net};
 
 /// A proxy whose `X-Forwarded-For` is trusted, or a network of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proxy(IpNet);
+pub struct TrustedProxy(IpNet);
 
-impl Proxy {
+impl TrustedProxy {
     /// Whether the address is this proxy's, or one of this network.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
@@ -16,7 +16,7 @@ impl Proxy {
     }
 }
 
-impl FromStr for Proxy {
+impl FromStr for TrustedProxy {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -31,7 +31,7 @@ impl FromStr for Proxy {
     }
 }
 
-impl fmt::Display for Proxy {
+impl fmt::Display for TrustedProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.prefix_len() == self.0.max_prefix_len() {
             return self.0.addr().fmt(f);
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_network_is_read_and_shown_as_it_is_meant() {
-        let shown = |text: &str| text.parse::<Proxy>().map(|proxy| proxy.to_string());
+        let shown = |text: &str| text.parse::<TrustedProxy>().map(|proxy| proxy.to_string());
         assert_eq!(shown("10.0.0.1").unwrap(), "10.0.0.1");
         assert_eq!(shown("10.0.0.7/8").unwrap(), "10.0.0.0/8");
         assert_eq!(shown("2001:db8::/32").unwrap(), "2001:db8::/32");

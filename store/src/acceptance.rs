@@ -146,7 +146,7 @@ pub async fn are_decided(
 
 /// What keeps a closed partition from counting as decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Open {
+pub struct Unfinished {
     /// Requests accepted and not decided.
     pub undecided: i64,
     /// Whether a producer is not sealed and its requests may not be over: its node may have died
@@ -157,7 +157,7 @@ pub struct Open {
 }
 
 /// What is open in a partition whose sale has closed.
-pub async fn open_in(pool: &Pool, partition: &Partition) -> StoreResult<Open> {
+pub async fn unfinished_in(pool: &Pool, partition: &Partition) -> StoreResult<Unfinished> {
     let row = sqlx::query!(
         r#"select coalesce(sum(u.undecided), 0)::bigint as "undecided!",
                coalesce(bool_or(a.sealed_at is null and a.began_at
@@ -179,7 +179,7 @@ pub async fn open_in(pool: &Pool, partition: &Partition) -> StoreResult<Open> {
     )
     .fetch_one(pool)
     .await?;
-    Ok(Open { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
+    Ok(Unfinished { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
 }
 
 /// Whether all requests of the show's producers that began before `before` are decided, and none of

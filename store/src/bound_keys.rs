@@ -2,7 +2,7 @@
 //! Redis remembers every key.
 //!
 //! The first request that is carried out binds its key. If the memory is old enough
-//! ([`Memory::is_whole_for`]), a key that is not bound was never used.
+//! ([`KeyMemory::is_whole_for`]), a key that is not bound was never used.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -45,7 +45,7 @@ pub enum BindingState {
 
 /// What Redis knows of a key.
 #[derive(Clone, Debug)]
-pub struct Memory {
+pub struct KeyMemory {
     pub binding: Option<Binding>,
     /// Redis knows every key used from this moment on, by PostgreSQL's clock.
     pub since: DateTime<Utc>,
@@ -54,7 +54,7 @@ pub struct Memory {
     pub older: Option<String>,
 }
 
-impl Memory {
+impl KeyMemory {
     /// Whether Redis remembers every use of a key from `used_from` on.
     #[must_use]
     pub fn is_whole_for(&self, used_from: DateTime<Utc>, now: DateTime<Utc>) -> bool {
@@ -84,7 +84,7 @@ pub async fn look(
     show: Option<ShowId>,
     key: &str,
     now: DateTime<Utc>,
-) -> RedisResult<Memory> {
+) -> RedisResult<KeyMemory> {
     let older = show.map(|show| format!("idempotency:{{{show}}}:{account}:{key}"));
     let keys: Vec<String> = std::iter::once(binding_key(account, key)).chain(older).collect();
     remember_since(cache, &keys, now).await
@@ -104,7 +104,11 @@ pub async fn tend(cache: &Cache, now: DateTime<Utc>) -> RedisResult<()> {
     remember_since(cache, &[], now).await.map(drop)
 }
 
-async fn remember_since(cache: &Cache, keys: &[String], now: DateTime<Utc>) -> RedisResult<Memory> {
+async fn remember_since(
+    cache: &Cache,
+    keys: &[String],
+    now: DateTime<Utc>,
+) -> RedisResult<KeyMemory> {
     let mut connection = cache.connection()?;
     let mut call = SINCE.key("idempotency_since");
     for key in keys {
@@ -113,7 +117,7 @@ async fn remember_since(cache: &Cache, keys: &[String], now: DateTime<Utc>) -> R
     call.arg(now.timestamp_millis());
     let (binding, since, older): (Option<String>, i64, Option<String>) =
         cache.observe(call.invoke_async(&mut connection).await)?;
-    Ok(Memory {
+    Ok(KeyMemory {
         binding: binding.as_deref().map(read).transpose()?,
         since: DateTime::from_timestamp_millis(since).unwrap_or(now),
         older,
@@ -160,7 +164,7 @@ mod tests {
     #[test]
     fn that_a_key_is_not_there_proves_something_only_where_every_use_is_remembered() {
         let at = |minutes: i64| DateTime::from_timestamp(60 * minutes, 0).unwrap();
-        let memory = Memory { binding: None, since: at(1_000), older: None };
+        let memory = KeyMemory { binding: None, since: at(1_000), older: None };
         let whole = |used_from, now| memory.is_whole_for(at(used_from), at(now));
         assert!(!whole(900, 1_001), "it may have been used before the loss");
         assert!(!whole(900, 1_000 + 24 * 60 - 1));

@@ -15,13 +15,13 @@ use crate::{Pool, StoreError, StoreResult};
 pub(crate) const KNOWN_AFTER: Duration = Duration::from_mins(1);
 
 /// All keys that verify, and the key that signs: the newest one that every node knows.
-pub struct Keys {
+pub struct PassKeySet {
     pub verify: PassKeys,
     pub sign: Option<SigningKey>,
 }
 
 /// Loads the keys. A key that was sealed with another master key is an error, not a missing key.
-pub async fn load(pool: &Pool, master: &MasterKey) -> StoreResult<Keys> {
+pub async fn load(pool: &Pool, master: &MasterKey) -> StoreResult<PassKeySet> {
     let rows = sqlx::query!(
         r#"select kid, public_key, sealed_private_key,
                created_at < clock_timestamp() - make_interval(secs => $1) as "known!"
@@ -41,7 +41,7 @@ pub async fn load(pool: &Pool, master: &MasterKey) -> StoreResult<Keys> {
         }
     };
     let verify = PassKeys::new(rows.into_iter().map(|row| (row.kid, row.public_key)));
-    Ok(Keys { verify, sign })
+    Ok(PassKeySet { verify, sign })
 }
 
 /// Makes the first key if there is none; of several nodes that try, one succeeds.

@@ -39,7 +39,7 @@ pub const LOTS: u64 = 1 << 26;
 
 /// Numbers that were reserved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Numbers {
+pub struct ReservedNumbers {
     pub epoch: u32,
     /// The last of these numbers.
     pub up_to: u64,
@@ -91,7 +91,7 @@ pub async fn reserve_numbers(
     epoch: u32,
     count: u32,
     rule: Rule,
-) -> StoreResult<Option<Numbers>> {
+) -> StoreResult<Option<ReservedNumbers>> {
     let row = sqlx::query_as!(
         Row,
         "update lines set
@@ -114,7 +114,8 @@ pub async fn reserve_numbers(
     .fetch_optional(pool)
     .await?;
     let mark = row.map(Row::mark).transpose()?;
-    let numbers = |mark: LineMark| Numbers { epoch, up_to: mark.high_water, stretch: mark.stretch };
+    let numbers =
+        |mark: LineMark| ReservedNumbers { epoch, up_to: mark.high_water, stretch: mark.stretch };
     Ok(mark.map(numbers))
 }
 

@@ -19,7 +19,7 @@ pub struct Locked {
 
 /// The seats that changed with one version.
 #[derive(Clone, Debug)]
-pub struct Change {
+pub struct PartitionChange {
     pub version: i64,
     /// Postgres's clock.
     pub at: DateTime<Utc>,
@@ -101,7 +101,7 @@ pub async fn changes_between(
     partition: &Partition,
     known: i64,
     latest: i64,
-) -> StoreResult<Vec<Change>> {
+) -> StoreResult<Vec<PartitionChange>> {
     let rows = sqlx::query!(
         "select version, at, claimed, freed from tier_changes
          where show_id = $1 and tier = $2 and version > $3 and version <= $4
@@ -118,7 +118,7 @@ pub async fn changes_between(
     }
     rows.into_iter()
         .map(|row| {
-            Ok(Change {
+            Ok(PartitionChange {
                 version: row.version,
                 at: row.at,
                 claimed: labels(&row.claimed)?,
@@ -186,7 +186,7 @@ pub async fn queue_is_ready(pool: &Pool, partition: &Partition) -> StoreResult<b
 
 /// The state of a sale and of one of its queues.
 #[derive(Clone, Copy, Debug)]
-pub struct Standing {
+pub struct SaleStanding {
     /// Postgres's clock.
     pub now: DateTime<Utc>,
     pub is_open: bool,
@@ -197,10 +197,10 @@ pub struct Standing {
 }
 
 /// The state of these partitions, also of those that do not exist.
-pub async fn standing(
+pub async fn sale_standings(
     pool: &Pool,
     partitions: &[&Partition],
-) -> StoreResult<HashMap<Partition, Standing>> {
+) -> StoreResult<HashMap<Partition, SaleStanding>> {
     let shows: Vec<uuid::Uuid> = partitions.iter().map(|partition| partition.show.0).collect();
     let tiers: Vec<String> =
         partitions.iter().map(|partition| partition.tier.to_string()).collect();
@@ -219,7 +219,7 @@ pub async fn standing(
     rows.into_iter()
         .map(|row| {
             let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
-            let standing = Standing {
+            let standing = SaleStanding {
                 now: row.now,
                 is_open: row.open,
                 is_ready: row.ready,
@@ -279,7 +279,7 @@ pub(crate) fn labels(texts: &[String]) -> StoreResult<Vec<SeatLabel>> {
 
 /// What an allocator needs to know of a partition when it begins.
 #[derive(Clone, Debug)]
-pub struct Opening {
+pub struct OpenedPartition {
     pub version: i64,
     pub terms: Terms,
     /// Every sellable seat; `true` if it has a live claim.
@@ -325,7 +325,7 @@ pub struct SeatRow {
 }
 
 /// Reads a partition's seats and claims, as of one version.
-pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<Opening> {
+pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<OpenedPartition> {
     let mut tx = pool.begin().await?;
     sqlx::query!("set transaction isolation level repeatable read, read only")
         .execute(&mut *tx)
@@ -370,7 +370,7 @@ pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<Opening> {
         hold_seconds: row.hold_seconds,
         order_seconds: row.order_seconds,
     };
-    Ok(Opening { version: row.version, terms, seats })
+    Ok(OpenedPartition { version: row.version, terms, seats })
 }
 
 /// Every seat of a partition. Does not change while the show exists.

@@ -26,7 +26,7 @@ const PAGE: i64 = 1_000;
 /// refused ([`platform::access::BLIND_MAX`]).
 pub async fn follow(pool: Pool, shutdown: &Shutdown) -> StoreResult<Revocations> {
     let revocations = Revocations::default();
-    let mut from = read(&pool, &revocations, Transaction(0)).await?;
+    let mut from = read(&pool, &revocations, TransactionId(0)).await?;
     let (known, stop) = (revocations.clone(), shutdown.clone());
     shutdown.spawn_vital("revocations", async move {
         let mut is_blind = false;
@@ -64,11 +64,11 @@ pub async fn forget_old(pool: &Pool, rows_max: i64) -> StoreResult<u64> {
 
 /// A transaction's number, as PostgreSQL counts them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Transaction(i64);
+struct TransactionId(i64);
 
 /// Reads the revocations of all transactions from `from` on. Returns the transaction to read from
 /// the next time: the oldest that was still open, so that a late commit is not missed.
-async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResult<Transaction> {
+async fn read(pool: &Pool, known: &Revocations, from: TransactionId) -> StoreResult<TransactionId> {
     let began = Instant::now();
     let open = sqlx::query!(
         r#"select pg_snapshot_xmin(pg_current_snapshot())::text::bigint as "xact!",
@@ -76,7 +76,7 @@ async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResul
     )
     .fetch_one(pool)
     .await?;
-    let next = Transaction(open.xact);
+    let next = TransactionId(open.xact);
     // A database that was restored from a backup counts from an older number: read from there.
     let mut after = (from.min(next), 0);
     loop {
@@ -95,12 +95,12 @@ async fn read(pool: &Pool, known: &Revocations, from: Transaction) -> StoreResul
 }
 
 struct Row {
-    at: (Transaction, i64),
+    at: (TransactionId, i64),
     revocation: Revocation,
 }
 
-async fn page(pool: &Pool, after: (Transaction, i64)) -> StoreResult<Vec<Row>> {
-    let (Transaction(xact), number) = after;
+async fn page(pool: &Pool, after: (TransactionId, i64)) -> StoreResult<Vec<Row>> {
+    let (TransactionId(xact), number) = after;
     let rows = sqlx::query!(
         r#"select xact::text::bigint as "xact!", number, account_id, valid_from,
                revoked_at as "revoked_at: DateTime<Utc>"
@@ -117,7 +117,7 @@ async fn page(pool: &Pool, after: (Transaction, i64)) -> StoreResult<Vec<Row>> {
     Ok(rows
         .into_iter()
         .map(|row| Row {
-            at: (Transaction(row.xact), row.number),
+            at: (TransactionId(row.xact), row.number),
             revocation: Revocation {
                 account: AccountId(row.account_id),
                 valid_from: row.valid_from,

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contract::{AccountId, SessionId, refresh::Turn};
+use contract::{AccountId, SessionId, refresh::RefreshTurn};
 
 use crate::{
     Connection, Pool, StoreResult,
@@ -19,7 +19,7 @@ pub const SESSIONS_MAX: i64 = 20;
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
 /// A valid session and its account.
-pub struct Session {
+pub struct SignInSession {
     pub id: SessionId,
     pub account: Credentials,
     pub turn: i32,
@@ -28,7 +28,7 @@ pub struct Session {
 
 /// The result of a refresh.
 pub enum Refreshed {
-    Next(Box<Session>),
+    Next(Box<SignInSession>),
     /// There is no such session, or it is over.
     Over,
     /// The token was used before: the session is over now.
@@ -37,7 +37,11 @@ pub enum Refreshed {
 
 /// Begins a session of an account whose password was checked against these credentials. If they
 /// have changed since, the session is over before it is used.
-pub async fn begin(pool: &Pool, account: Credentials, lifetime: Duration) -> StoreResult<Session> {
+pub async fn begin(
+    pool: &Pool,
+    account: Credentials,
+    lifetime: Duration,
+) -> StoreResult<SignInSession> {
     let mut tx = pool.begin().await?;
     let session = begin_in(&mut tx, account, lifetime).await?;
     tx.commit().await?;
@@ -50,7 +54,7 @@ pub async fn sign_up(
     new: NewAccount,
     password_hash: &str,
     lifetime: Duration,
-) -> StoreResult<Session> {
+) -> StoreResult<SignInSession> {
     let mut tx = pool.begin().await?;
     let account = accounts::create_in(&mut tx, new, password_hash).await?;
     let session = begin_in(&mut tx, account, lifetime).await?;
@@ -65,7 +69,7 @@ pub async fn change_password(
     account: &Credentials,
     password_hash: &str,
     lifetime: Duration,
-) -> StoreResult<Option<Session>> {
+) -> StoreResult<Option<SignInSession>> {
     let mut tx = pool.begin().await?;
     let changed = accounts::change_password_in(&mut tx, account, password_hash).await?;
     let Some(changed) = changed else { return Ok(None) };
@@ -78,7 +82,7 @@ async fn begin_in(
     tx: &mut Connection,
     account: Credentials,
     lifetime: Duration,
-) -> StoreResult<Session> {
+) -> StoreResult<SignInSession> {
     let (id, owner) = (SessionId::new(), account.user.user_id);
     let expires_at = sqlx::query_scalar!(
         "insert into sessions (session_id, account_id, generation, expires_at)
@@ -104,11 +108,11 @@ async fn begin_in(
     .execute(&mut *tx)
     .await?;
     metrics::counter!("usher_sessions_replaced_total").increment(gone.rows_affected());
-    Ok(Session { id, account, turn: 0, expires_at })
+    Ok(SignInSession { id, account, turn: 0, expires_at })
 }
 
 /// Refreshes a session: from now on the refresh token of its next turn is valid.
-pub async fn refresh(pool: &Pool, token: Turn) -> StoreResult<Refreshed> {
+pub async fn refresh(pool: &Pool, token: RefreshTurn) -> StoreResult<Refreshed> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"select account_id, generation, turn, expires_at,
@@ -141,7 +145,7 @@ pub async fn refresh(pool: &Pool, token: Turn) -> StoreResult<Refreshed> {
     }
     tx.commit().await?;
     let expires_at = row.expires_at;
-    Ok(Refreshed::Next(Box::new(Session { id: token.session, account, turn, expires_at })))
+    Ok(Refreshed::Next(Box::new(SignInSession { id: token.session, account, turn, expires_at })))
 }
 
 /// The turn after a refresh with this token; `None` if the token was used before. A token of a

@@ -9,7 +9,7 @@ pub const WAITING_MAX: i64 = 10_000;
 
 /// A message that waits.
 #[derive(Clone, Debug)]
-pub struct Waiting {
+pub struct WaitingMessage {
     pub id: i64,
     pub routing_key: String,
     pub body: Vec<u8>,
@@ -47,9 +47,13 @@ pub async fn count(pool: &Pool) -> StoreResult<i64> {
 }
 
 /// Locks waiting messages after this one, oldest first; other callers skip them.
-pub async fn locked(tx: &mut Connection, after: i64, limit: i64) -> StoreResult<Vec<Waiting>> {
+pub async fn locked(
+    tx: &mut Connection,
+    after: i64,
+    limit: i64,
+) -> StoreResult<Vec<WaitingMessage>> {
     let rows = sqlx::query_as!(
-        Waiting,
+        WaitingMessage,
         r#"select waiting_id as id, routing_key, body,
                deadline < clock_timestamp() as "is_late!"
            from waiting_messages where waiting_id > $1

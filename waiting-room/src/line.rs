@@ -35,7 +35,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LineError,
-    scripts::{change::Change, keys::Keys, progress::Progress, spot::Spot},
+    scripts::{change::LineChange, keys::LineKeys, progress::Progress, spot::Spot},
 };
 use desk::{Desk, JoinQueue};
 use forecast::Forecast;
@@ -54,7 +54,7 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 /// A line, in the memory of this node.
 pub(crate) struct Line {
     pub show: ShowId,
-    pub keys: Keys,
+    pub keys: LineKeys,
     /// Whether the line moves, or why not.
     pub gate: watch::Sender<Gate>,
     /// Where joins wait for their places.
@@ -110,7 +110,7 @@ impl Line {
         let (desk, queue) = Desk::new();
         let line = Self {
             show,
-            keys: Keys::of(show),
+            keys: LineKeys::of(show),
             gate: watch::Sender::new(Gate::Held),
             desk,
             over: CancellationToken::new(),
@@ -346,7 +346,7 @@ impl Line {
     }
 
     /// Applies one change of the stream.
-    pub(crate) fn apply(&self, id: &str, change: Change) -> Applied {
+    pub(crate) fn apply(&self, id: &str, change: LineChange) -> Applied {
         let mut guard = self.memory();
         let memory = &mut *guard;
         if !memory.picture.continues_with(&change) {

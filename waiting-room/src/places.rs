@@ -10,6 +10,6 @@ pub(crate) mod watch;
 
 pub(crate) use claim::claim;
 pub(crate) use find::find;
-pub(crate) use found::{Found, Life, Proof};
+pub(crate) use found::{FoundPlace, Life, Proof};
 pub(crate) use join::{Back, back_to, join};
 pub(crate) use leave::leave;

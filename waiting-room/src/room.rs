@@ -29,7 +29,7 @@ use crate::{
     LineError,
     config::LineSettings,
     line::{Line, desk::JoinQueue, gate::Gate},
-    scripts::{LineStore, NodeId, keys::Keys},
+    scripts::{LineStore, NodeId, keys::LineKeys},
 };
 use challenge::ProofOfWork;
 use limits::Limits;
@@ -139,7 +139,7 @@ impl WaitingRoom {
             return Ok(Some(line));
         }
         self.limits.question()?;
-        let is_there = self.store.has(&Keys::of(sale.show)).await?
+        let is_there = self.store.has(&LineKeys::of(sale.show)).await?
             || store::line_marks::find(&self.pool, sale.show).await?.is_some();
         Ok(is_there.then(|| self.line(sale)))
     }
@@ -174,7 +174,7 @@ impl WaitingRoom {
             board.sales().filter(may_have_a_line).cloned().collect()
         };
         for some in sales.chunks(LOOKED_AT_ONCE) {
-            let keys: Vec<Keys> = some.iter().map(|sale| Keys::of(sale.show)).collect();
+            let keys: Vec<LineKeys> = some.iter().map(|sale| LineKeys::of(sale.show)).collect();
             let peopled = self.store.are_peopled(&keys).await?;
             for (sale, _) in some.iter().zip(peopled).filter(|(_, is_peopled)| *is_peopled) {
                 self.line(sale);

@@ -5,9 +5,9 @@ use redis::{ScriptInvocation, streams::StreamId};
 
 use crate::scripts::{
     Joiner,
-    change::Change,
+    change::LineChange,
     joining,
-    keys::{self, Keys},
+    keys::{self, LineKeys},
     progress::Progress,
 };
 
@@ -25,7 +25,7 @@ pub fn key(show: ShowId, name: &str) -> String {
 pub fn join(show: ShowId) -> ScriptInvocation<'static> {
     let (account, ticket) = (AccountId::new(), TicketId::new());
     let joiner = Joiner { account, ticket, joined_at: 0, rule: None, back: None };
-    joining(&Keys::of(show), [&joiner].into_iter(), b"secret", None, Progress::default())
+    joining(&LineKeys::of(show), [&joiner].into_iter(), b"secret", None, Progress::default())
 }
 
 /// The ranks that left the line by one change.
@@ -42,7 +42,7 @@ impl Gone {
     /// Reads an entry of the stream; `None` where it cannot be read.
     #[must_use]
     pub fn read(entry: &StreamId) -> Option<Self> {
-        let change = Change::read(entry)?;
+        let change = LineChange::read(entry)?;
         let is_other =
             !(change.left.is_empty() && change.expired.is_empty() && change.admitted.is_empty());
         let at_ms = entry.id.split_once('-')?.0.parse().ok()?;

@@ -8,7 +8,7 @@ use proptest::{prelude::*, sample::Index, test_runner::TestCaseResult};
 use redis::{Script, aio::MultiplexedConnection};
 use store::{
     Pool,
-    line_marks::{self, LineMark, Numbers, Rule, Stretch},
+    line_marks::{self, LineMark, ReservedNumbers, Rule, Stretch},
 };
 use tokio::runtime::Runtime;
 use waiting_room::testing::KEYS;
@@ -67,7 +67,7 @@ struct World {
     show: ShowId,
     join: Script,
     open: Script,
-    reserved: Option<Numbers>,
+    reserved: Option<ReservedNumbers>,
     named: u32,
     /// The visitors in the order of joining.
     members: Vec<Member>,
@@ -120,7 +120,7 @@ impl World {
             }
             call.arg("secret");
             match self.reserved {
-                Some(Numbers { epoch, up_to, stretch }) => {
+                Some(ReservedNumbers { epoch, up_to, stretch }) => {
                     call.arg(epoch).arg(up_to).arg(stretch.rule.version);
                     call.arg(u8::from(stretch.rule.drawn)).arg(stretch.base);
                 }

@@ -14,7 +14,7 @@ use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::{
     Connection,
     catalogue::{
-        screens::{self, Change},
+        screens::{self, ScreenChange},
         theatres,
     },
 };
@@ -86,14 +86,14 @@ pub(super) async fn change(
         let mut tx = pool.begin().await.map_err(transaction)?;
         let change = screens::change(&mut tx, screen_id, &details).await.map_err(database)?;
         match change {
-            Change::NotFound => return Err(ApiError::not_found(Code::ScreenNotFound)),
-            Change::InUse => {
+            ScreenChange::NotFound => return Err(ApiError::not_found(Code::ScreenNotFound)),
+            ScreenChange::InUse => {
                 return Err(ApiError::new(
                     Code::ScreenInUse,
                     "shows to come use this layout: only the name can be changed",
                 ));
             }
-            Change::Done => {}
+            ScreenChange::Done => {}
         }
         stands_in_a_theatre(&mut tx, &details).await?;
         tx.commit().await.map_err(transaction)?;

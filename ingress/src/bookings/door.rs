@@ -175,10 +175,10 @@ async fn seats_exist(
     if tier.general_admission {
         return Err(unknown(format!("{} has no seat numbers: ask for a quantity", tier.tier)));
     }
-    let hall = ingress.bookings.halls.of(sale.show).await?;
+    let tiers = ingress.bookings.seat_tiers.of_show(sale.show).await?;
     let strangers: Vec<&str> = seats
         .iter()
-        .filter(|seat| hall.get(*seat) != Some(&tier.tier))
+        .filter(|seat| tiers.get(*seat) != Some(&tier.tier))
         .map(SeatLabel::as_str)
         .collect();
     if strangers.is_empty() {

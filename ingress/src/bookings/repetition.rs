@@ -22,7 +22,7 @@ use platform::{
 use redis::RedisResult;
 use store::{
     bookings::{self, LastTry, View},
-    bound_keys::{self, Binding, BindingState, Memory},
+    bound_keys::{self, Binding, BindingState, KeyMemory},
     sale::Sale,
 };
 use tokio::time::{Instant, sleep};
@@ -197,7 +197,7 @@ pub(crate) async fn refused(
     let is_told = ingress.bookings.untold.load(Ordering::SeqCst) == 0;
     let memory = bound_keys::look(&ingress.cache, account, show, key, now).await.ok();
     let (is_anothers, is_proof) = match &memory {
-        Some(Memory { binding: Some(before), .. }) if keyed.is_mine(before) => {
+        Some(KeyMemory { binding: Some(before), .. }) if keyed.is_mine(before) => {
             return match before.state {
                 BindingState::Done => accepted(ingress, keyed, before).await,
                 // The booking may be on its queue, so a refusal could be wrong.
@@ -210,7 +210,7 @@ pub(crate) async fn refused(
                 },
             };
         }
-        Some(Memory { binding: None, older: Some(booking), .. }) => {
+        Some(KeyMemory { binding: None, older: Some(booking), .. }) => {
             match booking.strip_prefix(&keyed.booking.to_string()) {
                 Some("") => return Ok(None),
                 Some(_) => return Err(unknown(keyed.booking, "asked before")),

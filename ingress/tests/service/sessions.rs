@@ -97,7 +97,7 @@ async fn a_session_that_began_with_the_old_password_while_it_was_changed_is_over
     assert!(store::accounts::end_tokens(&ingress.pool, known.user.user_id).await.unwrap());
     let hour = std::time::Duration::from_hours(1);
     let late = store::sessions::begin(&ingress.pool, known, hour).await.unwrap();
-    let turn = contract::refresh::Turn { session: late.id, number: 0 };
+    let turn = contract::refresh::RefreshTurn { session: late.id, number: 0 };
     let refreshed = store::sessions::refresh(&ingress.pool, turn).await.unwrap();
     assert!(matches!(refreshed, store::sessions::Refreshed::Over));
     ingress.stop().await;

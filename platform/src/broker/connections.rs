@@ -42,24 +42,24 @@ struct Shared {
 #[derive(Clone)]
 struct Counted {
     broker: Broker,
-    places_taken: Arc<AtomicUsize>,
+    slots_taken: Arc<AtomicUsize>,
 }
 
-/// A place on a connection: room for one session, until it is dropped.
-pub struct Place {
+/// A slot on a connection: room for one session, until it is dropped.
+pub struct ConsumerSlot {
     /// The connection.
     pub broker: Broker,
-    places_taken: Arc<AtomicUsize>,
+    slots_taken: Arc<AtomicUsize>,
 }
 
-impl Drop for Place {
+impl Drop for ConsumerSlot {
     fn drop(&mut self) {
-        self.places_taken.fetch_sub(1, Ordering::Relaxed);
+        self.slots_taken.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Connections {
-    /// Keeps a connection open until the shutdown begins, and opens others as places are taken.
+    /// Keeps a connection open until the shutdown begins, and opens others as slots are taken.
     pub fn start(url: &str, name: &str, shutdown: &Shutdown) -> anyhow::Result<Self> {
         let connections = Self(Arc::new(Shared {
             url: url.to_owned(),
@@ -69,7 +69,7 @@ impl Connections {
             trials: Semaphore::new(TRIALS_MAX),
             on_trial: OnceCell::new(),
         }));
-        connections.place()?;
+        connections.slot()?;
         Ok(connections)
     }
 
@@ -92,17 +92,16 @@ impl Connections {
         Ok(())
     }
 
-    /// Takes a place for one session, and opens a connection if no open one has room.
-    pub fn place(&self) -> anyhow::Result<Place> {
+    /// Takes a slot for one session, and opens a connection if no open one has room.
+    pub fn slot(&self) -> anyhow::Result<ConsumerSlot> {
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         // A connection that is not up yet will have as many channels as the others.
         let channels =
             open.iter().filter_map(|counted| Some(counted.broker.link()?.channels_max())).min();
         // Half of the channels are for sessions: declaring and inspecting queues needs channels,
         // too.
-        let places_max = (channels.unwrap_or(CHANNELS_MAX) / 2).max(1);
-        let has_room =
-            |counted: &&Counted| counted.places_taken.load(Ordering::Relaxed) < places_max;
+        let slots_max = (channels.unwrap_or(CHANNELS_MAX) / 2).max(1);
+        let has_room = |counted: &&Counted| counted.slots_taken.load(Ordering::Relaxed) < slots_max;
         let counted = if let Some(counted) = open.iter().find(has_room) {
             counted.clone()
         } else {
@@ -111,11 +110,11 @@ impl Connections {
                 n => format!("{}-{}", self.0.name, n + 1),
             };
             let broker = Broker::connect(&self.0.url, &name, &self.0.shutdown)?;
-            let counted = Counted { broker, places_taken: Arc::default() };
+            let counted = Counted { broker, slots_taken: Arc::default() };
             open.push(counted.clone());
             counted
         };
-        counted.places_taken.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { broker: counted.broker, places_taken: counted.places_taken })
+        counted.slots_taken.fetch_add(1, Ordering::Relaxed);
+        Ok(ConsumerSlot { broker: counted.broker, slots_taken: counted.slots_taken })
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Tokens are checked offline. Revocations are in memory, kept fresh by a follower of the database
 //! (`store::revocations`). They are bounded by the lifetime of tokens and by number. An open socket
-//! [stands](Access::stand) on its token and ends with it.
+//! [watches](Access::watch) its token and ends with it.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -86,7 +86,7 @@ impl Access {
 
     /// Registers a socket or stream that stays open only as long as its token is valid.
     #[must_use]
-    pub fn stand(&self, token: Token) -> Standing {
+    pub fn watch(&self, token: Token) -> TokenWatch {
         let left = (token.expires_at - clock::now()).to_std().unwrap_or_default();
         let ended = CancellationToken::new();
         let mut known = self.revocations.write();
@@ -96,17 +96,17 @@ impl Access {
         }
         known.next_id += 1;
         let id = known.next_id;
-        let stand = Stand { id, token, ended: ended.clone() };
-        known.standing.entry(token.account).or_default().push(stand);
+        let watched = Watched { id, token, ended: ended.clone() };
+        known.watched.entry(token.account).or_default().push(watched);
         drop(known);
         let expires_at = Instant::now() + left;
         let revocations = self.revocations.clone();
-        Standing { id, account: token.account, expires_at, ended, revocations }
+        TokenWatch { id, account: token.account, expires_at, ended, revocations }
     }
 }
 
 /// Tells an open socket when its token ends. Dropping it takes the socket off the register.
-pub struct Standing {
+pub struct TokenWatch {
     id: u64,
     account: AccountId,
     expires_at: Instant,
@@ -114,7 +114,7 @@ pub struct Standing {
     revocations: Revocations,
 }
 
-impl Standing {
+impl TokenWatch {
     /// Resolves, with the reason, once the token is no longer valid.
     pub async fn ended(&self) -> &'static str {
         tokio::select! {
@@ -124,13 +124,13 @@ impl Standing {
     }
 }
 
-impl Drop for Standing {
+impl Drop for TokenWatch {
     fn drop(&mut self) {
         let mut known = self.revocations.write();
-        if let Some(mine) = known.standing.get_mut(&self.account) {
-            mine.retain(|stand| stand.id != self.id);
+        if let Some(mine) = known.watched.get_mut(&self.account) {
+            mine.retain(|watched| watched.id != self.id);
             if mine.is_empty() {
-                known.standing.remove(&self.account);
+                known.watched.remove(&self.account);
             }
         }
     }
@@ -147,11 +147,11 @@ struct Known {
     floor: Option<DateTime<Utc>>,
     read_at: Instant,
     /// Bounded by the listener's connections.
-    standing: HashMap<AccountId, Vec<Stand>>,
+    watched: HashMap<AccountId, Vec<Watched>>,
     next_id: u64,
 }
 
-struct Stand {
+struct Watched {
     id: u64,
     token: Token,
     ended: CancellationToken,
@@ -165,7 +165,7 @@ impl Default for Revocations {
             by_time: BTreeSet::new(),
             floor: None,
             read_at: Instant::now(),
-            standing: HashMap::new(),
+            watched: HashMap::new(),
             next_id: 0,
         })))
     }
@@ -220,9 +220,9 @@ impl Known {
             self.by_time.remove(&(known.revoked_at, known.account));
         }
         self.by_time.insert((new.revoked_at, new.account));
-        for stand in self.standing.get(&new.account).into_iter().flatten() {
-            if stand.token.generation < new.valid_from {
-                stand.ended.cancel();
+        for watched in self.watched.get(&new.account).into_iter().flatten() {
+            if watched.token.generation < new.valid_from {
+                watched.ended.cancel();
             }
         }
         if self.accounts.len() > accounts_max {
@@ -240,9 +240,9 @@ impl Known {
         }
         metrics::counter!("usher_revocations_floor_raised_total").increment(1);
         self.floor = Some(floor);
-        for stand in self.standing.values().flatten() {
-            if stand.token.issued_at.is_none_or(|at| at < floor) {
-                stand.ended.cancel();
+        for watched in self.watched.values().flatten() {
+            if watched.token.issued_at.is_none_or(|at| at < floor) {
+                watched.ended.cancel();
             }
         }
     }
@@ -331,17 +331,17 @@ mod tests {
         let revocations = Revocations::default();
         let access = Access::new(&master(), revocations);
         let account = AccountId::new();
-        let old = access.stand(token(account, 0, 0));
+        let old = access.watch(token(account, 0, 0));
         let soon = clock::now() + Duration::from_millis(50);
-        let new = access.stand(Token { expires_at: soon, ..token(account, 1, 0) });
+        let new = access.watch(Token { expires_at: soon, ..token(account, 1, 0) });
         access.revocations.add(&[revoked(account, 1, 10)]);
         assert_eq!(old.ended().await, "the token has ended; sign in again");
-        let late = access.stand(token(account, 0, 0));
+        let late = access.watch(token(account, 0, 0));
         assert_eq!(late.ended().await, "the token has ended; sign in again");
         assert!(!new.ended.is_cancelled());
         assert!(new.ended().await.starts_with("the token has expired"));
         drop((old, new, late));
-        assert!(access.revocations.read().standing.is_empty());
+        assert!(access.revocations.read().watched.is_empty());
     }
 
     #[test]

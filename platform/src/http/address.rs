@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use axum::http::{HeaderMap, HeaderName};
 
-use crate::proxy::Proxy;
+use crate::proxy::TrustedProxy;
 
 const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -14,7 +14,7 @@ const FORWARDED: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// be read ends the walk, because anybody may have written the entries before it; the proxy that
 /// wrote it counts as the client.
 #[must_use]
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Proxy]) -> IpAddr {
+pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[TrustedProxy]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|proxy| proxy.contains(address));
     let mut client = peer.to_canonical();
     // A value that is not text counts as one unreadable entry.
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    fn trusted(text: &str) -> Vec<Proxy> {
+    fn trusted(text: &str) -> Vec<TrustedProxy> {
         text.split_whitespace().map(|proxy| proxy.parse().unwrap()).collect()
     }
 

@@ -6,13 +6,13 @@ use axum::Extension;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::access::Access;
-use crate::{config::Http, proxy::Proxy};
+use crate::{config::Http, proxy::TrustedProxy};
 
 /// What the extractors need; put it into the router as an extension with [`with_door`].
 #[derive(Clone)]
 pub struct Door {
     pub access: Access,
-    pub trusted_proxies: Arc<[Proxy]>,
+    pub trusted_proxies: Arc<[TrustedProxy]>,
     pub allowed_origins: Arc<[String]>,
 }
 

@@ -3,7 +3,7 @@
 
 mod talk;
 mod register;
-mod pace;
+mod frame_rate;
 mod end;
 
 use std::future::Future;
@@ -23,7 +23,7 @@ use futures_util::FutureExt as _;
 use super::{ApiError, ApiResult, ClientConnection, Door, origin_is_allowed};
 use crate::Shutdown;
 pub use end::{End, SEND_WAIT};
-pub use register::{Slot, Sockets};
+pub use register::{SocketSlot, Sockets};
 pub use talk::{Frames, Next, talk};
 
 /// Longest frame a client may send.

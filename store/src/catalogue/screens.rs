@@ -59,7 +59,7 @@ pub async fn insert(
 
 /// How a change of a screen ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum ScreenChange {
     Done,
     NotFound,
     /// Shows that have not begun use this layout, so only the name may change.
@@ -71,7 +71,7 @@ pub async fn change(
     tx: &mut Connection,
     screen: ScreenId,
     details: &ScreenDetails,
-) -> StoreResult<Change> {
+) -> StoreResult<ScreenChange> {
     let known = sqlx::query!(
         r#"select theatre_id = $2 and tiers = $3 and layout = $4 as "same!"
            from screens where screen_id = $1 and retired_at is null for update"#,
@@ -82,7 +82,7 @@ pub async fn change(
     )
     .fetch_optional(&mut *tx)
     .await?;
-    let Some(known) = known else { return Ok(Change::NotFound) };
+    let Some(known) = known else { return Ok(ScreenChange::NotFound) };
     if !known.same {
         let used = sqlx::query_scalar!(
             r#"select exists (select from shows
@@ -93,7 +93,7 @@ pub async fn change(
         .fetch_one(&mut *tx)
         .await?;
         if used {
-            return Ok(Change::InUse);
+            return Ok(ScreenChange::InUse);
         }
     }
     sqlx::query!(
@@ -107,7 +107,7 @@ pub async fn change(
     )
     .execute(&mut *tx)
     .await?;
-    Ok(Change::Done)
+    Ok(ScreenChange::Done)
 }
 
 /// Takes a screen off the lists. Returns whether it was there.

@@ -76,7 +76,7 @@ pub async fn list(pool: &Pool, filter: Filter) -> StoreResult<Listed> {
 
 /// Finds a show.
 pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<Option<Sale>> {
-    let Found { mut sales, mut unreadable } = read(executor, &[show.0]).await?;
+    let ShowsFound { mut sales, mut unreadable } = read(executor, &[show.0]).await?;
     match unreadable.pop() {
         Some((_, why)) => Err(why),
         None => Ok(sales.pop()),
@@ -85,13 +85,13 @@ pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<O
 
 /// Shows that were read, and those that this version cannot read: one unreadable show must not hide
 /// all others.
-pub(crate) struct Found {
+pub(crate) struct ShowsFound {
     pub(crate) sales: Vec<Sale>,
     pub(crate) unreadable: Vec<(ShowId, StoreError)>,
 }
 
 /// Reads these shows, in order of their start; retired shows and shows without a tier are left out.
-pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<Found> {
+pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreResult<ShowsFound> {
     let rows = sqlx::query_as!(
         Row,
         r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
@@ -130,7 +130,7 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
             unreadable.push((show, why));
         }
     }
-    Ok(Found { sales, unreadable })
+    Ok(ShowsFound { sales, unreadable })
 }
 
 /// A show as clients see it.

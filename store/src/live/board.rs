@@ -15,7 +15,7 @@ use tracing::warn;
 
 use crate::{
     Pool, StoreResult,
-    catalogue::shows::{self, Found},
+    catalogue::shows::{self, ShowsFound},
     sale::Sale,
 };
 
@@ -133,7 +133,7 @@ pub async fn read(pool: &Pool) -> StoreResult<Board> {
     .await?;
     // The clock was read a little before this moment, so `now` is late by less than the query took.
     let read = Instant::now();
-    let Found { sales, unreadable } = shows::read(pool, &row.shows).await?;
+    let ShowsFound { sales, unreadable } = shows::read(pool, &row.shows).await?;
     let sales = sales.into_iter().map(|sale| (sale.show, Arc::new(sale))).collect();
     let unreadable = unreadable.into_iter().map(|(show, _)| show).collect();
     let complete_before = row.complete_before;

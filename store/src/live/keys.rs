@@ -9,7 +9,7 @@ use tracing::warn;
 
 use crate::{
     Pool, StoreResult,
-    keys::{self, Keys},
+    keys::{self, PassKeySet},
 };
 
 /// How often keys are read: every node must know a new key before it signs.
@@ -22,7 +22,7 @@ pub async fn watch(
     pool: &Pool,
     master: &MasterKey,
     shutdown: &Shutdown,
-) -> StoreResult<watch::Receiver<Arc<Keys>>> {
+) -> StoreResult<watch::Receiver<Arc<PassKeySet>>> {
     keys::ensure(pool, master).await?;
     let (set, keys) = watch::channel(Arc::new(keys::load(pool, master).await?));
     let (pool, master, stop) = (pool.clone(), master.clone(), shutdown.clone());

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{index::Index, loss::Loss, snapshot::Snapshot};
-use crate::scripts::{change::Change, progress::Progress};
+use crate::scripts::{change::LineChange, progress::Progress};
 
 /// Time between two tries to load a line that Redis does not have or that cannot be loaded.
 const LOAD_AGAIN_AFTER: Duration = Duration::from_millis(250);
@@ -53,7 +53,7 @@ impl Picture {
 
     /// Whether a change continues the picture. If a change is missing, or the line began anew, the
     /// picture must be loaded again.
-    pub(super) fn continues_with(&mut self, change: &Change) -> bool {
+    pub(super) fn continues_with(&mut self, change: &LineChange) -> bool {
         self.is_whole &= change.at.epoch == self.seen.epoch
             && !change.opened
             && change.at.seq <= self.seen.seq + 1;
@@ -62,7 +62,7 @@ impl Picture {
 
     /// Adds the ranks that joined and removes those that are gone. Returns how many were removed,
     /// or `None` where the picture had the change already.
-    pub(super) fn apply(&mut self, id: &str, change: &Change) -> Option<u64> {
+    pub(super) fn apply(&mut self, id: &str, change: &LineChange) -> Option<u64> {
         id.clone_into(&mut self.last_id);
         if change.at.seq <= self.seen.seq {
             return None;

@@ -40,8 +40,8 @@ fn picture(epoch: u32, seq: u64, waiting: u64) -> Snapshot {
     }
 }
 
-fn change(epoch: u32, seq: u64) -> Change {
-    Change {
+fn change(epoch: u32, seq: u64) -> LineChange {
+    LineChange {
         at: Progress { epoch, seq },
         opened: false,
         joined: Vec::new(),
@@ -69,7 +69,7 @@ async fn after_a_loss_a_node_that_was_behind_tells_no_more_than_one_that_was_not
     let visitor = spot(show, WAITING);
     let _watched = ahead_node.watch(&visitor, Signal::Waiting);
     // The last change before the loss reaches one of them only.
-    let last = Change { gone: vec![1, 2, 3], ..change(1, 6) };
+    let last = LineChange { gone: vec![1, 2, 3], ..change(1, 6) };
     assert_eq!(ahead_node.apply("1-0", last), Applied::Yes);
     assert_eq!(ahead(&ahead_node, &visitor), Some(WAITING - 4));
     for node in [&ahead_node, &behind_node] {
@@ -79,7 +79,7 @@ async fn after_a_loss_a_node_that_was_behind_tells_no_more_than_one_that_was_not
     let (epoch, recalled) = ahead_node.recalled();
     assert_eq!((epoch, recalled.as_slice()), (2, [1, 2, 3].as_slice()));
     assert!(behind_node.recalled().1.is_empty());
-    behind_node.apply("2-0", Change { recalled, ..change(2, 2) });
+    behind_node.apply("2-0", LineChange { recalled, ..change(2, 2) });
     assert_eq!(ahead(&behind_node, &visitor), Some(WAITING - 4));
 }
 
@@ -90,7 +90,7 @@ async fn a_picture_that_is_loaded_again_after_a_loss_counts_nobody_who_has_left_
     line.install(picture(2, 1, 0));
     // A new visitor joins, and is gone by the time the picture is loaded again.
     assert_eq!(
-        line.apply("1-0", Change { joined: vec![WAITING + 5], ..change(2, 2) }),
+        line.apply("1-0", LineChange { joined: vec![WAITING + 5], ..change(2, 2) }),
         Applied::Yes
     );
     assert_eq!(line.waiting(), WAITING + 1);

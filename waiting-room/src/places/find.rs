@@ -6,7 +6,7 @@ use store::sale::Sale;
 use super::{
     admitted,
     claim::claim,
-    found::{Found, Life, Proof, known_place},
+    found::{FoundPlace, Life, Proof, known_place},
 };
 use crate::{
     LineError,
@@ -26,7 +26,7 @@ pub(crate) async fn find(
     sale: &Sale,
     ticket: TicketId,
     proof: &Proof,
-) -> Result<Option<Found>, LineError> {
+) -> Result<Option<FoundPlace>, LineError> {
     let touched = room.store.touch(&line.keys, &[ticket], Presence::Heard, true).await?;
     let (whereabouts, detail) = match touched {
         ScriptAnswer::Known(touched) => {
@@ -43,12 +43,12 @@ pub(crate) async fn find(
         }
     };
     let account = proof.account();
-    let theirs = |found: Found| (found.place.account == account).then_some(found);
+    let theirs = |found: FoundPlace| (found.place.account == account).then_some(found);
     match whereabouts {
         Whereabouts::Waiting | Whereabouts::Admitting if !detail.is_empty() => {
             let spot = Spot::parse(line.show, &ticket.to_string(), &detail)?;
             line.polled(&spot);
-            Ok(theirs(Found::waiting(spot)))
+            Ok(theirs(FoundPlace::waiting(spot)))
         }
         Whereabouts::Left | Whereabouts::Expired => {
             let owner = detail.parse().map_err(|_| LineError::Unreadable(detail))?;
@@ -57,7 +57,7 @@ pub(crate) async fn find(
                 Whereabouts::Left => PlaceState::Left,
                 _ => PlaceState::Expired,
             };
-            Ok(theirs(Found { place, life: Life::Ended(ended) }))
+            Ok(theirs(FoundPlace { place, life: Life::Ended(ended) }))
         }
         Whereabouts::Unknown if matches!(proof, Proof::Account(_)) => {
             room.limits.question()?;
@@ -75,18 +75,18 @@ async fn find_lost(
     ticket: TicketId,
     proof: &Proof,
     record: &str,
-) -> Result<Option<Found>, LineError> {
+) -> Result<Option<FoundPlace>, LineError> {
     if let Some(admission) = admitted::find(room, line, ticket).await? {
         let recorded = Spot::parse(line.show, &ticket.to_string(), record);
         let place = recorded.map_or_else(
             |_| known_place(line, ticket, admission.account, proof, admission.admitted_at),
             |spot| spot.place,
         );
-        let found = Found { place, life: admitted::life(admission) };
+        let found = FoundPlace { place, life: admitted::life(admission) };
         return Ok((admission.account == proof.account()).then_some(found));
     }
     let Proof::Ticket(place) = proof else { return Ok(None) };
-    let ended = Found { place: place.clone(), life: Life::Ended(PlaceState::Expired) };
+    let ended = FoundPlace { place: place.clone(), life: Life::Ended(PlaceState::Expired) };
     if place.number == 0 {
         // A place of a show without a waiting room.
         return Ok(Some(ended));
@@ -98,5 +98,5 @@ async fn find_lost(
         return Ok(Some(ended));
     }
     line.polled(&spot);
-    Ok(Some(Found::waiting(spot)))
+    Ok(Some(FoundPlace::waiting(spot)))
 }

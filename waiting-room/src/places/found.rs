@@ -15,7 +15,7 @@ pub(crate) enum Proof {
 
 /// A place that was found.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundPlace {
     pub place: Place,
     pub life: Life,
 }
@@ -38,7 +38,7 @@ impl Proof {
     }
 }
 
-impl Found {
+impl FoundPlace {
     pub(super) fn waiting(spot: Spot) -> Self {
         Self { place: spot.place.clone(), life: Life::Waiting(spot) }
     }

@@ -6,7 +6,7 @@ use store::{admissions, sale::Sale};
 use super::{
     admitted,
     claim::claim,
-    found::{Found, Life, Proof, known_place},
+    found::{FoundPlace, Life, Proof, known_place},
 };
 use crate::{
     LineError,
@@ -18,7 +18,7 @@ use crate::{
 /// Where a place ticket leads a visitor who joins with it.
 pub(crate) enum Back {
     /// To a valid pass.
-    Admitted(Found),
+    Admitted(FoundPlace),
     /// To its place, in the line or lost with it. The flag says whether a place of before there
     /// were stretches was drawn.
     Place(Place, bool),
@@ -43,7 +43,7 @@ pub(crate) async fn back_to(
     if admission.spent.is_some() || admitted::expiry(room, line, &admission).await.is_none() {
         return Ok(Back::Nowhere);
     }
-    Ok(Back::Admitted(Found { place, life: Life::Admitted(admission) }))
+    Ok(Back::Admitted(FoundPlace { place, life: Life::Admitted(admission) }))
 }
 
 /// Gives an account its place in the line; also returns whether the place is new.
@@ -53,7 +53,7 @@ pub(crate) async fn join(
     sale: &Sale,
     account: AccountId,
     back: Back,
-) -> Result<(bool, Found), LineError> {
+) -> Result<(bool, FoundPlace), LineError> {
     let back = match back {
         Back::Admitted(found) => return Ok((false, found)),
         Back::Place(place, was_drawn) => Some((place, was_drawn)),
@@ -64,7 +64,7 @@ pub(crate) async fn join(
     if how == Placed::Admitted
         && let Some(admission) = admitted::find(room, line, spot.place.ticket).await?
     {
-        return Ok((false, Found { place: spot.place, life: Life::Admitted(admission) }));
+        return Ok((false, FoundPlace { place: spot.place, life: Life::Admitted(admission) }));
     }
     if how == Placed::New
         && line.may_have_lost_passes()
@@ -73,7 +73,7 @@ pub(crate) async fn join(
         return Ok((false, found));
     }
     line.polled(&spot);
-    Ok((how == Placed::New, Found::waiting(spot)))
+    Ok((how == Placed::New, FoundPlace::waiting(spot)))
 }
 
 /// The valid admission of an account that Redis has lost. If there is one, the place the account
@@ -82,7 +82,7 @@ async fn admitted_before_a_loss(
     room: &WaitingRoom,
     line: &Line,
     spot: &Spot,
-) -> Result<Option<Found>, LineError> {
+) -> Result<Option<FoundPlace>, LineError> {
     let account = spot.place.account;
     metrics::counter!("usher_line_asked_after_loss_total").increment(1);
     let Some(admission) = admissions::of_account(&room.pool, line.show, account).await? else {
@@ -94,5 +94,5 @@ async fn admitted_before_a_loss(
     room.store.leave(&line.keys, spot.place.ticket).await?;
     let proof = Proof::Account(account);
     let place = known_place(line, admission.ticket, account, &proof, admission.admitted_at);
-    Ok(Some(Found { place, life: Life::Admitted(admission) }))
+    Ok(Some(FoundPlace { place, life: Life::Admitted(admission) }))
 }

@@ -9,15 +9,15 @@ use contract::api::{
     socket::close,
 };
 use platform::{
-    access::Standing,
-    http::socket::{End, Frames, Next, Slot},
+    access::TokenWatch,
+    http::socket::{End, Frames, Next, SocketSlot},
 };
 use store::admissions::Admission;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
     admitted,
-    found::{Found, Life},
+    found::{FoundPlace, Life},
     leave::leave,
 };
 use crate::{
@@ -35,13 +35,13 @@ pub(crate) struct Watch {
     room: Arc<WaitingRoom>,
     line: Arc<Line>,
     spot: Spot,
-    open_socket: Slot,
+    open_socket: SocketSlot,
     signal: watch::Receiver<Signal>,
     gate: watch::Receiver<Gate>,
     gate_told: Gate,
     admitted: Option<Admission>,
     /// The access token it was opened with; `None` where it was opened with a place ticket.
-    standing: Option<Standing>,
+    token: Option<TokenWatch>,
     /// Frames to send before any other; at most a handful.
     pending: VecDeque<Next<LineFrame>>,
     next_at: Instant,
@@ -52,8 +52,8 @@ impl Watch {
     pub(crate) fn start(
         room: Arc<WaitingRoom>,
         line: Arc<Line>,
-        found: Found,
-        standing: Option<Standing>,
+        found: FoundPlace,
+        token: Option<TokenWatch>,
     ) -> Self {
         let open_socket = room.sockets.enter(found.place.account);
         metrics::gauge!("usher_line_sockets").increment(1.0);
@@ -74,7 +74,7 @@ impl Watch {
             gate,
             gate_told,
             admitted: None,
-            standing,
+            token,
             pending: VecDeque::new(),
             next_at: Instant::now(),
         };
@@ -218,7 +218,7 @@ impl Frames for Watch {
                     metrics::counter!("usher_line_sockets_replaced_total").increment(1);
                     return Some(Next::End((close::REPLACED, "the account opened a newer socket")));
                 }
-                why = ended(self.standing.as_ref()) => {
+                why = ended(self.token.as_ref()) => {
                     return Some(Next::End((close::POLICY, why)));
                 }
                 changed = self.signal.changed() => {
@@ -276,9 +276,9 @@ impl Drop for Watch {
 }
 
 /// Resolves with the reason when the access token ends; never without a token.
-async fn ended(standing: Option<&Standing>) -> &'static str {
-    match standing {
-        Some(standing) => standing.ended().await,
+async fn ended(token: Option<&TokenWatch>) -> &'static str {
+    match token {
+        Some(token) => token.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use contract::{ShowId, keys::MasterKey, pass::Pass};
 use platform::Shutdown;
-use store::{Pool, admissions::Admission, keys::Keys, live};
+use store::{Pool, admissions::Admission, keys::PassKeySet, live};
 use tokio::sync::watch;
 
 use crate::config::PASS_LIFETIMES_MAX;
@@ -22,7 +22,7 @@ pub(crate) enum Validity {
 /// Signs passes.
 #[derive(Clone)]
 pub(crate) struct Passes {
-    keys: watch::Receiver<Arc<Keys>>,
+    keys: watch::Receiver<Arc<PassKeySet>>,
     lifetime: chrono::Duration,
 }
 
@@ -120,7 +120,7 @@ mod tests {
         let NewKey { kid, public, private_pkcs8 } = NewKey::generate();
         let sign = Some(SigningKey::new(kid.clone(), &private_pkcs8));
         let verify = PassKeys::new([(kid, public)]);
-        let (_set, keys) = watch::channel(Arc::new(Keys { verify: verify.clone(), sign }));
+        let (_set, keys) = watch::channel(Arc::new(PassKeySet { verify: verify.clone(), sign }));
         let passes = Passes { keys, lifetime: chrono::Duration::seconds(300) };
         // A time far behind this node's clock.
         let now = DateTime::from_timestamp(1_700_000_000, 0).unwrap();

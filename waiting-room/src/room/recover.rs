@@ -15,7 +15,7 @@ use super::{WaitingRoom, passes::Passes};
 use crate::{
     LineError,
     line::Line,
-    scripts::{LineStore, keys::Keys},
+    scripts::{LineStore, keys::LineKeys},
 };
 
 /// Longest wait for a node that has begun an epoch to open the line in Redis; after that the node
@@ -67,7 +67,7 @@ async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<()
 async fn open_under(
     pool: &Pool,
     store: &LineStore,
-    keys: &Keys,
+    keys: &LineKeys,
     show: ShowId,
     known: u32,
     mark: LineMark,
@@ -95,7 +95,11 @@ async fn open_under(
     store.open(keys, mark, rebuild_ms).await
 }
 
-async fn is_opened(store: &LineStore, keys: &Keys, patience: Duration) -> Result<bool, LineError> {
+async fn is_opened(
+    store: &LineStore,
+    keys: &LineKeys,
+    patience: Duration,
+) -> Result<bool, LineError> {
     let until = Instant::now() + patience;
     loop {
         if store.has(keys).await? {
@@ -113,7 +117,7 @@ async fn restore(
     pool: &Pool,
     store: &LineStore,
     passes: &Passes,
-    keys: &Keys,
+    keys: &LineKeys,
     show: ShowId,
     now: DateTime<Utc>,
 ) -> Result<(), LineError> {

@@ -13,7 +13,7 @@ use super::connection::{BLOCK, RETRY, Whose, connect};
 use crate::{
     line::{Applied, Line},
     room::WaitingRoom,
-    scripts::change::Change,
+    scripts::change::LineChange,
 };
 
 /// The pause between two reads, so that in a rush one read brings the changes of many joins. After
@@ -81,7 +81,7 @@ async fn round(room: &WaitingRoom, connection: &mut MultiplexedConnection) -> Re
         let known = read.iter().find(|(_, name, _)| *name == stream.key);
         let Some(line) = known.and_then(|(line, _, _)| line.upgrade()) else { continue };
         for entry in stream.ids {
-            let applied = Change::read(&entry).map(|change| line.apply(&entry.id, change));
+            let applied = LineChange::read(&entry).map(|change| line.apply(&entry.id, change));
             if applied != Some(Applied::Yes) {
                 line.mark_stale();
                 break;

@@ -7,7 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use platform::number::float;
 use store::{
     detached,
-    line_marks::{self, Numbers, Rule},
+    line_marks::{self, ReservedNumbers, Rule},
 };
 
 use crate::{
@@ -69,11 +69,11 @@ fn fail(joins: impl Iterator<Item = Join>, error: LineError) {
 struct Counter {
     lot: [u8; 32],
     /// The last reservation.
-    reserved: Option<Numbers>,
+    reserved: Option<ReservedNumbers>,
     /// Joins that need new numbers or a new stretch. Joins of accounts that have a place do not
     /// wait behind them.
     wait_for_numbers: Vec<Join>,
-    reserving: Option<BoxFuture<'static, Result<Option<Numbers>, LineError>>>,
+    reserving: Option<BoxFuture<'static, Result<Option<ReservedNumbers>, LineError>>>,
 }
 
 impl Counter {
@@ -139,7 +139,7 @@ fn reserve(
     epoch: u32,
     count: u32,
     rule: Rule,
-) -> impl Future<Output = Result<Option<Numbers>, LineError>> + Send + 'static {
+) -> impl Future<Output = Result<Option<ReservedNumbers>, LineError>> + Send + 'static {
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
         let (pool, show) = (room.pool.clone(), line.show);

@@ -6,7 +6,7 @@ use platform::http::{ApiError, ApiResult};
 
 use crate::{
     room::{WaitingRoom, challenge::Joining},
-    scripts::keys::Keys,
+    scripts::keys::LineKeys,
 };
 
 /// The header that carries a solution.
@@ -16,7 +16,7 @@ const SOLUTION: &str = "challenge-solution";
 /// 403 with a challenge, where challenges are on.
 pub(crate) async fn solved(
     room: &WaitingRoom,
-    keys: &Keys,
+    keys: &LineKeys,
     joining: Joining,
     proves_a_place: bool,
     headers: &HeaderMap,

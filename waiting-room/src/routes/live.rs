@@ -65,7 +65,7 @@ pub(crate) async fn live(
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
     let shutdown = room.shutdown.clone();
     // A socket opened with a place ticket needs no account, so no token's end closes it.
-    let standing = token.filter(|_| ticket.is_none()).map(|token| door.access.stand(token));
-    let serve = move |socket| talk(socket, Watch::start(room, line, found, standing));
+    let token_watch = token.filter(|_| ticket.is_none()).map(|token| door.access.watch(token));
+    let serve = move |socket| talk(socket, Watch::start(room, line, found, token_watch));
     Ok(accept(upgrade, connection, shutdown, serve))
 }

@@ -36,9 +36,9 @@ use crate::{
         Line, cadence,
         gate::{self, Gate, Opening, Unjoinable},
     },
-    places::{self, Back, Found, Life, Proof, admitted, watch::Watch},
+    places::{self, Back, FoundPlace, Life, Proof, admitted, watch::Watch},
     room::{WaitingRoom, challenge::Joining},
-    scripts::keys::Keys,
+    scripts::keys::LineKeys,
 };
 
 /// Takes a place in the line of a show; the same one on every call.
@@ -90,7 +90,7 @@ pub(crate) async fn join(
         None => Back::Nowhere,
     };
     let proves_a_place = !matches!(back, Back::Nowhere);
-    guard::solved(&room, &Keys::of(show), joining, proves_a_place, &headers).await?;
+    guard::solved(&room, &LineKeys::of(show), joining, proves_a_place, &headers).await?;
     let line = room.line(&sale);
     let (is_new, found) = places::join(&room, &line, &sale, caller.account, back).await?;
     metrics::counter!("usher_line_joins_total", "new" => if is_new { "yes" } else { "no" })
@@ -133,8 +133,8 @@ pub(crate) async fn show(
     if accepts_events(&headers) {
         // A stream opened with a place ticket needs no account, so no token's end closes it.
         let by_account = matches!(proof, Proof::Account(_));
-        let standing = caller.filter(|_| by_account).map(|token| door.access.stand(token));
-        let watch = Watch::start(Arc::clone(&room), line, found, standing);
+        let token_watch = caller.filter(|_| by_account).map(|token| door.access.watch(token));
+        let watch = Watch::start(Arc::clone(&room), line, found, token_watch);
         return Ok(events::stream(&room.shutdown, watch));
     }
     Ok(answer(StatusCode::OK, describe(&room, &line, &sale, found).await))
@@ -188,7 +188,7 @@ pub(crate) async fn find(
     sale: &Sale,
     ticket: TicketId,
     proof: &Proof,
-) -> ApiResult<Found> {
+) -> ApiResult<FoundPlace> {
     if let Proof::Ticket(place) = proof
         && place.ticket != ticket
     {
@@ -264,7 +264,7 @@ fn without_a_line(room: &WaitingRoom, show: ShowId, account: AccountId) -> Place
 }
 
 /// A place as its owner sees it.
-async fn describe(room: &WaitingRoom, line: &Line, sale: &Sale, found: Found) -> PlaceStatus {
+async fn describe(room: &WaitingRoom, line: &Line, sale: &Sale, found: FoundPlace) -> PlaceStatus {
     let gate = room.gate(sale, line);
     let opening = Opening::of(sale, room.now());
     let place = &found.place;

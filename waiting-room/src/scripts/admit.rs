@@ -9,7 +9,7 @@ use store::admissions::Admission;
 use super::{
     answers::{self, ScriptAnswer},
     call::{ADMIT, LineStore, SETTLE, STAY, USED, note_behind, with_keys},
-    keys::Keys,
+    keys::LineKeys,
     progress::Progress,
     spot::Spot,
 };
@@ -34,7 +34,7 @@ impl LineStore {
     pub(crate) async fn admit(
         &self,
         show: ShowId,
-        keys: &Keys,
+        keys: &LineKeys,
         bounds: Bounds<'_>,
         known: Progress,
     ) -> Result<ScriptAnswer<Vec<Spot>>, LineError> {
@@ -58,7 +58,7 @@ impl LineStore {
     /// returns how many were new.
     pub(crate) async fn settle(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         admissions: impl Iterator<Item = (Admission, Duration)>,
     ) -> Result<u64, LineError> {
         let mut call = with_keys(&SETTLE, keys);
@@ -71,7 +71,11 @@ impl LineStore {
     }
 
     /// Frees the slots of used passes; returns how many slots came free.
-    pub(crate) async fn used(&self, keys: &Keys, tickets: &[TicketId]) -> Result<u64, LineError> {
+    pub(crate) async fn used(
+        &self,
+        keys: &LineKeys,
+        tickets: &[TicketId],
+    ) -> Result<u64, LineError> {
         let mut call = with_keys(&USED, keys);
         for ticket in tickets {
             call.arg(ticket.to_string());
@@ -80,7 +84,11 @@ impl LineStore {
     }
 
     /// Whether Redis counts a visitor as active.
-    pub(crate) async fn is_active(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
+    pub(crate) async fn is_active(
+        &self,
+        keys: &LineKeys,
+        ticket: TicketId,
+    ) -> Result<bool, LineError> {
         let ticket = ticket.to_string();
         let score: Option<f64> =
             self.query(redis::cmd("ZSCORE").arg(keys.active()).arg(ticket)).await?;
@@ -90,7 +98,7 @@ impl LineStore {
     /// Keeps an admitted visitor active while the pass is valid: for `left`.
     pub(crate) async fn stay_active(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         ticket: TicketId,
         left: Duration,
     ) -> Result<(), LineError> {
@@ -100,14 +108,14 @@ impl LineStore {
     }
 
     /// How many visitors count as choosing seats.
-    pub(crate) async fn choosers(&self, keys: &Keys) -> Result<u64, LineError> {
+    pub(crate) async fn choosers(&self, keys: &LineKeys) -> Result<u64, LineError> {
         self.query(redis::cmd("ZCARD").arg(keys.choosing())).await
     }
 
     /// A page of the visitors who count as choosing seats, the longest first.
     pub(crate) async fn some_choosers(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         from: usize,
         count: usize,
     ) -> Result<Vec<TicketId>, LineError> {
@@ -118,14 +126,14 @@ impl LineStore {
     }
 
     /// Counts nobody as choosing seats any more.
-    pub(crate) async fn forget_choosers(&self, keys: &Keys) -> Result<(), LineError> {
+    pub(crate) async fn forget_choosers(&self, keys: &LineKeys) -> Result<(), LineError> {
         self.query(redis::cmd("DEL").arg(keys.choosing())).await.map(|_: u64| ())
     }
 
     /// Counts these visitors as choosing no more; returns how many of them had counted.
     pub(crate) async fn have_chosen(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         tickets: &[TicketId],
     ) -> Result<usize, LineError> {
         let tickets: Vec<String> = tickets.iter().map(TicketId::to_string).collect();

@@ -8,7 +8,7 @@ use redis::{FromRedisValue, Script, ScriptInvocation};
 use store::line_marks::Stretch;
 use tracing::warn;
 
-use super::keys::Keys;
+use super::keys::LineKeys;
 use crate::LineError;
 
 macro_rules! scripts {
@@ -66,7 +66,7 @@ impl LineStore {
     }
 }
 
-pub(super) fn with_keys<'a>(script: &'a Script, keys: &Keys) -> ScriptInvocation<'a> {
+pub(super) fn with_keys<'a>(script: &'a Script, keys: &LineKeys) -> ScriptInvocation<'a> {
     let mut call = script.prepare_invoke();
     for key in keys.all() {
         call.key(key);

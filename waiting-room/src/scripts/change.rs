@@ -25,7 +25,7 @@ mod field {
 
 /// One change of a line, made by one script.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Change {
+pub(crate) struct LineChange {
     pub at: Progress,
     /// The line was opened, or opened again after a loss.
     pub opened: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Change {
     pub admitted: Vec<(TicketId, DateTime<Utc>)>,
 }
 
-impl Change {
+impl LineChange {
     /// Reads an entry; `None` where it has no epoch or number. Unknown fields are skipped, so that
     /// a newer node can write more.
     pub(crate) fn read(entry: &StreamId) -> Option<Self> {

@@ -6,12 +6,12 @@ use contract::{
     place_ticket::{InStretch, Place},
 };
 use redis::ScriptInvocation;
-use store::line_marks::{Numbers, Rule};
+use store::line_marks::{ReservedNumbers, Rule};
 
 use super::{
     answers::{GivenBack, Joined, ScriptAnswer},
     call::{JOIN, LEAVE, LineStore, add_stretch, note_behind, with_keys},
-    keys::Keys,
+    keys::LineKeys,
     progress::Progress,
 };
 use crate::LineError;
@@ -34,10 +34,10 @@ impl LineStore {
     pub(crate) async fn join(
         &self,
         show: ShowId,
-        keys: &Keys,
+        keys: &LineKeys,
         joiners: impl Iterator<Item = &Joiner>,
         lot: &[u8],
-        reserved: Option<Numbers>,
+        reserved: Option<ReservedNumbers>,
         known: Progress,
     ) -> Result<ScriptAnswer<Joined>, LineError> {
         let answer: Vec<String> =
@@ -49,7 +49,7 @@ impl LineStore {
     /// Gives a place back.
     pub(crate) async fn leave(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         ticket: TicketId,
     ) -> Result<ScriptAnswer<GivenBack>, LineError> {
         let mut call = with_keys(&LEAVE, keys);
@@ -61,7 +61,7 @@ impl LineStore {
     /// Whether the account has a place.
     pub(crate) async fn has_place(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         account: AccountId,
     ) -> Result<bool, LineError> {
         let account = account.to_string();
@@ -69,7 +69,11 @@ impl LineStore {
     }
 
     /// Whether a place has ended; Redis remembers that for a day.
-    pub(crate) async fn has_ended(&self, keys: &Keys, ticket: TicketId) -> Result<bool, LineError> {
+    pub(crate) async fn has_ended(
+        &self,
+        keys: &LineKeys,
+        ticket: TicketId,
+    ) -> Result<bool, LineError> {
         self.query(redis::cmd("HEXISTS").arg(keys.ended()).arg(ticket.to_string())).await
     }
 
@@ -77,7 +81,7 @@ impl LineStore {
     /// first use.
     pub(crate) async fn is_first_use(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         challenge: &str,
         left: TimeDelta,
     ) -> Result<bool, LineError> {
@@ -92,10 +96,10 @@ impl LineStore {
 
 /// The call that gives accounts their places.
 pub(crate) fn joining<'a>(
-    keys: &Keys,
+    keys: &LineKeys,
     joiners: impl Iterator<Item = &'a Joiner>,
     lot: &[u8],
-    reserved: Option<Numbers>,
+    reserved: Option<ReservedNumbers>,
     known: Progress,
 ) -> ScriptInvocation<'static> {
     let mut call = with_keys(&JOIN, keys);

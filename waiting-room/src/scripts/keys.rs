@@ -25,9 +25,9 @@ pub(crate) const NAMES: [&str; 16] = [
 
 /// The keys of one show's line, in the order every script expects.
 #[derive(Clone, Debug)]
-pub(crate) struct Keys([String; NAMES.len()]);
+pub(crate) struct LineKeys([String; NAMES.len()]);
 
-impl Keys {
+impl LineKeys {
     /// The keys of a show, all under its hash tag.
     pub(crate) fn of(show: ShowId) -> Self {
         Self(NAMES.map(|name| key(show, name)))

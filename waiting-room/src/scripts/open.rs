@@ -5,7 +5,7 @@ use store::line_marks::LineMark;
 
 use super::{
     call::{GIVE_UP, LineStore, OPEN, RECALL, add_stretch, with_keys},
-    keys::Keys,
+    keys::LineKeys,
 };
 use crate::LineError;
 
@@ -13,7 +13,7 @@ impl LineStore {
     /// Opens the line under this mark, and holds admission for `hold_ms`.
     pub(crate) async fn open(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         mark: LineMark,
         hold_ms: u64,
     ) -> Result<(), LineError> {
@@ -24,14 +24,14 @@ impl LineStore {
     }
 
     /// Whether Redis has the line.
-    pub(crate) async fn has(&self, keys: &Keys) -> Result<bool, LineError> {
+    pub(crate) async fn has(&self, keys: &LineKeys) -> Result<bool, LineError> {
         let fields: (Option<String>, Option<String>) =
             self.query(redis::cmd("HMGET").arg(keys.head()).arg("epoch").arg("counter")).await?;
         Ok(matches!(fields, (Some(_), Some(_))))
     }
 
     /// Whether each of these lines has visitors who wait or are being admitted.
-    pub(crate) async fn are_peopled(&self, lines: &[Keys]) -> Result<Vec<bool>, LineError> {
+    pub(crate) async fn are_peopled(&self, lines: &[LineKeys]) -> Result<Vec<bool>, LineError> {
         let mut pipeline = redis::pipe();
         for keys in lines {
             pipeline.cmd("EXISTS").arg(keys.line()).arg(keys.admitting());
@@ -42,14 +42,14 @@ impl LineStore {
     }
 
     /// Gives up a line of which a part was lost; returns whether no other node had done so.
-    pub(crate) async fn give_up(&self, keys: &Keys, epoch: u32) -> Result<bool, LineError> {
+    pub(crate) async fn give_up(&self, keys: &LineKeys, epoch: u32) -> Result<bool, LineError> {
         self.run("give_up", with_keys(&GIVE_UP, keys).arg(epoch)).await
     }
 
     /// Tells the other nodes which ranks left shortly before the line was lost.
     pub(crate) async fn recall(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         epoch: u32,
         ranks: &[u64],
     ) -> Result<(), LineError> {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     answers::{ScriptAnswer, Swept, Touched},
     call::{FORSAKE, LineStore, RELEASE, SWEEP, TOUCH, note_behind, with_keys},
-    keys::Keys,
+    keys::LineKeys,
     progress::Progress,
 };
 use crate::{LineError, config::Patience};
@@ -46,7 +46,7 @@ impl LineStore {
     /// Notes that visitors are there, and returns where each of them is.
     pub(crate) async fn touch(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         tickets: &[TicketId],
         presence: Presence,
         with_records: bool,
@@ -67,7 +67,7 @@ impl LineStore {
     /// Notes that visitors have no socket on this node any more.
     pub(crate) async fn release(
         &self,
-        keys: &Keys,
+        keys: &LineKeys,
         node: NodeId,
         tickets: &[TicketId],
     ) -> Result<u64, LineError> {
@@ -80,7 +80,7 @@ impl LineStore {
     }
 
     /// Makes visitors absent whose node is gone; returns how many.
-    pub(crate) async fn forsake(&self, keys: &Keys, node: Duration) -> Result<u64, LineError> {
+    pub(crate) async fn forsake(&self, keys: &LineKeys, node: Duration) -> Result<u64, LineError> {
         let (mut cursor, mut forsaken) = (0_u64, 0);
         loop {
             let mut scan = redis::cmd("HSCAN");
@@ -103,7 +103,7 @@ impl LineStore {
     pub(crate) async fn sweep(
         &self,
         show: ShowId,
-        keys: &Keys,
+        keys: &LineKeys,
         patience: Patience,
         at_most: u32,
         node: NodeId,

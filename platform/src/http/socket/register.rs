@@ -21,7 +21,7 @@ struct Open {
 }
 
 /// One open socket. Dropping it takes it off the register.
-pub struct Slot {
+pub struct SocketSlot {
     sockets: Arc<Sockets>,
     account: AccountId,
     /// The socket's number on this node.
@@ -39,7 +39,7 @@ impl Sockets {
 
     /// Registers a socket. If the account has too many, its oldest is told to close.
     #[must_use]
-    pub fn enter(self: &Arc<Self>, account: AccountId) -> Slot {
+    pub fn enter(self: &Arc<Self>, account: AccountId) -> SocketSlot {
         let replaced = CancellationToken::new();
         let mut open = self.open();
         open.next += 1;
@@ -52,7 +52,7 @@ impl Sockets {
             }
         }
         drop(open);
-        Slot { sockets: Arc::clone(self), account, id, replaced }
+        SocketSlot { sockets: Arc::clone(self), account, id, replaced }
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -60,7 +60,7 @@ impl Sockets {
     }
 }
 
-impl Drop for Slot {
+impl Drop for SocketSlot {
     fn drop(&mut self) {
         let mut open = self.sockets.open();
         if let Some(mine) = open.accounts.get_mut(&self.account) {

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     end::{End, SEND_WAIT, end, refusal},
-    pace::Pace,
+    frame_rate::FrameRate,
 };
 
 /// How often a client is pinged.
@@ -46,8 +46,13 @@ pub trait Frames: Send {
 /// Serves a socket until one side ends it. Its state is boxed, so that it is kept in memory once.
 pub fn talk<F: Frames + 'static>(socket: WebSocket, frames: F) -> impl Future<Output = ()> + Send {
     let now = Instant::now();
-    let talk =
-        Talk { socket, frames, heard_at: now, ping_at: now + PING_EVERY, pace: Pace::new(now) };
+    let talk = Talk {
+        socket,
+        frames,
+        heard_at: now,
+        ping_at: now + PING_EVERY,
+        rate: FrameRate::new(now),
+    };
     Box::new(talk).run()
 }
 
@@ -56,7 +61,7 @@ struct Talk<F> {
     frames: F,
     heard_at: Instant,
     ping_at: Instant,
-    pace: Pace,
+    rate: FrameRate,
 }
 
 impl<F: Frames> Talk<F> {
@@ -72,7 +77,7 @@ impl<F: Frames> Talk<F> {
     }
 
     async fn talk(&mut self) -> Option<End> {
-        let Self { socket, frames, heard_at, ping_at, pace } = self;
+        let Self { socket, frames, heard_at, ping_at, rate } = self;
         loop {
             let turn = {
                 // Kept while frames of the client arrive, so that a look-up on its way is not begun
@@ -85,7 +90,7 @@ impl<F: Frames> Talk<F> {
                             *heard_at = Instant::now();
                             match received? {
                                 Ok(Message::Close(_)) => return Some((close::NORMAL, "")),
-                                Ok(message) if pace.is_exceeded(&message, *heard_at) => {
+                                Ok(message) if rate.is_exceeded(&message, *heard_at) => {
                                     return Some((close::POLICY, "at most 5 frames a second"));
                                 }
                                 Ok(Message::Ping(_) | Message::Pong(_)) => {}

@@ -9,12 +9,12 @@ use tokio::time::Instant;
 const FRAMES_PER_SECOND_MAX: u32 = 5;
 
 /// How fast a client sends.
-pub(super) struct Pace {
+pub(super) struct FrameRate {
     since: Instant,
     frames: u32,
 }
 
-impl Pace {
+impl FrameRate {
     /// Counts from `now` on.
     pub(super) fn new(now: Instant) -> Self {
         Self { since: now, frames: 0 }
@@ -41,12 +41,12 @@ mod tests {
     #[test]
     fn six_frames_in_a_second_are_one_too_many_and_pongs_do_not_count() {
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut rate = FrameRate::new(start);
         let ping = Message::Ping(axum::body::Bytes::new());
         let answer = Message::Pong(axum::body::Bytes::new());
-        assert!((0..100).all(|_| !pace.is_exceeded(&answer, start)));
-        assert!((0..5).all(|_| !pace.is_exceeded(&ping, start)));
-        assert!(pace.is_exceeded(&ping, start));
-        assert!(!pace.is_exceeded(&ping, start + Duration::from_secs(1)));
+        assert!((0..100).all(|_| !rate.is_exceeded(&answer, start)));
+        assert!((0..5).all(|_| !rate.is_exceeded(&ping, start)));
+        assert!(rate.is_exceeded(&ping, start));
+        assert!(!rate.is_exceeded(&ping, start + Duration::from_secs(1)));
     }
 }

@@ -13,25 +13,26 @@ use crate::errors::database;
 /// asked for least are dropped.
 const SEATS_MAX: u64 = 500_000;
 
-type Hall = Arc<HashMap<SeatLabel, TierCode>>;
+type TierBySeat = Arc<HashMap<SeatLabel, TierCode>>;
 
 /// Seats of shows. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Halls {
+pub(crate) struct SeatTiers {
     pool: Pool,
-    known: Cache<ShowId, Hall>,
+    known: Cache<ShowId, TierBySeat>,
 }
 
-impl Halls {
+impl SeatTiers {
     /// Reads from this database.
     pub(crate) fn new(pool: Pool) -> Self {
         // An empty hall counts as one seat, so that the cache stays bounded.
-        let weigh = |_: &ShowId, hall: &Hall| u32::try_from(hall.len()).unwrap_or(u32::MAX).max(1);
+        let weigh =
+            |_: &ShowId, tiers: &TierBySeat| u32::try_from(tiers.len()).unwrap_or(u32::MAX).max(1);
         Self { pool, known: Cache::builder().max_capacity(SEATS_MAX).weigher(weigh).build() }
     }
 
     /// The tier of each seat of a show. Concurrent calls share one read.
-    pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Hall> {
+    pub(crate) async fn of_show(&self, show: ShowId) -> ApiResult<TierBySeat> {
         let pool = self.pool.clone();
         let read = async move {
             let seats = store::detached(async move { partitions::seats_of(&pool, show).await });
