@@ -135,7 +135,7 @@ arena_clock() { # postgres|redis OFFSET
     as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock" # atomically, since the library reads the file at every look at the clock
 }
 # Steps only the wall clock; waits use the monotonic clock. libc is preloaded because Redis's own
-# memory allocator reads the clock before the library is ready.
+# memory allocator reads the clock before libfaketime is ready.
 clocked() { # NAME
     CLOCKED=()
     [[ -n $FAKETIME ]] || return 0

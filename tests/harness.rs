@@ -149,7 +149,7 @@ impl System {
         Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown }
     }
 
-    /// Stops the system in good order.
+    /// Stops the system gracefully.
     pub(crate) async fn stop(self) {
         assert!(self.shutdown.finish(SOON).await, "it stops when asked");
     }
@@ -242,7 +242,7 @@ impl System {
         self.call(Method::POST, "/api/v1/bookings", Some(token), &headers, Some(body)).await
     }
 
-    /// A connection to the database without the bounds of a pool.
+    /// A connection to the database without the timeouts of a pool.
     pub(crate) async fn direct(&self) -> sqlx::PgConnection {
         use sqlx::Connection as _;
         sqlx::PgConnection::connect(&self.slot.database_url).await.expect("postgres answers")

@@ -13,7 +13,7 @@ use crate::harness::{Plan, SOON, System};
 /// Longest time until a walk has seen every lock of a small hall: 10 s, the rest for a busy
 /// machine.
 const A_WALK: Duration = Duration::from_secs(15);
-/// So soon that no walk can be the reason.
+/// Too soon for a walk to be the reason.
 const PROMPTLY: Duration = Duration::from_secs(5);
 const A_DAY: Duration = Duration::from_hours(24);
 

@@ -71,7 +71,7 @@ async fn unpaid(system: &System, show: ShowId, account: AccountId) -> i64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_never_pays_is_refused_in_the_end() {
     let system = System::start().await;
-    // So many seats that each round takes others; seats that have just come back have a test of
+    // Enough seats that each round takes other ones; seats that have just come back have a test of
     // their own.
     let show = system.show(Plan { rows: 6, seats: 20, ..plan() }).await;
     let (robot, token) = system.account(Role::User).await;

@@ -22,7 +22,7 @@ pub(crate) struct Figures {
     pub(crate) counts: Counts,
 }
 
-/// A step: a number of watchers, of whom none come or go except by admission.
+/// A step: a fixed number of watchers, who leave only by admission.
 #[derive(Serialize)]
 pub(crate) struct Step {
     /// Sockets open at once before admission begins.

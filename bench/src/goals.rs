@@ -7,7 +7,7 @@ use crate::{
     freshness::AgeSummary,
 };
 
-/// Largest growth factor that counts as none, for figures that must not grow with the watchers.
+/// Growth up to this factor counts as none, for figures that must not grow with the watchers.
 const SAME: f64 = 1.3;
 const BYTES_MAX: f64 = 6.0 * 1024.0;
 const FRONT_AGE_MS_MAX: usize = 1_000;

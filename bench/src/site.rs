@@ -38,7 +38,7 @@ pub(crate) struct Site {
 pub(crate) struct Report {
     pub(crate) text: String,
     pub(crate) json: Value,
-    /// Whether the run is a success; what that takes is the bench's own choice.
+    /// Whether the run is a success, by this bench's own rule.
     pub(crate) is_kept: bool,
 }
 

@@ -13,7 +13,7 @@ use loadtest::Client;
 use reqwest::Method;
 use usher::seed::{hall, shows, upcoming};
 
-/// So many places that the line does not stop for lack of seats; no visitor books.
+/// Enough places that the line does not stop for lack of seats; no visitor books.
 const PLACES: i32 = 100_000;
 
 /// A show on sale whose line can be paused and resumed.

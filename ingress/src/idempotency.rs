@@ -111,7 +111,7 @@ impl Write {
     }
 }
 
-/// 422 if Redis knows that the key came with another request; keys of bookings are only there.
+/// 422 if Redis knows that the key came with another request; only Redis has the keys of bookings.
 async fn belongs_to(
     ingress: &Ingress,
     account: AccountId,

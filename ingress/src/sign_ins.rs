@@ -121,7 +121,7 @@ impl SignIns {
                 Full::Waits(ended) => ended,
             };
             let _waiting = passwords::Waiting::begin();
-            // An error means that the last try under way has ended, and `away` is asked again.
+            // `changed` fails once the last try under way has ended; then `away` finds room.
             if timeout_at(until, ended.changed()).await.is_err() {
                 return Err(passwords::busy("late"));
             }

@@ -1,7 +1,7 @@
 //! A client of the API: typed calls, retried where that is safe, with an address of its own.
 //!
-//! Every POST carries an Idempotency-Key, so it may be repeated even if no answer came, or
-//! `OUTCOME_UNKNOWN`.
+//! Every POST carries an Idempotency-Key, so it may be repeated even after `OUTCOME_UNKNOWN` or
+//! without an answer.
 
 use std::{
     net::{IpAddr, Ipv4Addr},

@@ -66,7 +66,7 @@ impl Journal {
         self.entries().keys().copied().collect()
     }
 
-    /// How many bookings were told this outcome; `None` counts those without an answer.
+    /// How many owners were told each outcome; `None` counts the bookings without an answer.
     pub fn outcomes(&self) -> BTreeMap<Option<&'static str>, u64> {
         let mut counts = BTreeMap::new();
         for entry in self.entries().values() {

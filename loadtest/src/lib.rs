@@ -3,7 +3,7 @@
 //! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the
 //! [`seats`], to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures
 //! them, the [`journal`] keeps what they were promised, and the [`report`] sums up. A [`stampede`]
-//! has visitors that only wait, so many that they take several processes.
+//! is one of several processes, each with thousands of visitors that only wait.
 
 pub mod client;
 pub mod calls;

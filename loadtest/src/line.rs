@@ -224,7 +224,7 @@ impl InLine<'_> {
     }
 }
 
-/// Resolves at the moment; never without one.
+/// Resolves at this moment; never if there is none.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,

@@ -1,4 +1,4 @@
-//! A client of the public API that expects calls to stay without an answer.
+//! A client of the public API for which a call without an answer is normal.
 
 use std::{
     net::Ipv4Addr,

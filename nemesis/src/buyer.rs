@@ -83,7 +83,7 @@ impl Wishes {
         let tier = &self.hall.tiers[self.tier];
         let mut seats = Vec::new();
         if self.chooses {
-            // Neighbouring seats, as people want.
+            // People want neighbouring seats.
             let last = tier.seats.len().saturating_sub(self.quantity);
             let first = self.rng.usize(0..=last);
             seats = tier.seats.iter().skip(first).take(self.quantity).cloned().collect();

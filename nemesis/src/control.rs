@@ -1,4 +1,4 @@
-//! Negative controls: the same sale and the same checks with a guarantee missing must turn red.
+//! Negative controls: if a guarantee is missing, the checks of the same sale must fail.
 
 use std::{path::Path, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 
 const LENGTH: Duration = Duration::from_secs(17);
 const SEATS: u32 = 80;
-/// So few buyers that four tries of a booking fit into the run.
+/// Few seats have few buyers, so that four tries of each booking fit into the run.
 const FEW_SEATS: u32 = 20;
 /// Time for two heartbeats, a takeover, and some work after it.
 const FREEZES_TAKE: Duration = Duration::from_secs(40);
@@ -38,8 +38,8 @@ pub struct Control {
     pub found: &'static [&'static [&'static str]],
 }
 
-/// Every control. Two stay green: `two-owners` shows that the epoch stops a displaced session, and
-/// `wrong-map` that the index alone is enough if the map in memory is wrong.
+/// Every control. Two must find nothing: `two-owners` shows that the epoch stops a displaced
+/// session, and `wrong-map` that the index alone is enough if the map in memory is wrong.
 pub const ALL: [Control; 15] = [
     Control {
         name: "two-owners",
@@ -340,7 +340,7 @@ fn lost_queues() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(1), Fault::UnqueueFull)]
 }
 
-/// Holds bookings back for longer than a takeover takes and the backends may need.
+/// Holds bookings back for longer than a takeover and slow backends can explain.
 fn held_back() -> Vec<(Duration, Fault)> {
     vec![(Duration::from_secs(2), Fault::HoldBack { by: Duration::from_secs(10) })]
 }

@@ -21,7 +21,7 @@ use crate::{
 pub(crate) const PAST_HEARTBEAT: Duration = Duration::from_secs(8);
 /// Long enough for another process to get the deliveries of a frozen one.
 pub const PAST_TAKEOVER: Duration = Duration::from_secs(11);
-/// Most repetitions of lowering an alarm.
+/// How often lowering an alarm is tried again at most.
 const LOWERED_AGAIN_MAX: u32 = 4;
 /// Commits cut in one fault: some are batches, others are the sweep's and the relay's.
 const COMMITS_CUT: u8 = 3;
@@ -35,7 +35,7 @@ pub enum Fault {
         seat: Seat,
         down: Duration,
     },
-    /// A process is ended in good order and started again.
+    /// A process is stopped gracefully and started again.
     Restart {
         seat: Seat,
     },
@@ -87,7 +87,7 @@ pub enum Fault {
     Poison {
         n: usize,
     },
-    /// A session locks rows in the opposite order.
+    /// A session locks rows in the opposite order to Usher's.
     Deadlock {
         n: usize,
     },
@@ -125,7 +125,7 @@ pub enum Fault {
     },
     /// The schema is brought up to date.
     Migrate,
-    /// A process is ended in good order and replaced by another build.
+    /// A process is stopped gracefully and replaced by another build.
     Replace {
         seat: Seat,
         build: Build,

@@ -12,7 +12,7 @@ use nemesis::{
 /// Length of a short run, enough for half a dozen faults.
 const SHORT: Duration = Duration::from_secs(14);
 const SHORT_SEATS: u32 = 80;
-/// Runs from which on every rare path must have been taken, else the suite is red.
+/// From this number of runs on, every rare path must have been taken, or the suite fails.
 const SUITE: u64 = 50;
 
 /// Sells under fire and checks that nothing was sold twice, lost, invented or changed.
@@ -119,7 +119,7 @@ async fn seeds(settings: &Settings, folder: &std::path::Path) -> anyhow::Result<
     Ok(ExitCode::FAILURE)
 }
 
-/// Runs controls. Exits 1 if the damage was found, since a control is meant to be red.
+/// Runs controls. Exits 1 if the damage was found, since a control is meant to fail.
 async fn controls(name: &str, folder: &std::path::Path, seed: u64) -> anyhow::Result<ExitCode> {
     let wanted: Vec<&control::Control> = match name {
         "all" => control::ALL.iter().collect(),

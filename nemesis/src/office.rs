@@ -27,7 +27,8 @@ const GATHERS: Duration = Duration::from_millis(1_500);
 /// Longest wait until more bookings wait than a consumer has in hand.
 const FULL_WITHIN: Duration = Duration::from_secs(9);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// From the end of a sale until the last looks at its queue, if a count alone were believed.
+/// From the end of a sale until an allocator that believed a count alone would look for the last
+/// time.
 const LAST_LOOKS_AFTER: Duration = Duration::from_secs(4);
 /// Time for two looks; less than the broker waits for a queue that is to be deleted.
 const SILENT_SECONDS: u8 = 4;

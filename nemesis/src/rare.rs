@@ -46,7 +46,7 @@ pub fn faults() -> Schedule {
         (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
         (seconds(22), Fault::Kill { seat: Seat { role: Role::Allocator, n: 1 }, down: seconds(2) }),
     ];
-    // Until 13 s the other allocator has all partitions, then they share.
+    // Until 13 s the other allocator has all partitions, then the two share them.
     for n in 0..12_u32 {
         let cut = Fault::CutCommit { n: 1, cut: CommitCut::Delivered };
         faults.push((seconds(8) + millis(900) * n, cut));

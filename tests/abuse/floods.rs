@@ -117,7 +117,7 @@ async fn refusals_of_one_account_with_fresh_keys_do_not_reach_the_database() {
     let slot = system.slot.clone();
     system.stop().await;
     let looks = u32::try_from(looks_at_bookings(&slot.pool()).await - before).unwrap();
-    // One for each question, and the allocator's own.
+    // One scan for each question; the rest is room for the allocator's own.
     let most = 2.0 * allowed + PER_SECOND * took.as_secs_f64();
     eprintln!("{looks} looks at the bookings, {looked_at} of {KEYED} requests, {took:?}");
     assert!(f64::from(looks) <= most, "PostgreSQL looked {looks} times in {took:?}");

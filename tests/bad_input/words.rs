@@ -53,7 +53,7 @@ async fn commands_are_words_like_any_other() {
     }
     let ordered = order_of(&system, &token, show, COMMANDS[0]).await;
     assert_eq!(ordered.body["customer"]["name"], COMMANDS[0], "{ordered:?}");
-    // Another account, since one may change itself only some times at once.
+    // Another account, since each may change its profile only a few times in a row.
     let other = system.visitor().await;
     for word in UNPRINTABLE.into_iter().chain([" ", "", &"🎟".repeat(4096)]) {
         let refusal = Refusal::of(put(&other, word).await);

@@ -1,5 +1,5 @@
-//! No circle in any crate: whatever a file needs can be read before it. Nor is there one between the
-//! rooms of a crate, which are the modules of its root with all that is in them.
+//! No circle in any crate: whatever a file needs can be read before it. Nor is there one between
+//! the rooms of a crate, which are the modules of its root with all that is in them.
 //!
 //! A module is a file, with the inline modules in it. An arrow leads from the file that names
 //! something by a path (`crate::`, `self::`, `super::`, or a child module's name; in a `use` or in
@@ -24,7 +24,7 @@ use imports::{Arrows, Crate, Module, shown};
 #[test]
 fn no_crate_has_a_circle_of_files_or_rooms() {
     let mut report = String::new();
-    // The checks of `nemesis` share one file's words with the file that runs them.
+    // Not `nemesis`: its checks use types of the file that calls them.
     for (name, _) in rules::CRATES.into_iter().filter(|(name, _)| *name != "nemesis") {
         for root in ["lib.rs", "main.rs"] {
             let file = workspace().join(name).join("src").join(root);

@@ -41,7 +41,7 @@ pub enum Allocation {
     Elsewhere,
 }
 
-/// Starts the services as one. Their background tasks belong to the shutdown.
+/// Starts the services in this process. Their background tasks belong to the shutdown.
 pub async fn start(
     settings: &Settings,
     shutdown: &Shutdown,

@@ -9,11 +9,11 @@ use platform::{
     number::millis,
 };
 
-/// Silence after which a visitor is absent; a visitor who is there is heard of far more often.
+/// Silence after which a visitor counts as absent; a present visitor is heard of far more often.
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
 /// Silence after which a node's visitors are absent; a living node reports once a second.
 pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// Most lifetimes a pass lasts, however often it is renewed.
+/// Number of lifetimes after which a pass ends, however often it is renewed.
 pub const PASS_LIFETIMES_MAX: u32 = 3;
 /// An admission that is not settled within this time is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);

@@ -73,7 +73,7 @@ impl WaitingRoom {
         self.board.borrow().is_unreadable(show)
     }
 
-    /// The answer where this node has no sale of the show.
+    /// The error where the board of this node has no sale of the show.
     pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
         if self.is_unreadable(show) {
             let why = "another node may know this show; try again";

@@ -34,7 +34,8 @@ pub struct Gone {
     /// By Redis's clock.
     pub at_ms: u64,
     pub ranks: Vec<u64>,
-    /// Whether they were taken to be admitted; else they left or expired, or are told of again.
+    /// Whether they were taken to be admitted. If not, they left, expired, or are announced again
+    /// after a loss.
     pub to_be_admitted: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::{
     own_redis::OwnRedis,
 };
 
-/// The library that gives a program another time; `./dev test` installs it if it can.
+/// libfaketime, which gives a program another time; `./dev test` installs it if it can.
 fn faketime() -> PathBuf {
     let places = std::fs::read_dir("/usr/lib").unwrap().flatten();
     let mut libraries = places.map(|place| place.path().join("faketime/libfaketimeMT.so.1"));
@@ -18,7 +18,7 @@ fn faketime() -> PathBuf {
 }
 
 async fn redis_with_clock(offset: &str) -> OwnRedis {
-    // Redis's own memory allocator reads the clock before the library is ready; libc's does not.
+    // Redis's own memory allocator reads the clock before libfaketime is ready; libc's does not.
     let preload = format!("{}:libc.so.6", faketime().display());
     OwnRedis::start_with(|command| {
         // Only the wall clock is changed; waits use the monotonic clock.

@@ -157,7 +157,7 @@ async fn no_number_rises_while_nodes_go_people_leave_and_others_come_back() {
     });
     let loses = async { stage.stop_node(2) };
     let (stay, (), ()) = tokio::join!(everybody_polls(stage, 1, stay), leaves, loses);
-    // And once more, at another node.
+    // The visitors who stayed poll once more, at another node.
     let stay = everybody_polls(stage, 0, stay).await;
     assert!(stay.len() > 1000, "many wait still");
     stage.set(show, "room_rate_per_second = 5000, room_burst = 5000").await;

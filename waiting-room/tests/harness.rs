@@ -178,7 +178,7 @@ impl Stage {
         address
     }
 
-    /// Ends a node in good order.
+    /// Stops a node gracefully.
     pub(crate) fn stop_node(&self, node: usize) {
         self.stops[node].begin();
     }

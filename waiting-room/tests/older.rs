@@ -55,7 +55,8 @@ async fn settles(stage: &Stage, show: ShowId, visitors: Vec<Visitor>) {
     })
     .await;
     assert_eq!(epoch(stage, show).await, 2, "it began anew once");
-    // And it does not begin anew again: a line whose keys contradict would within two rounds.
+    // It does so only once: a line whose keys contradict each other would begin anew within two
+    // rounds.
     for _ in 0..10 {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(epoch(stage, show).await, 2, "it began anew again");

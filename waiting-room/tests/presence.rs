@@ -102,7 +102,7 @@ async fn visitors_of_a_node_that_is_gone_are_skipped_and_come_back_to_their_plac
     let node = is_held(&stage, &theirs).await;
     is_held(&stage, &other).await;
     ends_leniency(&stage, show).await;
-    // A node that stops in good order releases its visitors.
+    // A node that stops gracefully releases its visitors.
     stage.stop_node(0);
     eventually("they are let go of", SOON, || async {
         (holder(&stage, &theirs).await.is_none() && is_in(&stage, "seen", &theirs).await)

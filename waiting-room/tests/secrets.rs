@@ -79,7 +79,7 @@ async fn no_secret_is_in_the_log_at_any_level() {
         ("master key", &stage.slot.master_key_text),
         ("password of the database", password),
     ] {
-        // The last third stands for the secret, since the head is the same in all.
+        // Only the last third is searched for, since the beginning is the same in all tokens.
         let end = &secret[secret.len() - secret.len() / 3..];
         let line = log.lines().find(|line| line.contains(end));
         assert!(line.is_none(), "the {what} is in the log: {line:?}");

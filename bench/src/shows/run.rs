@@ -236,8 +236,8 @@ impl Run {
         self.screen.say("ending: every sale closes, and its queues go");
         let shows = many::close_all(&self.pool).await?;
         let shows = usize::try_from(shows).unwrap_or(usize::MAX);
-        // Queues are deleted only by proof. If that takes too long, the next run waits for the
-        // rest.
+        // A queue is deleted only once it is proved empty. If that takes too long, the next run
+        // waits for the rest.
         if let Err(error) = self.until_queues("to be left", 0, shows, |n, _| n == 0).await {
             self.screen.say(&format!("ending: {error:#}"));
         }

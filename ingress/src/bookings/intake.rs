@@ -170,7 +170,7 @@ async fn publish(
             envelope.bookings.iter().filter_map(|booking| booking.number).collect();
         let unnumbered = answers.len().saturating_sub(numbers.len());
         metrics::counter!("usher_accepted_unnumbered_total").increment(unnumbered as u64);
-        // Before any 202 goes out, so that a node that stops in good order has counted all of them.
+        // Before any 202 goes out, so that a node that stops gracefully has counted all of them.
         producer.confirmed(numbers);
     }
     for answer in answers {

@@ -299,7 +299,7 @@ async fn until_closed(socket: &mut Socket) {
     while let Ok(Some(_)) = socket.next::<LineFrame>().await {}
 }
 
-/// Resolves at the moment; never without one.
+/// Resolves at this moment; never if there is none.
 async fn at(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,

@@ -6,7 +6,7 @@ use crate::run::Theatre;
 
 /// Bookings per insert, which then takes some seconds.
 const AT_ONCE: u32 = 200_000;
-/// What stands for the numbers from `$2` up to `$3`, which is none of them; of each table that
+/// The rows with the numbers from `$2` up to, but not including, `$3`, in each table that
 /// migrations have changed since. One booking in ten was cancelled, the others were refused.
 const ROWS: [&str; 4] = [
     "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason, ticket_id,

@@ -13,8 +13,8 @@ use platform::number::float;
 const MEMORIES_S: [f64; 2] = [15.0, 120.0];
 /// Standard deviations between the expected and the counted admissions that contradict a pace.
 const DEVIATIONS: f64 = 3.0;
-/// Least share of the rate an estimate goes by: a line may have stood still only because nobody
-/// waited.
+/// An estimate assumes at least this share of the set rate: a line may have stood still only
+/// because nobody waited.
 const LEAST_SHARE: f64 = 0.01;
 
 /// How many visitors are admitted and how many give up; nothing is learned while the line stops.

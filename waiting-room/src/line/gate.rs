@@ -126,7 +126,8 @@ pub(crate) fn rule(sale: &Sale, now: DateTime<Utc>) -> Option<Rule> {
     Some(Rule { version, drawn: is_early && sale.room.mode == RoomMode::Lottery })
 }
 
-/// Whether a place of this time was drawn; asked for tickets from before there were stretches.
+/// Whether a place taken at this time was drawn by lot; tickets from before there were stretches do
+/// not say.
 pub(crate) fn was_drawn(sale: &Sale, joined_at: DateTime<Utc>) -> bool {
     // In ms, as place tickets keep it.
     let before = joined_at.timestamp_millis() < sale.sale_opens_at.timestamp_millis();

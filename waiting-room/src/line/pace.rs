@@ -17,7 +17,7 @@ use tokio::time::Instant;
 const LAG_WANTED: f64 = 2.0;
 /// Slowing per second and per second of lag above [`LAG_WANTED`].
 const PER_LAG: f64 = 0.003;
-/// Slowing per second by which the lag changes.
+/// Slowing for each second by which the lag grows.
 const PER_CHANGE: f64 = 0.12;
 /// Least decrease of the slowing per second while the lag is below half of [`LAG_WANTED`].
 const RELAX: f64 = 0.02;
@@ -169,7 +169,7 @@ mod tests {
                 assert!((80.0..=120.0).contains(admitted), "{admitted}/s, {thinking} s to think");
                 assert!(*lag < peak, "the depth is bounded");
             }
-            // A swing that is left becomes smaller.
+            // A remaining swing must become smaller.
             let swing =
                 |seconds: &[(f64, f64)]| most(seconds.iter().map(|(_, a)| (a - 100.0).abs()));
             assert!(swing(&after[200..]) <= swing(&after[..70]) + 0.5);

@@ -53,7 +53,7 @@ mod tests {
         thinks: f64,
         /// Visitors in a hundred who walk away without a booking.
         walk_away: u32,
-        /// Whether admission looks at the stock.
+        /// Whether admission depends on the stock.
         looks: bool,
     }
 

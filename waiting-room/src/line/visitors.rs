@@ -95,7 +95,7 @@ impl Visitors {
         self.unheld.extend(here.map(|(ticket, _)| *ticket));
     }
 
-    /// Notes that no node holds these visitors, as Redis knows it.
+    /// Notes that by Redis's count no node holds these visitors.
     pub(crate) fn are_unheld(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let here = |ticket: &TicketId| known.get(ticket).is_some_and(|visitor| visitor.is_here());
