@@ -110,7 +110,7 @@ fn is_slow(asked: DateTime<Utc>, answered: DateTime<Utc>) -> bool {
     (answered - asked).to_std().is_ok_and(|took| took > SLOW)
 }
 
-/// The length of the union of these times, within two moments.
+/// The length of the union of these times, between two moments.
 fn within(
     mut times: Vec<(DateTime<Utc>, DateTime<Utc>)>,
     from: DateTime<Utc>,

@@ -153,7 +153,7 @@ impl Plan {
     }
 }
 
-/// The movie of every show here.
+/// The movie of every show made here.
 #[must_use]
 pub fn movie() -> MovieDetails {
     MovieDetails {
@@ -168,7 +168,7 @@ pub fn movie() -> MovieDetails {
     }
 }
 
-/// The theatre of every show here.
+/// The theatre of every show made here.
 #[must_use]
 pub fn theatre() -> TheatreDetails {
     TheatreDetails {
