@@ -40,8 +40,9 @@ impl Fleet {
         logs: &Path,
         environment: Vec<(&'static str, String)>,
     ) -> anyhow::Result<Self> {
-        let own = std::env::current_exe().context("where this program lies is not known")?;
-        let programs = own.parent().context("a program lies in a folder")?.to_path_buf();
+        let own = std::env::current_exe().context("the path of this program is not known")?;
+        let programs =
+            own.parent().context("the path of this program names no folder")?.to_path_buf();
         std::fs::create_dir_all(logs)
             .with_context(|| format!("cannot make the folder {}", logs.display()))?;
         Ok(Self { programs, logs: logs.to_path_buf(), environment })
@@ -71,7 +72,7 @@ impl Fleet {
             .with_context(|| {
                 format!("{} cannot be started: build it, or use ./dev load", path.display())
             })?;
-        let pid = child.id().context("a process that was just started has an id")?;
+        let pid = child.id().context("the process has no id")?;
         Ok(Running { name: name.to_owned(), pid, child, log })
     }
 

@@ -113,7 +113,9 @@ impl LineStore {
                 .context("the line cannot be read")?;
         let last_id = last.ids.first().context("the line has no record")?.id.clone();
         let line = line.into_iter().map(|(ticket, rank)| Ok((ticket.parse()?, whole(rank))));
-        let line = line.collect::<Result<_, uuid::Error>>().context("a ticket in the line")?;
+        let line = line
+            .collect::<Result<_, uuid::Error>>()
+            .context("a ticket in the line cannot be read")?;
         Ok(Snapshot { at_ms: seconds * 1000 + micros / 1000, last_id, line })
     }
 
@@ -134,7 +136,9 @@ impl LineStore {
             let Some(last) = page.ids.last() else { return Ok(record) };
             last_id.clone_from(&last.id);
             for entry in &page.ids {
-                record.add(entry).with_context(|| format!("entry {} of the record", entry.id))?;
+                record
+                    .add(entry)
+                    .with_context(|| format!("entry {} of the record cannot be read", entry.id))?;
             }
         }
     }

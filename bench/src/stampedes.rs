@@ -64,8 +64,8 @@ impl Stampedes {
                 arguments.push(format!("--from={}", address(n)));
             }
             let mut running = fleet.start("stampede", &name, &[], &arguments)?;
-            let orders = running.child.stdin.take().context("standard input is a pipe")?;
-            let out = running.child.stdout.take().context("standard output is a pipe")?;
+            let orders = running.child.stdin.take().context("a stampede has no standard input")?;
+            let out = running.child.stdout.take().context("a stampede has no standard output")?;
             readers.spawn(read(n, out, tell.clone()));
             all.push(Stampede { running, orders, counts: Counts::default() });
         }
@@ -99,7 +99,7 @@ impl Stampedes {
             let mut line = serde_json::to_vec(order)?;
             line.push(b'\n');
             let sent = stampede.orders.write_all(&line).await;
-            sent.with_context(|| format!("{} takes no order", stampede.running.name))?;
+            sent.with_context(|| format!("{} takes no orders", stampede.running.name))?;
         }
         let mut heard = Heard::default();
         let mut open = orders.len();

@@ -173,7 +173,8 @@ mod tests {
         let (mut parts, ()) = Request::new(()).into_parts();
         parts.headers = headers;
         let reading = IdempotencyKey::from_request_parts(&mut parts, &());
-        let read = futures_util::FutureExt::now_or_never(reading).expect("nothing is waited for");
+        let read = futures_util::FutureExt::now_or_never(reading)
+            .expect("headers are read without waiting");
         read.map(|IdempotencyKey(key)| key).map_err(drop)
     }
 

@@ -126,7 +126,7 @@ impl Arena {
     async fn started(&self, backend: Backend, command: &[&str]) -> anyhow::Result<()> {
         let said = self.run(command).await?;
         let digits = said.split(|c: char| !c.is_ascii_digit()).rfind(|part| !part.is_empty());
-        let pid = digits.context("arena.sh start prints the new pid")?.parse()?;
+        let pid = digits.context("arena.sh start printed no pid")?.parse()?;
         self.pids().insert(backend, pid);
         Ok(())
     }

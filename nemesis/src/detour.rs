@@ -25,8 +25,8 @@ const LED_ASIDE: Duration = Duration::from_secs(1);
 /// into its queue after `by`. None is lost.
 pub async fn hold_back(arena: &Arena, halls: &[Hall], by: Duration) -> anyhow::Result<()> {
     let partition = halls.iter().flat_map(Hall::partitions).next();
-    let partition = &partition.context("a run has partitions")?;
-    let url = *arena.amqp_urls()?.first().context("there is a broker")?;
+    let partition = &partition.context("the run has no partition")?;
+    let url = *arena.amqp_urls()?.first().context("there is no broker")?;
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;

@@ -291,8 +291,7 @@ impl Nemesis<'_> {
             }
             Fault::Flush => flush(self.arena).await?,
             Fault::Alarm { lasts } => {
-                // The alarm is lowered even if raising it failed, since the command may have
-                // worked.
+                // The alarm is lowered even if raising it failed: the command may have worked.
                 let raised = self.arena.alarm(true).await;
                 sleep(lasts).await;
                 let mut lowered = self.arena.alarm(false).await;
@@ -365,8 +364,7 @@ pub async fn flush(arena: &Arena) -> anyhow::Result<()> {
     Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
 }
 
-/// Brings Redis back with the data of an earlier time, as from a replica that was behind or an old
-/// dump.
+/// Brings Redis back with older data, as from a replica that was behind or an old dump.
 async fn go_back(arena: &Arena, by: Duration) -> anyhow::Result<()> {
     let client = redis::Client::open(arena.redis_url()?)?;
     let mut connection = client.get_multiplexed_async_connection().await?;

@@ -368,7 +368,7 @@ async fn post(
 
 /// The binary of a service, which cargo builds beside this program.
 fn binary(name: &str) -> anyhow::Result<PathBuf> {
-    let this = std::env::current_exe().context("this program has a path")?;
+    let this = std::env::current_exe().context("the path of this program is not known")?;
     let beside = this.ancestors().skip(1).take(2).map(|folder| folder.join(name));
     let found = beside.into_iter().find(|path| Path::exists(path));
     found.with_context(|| format!("{name} is not built: run this by ./dev chaos or ./dev test"))

@@ -47,7 +47,7 @@ impl History {
     pub fn close(self) -> anyhow::Result<()> {
         drop(self.pen);
         let written = self.writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))?;
-        written.context("the history is not whole")
+        written.context("the history is incomplete")
     }
 }
 

@@ -66,7 +66,7 @@ impl Office<'_> {
     pub fn queue(&self, n: usize) -> anyhow::Result<String> {
         let queues: Vec<String> =
             self.halls.iter().flat_map(Hall::partitions).map(|p| p.queue()).collect();
-        queues.get(n % queues.len().max(1)).cloned().context("a run has partitions")
+        queues.get(n % queues.len().max(1)).cloned().context("the run has no partition")
     }
 
     /// Closes the sale that ends early. If `slow`, accepted bookings wait in their batches, and the
@@ -80,7 +80,7 @@ impl Office<'_> {
         sleep(GATHERS).await;
         self.end_sale(hall).await?;
         sleep(LAST_LOOKS_AFTER).await;
-        let queue = hall.partitions().next().context("it has a partition")?.queue();
+        let queue = hall.partitions().next().context("the show has no partition")?.queue();
         let suspended = arena.suspend(&queue, SILENT_SECONDS).await;
         // Another fault may have ended the session, and with it the lock.
         let _ = sqlx::query("rollback").execute(&mut session).await;
@@ -101,7 +101,7 @@ impl Office<'_> {
                 ensure!(is_decided, "there are bookings in it");
             }
         }
-        let queue = hall.partitions().next().context("it has a partition")?.queue();
+        let queue = hall.partitions().next().context("the show has no partition")?.queue();
         let declaring = self.declaring.lock().await;
         arena.unqueue(&queue).await?;
         let first = visits.len();
@@ -128,8 +128,8 @@ impl Office<'_> {
 
     /// Deletes a full queue while batches wait. Its bookings are lost, and the checks must notice.
     pub async fn unqueue_full(&self, arena: &Arena) -> anyhow::Result<()> {
-        let hall = self.halls.first().context("a run has a show")?;
-        let partition = hall.partitions().next().context("it has a partition")?;
+        let hall = self.halls.first().context("the run has no show")?;
+        let partition = hall.partitions().next().context("the show has no partition")?;
         let mut session = hold_up(arena, hall).await?;
         // Deliveries that the consumer has in hand are decided, and so not lost.
         let until = Instant::now() + FULL_WITHIN;

@@ -33,7 +33,7 @@ impl Poison<'_> {
             .iter()
             .flat_map(|hall| hall.tiers.iter().map(move |tier| (hall, tier.tier)))
             .collect();
-        let (hall, tier) = *all.get(n % all.len()).context("a run has partitions")?;
+        let (hall, tier) = *all.get(n % all.len()).context("the run has no partition")?;
         let partition = Partition { show: hall.show, tier: tier.parse()? };
         let (kind, wish, key) =
             (Kind::Order, Wish::BestAvailable(1), format!("zero\u{0}{}", fastrand::u64(..)));
@@ -58,7 +58,7 @@ impl Poison<'_> {
             number: None,
         };
         let envelope = Envelope::new(&partition, vec![request]);
-        let url = *arena.amqp_urls()?.first().context("there is a broker")?;
+        let url = *arena.amqp_urls()?.first().context("there is no broker")?;
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         let confirms = lapin::options::ConfirmSelectOptions { nowait: false };

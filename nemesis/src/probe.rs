@@ -200,7 +200,7 @@ async fn connect(urls: &[String]) -> anyhow::Result<(Connection, Channel)> {
             Err(error) => last = Some(error),
         }
     }
-    Err(last.context("there is a broker")?.into())
+    Err(last.context("there is no broker")?.into())
 }
 
 #[cfg(test)]

@@ -136,7 +136,8 @@ impl Theatre {
         let arena = Self::arena(folder, false).await?;
         let mut migrate = Command::new(before.join("usher"));
         migrate.arg("migrate").env("DATABASE_URL", arena.postgres_url()?);
-        let migrated = migrate.status().await.context("there is no usher of before")?;
+        let migrated =
+            migrate.status().await.context("the usher of the earlier build cannot be run")?;
         ensure!(migrated.success(), "the usher of before did not migrate");
         Self::stage(folder, arena, &[], Some(before.to_owned())).await
     }
@@ -175,7 +176,7 @@ impl Theatre {
         let probe = Probe::start(&database, arena.redis_url()?, &arena.amqp_urls()?, &stop);
         Ok(Self {
             pool: store::connect(&database, "chaos", 8)?,
-            master: MasterKey::parse(MASTER_KEY).context("the key is 32 bytes in base64")?,
+            master: MasterKey::parse(MASTER_KEY).context("the key is not 32 bytes in base64")?,
             http: api::http()?,
             folder: folder.to_owned(),
             arena,

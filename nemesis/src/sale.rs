@@ -82,7 +82,7 @@ pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result
     let tokens = usher::seed::tokens(pool, master, n).await?;
     let now = clock::now();
     let named = tokens.into_iter().map(|token| {
-        let caller = keys.verify(&token, now).context("a fresh token is good")?;
+        let caller = keys.verify(&token, now).context("a fresh token is refused")?;
         Ok((caller.account, token))
     });
     named.collect()
@@ -188,7 +188,8 @@ async fn created<T: DeserializeOwned>(
         if let Some(answer) = &answer
             && answer.status == 201
         {
-            return serde_json::from_value(answer.body.clone()).context("it is what was made");
+            return serde_json::from_value(answer.body.clone())
+                .context("the answer has an unexpected body");
         }
         ensure!(Instant::now() < until, "POST {path} was not answered 201: {answer:?}");
         sleep(Duration::from_millis(200)).await;

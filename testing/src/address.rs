@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 /// The socket address in a URL.
 pub fn address_in(url: &str) -> anyhow::Result<SocketAddr> {
-    let (_, rest) = url.split_once("://").context("a URL has a scheme")?;
+    let (_, rest) = url.split_once("://").context("the URL has no scheme")?;
     let authority = rest.split('/').next().unwrap_or(rest);
     let address = authority.rsplit('@').next().unwrap_or(authority);
     address.parse().with_context(|| format!("{address} is not an address with a port"))

@@ -130,7 +130,7 @@ impl Demo {
         ));
         let report = self.send(&client, &premiere, tokens.clone()).await?;
         let code = proof::print(&pool, &premiere, &report.0, &report.1).await?;
-        let token = tokens.first().context("a demonstration has visitors")?;
+        let token = tokens.first().context("the demonstration has no visitors")?;
         let invitation = invitation::text(&invitation::Invitation {
             origin: &origin,
             metrics: own.http.metrics_listen.beside(own.listen),
@@ -162,7 +162,7 @@ impl Demo {
             () = progress::print(&tally, client, premiere.show) => {}
         }
         let report = Report::new(&tally, &journal, client.repeats());
-        Ok((report, Arc::into_inner(journal).context("every visitor has come to an end")?))
+        Ok((report, Arc::into_inner(journal).context("a visit has not ended")?))
     }
 }
 

@@ -120,7 +120,8 @@ impl Run {
 
 /// Most visitors of one stampede, by the limit of open files.
 fn sockets_max() -> anyhow::Result<usize> {
-    let (files, _) = rlimit::Resource::NOFILE.get().context("the limit of open files")?;
+    let (files, _) =
+        rlimit::Resource::NOFILE.get().context("the limit of open files cannot be read")?;
     let files = usize::try_from(files).unwrap_or(usize::MAX);
     let sockets = files.saturating_sub(OTHER_FILES).min(SOCKETS_MAX);
     if sockets == 0 {

@@ -41,7 +41,7 @@ pub async fn subscribe(arena: &Arena) -> anyhow::Result<()> {
 
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     let hearing = tokio::time::timeout(HEARD_WITHIN, hear(scene));
-    let heard = hearing.await.context("the broker does not hand out the events")??;
+    let heard = hearing.await.context("the broker does not deliver the events")??;
     let rows: Vec<(Uuid, i32)> =
         sqlx::query_as("select booking_id, seq from outbox where show_id = any($1)")
             .bind(scene.shows())
@@ -81,7 +81,7 @@ async fn hear(scene: &Scene<'_>) -> anyhow::Result<BTreeSet<(Uuid, i32)>> {
 }
 
 async fn connect(arena: &Arena) -> anyhow::Result<(Connection, Channel)> {
-    let url = *arena.amqp_urls()?.first().context("there is a broker")?;
+    let url = *arena.amqp_urls()?.first().context("there is no broker")?;
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     Ok((connection, channel))

@@ -20,7 +20,7 @@ pub async fn left_over(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<Stri
 }
 
 async fn look(arena: &Arena, halls: &[Hall]) -> anyhow::Result<Vec<String>> {
-    let url = *arena.amqp_urls()?.first().context("there is a broker")?;
+    let url = *arena.amqp_urls()?.first().context("there is no broker")?;
     let connection = Connection::connect(url, ConnectionProperties::default()).await?;
     let mut names = vec![(PARKED.to_owned(), true), (UNROUTED.to_owned(), true)];
     for hall in halls {

@@ -60,13 +60,13 @@ pub async fn catalogue(admin: &Client, premiere_seats: usize) -> anyhow::Result<
             first = Some(theatre);
         }
     }
-    let first = first.context("the first house is among the houses")?;
+    let first = first.context("the first house is missing among the houses")?;
     seeding.shows(&movies, &halls).await?;
     let name = format!("Grand Hall ({premiere_seats})");
     let premiere_screen = seeding.screen(&first, &name, hall::hall(premiere_seats)).await?;
     let lawn = seeding.screen(&first, LAWN, hall::lawn(LAWN_PLACES)).await?;
     let premiere = movies.iter().find(|movie| movie.details.title == films::PREMIERE);
-    let premiere_movie = premiere.context("the premiere is among the films")?.movie_id;
+    let premiere_movie = premiere.context("the premiere is missing among the films")?.movie_id;
     let walk_in = seeding.walk_in(premiere_movie, first.theatre_id, &lawn).await?;
     Ok(Catalogue {
         premiere_movie,

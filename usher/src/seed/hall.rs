@@ -96,7 +96,7 @@ fn row(
 }
 
 fn seat(label: String, tier: &TierCode, kind: SeatKind) -> Seat {
-    let seat_id = SeatLabel::try_from(label).expect("letters, digits, and few of them");
+    let seat_id = SeatLabel::try_from(label).expect("a short label of letters and digits");
     Seat { seat_id, tier: tier.clone(), kind }
 }
 

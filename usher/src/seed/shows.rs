@@ -52,7 +52,10 @@ pub fn ordinary(
 pub async fn open(admin: &Client, id: ShowId) -> anyhow::Result<()> {
     let opening = admin.show(id).await?;
     if opening.status != ShowStatus::OnSale {
-        let _: Show = admin.post_empty(&format!("/shows/{id}/open")).await.context("open")?;
+        let _: Show = admin
+            .post_empty(&format!("/shows/{id}/open"))
+            .await
+            .context("the sale cannot be opened")?;
     }
     let until = Instant::now() + OPEN_WAIT;
     loop {
