@@ -89,7 +89,7 @@ async fn refused(
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Refusal::of(Answer::of(request.send().await.expect("the system answers")).await)
+    Refusal::of(Answer::received(request.send().await.expect("the system answers")).await)
 }
 
 /// The body of a valid request for a seat of this show.

@@ -56,7 +56,7 @@ impl Process {
     /// Asks on a new connection; `None` if there is no answer.
     async fn get(&self, path: &str) -> Option<Answer> {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.ok()?;
-        Some(Answer::of(response).await)
+        Some(Answer::received(response).await)
     }
 
     fn signal(&self, name: &str) {
@@ -119,7 +119,7 @@ async fn what_drains_is_not_ready_and_serves_on_and_a_second_signal_ends_it_at_o
         .bearer_auth(system.visitor().await)
         .header("prefer", "wait=10")
         .json(&json!({"showId": show, "tier": "STANDARD", "quantity": 1}));
-    let booked = Answer::of(booking.send().await.unwrap()).await;
+    let booked = Answer::received(booking.send().await.unwrap()).await;
     assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
     assert_eq!(ingress.get("/healthz").await.unwrap().status, 200, "it lives");
     let asked = Instant::now();

@@ -50,7 +50,7 @@ impl Backlogs {
         for (partition, keeper) in kept.iter().filter(|(partition, _)| is_served(partition)) {
             let waiting = undecided.get(partition).copied().unwrap_or(0);
             let waiting = u32::try_from(waiting).unwrap_or(u32::MAX);
-            let one = keeper.in_hand.seen(partition, waiting, now);
+            let one = keeper.in_hand.sighting(partition, waiting, now);
             if one.undecided > 0 || self.written.get(partition) != Some(&0) {
                 seen.push(one);
             }

@@ -143,7 +143,7 @@ impl Ledger {
         for ended in &lapsed {
             map.free(&ended.seats);
             // Noted even if this is rolled back: the seats then come back a little later.
-            self.came_back.note(&ended.seats, locked.now);
+            self.came_back.add(&ended.seats, locked.now);
         }
         let mut facts = self.facts(&mut tx, requests, locked).await?;
         self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
@@ -180,7 +180,7 @@ impl Ledger {
             partitions::changes_between(tx, &self.partition, self.version, version).await?;
         for change in changes {
             self.map.free(&change.freed);
-            self.came_back.note(&change.freed, change.at);
+            self.came_back.add(&change.freed, change.at);
             self.map.claim(&change.claimed);
         }
         self.version = version;

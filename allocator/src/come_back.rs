@@ -14,7 +14,7 @@ use contract::{SeatLabel, deadline::CAME_BACK_FOR_OTHERS};
 pub(crate) struct CameBack(HashMap<SeatLabel, DateTime<Utc>>);
 
 impl CameBack {
-    pub(crate) fn note(&mut self, seats: &[SeatLabel], at: DateTime<Utc>) {
+    pub(crate) fn add(&mut self, seats: &[SeatLabel], at: DateTime<Utc>) {
         self.0.extend(seats.iter().map(|seat| (seat.clone(), at)));
     }
 
@@ -36,8 +36,8 @@ mod tests {
         let mut came_back = CameBack::default();
         let (early, now) = (DateTime::UNIX_EPOCH, DateTime::UNIX_EPOCH + TimeDelta::seconds(2));
         let seats = ["A1", "A2"].map(|label| label.parse::<SeatLabel>().unwrap());
-        came_back.note(&seats, early);
-        came_back.note(&seats[1..], now);
+        came_back.add(&seats, early);
+        came_back.add(&seats[1..], now);
         assert_eq!(came_back.lately(now).len(), 2);
         let later = early + CAME_BACK_FOR_OTHERS;
         assert_eq!(came_back.lately(later), HashSet::from([seats[1].clone()]));

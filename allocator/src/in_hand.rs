@@ -74,7 +74,7 @@ impl InHand {
     }
 
     /// The backlog to report; by the database, `waiting` bookings are accepted and not decided.
-    pub(crate) fn seen(&self, partition: &Partition, waiting: u32, now: Instant) -> Sighting {
+    pub(crate) fn sighting(&self, partition: &Partition, waiting: u32, now: Instant) -> Sighting {
         let mut hand = self.hand();
         hand.waiting = waiting;
         hand.elsewhere = hand.elsewhere.min(waiting);
@@ -133,12 +133,12 @@ mod tests {
         let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
         let (in_hand, start) = (InHand::default(), Instant::now());
         let later = start + Duration::from_secs(3);
-        assert_eq!(in_hand.seen(&partition, 0, start).idle_for, None);
-        let seen = in_hand.seen(&partition, 7, later);
+        assert_eq!(in_hand.sighting(&partition, 0, start).idle_for, None);
+        let seen = in_hand.sighting(&partition, 7, later);
         assert_eq!(seen.idle_for, Some(Duration::from_secs(3)));
         assert_eq!((seen.undecided, seen.oldest_at), (7, None));
         in_hand.is_empty_again(later);
-        assert_eq!(in_hand.seen(&partition, 7, later).idle_for, Some(Duration::ZERO));
+        assert_eq!(in_hand.sighting(&partition, 7, later).idle_for, Some(Duration::ZERO));
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
         let (in_hand, start) = (InHand::default(), Instant::now());
         let at = |s| start + Duration::from_secs(s);
-        in_hand.seen(&partition, 5, start);
+        in_hand.sighting(&partition, 5, start);
         assert_eq!(in_hand.idle(at(3)), None);
         let idle = in_hand.idle(at(5)).expect("five wait");
         assert_eq!(idle.waiting, 5);
@@ -154,13 +154,13 @@ mod tests {
         assert!(!in_hand.are_elsewhere(idle), "it may be one of them");
         in_hand.is_empty_again(start);
         assert!(in_hand.are_elsewhere(in_hand.idle(at(5)).expect("five wait")));
-        let seen = in_hand.seen(&partition, 5, at(6));
+        let seen = in_hand.sighting(&partition, 5, at(6));
         assert_eq!((seen.undecided, seen.idle_for), (5, None));
         assert_eq!(in_hand.idle(at(20)), None);
-        in_hand.seen(&partition, 6, at(20));
-        assert_eq!(in_hand.seen(&partition, 6, at(23)).idle_for, Some(Duration::from_secs(17)));
-        in_hand.seen(&partition, 2, at(24));
-        assert_eq!(in_hand.seen(&partition, 3, at(25)).idle_for, Some(Duration::from_secs(1)));
+        in_hand.sighting(&partition, 6, at(20));
+        assert_eq!(in_hand.sighting(&partition, 6, at(23)).idle_for, Some(Duration::from_secs(17)));
+        in_hand.sighting(&partition, 2, at(24));
+        assert_eq!(in_hand.sighting(&partition, 3, at(25)).idle_for, Some(Duration::from_secs(1)));
     }
 
     #[test]
@@ -169,10 +169,10 @@ mod tests {
         let (in_hand, now) = (InHand::default(), Instant::now());
         let accepted_at = DateTime::UNIX_EPOCH;
         in_hand.takes(&[request(accepted_at)]);
-        assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));
+        assert_eq!(in_hand.sighting(&partition, 9, now).oldest_at, Some(accepted_at));
         in_hand.is_empty_again(now);
-        assert_eq!(in_hand.seen(&partition, 9, now).oldest_at, Some(accepted_at));
-        assert_eq!(in_hand.seen(&partition, 0, now).oldest_at, None);
-        assert_eq!(in_hand.seen(&partition, 1, now).oldest_at, None);
+        assert_eq!(in_hand.sighting(&partition, 9, now).oldest_at, Some(accepted_at));
+        assert_eq!(in_hand.sighting(&partition, 0, now).oldest_at, None);
+        assert_eq!(in_hand.sighting(&partition, 1, now).oldest_at, None);
     }
 }

@@ -69,7 +69,7 @@ impl Keeper {
     }
 
     #[cfg(test)]
-    pub(crate) fn of(task: JoinHandle<()>) -> Self {
+    pub(crate) fn with_task(task: JoinHandle<()>) -> Self {
         let (closed, in_hand) = (watch::Sender::new(false), InHand::default());
         Self { closed, in_hand, stop: CancellationToken::new(), task }
     }

@@ -53,7 +53,7 @@ pub(crate) async fn set_aside(
 pub(crate) async fn run(allocator: Allocator) {
     while allocator.shutdown.sleep(LOOK_EVERY).await {
         if let Err(error) = look(&allocator).await {
-            warn!("messages that wait for a newer version cannot be read: {}", error.told());
+            warn!("messages that wait for a newer version cannot be read: {}", error.text());
         }
     }
 }

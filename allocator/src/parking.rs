@@ -25,7 +25,7 @@ pub(crate) async fn run_parked(allocator: Allocator) {
         if request.attempt < ATTEMPTS_MAX {
             let attempt = request.attempt + 1;
             let request = BookingRequested { attempt, ..request };
-            return again(&allocator.publisher, &partition, vec![request]).await;
+            return resend(&allocator.publisher, &partition, vec![request]).await;
         }
         let refused = refuse(allocator, partition, &request, Reason::Internal).await;
         if refused == Consumption::Ack {
@@ -46,11 +46,16 @@ where
         Ok(queue.to_owned())
     };
     let (allocator, handle) = (&allocator, &handle);
-    let each = |delivery| one(allocator, queue, delivery, handle);
+    let each = |delivery| handle_delivery(allocator, queue, delivery, handle);
     broker.consume(PREFETCH, shutdown, prepare, each).await;
 }
 
-async fn one<H>(allocator: &Allocator, queue: &str, delivery: Delivery, handle: &H) -> Consumption
+async fn handle_delivery<H>(
+    allocator: &Allocator,
+    queue: &str,
+    delivery: Delivery,
+    handle: &H,
+) -> Consumption
 where
     H: AsyncFn(&Allocator, Partition, BookingRequested) -> Consumption,
 {
@@ -74,7 +79,7 @@ where
 }
 
 /// Sends bookings with consecutive numbers to the queue of their partition.
-pub(crate) async fn again(
+pub(crate) async fn resend(
     publisher: &Publisher,
     partition: &Partition,
     requests: Vec<BookingRequested>,

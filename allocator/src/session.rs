@@ -63,7 +63,7 @@ pub(crate) async fn run(
     let (stop, passed) = (stop.child_token(), Passed::default());
     let mut session = Session { allocator, stop: &stop, consumer, passed: &passed };
     let consuming = async {
-        session.run(partition, locks, in_hand).await;
+        session.consume(partition, locks, in_hand).await;
         stop.cancel();
     };
     let draining = async {
@@ -110,7 +110,7 @@ enum Settled {
 }
 
 impl Session<'_> {
-    async fn run(&mut self, partition: &Partition, locks: &Arc<Locks>, in_hand: &InHand) {
+    async fn consume(&mut self, partition: &Partition, locks: &Arc<Locks>, in_hand: &InHand) {
         let mut next = self.next().await;
         // The epoch is taken on the first delivery, not before: until then another consumer may be
         // the active one. A session that is known to be dead takes none. A session that was frozen
@@ -344,7 +344,7 @@ fn classify(allocator: &Allocator, partition: &Partition, error: &StoreError) ->
     if failed != Failure::Broken
         && let Some(unsaid) = allocator.lines.may_be_written(&name, Instant::now())
     {
-        warn!(%partition, failure = name, unsaid, "the batch failed: {}", error.told());
+        warn!(%partition, failure = name, unsaid, "the batch failed: {}", error.text());
     }
     metrics::counter!("usher_batch_failed_total", "failure" => name).increment(1);
     failed

@@ -190,7 +190,7 @@ mod tests {
         let goes = Arc::new(Notify::new());
         let gone = Arc::clone(&goes);
         let shutdown = Shutdown::default();
-        let keeper = Keeper::of(shutdown.spawn(async move { gone.notified().await }));
+        let keeper = Keeper::with_task(shutdown.spawn(async move { gone.notified().await }));
         let mut kept = Kept::default();
         kept.ours.insert(partition.clone(), keeper);
         assert_eq!(kept.let_go_of_all_but(ours.clone()).len(), 1, "it stays");

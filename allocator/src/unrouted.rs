@@ -81,7 +81,7 @@ async fn settle(allocator: &Allocator, taken: Vec<Delivery>) -> (bool, bool) {
     let standing =
         partitions::sale_standings(&allocator.pool, &asked.iter().collect::<Vec<_>>()).await;
     if let Err(error) = &standing {
-        warn!("the state of the sale cannot be read: {}", error.told());
+        warn!("the state of the sale cannot be read: {}", error.text());
     }
     let standing = &standing.unwrap_or_default();
     let missed = standing.iter().filter(|(_, standing)| standing.is_open && standing.is_ready);
@@ -139,7 +139,7 @@ async fn deal_with(
             && put_into_queue(allocator, &partition, requests).await;
         may_come_back |= !is_put;
         if !is_put {
-            let sent = parking::again(&allocator.publisher, &partition, requests.to_vec()).await;
+            let sent = parking::resend(&allocator.publisher, &partition, requests.to_vec()).await;
             if sent != Consumption::Ack {
                 return (sent, true);
             }

@@ -38,7 +38,7 @@ impl WaitingPartitions {
     pub(crate) fn begins(&self, partition: &Partition, why: &StoreError) {
         let code = why.installation_code().unwrap_or_else(|| "data".into());
         if self.set(partition, Some(&code)).as_ref() != Some(&code) {
-            error!(%partition, code, "bookings wait until the installation is mended: {}", why.told());
+            error!(%partition, code, "bookings wait until the installation is mended: {}", why.text());
         }
     }
 

@@ -30,7 +30,7 @@ impl SeatMaps {
     }
 
     /// A show's seat map. Concurrent calls share one read.
-    pub(crate) async fn of(&self, show: ShowId) -> ApiResult<Bytes> {
+    pub(crate) async fn of_show(&self, show: ShowId) -> ApiResult<Bytes> {
         let read = self.kept.try_get_with(show, read(self.pool.clone(), show)).await;
         read.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
     }

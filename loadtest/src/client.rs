@@ -95,7 +95,7 @@ impl Client {
     /// The same client with another claimed address, which counts if the server trusts us as a
     /// proxy.
     #[must_use]
-    pub fn at(&self, address: Ipv4Addr) -> Self {
+    pub fn from_address(&self, address: Ipv4Addr) -> Self {
         Self { address, ..self.clone() }
     }
 

@@ -44,7 +44,7 @@ impl Crowd {
             let plan = Plan::draw(&mut rng);
             sleep_until(started + self.arrival(n)).await;
             let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
-            let client = client.at(address(n));
+            let client = client.from_address(address(n));
             let token = if self.signs_up(n) { None } else { tokens.next() };
             let visitor = Visitor {
                 signs_up: token.is_none().then(|| signup(n)),

@@ -55,7 +55,7 @@ impl Journal {
     }
 
     /// Notes what the owner of a booking was told.
-    pub fn told(&self, id: BookingId, told: FinalAnswer) {
+    pub fn note_answer(&self, id: BookingId, told: FinalAnswer) {
         if let Some(entry) = self.entries().get_mut(&id) {
             entry.told = Some(told);
         }
@@ -103,7 +103,7 @@ impl Journal {
                         Some(_) => {}
                     }
                     if told.is_none() {
-                        self.told(id, now);
+                        self.note_answer(id, now);
                     }
                 }
                 Err(CallError::Refused(problem)) if problem.status == 404 => seen.lost += 1,

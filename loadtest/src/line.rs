@@ -113,13 +113,13 @@ impl InLine<'_> {
         loop {
             let frame = tokio::select! {
                 frame = socket.next::<LineFrame>() => frame?,
-                () = at(self.leaves_at) => {
+                () = until(self.leaves_at) => {
                     socket.tell(&VisitorFrame::Leave).await?;
                     socket.close().await;
                     return Ok(Watched::Turn(Turn::Left));
                 }
-                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
-                () = at(self.drops_at) => {
+                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost(soon()));
                 }
@@ -138,9 +138,9 @@ impl InLine<'_> {
         loop {
             let frame = tokio::select! {
                 frame = events.next::<LineFrame>() => frame?,
-                () = at(self.leaves_at) => return self.leave(place).await,
-                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
-                () = at(self.drops_at) => {
+                () = until(self.leaves_at) => return self.leave(place).await,
+                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost(soon()));
                 }
@@ -156,8 +156,8 @@ impl InLine<'_> {
         loop {
             tokio::select! {
                 () = sleep(POLL_EVERY) => {}
-                () = at(self.leaves_at) => return self.leave(place).await,
-                () = at(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.leaves_at) => return self.leave(place).await,
+                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
             }
             let now = self.client.place(self.show, place.ticket_id).await?;
             if let Some(turn) = self.turn_of(&now)? {
@@ -225,7 +225,7 @@ impl InLine<'_> {
 }
 
 /// Resolves at this moment; never if there is none.
-async fn at(moment: Option<Instant>) {
+async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

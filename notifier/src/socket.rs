@@ -108,7 +108,7 @@ impl Frames for Teller {
         }
     }
 
-    async fn take(&mut self, _: Message) -> End {
+    async fn hear(&mut self, _: Message) -> End {
         (close::POLICY, "this socket takes no frames")
     }
 

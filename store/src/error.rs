@@ -127,7 +127,7 @@ impl StoreError {
 
     /// The error with its cause, for the log.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn text(&self) -> String {
         match self.source() {
             Some(cause) => format!("{self}: {cause}"),
             None => self.to_string(),

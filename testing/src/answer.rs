@@ -19,11 +19,11 @@ impl Answer {
     /// # Panics
     /// If no answer comes.
     pub async fn to(request: RequestBuilder) -> Self {
-        Self::of(request.send().await.expect("it is answered")).await
+        Self::received(request.send().await.expect("it is answered")).await
     }
 
     /// Reads an answer to its end.
-    pub async fn of(response: Response) -> Self {
+    pub async fn received(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.unwrap_or_default();
         Self { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }

@@ -53,7 +53,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         board: store::live::board::watch(pool.clone(), shutdown).await?,
         place_keys: PlaceKeys::new(master),
         passes: Passes::start(&pool, master, lifetime, shutdown).await?,
-        challenge: challenge::of(config.line.challenge, config.line.challenge_bits, master),
+        challenge: challenge::new(config.line.challenge, config.line.challenge_bits, master),
         limits: Limits::start(shutdown),
         sockets: Sockets::new(config.line.sockets_per_account_max),
         lot: master.derive("lot"),

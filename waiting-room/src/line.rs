@@ -245,7 +245,7 @@ impl Line {
 
     /// How fast visitors may be admitted, given how far the queues are behind.
     pub(crate) fn pace(&self) -> Pace {
-        self.memory().pace.at(Instant::now())
+        self.memory().pace.as_of(Instant::now())
     }
 
     /// How long a lapsed pass still takes its slot under the cap: a booking posted in time is
@@ -276,8 +276,8 @@ impl Line {
     }
 
     /// Notes that the store has made this change.
-    pub(crate) fn note(&self, at: Progress) {
-        self.memory().picture.note(at);
+    pub(crate) fn note_progress(&self, at: Progress) {
+        self.memory().picture.note_progress(at);
     }
 
     /// The stream id to read on from; `None` where the picture must be loaded first.
@@ -301,7 +301,7 @@ impl Line {
     }
 
     /// Notes that a request asks for the line.
-    pub(crate) fn asked(&self) {
+    pub(crate) fn note_asked(&self) {
         self.memory().asked_at = Instant::now();
     }
 

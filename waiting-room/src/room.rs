@@ -106,7 +106,7 @@ impl WaitingRoom {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         match lines.entry(sale.show) {
             Entry::Occupied(known) => {
-                known.get().asked();
+                known.get().note_asked();
                 Arc::clone(known.get())
             }
             Entry::Vacant(vacant) => {
@@ -125,7 +125,7 @@ impl WaitingRoom {
     pub(crate) fn tended(&self, show: ShowId) -> Option<Arc<Line>> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.get(&show)?;
-        line.asked();
+        line.note_asked();
         Some(Arc::clone(line))
     }
 

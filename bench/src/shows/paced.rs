@@ -50,7 +50,8 @@ impl Tokens {
 
     fn next(&mut self, busy: &Busy) -> anyhow::Result<(Client, NewBooking)> {
         let token = self.tokens.next().context("more bookings than visitors")?;
-        let client = busy.client.signed_in(&token).at(Ipv4Addr::from(FIRST_ADDRESS + self.sent));
+        let client =
+            busy.client.signed_in(&token).from_address(Ipv4Addr::from(FIRST_ADDRESS + self.sent));
         let tier = busy.tiers[self.sent as usize % busy.tiers.len()].clone();
         self.sent += 1;
         let wanted = NewBooking { show_id: busy.show, tier, seats: None, quantity: Some(1) };

@@ -193,12 +193,12 @@ pub(crate) async fn take_in(
     };
     match before {
         Some(view) => Ok(Taken { booking, decided: Some(view) }),
-        None => Ok(told(ingress, &waiter, booking, wait).await),
+        None => Ok(outcome(ingress, &waiter, booking, wait).await),
     }
 }
 
 /// Waits for the outcome, if the client wants that.
-async fn told(ingress: &Ingress, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
+async fn outcome(ingress: &Ingress, waiter: &Waiter, booking: BookingId, wait: Duration) -> Taken {
     let decided = match wait {
         Duration::ZERO => None,
         // The booking is accepted even if the database cannot be read now.

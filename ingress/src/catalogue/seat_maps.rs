@@ -28,7 +28,7 @@ pub(super) async fn one(
     State(ingress): State<Arc<Ingress>>,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<impl IntoResponse> {
-    let map = ingress.seat_maps.of(show).await?;
+    let map = ingress.seat_maps.of_show(show).await?;
     let headers: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
     Ok((headers, map))
 }

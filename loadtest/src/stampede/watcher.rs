@@ -189,12 +189,12 @@ impl Watcher {
                     }
                     self.is_stirred().await;
                 }
-                () = at(self.leaves_at) => {
+                () = until(self.leaves_at) => {
                     socket.tell(&VisitorFrame::Leave).await?;
                     let _ = timeout(GOODBYE, until_closed(socket)).await;
                     return Ok(Stop::Left);
                 }
-                () = at(self.moves_at) => {
+                () = until(self.moves_at) => {
                     self.moves_at = None;
                     return Ok(Stop::Moves);
                 }
@@ -292,7 +292,7 @@ impl Watcher {
 }
 
 fn client(herd: &Herd, node: usize, n: usize, token: &str) -> Client {
-    herd.nodes[node].at(address(n)).signed_in(token)
+    herd.nodes[node].from_address(address(n)).signed_in(token)
 }
 
 async fn until_closed(socket: &mut Socket) {
@@ -300,7 +300,7 @@ async fn until_closed(socket: &mut Socket) {
 }
 
 /// Resolves at this moment; never if there is none.
-async fn at(moment: Option<Instant>) {
+async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

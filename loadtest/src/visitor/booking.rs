@@ -171,7 +171,7 @@ impl Visitor {
     }
 
     fn note_told(&self, id: BookingId, status: Status, reason: Option<Reason>) {
-        self.journal.told(id, FinalAnswer { status, reason });
+        self.journal.note_answer(id, FinalAnswer { status, reason });
         match status {
             Status::Allocated => self.tally.allocated.up(),
             Status::Rejected => self.tally.rejected.up(),

@@ -183,7 +183,7 @@ pub(super) async fn answer(request: Request, next: Next) -> Response {
         let error = response.extensions_mut().remove::<ApiError>();
         let headers = std::mem::take(response.headers_mut());
         let error = error.unwrap_or_else(|| of_framework(status, &headers));
-        if let Some(calls) = refusals::note(status, error.code) {
+        if let Some(calls) = refusals::count(status, error.code) {
             log(&error, &request_id, &method, &path, calls);
         }
         response = error.into_problem(&request_id);

@@ -18,7 +18,7 @@ static SPOKEN: Mutex<Option<HashMap<Code, Quiet>>> = Mutex::new(None);
 
 /// Counts an error. Returns how many calls to log now, this one included: the first 5xx at once,
 /// then once a second.
-pub(super) fn note(status: StatusCode, code: Code) -> Option<u64> {
+pub(super) fn count(status: StatusCode, code: Code) -> Option<u64> {
     metrics::counter!("usher_http_refused_total", "code" => code.as_str()).increment(1);
     if !status.is_server_error() {
         return None;

@@ -71,7 +71,7 @@ pub(crate) struct PromisesMade {
 
 impl PromisesMade {
     /// Notes one more promise.
-    pub(crate) fn note(&mut self, promise: Promise, to: TicketId) {
+    pub(crate) fn add(&mut self, promise: Promise, to: TicketId) {
         self.first.get_or_insert(promise);
         self.count += 1;
         let mut hasher = DefaultHasher::new();

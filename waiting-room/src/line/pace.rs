@@ -46,7 +46,7 @@ impl Pace {
     }
 
     /// The pace at `now`: a backlog that cannot be read counts as a queue that nobody serves.
-    pub(crate) fn at(self, now: Instant) -> Self {
+    pub(crate) fn as_of(self, now: Instant) -> Self {
         let unread = now.saturating_duration_since(self.read_at);
         Self { stopped: self.stopped || unread > SILENCE_MAX, ..self }
     }
@@ -213,10 +213,10 @@ mod tests {
     fn a_backlog_that_cannot_be_read_stops_the_line_until_it_can() {
         let now = Instant::now();
         let mut pace = Pace::new(now);
-        assert!(!pace.at(now + Duration::from_secs(5)).is_stopped());
-        assert!(pace.at(now + Duration::from_secs(6)).is_stopped(), "not even once");
+        assert!(!pace.as_of(now + Duration::from_secs(5)).is_stopped());
+        assert!(pace.as_of(now + Duration::from_secs(6)).is_stopped(), "not even once");
         pace.follow(&Backlog::default(), now + Duration::from_secs(6));
-        assert!(!pace.at(now + Duration::from_secs(11)).is_stopped());
-        assert!(pace.at(now + Duration::from_secs(12)).is_stopped(), "nor any more");
+        assert!(!pace.as_of(now + Duration::from_secs(11)).is_stopped());
+        assert!(pace.as_of(now + Duration::from_secs(12)).is_stopped(), "nor any more");
     }
 }

@@ -47,7 +47,7 @@ impl Picture {
         self.index = fresh.index;
         self.is_whole = true;
         self.seen = fresh.seen;
-        self.note(fresh.seen);
+        self.note_progress(fresh.seen);
         self.last_id = fresh.last_id;
     }
 
@@ -75,12 +75,12 @@ impl Picture {
         self.loss.note_gone(&gone);
         self.loss.note_recalled(&change.recalled);
         self.seen = change.at;
-        self.note(change.at);
+        self.note_progress(change.at);
         Some(gone.len() as u64)
     }
 
     /// Notes that the store has made this change.
-    pub(super) fn note(&mut self, at: Progress) {
+    pub(super) fn note_progress(&mut self, at: Progress) {
         self.known = self.known.max(at);
     }
 

@@ -152,7 +152,7 @@ impl Visitors {
             (told, ahead) => ahead.or(told),
         };
         if let Some(promise) = promise {
-            visitor.told.note(promise, ticket);
+            visitor.told.add(promise, ticket);
         }
     }
 }

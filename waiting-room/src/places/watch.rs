@@ -243,7 +243,7 @@ impl Frames for Watch {
         }
     }
 
-    async fn take(&mut self, frame: Message) -> End {
+    async fn hear(&mut self, frame: Message) -> End {
         let Message::Text(text) = frame else {
             return (close::POLICY, "binary frames are not understood");
         };

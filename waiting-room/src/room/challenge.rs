@@ -45,7 +45,7 @@ pub(crate) struct Solved {
 }
 
 /// The challenge of these settings; `None` where challenges are off.
-pub(crate) fn of(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<ProofOfWork> {
+pub(crate) fn new(kind: ChallengeKind, bits: u8, master: &MasterKey) -> Option<ProofOfWork> {
     match kind {
         ChallengeKind::Off => None,
         ChallengeKind::ProofOfWork => {

@@ -96,7 +96,7 @@ impl Counter {
                 continue;
             };
             line.heard();
-            line.note(at);
+            line.note_progress(at);
             for (mut join, place) in batch.drain(..).zip(places) {
                 join.tries += 1;
                 match place {

@@ -41,7 +41,7 @@ pub(crate) async fn keep_loaded(room: Arc<WaitingRoom>) {
                 None => match connect(&room).await {
                     Ok(made) => connection.insert(made).clone(),
                     Err(error) => {
-                        failing.note(&line, &error);
+                        failing.note_failure(&line, &error);
                         room.shutdown.sleep(RETRY).await;
                         break;
                     }
@@ -60,7 +60,7 @@ pub(crate) async fn keep_loaded(room: Arc<WaitingRoom>) {
                         snapshot.map_or_else(|| line.load_later(), |found| line.install(found));
                     }
                     Err(error) => {
-                        if failing.note(&line, &error) == Whose::Store {
+                        if failing.note_failure(&line, &error) == Whose::Store {
                             connection = None;
                         }
                     }
@@ -88,7 +88,7 @@ struct Failing {
 
 impl Failing {
     /// Notes that a load failed, and puts off the next one; returns whose fault it is.
-    fn note(&mut self, line: &Line, error: &RedisError) -> Whose {
+    fn note_failure(&mut self, line: &Line, error: &RedisError) -> Whose {
         metrics::counter!("usher_line_load_failed_total").increment(1);
         line.load_later();
         let whose = Whose::is(error);

@@ -77,7 +77,7 @@ pub(crate) async fn keep(room: Arc<WaitingRoom>, line: Arc<Line>) {
         if Instant::now() < rounds.next_at {
             continue;
         }
-        match rounds.run(&room, &line).await {
+        match rounds.do_due(&room, &line).await {
             Ok(()) => rounds.failing = false,
             Err(error) => rounds.failed(&line, error),
         }
@@ -95,7 +95,7 @@ pub(crate) async fn keep(room: Arc<WaitingRoom>, line: Arc<Line>) {
 }
 
 impl Rounds {
-    async fn run(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
+    async fn do_due(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         if Instant::now() >= self.sweep_at {
             self.sweep_at = Instant::now() + SWEEP_EVERY;
             self.sweep(room, line).await?;

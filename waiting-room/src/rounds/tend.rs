@@ -78,7 +78,7 @@ pub(crate) async fn tend(room: Arc<WaitingRoom>, line: Arc<Line>) {
         if rounds.unlogged.is_empty() && room.let_go_of_unused(&line) {
             return;
         }
-        match rounds.run(&room, &line).await {
+        match rounds.do_due(&room, &line).await {
             Ok(()) => rounds.succeeded(&line),
             Err(error) => rounds.failed(&line, error),
         }
@@ -120,7 +120,7 @@ impl Rounds {
         self.free_at = later;
     }
 
-    async fn run(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
+    async fn do_due(&mut self, room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
         let Some((sale, _)) = room.sale(line.show) else { return Ok(()) };
         let now = Instant::now();
         if now >= self.free_at {

@@ -37,12 +37,12 @@ struct Shard<K> {
 
 impl<K> Default for Buckets<K> {
     fn default() -> Self {
-        Self::of(KEYS_MAX)
+        Self::new(KEYS_MAX)
     }
 }
 
 impl<K> Buckets<K> {
-    pub(super) fn of(keys_max: usize) -> Self {
+    pub(super) fn new(keys_max: usize) -> Self {
         let shard = |_| Mutex::new(Shard { own: HashMap::new(), shared: Vec::new() });
         Self {
             keys_max,

@@ -139,7 +139,7 @@ mod tests {
 
     fn limiter(quota: Quota) -> (Limiter<u32, FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
-        let buckets = Buckets::of(KEYS_MAX);
+        let buckets = Buckets::new(KEYS_MAX);
         (Limiter::with("test", "account", quota, buckets, clock.clone()), clock)
     }
 

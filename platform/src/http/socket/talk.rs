@@ -37,7 +37,7 @@ pub trait Frames: Send {
     fn next(&mut self, until: Instant) -> impl Future<Output = Option<Next<Self::Frame>>> + Send;
 
     /// Takes a client's frame. The socket then closes, whether the frame is refused or carried out.
-    fn take(&mut self, frame: Message) -> impl Future<Output = End> + Send;
+    fn hear(&mut self, frame: Message) -> impl Future<Output = End> + Send;
 
     /// Reports how the socket ends; `None` if the client is already gone.
     fn ended(end: Option<End>);
@@ -94,7 +94,7 @@ impl<F: Frames> Talk<F> {
                                     return Some((close::POLICY, "at most 5 frames a second"));
                                 }
                                 Ok(Message::Ping(_) | Message::Pong(_)) => {}
-                                Ok(message) => break Turn::Take(message),
+                                Ok(message) => break Turn::Hear(message),
                                 Err(error) => return refusal(error),
                             }
                         }
@@ -102,7 +102,7 @@ impl<F: Frames> Talk<F> {
                 }
             };
             let message = match turn {
-                Turn::Take(message) => return Some(Box::pin(frames.take(message)).await),
+                Turn::Hear(message) => return Some(Box::pin(frames.hear(message)).await),
                 Turn::Tell(Some(Next::Frame(frame))) => text(&frame),
                 Turn::Tell(Some(Next::End(end))) => return Some(end),
                 Turn::Tell(None) if heard_at.elapsed() >= SILENCE_MAX => return None,
@@ -123,7 +123,7 @@ impl<F: Frames> Talk<F> {
 /// Whose turn it is.
 enum Turn<F> {
     Tell(Option<Next<F>>),
-    Take(Message),
+    Hear(Message),
 }
 
 fn text(frame: &impl Serialize) -> Message {
