@@ -13,8 +13,8 @@ use crate::harness::{Plan, System};
 /// Attacking accounts, and sockets of each: as many as a service allows.
 const ACCOUNTS: usize = 8;
 const SOCKETS: usize = 5;
-/// Most memory that the service may take in addition; far less than if each socket kept the up to
-/// 1 MiB that it is sent.
+/// How much the service's memory may grow: far less than if each socket kept what it is sent, which
+/// is up to 1 MiB.
 const GROWTH_MAX_KIB: u64 = 12 * 1024;
 
 /// The bytes of each attack, and the code that the socket must be closed with.

@@ -60,7 +60,7 @@ impl Drop for Process {
     }
 }
 
-/// A free address, whose port a thousand above, for metrics, is free, too.
+/// A free address; the port a thousand above it, for metrics, is free, too.
 fn free_address() -> SocketAddr {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut ports = 20_000..30_000_u16;
