@@ -50,51 +50,20 @@ fn read(row: Row) -> StoreResult<Order> {
     })
 }
 
-/// Which orders are wanted; an absent field does not restrict.
-#[derive(Default)]
-struct Wanted<'a> {
-    order: Option<OrderId>,
-    booking: Option<(ShowId, BookingId)>,
-    reference: Option<&'a str>,
-    owner: Option<AccountId>,
-    after: Option<(DateTime<Utc>, OrderId)>,
-}
-
-/// The wanted orders, newest first.
-async fn find(
-    database: impl PgExecutor<'_>,
-    wanted: Wanted<'_>,
-    limit: i64,
-) -> StoreResult<Vec<Order>> {
-    let Wanted { order, booking, reference, owner, after } = wanted;
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select show_id, order_id, booking_id, reference, tier, seat_ids, lines, amount,
-               currency, customer, created_at, expires_at, confirmed_at,
-               case when status = 'CONFIRMED' then ticket_code end as ticket_code,
-               case when status = 'PAYMENT_PENDING' and expires_at <= clock_timestamp()
-                    then 'EXPIRED' else status::text end as "status!"
-           from orders
-           where ($1::uuid is null or order_id = $1)
-             and ($2::uuid is null or show_id = $2)
-             and ($3::uuid is null or booking_id = $3)
-             and ($4::text is null or reference = $4)
-             and ($5::uuid is null or account_id = $5)
-             and ($6::timestamptz is null or (created_at, order_id) < ($6, $7))
-           order by created_at desc, order_id desc
-           limit $8"#,
-        order.map(|order| order.0),
-        booking.map(|(show, _)| show.0),
-        booking.map(|(_, booking)| booking.0),
-        reference,
-        owner.map(|owner| owner.0),
-        after.map(|(at, _)| at),
-        after.map(|(_, order)| order.0),
-        limit,
-    )
-    .fetch_all(database)
-    .await?;
-    rows.into_iter().map(read).collect()
+/// Queries orders; what is after `from orders` is written by the caller.
+macro_rules! orders {
+    ($which:tt, $($argument:expr),+ $(,)?) => {
+        sqlx::query_as!(
+            Row,
+            r#"select show_id, order_id, booking_id, reference, tier, seat_ids, lines, amount,
+                   currency, customer, created_at, expires_at, confirmed_at,
+                   case when status = 'CONFIRMED' then ticket_code end as ticket_code,
+                   case when status = 'PAYMENT_PENDING' and expires_at <= clock_timestamp()
+                        then 'EXPIRED' else status::text end as "status!"
+               from orders "# + $which,
+            $($argument),+
+        )
+    };
 }
 
 /// The order of a booking.
@@ -103,11 +72,10 @@ pub async fn of_booking(
     show: ShowId,
     booking: BookingId,
 ) -> StoreResult<Option<Order>> {
-    let wanted = Wanted { booking: Some((show, booking)), ..Wanted::default() };
-    Ok(find(database, wanted, 1).await?.pop())
+    let row = orders!("where show_id = $1 and booking_id = $2", show.0, booking.0);
+    row.fetch_optional(database).await?.map(read).transpose()
 }
 
-/// The orders of these bookings, as far as they have one; an error for an order that this version
 /// cannot read.
 pub async fn of_bookings(
     pool: &Pool,
@@ -118,15 +86,9 @@ pub async fn of_bookings(
     }
     let shows: Vec<Uuid> = bookings.iter().map(|(show, _)| show.0).collect();
     let ids: Vec<Uuid> = bookings.iter().map(|(_, booking)| booking.0).collect();
-    let rows = sqlx::query_as!(
-        Row,
-        r#"select o.show_id, o.order_id, o.booking_id, o.reference, o.tier, o.seat_ids, o.lines,
-               o.amount, o.currency, o.customer, o.created_at, o.expires_at, o.confirmed_at,
-               case when o.status = 'CONFIRMED' then o.ticket_code end as ticket_code,
-               case when o.status = 'PAYMENT_PENDING' and o.expires_at <= clock_timestamp()
-                    then 'EXPIRED' else o.status::text end as "status!"
-           from unnest($1::uuid[], $2::uuid[]) as asked (show_id, booking_id)
-           join orders o using (show_id, booking_id)"#,
+    let rows = orders!(
+        "join unnest($1::uuid[], $2::uuid[]) as asked (show_id, booking_id)
+             using (show_id, booking_id)",
         &shows,
         &ids,
     )
@@ -141,8 +103,8 @@ pub async fn by_id(
     order: OrderId,
     owner: AccountId,
 ) -> StoreResult<Option<Order>> {
-    let wanted = Wanted { order: Some(order), owner: Some(owner), ..Wanted::default() };
-    Ok(find(database, wanted, 1).await?.pop())
+    let row = orders!("where order_id = $1 and account_id = $2", order.0, owner.0);
+    row.fetch_optional(database).await?.map(read).transpose()
 }
 
 /// The order with this reference, if it is this account's.
@@ -151,8 +113,8 @@ pub async fn by_reference(
     reference: &str,
     owner: AccountId,
 ) -> StoreResult<Option<Order>> {
-    let wanted = Wanted { reference: Some(reference), owner: Some(owner), ..Wanted::default() };
-    Ok(find(pool, wanted, 1).await?.pop())
+    let row = orders!("where reference = $1 and account_id = $2", reference, owner.0);
+    row.fetch_optional(pool).await?.map(read).transpose()
 }
 
 /// The account's orders, newest first, after this one.
@@ -162,7 +124,20 @@ pub async fn of_account(
     after: Option<(DateTime<Utc>, OrderId)>,
     limit: i64,
 ) -> StoreResult<Vec<Order>> {
-    find(pool, Wanted { owner: Some(owner), after, ..Wanted::default() }, limit).await
+    let (after_time, after_order) = after.unzip();
+    let rows = orders!(
+        "where account_id = $1
+           and ($2::timestamptz is null or (created_at, order_id) < ($2, $3))
+         order by created_at desc, order_id desc
+         limit $4",
+        owner.0,
+        after_time,
+        after_order.map(|order| order.0),
+        limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    rows.into_iter().map(read).collect()
 }
 
 /// The ticket of a confirmed order of this account.
