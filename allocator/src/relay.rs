@@ -84,17 +84,12 @@ impl Relay {
         let publishing = taken.iter().map(|event| async {
             publisher.publish(EVENTS, &event.routing_key, &event.body).await
         });
-        if without(Guarantee::Relay) {
-            let taken: Vec<i64> = taken.iter().map(|event| event.outbox_id).collect();
-            outbox::mark_published(&mut tx, &taken).await?;
-            tx.commit().await?;
-            join_all(publishing).await;
-            return Ok(true);
-        }
         let results = join_all(publishing).await;
         failpoint("after-event");
-        let (sent, failed): (Vec<_>, Vec<_>) =
-            taken.iter().zip(results).partition(|(_, result)| result.is_ok());
+        let (sent, failed): (Vec<_>, Vec<_>) = taken
+            .iter()
+            .zip(results)
+            .partition(|(_, result)| result.is_ok() || without(Guarantee::Relay));
         let confirmed: Vec<i64> = sent.iter().map(|(event, _)| event.outbox_id).collect();
         outbox::mark_published(&mut tx, &confirmed).await?;
         tx.commit().await?;
