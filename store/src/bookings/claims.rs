@@ -1,7 +1,7 @@
 //! Claims: which seats a booking has. Ended claims stay as history.
 
 use contract::{BookingId, SeatLabel, ShowId};
-use platform::faults::{Guarantee, sometimes, without};
+use platform::faults::{Guarantee, without};
 use uuid::Uuid;
 
 use super::outcome::Decided;
@@ -53,7 +53,6 @@ pub(super) async fn insert(
     if usize::try_from(inserted) == Ok(wanted) {
         return Ok(());
     }
-    sometimes("seat conflict at the index");
     Err(StoreError::Constraint {
         constraint: CLAIM_CONFLICT.into(),
         source: sqlx::Error::RowNotFound,
