@@ -6,7 +6,8 @@
 #                                 namespace of its own (needs root; exits with 3 if the machine
 #                                 forbids it)
 #   arena.sh start DIR NAME       starts postgres, redis, rabbitmq or rabbitmq1 to 3 again, prints
-#   the new pid arena.sh cut DIR N            broker N loses its peers and keeps its clients
+#                                 the new pid
+#   arena.sh cut DIR N            broker N loses its peers and keeps its clients
 #   arena.sh blackhole DIR N      broker N loses both, without a reset: packets vanish
 #   arena.sh join DIR N           restores both links of broker N
 #   arena.sh alarm DIR on|off     raises or ends the broker's memory alarm
@@ -14,13 +15,18 @@
 #   arena.sh unqueue DIR QUEUE    deletes a queue, full or not, as an operator would by hand
 #   arena.sh back DIR             starts redis again with its last dump (start begins it empty)
 #   arena.sh clock DIR NAME +-S   sets the clock of postgres or redis S seconds off the machine's;
-#   +0 sets it right arena.sh down DIR             ends everything and deletes all but DIR/log
+#                                 +0 sets it right
+#   arena.sh down DIR             ends everything and deletes all but DIR/log
 set -Eeuo pipefail
 trap 'echo "error: $BASH_COMMAND (line $LINENO of ${BASH_SOURCE[0]})" >&2' ERR
 trap 'exit 130' INT TERM
 
 CHECKOUT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
-[[ $# -ge 2 && $1 =~ ^(up|start|cut|blackhole|join|alarm|suspend|unqueue|back|clock|down)$ ]] || { sed -n '2,/^set/{s/^# \?//p}' "$0" >&2 && exit 2; }
+COMMANDS='up|start|cut|blackhole|join|alarm|suspend|unqueue|back|clock|down'
+if [[ $# -lt 2 || ! $1 =~ ^($COMMANDS)$ ]]; then
+    sed -n '2,/^set/{s/^# \?//p}' "$0" >&2
+    exit 2
+fi
 mkdir -p "$2"
 ROOT=$(cd -- "$2" && pwd -P) # the scripts treat an arena like a clone: a folder with servers of its own
 . "$CHECKOUT/scripts/backends.sh"
@@ -36,7 +42,12 @@ DIST_PORT=$((PG_PORT + 6000)) EPMD_PORT=$((PG_PORT + 8000))
 NODES=(1 2 3)
 NAMESPACE=usher-$CLONE BRIDGE=us$CLONE # an interface's name has at most 15 letters
 # Shared memory is in files, which are deleted with the data even after a crash.
-POSTGRES_LINES=('log_lock_waits = on' 'deadlock_timeout = 200ms' 'dynamic_shared_memory_type = mmap' 'recovery_init_sync_method = syncfs')
+POSTGRES_LINES=(
+    'log_lock_waits = on'
+    'deadlock_timeout = 200ms'
+    'dynamic_shared_memory_type = mmap'
+    'recovery_init_sync_method = syncfs'
+)
 RABBITMQ_LINES=('heartbeat = 3') # so that a frozen process is noticed within seconds
 
 arena_up() { # [--cluster]
@@ -61,8 +72,13 @@ arena_up() { # [--cluster]
     done
     for name in postgres redis "${brokers[@]}"; do await_ready "$name"; done
     if [[ ${1:-} == --cluster ]]; then await_cluster; fi
-    printf '%s\n' "POSTGRES_URL=$(own_url postgres)" "REDIS_URL=$(own_url redis)" "POSTGRES_PID=$(pid postgres)" "REDIS_PID=$(pid redis)"
-    if [[ -n $FAKETIME ]]; then echo 'CLOCKS=yes'; else say clocks "no steps of clocks: faketime is missing (apt-get install faketime, or 'sudo ./dev chaos' once)"; fi
+    printf '%s\n' "POSTGRES_URL=$(own_url postgres)" "REDIS_URL=$(own_url redis)" \
+        "POSTGRES_PID=$(pid postgres)" "REDIS_PID=$(pid redis)"
+    if [[ -n $FAKETIME ]]; then
+        echo 'CLOCKS=yes'
+    else
+        say clocks "no steps of clocks: faketime is missing (apt-get install faketime, or 'sudo ./dev chaos' once)"
+    fi
     if [[ ${1:-} == --cluster ]]; then
         for name in "${NODES[@]}"; do echo "RABBITMQ_PID_$name=$(pid "rabbitmq$name")"; done
         echo "AMQP_URL=$(node_url 1)"
@@ -114,7 +130,8 @@ arena_suspend() { # QUEUE SECONDS
     CONTROL_SECONDS=40
     resume
     control "$(a_broker)" eval "
-        P = {binary_to_atom(<<\"usher_$1\">>, utf8), node()}, ok = sys:suspend(P), timer:sleep($2 * 1000), sys:resume(P)."
+        P = {binary_to_atom(<<\"usher_$1\">>, utf8), node()},
+        ok = sys:suspend(P), timer:sleep($2 * 1000), sys:resume(P)."
 }
 arena_unqueue() { # QUEUE
     CONTROL_SECONDS=40
@@ -132,18 +149,28 @@ a_broker() {
 arena_clock() { # postgres|redis OFFSET
     if [[ -z ${FAKETIME:-} ]]; then resume; fi
     echo "$2" | write_as_server "$DATA/$1.clock.new"
-    as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock" # atomically, since the library reads the file at every look at the clock
+    # Atomically, since the library reads the file at every look at the clock.
+    as_server mv "$DATA/$1.clock.new" "$DATA/$1.clock"
 }
 # Steps only the wall clock; waits use the monotonic clock. libc is preloaded because Redis's own
 # memory allocator reads the clock before libfaketime is ready.
 clocked() { # NAME
     CLOCKED=()
     [[ -n $FAKETIME ]] || return 0
-    CLOCKED=(env "LD_PRELOAD=$FAKETIME:libc.so.6" "FAKETIME_TIMESTAMP_FILE=$DATA/$1.clock" FAKETIME_NO_CACHE=1
-        FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 FAKETIME_DISABLE_SHM=1)
+    CLOCKED=(
+        env "LD_PRELOAD=$FAKETIME:libc.so.6" "FAKETIME_TIMESTAMP_FILE=$DATA/$1.clock"
+        FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=1 DONT_FAKE_MONOTONIC=1
+        NO_FAKE_STAT=1 FAKETIME_DISABLE_SHM=1
+    )
 }
-start_postgres() { clocked postgres && launch postgres "${CLOCKED[@]}" "$PG_BIN/postgres" -D "$DATA/postgres"; }
-start_redis() { clocked redis && launch redis "${CLOCKED[@]}" "$REDIS_SERVER" "$DATA/redis/redis.conf"; }
+start_postgres() {
+    clocked postgres
+    launch postgres "${CLOCKED[@]}" "$PG_BIN/postgres" -D "$DATA/postgres"
+}
+start_redis() {
+    clocked redis
+    launch redis "${CLOCKED[@]}" "$REDIS_SERVER" "$DATA/redis/redis.conf"
+}
 
 arena_down() {
     local name names
@@ -158,7 +185,9 @@ arena_down() {
     for name in $names; do await_end "$name"; done
     end_orphans
     # A killed postmaster leaves its shared memory segment, the only trace outside of the folder.
-    if [[ -f $DATA/postgres/postmaster.pid ]]; then ipcrm -m "$(awk 'NR == 7 { print $2 }' "$DATA/postgres/postmaster.pid")" || true; fi
+    if [[ -f $DATA/postgres/postmaster.pid ]]; then
+        ipcrm -m "$(awk 'NR == 7 { print $2 }' "$DATA/postgres/postmaster.pid")" || true
+    fi
     disconnect_nodes
     delete_backends
 }
@@ -190,7 +219,8 @@ CONTROL_SECONDS=15
 control() { # NAME COMMAND...: rabbitmqctl for that broker
     local AS_SERVER=("${AS_SERVER[@]}")
     if [[ $1 == rabbitmq ]]; then rabbit_environment; else enter_node "${1#rabbitmq}"; fi
-    as_server timeout -k 1 "$CONTROL_SECONDS" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
+    as_server timeout -k 1 "$CONTROL_SECONDS" env "${RABBIT_ENVIRONMENT[@]}" \
+        "$RABBIT_BIN/rabbitmqctl" -q "${@:2}" >"$LOG/rabbitmqctl.log" 2>&1 ||
         { tail "$LOG/rabbitmqctl.log" >&2 && return 1; }
 }
 
@@ -222,12 +252,14 @@ connect_nodes() {
         } | ip -n "$NAMESPACE-0" -batch - || exit
         for n in "${NODES[@]}"; do
             printf '%s\n' 'link set lo up' 'link set peers up' 'link set clients up' \
-                "address add $(peer_address "$n")/24 dev peers" "address add $(client_address "$n")/29 dev clients" |
+                "address add $(peer_address "$n")/24 dev peers" \
+                "address add $(client_address "$n")/29 dev clients" |
                 ip -n "$NAMESPACE-$n" -batch - || exit
         done
     ) && return
     disconnect_nodes
-    say cluster "this machine forbids network namespaces (${said%%$'\n'*}): run it as root with CAP_SYS_ADMIN and CAP_NET_ADMIN and with iproute2, or without --cluster"
+    say cluster "this machine forbids network namespaces (${said%%$'\n'*})"
+    say cluster 'run it as root with CAP_SYS_ADMIN, CAP_NET_ADMIN and iproute2, or without --cluster'
     exit 3
 }
 
@@ -237,7 +269,8 @@ disconnect_nodes() {
         [[ -e /run/netns/$NAMESPACE-$n ]] || continue
         for process in $(ip netns pids "$NAMESPACE-$n"); do kill -KILL "$process" || true; done
         ip netns delete "$NAMESPACE-$n"
-        ip link delete "${BRIDGE}n$n" 2>/dev/null || true # else the link would stay until the namespace is gone
+        # Else the link would stay until the namespace is gone.
+        ip link delete "${BRIDGE}n$n" 2>/dev/null || true
     done
     ip link delete "$BRIDGE" 2>/dev/null || true
 }
@@ -257,13 +290,16 @@ enter_node() { # N
 
 prepare_node() { # N
     local n RABBITMQ_LINES=("${RABBITMQ_LINES[@]}" 'cluster_partition_handling = pause_minority')
-    for n in "${NODES[@]}"; do RABBITMQ_LINES+=("cluster_formation.classic_config.nodes.$n = usher@$(peer_address "$n")"); done
+    for n in "${NODES[@]}"; do
+        RABBITMQ_LINES+=("cluster_formation.classic_config.nodes.$n = usher@$(peer_address "$n")")
+    done
     configure_rabbitmq "rabbitmq$1" 0.0.0.0:5672
 }
 start_node() { # N
     local AS_SERVER=("${AS_SERVER[@]}")
     enter_node "$1"
-    alive "epmd$1" || launch "epmd$1" env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address "$(peer_address "$1")"
+    alive "epmd$1" || launch "epmd$1" env "${RABBIT_ENVIRONMENT[@]}" \
+        epmd -port "$EPMD_PORT" -address "$(peer_address "$1")"
     launch "rabbitmq$1" env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmq-server"
 }
 ready_node() { answers "$(client_address "$1")/5672" 'AMQP\x00\x00\x09\x01' capabilities; }

@@ -1,5 +1,6 @@
 # The servers that Usher uses: given, private, or from docker-compose.yml; their addresses, ports
-# and secrets. shellcheck shell=bash
+# and secrets.
+# shellcheck shell=bash
 
 STATE=$ROOT/.dev DATA=$ROOT/.dev/data LOG=$ROOT/.dev/log RUN=$ROOT/.dev/run
 CLONE=$(printf %s "$ROOT" | cksum | cut -d' ' -f1) # a number for this clone, in names that clones share
@@ -12,7 +13,8 @@ POSTGRES_LINES=() RABBITMQ_LINES=() # further lines of their configuration
 
 # Starts the servers that the environment does not name, and exports the addresses of all.
 backends() {
-    { mkdir -p "$RUN" "$LOG" && [[ -w $STATE ]]; } 2>/dev/null || die "$STATE cannot be written: it belongs to another user (chown it, or delete it)"
+    { mkdir -p "$RUN" "$LOG" && [[ -w $STATE ]]; } 2>/dev/null ||
+        die "$STATE cannot be written: it belongs to another user (chown it, or delete it)"
     refuse_copied_state
     raise_open_files
     load_settings
@@ -20,7 +22,8 @@ backends() {
     NEEDED=''
     for name in "${BACKENDS[@]}"; do is_given "$name" || NEEDED+=" $name"; done
     if [[ -n $NEEDED ]]; then
-        (($(df -Pk "$ROOT" | awk 'END { print $4 }') > 2000000)) || die "less than 2 GB free on the disk of $ROOT: make room first"
+        (($(df -Pk "$ROOT" | awk 'END { print $4 }') > 2000000)) ||
+            die "less than 2 GB free on the disk of $ROOT: make room first"
         read -ra missing < <(missing_packages | xargs)
         if [[ ${#missing[@]} == 0 ]] || apt_install "${missing[@]}"; then
             find_programs
@@ -28,13 +31,20 @@ backends() {
         elif docker info >/dev/null 2>&1 && docker compose version >/dev/null 2>&1; then
             start_compose
         else
-            die "missing: ${missing[*]}" "install them, or run 'sudo ./dev services' once, or start a Docker engine, or set DATABASE_URL, REDIS_URL and AMQP_URL"
+            die "missing: ${missing[*]}" "install them, or run 'sudo ./dev services' once," \
+                'or start a Docker engine, or set DATABASE_URL, REDIS_URL and AMQP_URL'
         fi
     fi
-    for name in $NEEDED; do grep -qsxF -- "$(own_url "$name")" "$STATE/own-urls" || own_url "$name"; done | append_private "$STATE/own-urls"
-    export DATABASE_URL=${DATABASE_URL:-$(own_url postgres)} REDIS_URL=${REDIS_URL:-$(own_url redis)} AMQP_URL=${AMQP_URL:-$(own_url rabbitmq)}
+    for name in $NEEDED; do
+        grep -qsxF -- "$(own_url "$name")" "$STATE/own-urls" || own_url "$name"
+    done | append_private "$STATE/own-urls"
+    export DATABASE_URL=${DATABASE_URL:-$(own_url postgres)}
+    export REDIS_URL=${REDIS_URL:-$(own_url redis)}
+    export AMQP_URL=${AMQP_URL:-$(own_url rabbitmq)}
     export USHER_MASTER_KEY=${USHER_MASTER_KEY:-$MASTER_KEY}
-    for name in DATABASE_URL REDIS_URL AMQP_URL USHER_MASTER_KEY; do printf 'export %s=%q\n' "$name" "${!name}"; done | write_private "$STATE/env"
+    for name in DATABASE_URL REDIS_URL AMQP_URL USHER_MASTER_KEY; do
+        printf 'export %s=%q\n' "$name" "${!name}"
+    done | write_private "$STATE/env"
 }
 
 is_needed() { [[ " $NEEDED " == *" $1 "* ]]; }
@@ -43,7 +53,11 @@ is_needed() { [[ " $NEEDED " == *" $1 "* ]]; }
 # or an earlier port, from `. .dev/env`.
 is_given() {
     local variable
-    case $1 in postgres) variable=DATABASE_URL ;; redis) variable=REDIS_URL ;; rabbitmq) variable=AMQP_URL ;; esac
+    case $1 in
+    postgres) variable=DATABASE_URL ;;
+    redis) variable=REDIS_URL ;;
+    rabbitmq) variable=AMQP_URL ;;
+    esac
     if grep -qsxF -- "${!variable:-}" "$STATE/own-urls"; then unset "$variable"; fi
     [[ -n ${!variable:-} ]]
 }
@@ -65,14 +79,16 @@ refuse_copied_state() {
 
 # Ports and secrets of this clone, made once.
 load_settings() {
-    PG_PASSWORD=$(random) AMQP_PASSWORD=$(random) ERLANG_COOKIE=$(random) MASTER_KEY=$(head -c 32 /dev/urandom | base64)
+    PG_PASSWORD=$(random) AMQP_PASSWORD=$(random) ERLANG_COOKIE=$(random)
+    MASTER_KEY=$(head -c 32 /dev/urandom | base64)
     # shellcheck source=/dev/null
     if [[ -f $STATE/settings ]]; then . "$STATE/settings"; fi
     save_settings
 }
 save_settings() {
     local name
-    for name in CLONE PG_PORT REDIS_PORT AMQP_PORT DIST_PORT EPMD_PORT PG_PASSWORD AMQP_PASSWORD ERLANG_COOKIE MASTER_KEY; do
+    for name in CLONE PG_PORT REDIS_PORT AMQP_PORT DIST_PORT EPMD_PORT \
+        PG_PASSWORD AMQP_PASSWORD ERLANG_COOKIE MASTER_KEY; do
         printf '%s=%s\n' "$name" "${!name}"
     done | write_private "$STATE/settings"
 }
@@ -108,7 +124,8 @@ start_private() {
     servers_user
     # One clone at a time, so that two do not choose the same port.
     exec 9>"${TMPDIR:-/tmp}/usher-dev-$EUID.lock"
-    flock -n 9 || { say backends 'waiting for another ./dev' && flock -w 300 9; } || die 'another ./dev holds the start lock'
+    flock -n 9 || { say backends 'waiting for another ./dev' && flock -w 300 9; } ||
+        die 'another ./dev holds the start lock'
     for name in rabbitmq redis postgres; do # the slowest first
         is_needed "$name" || continue
         alive "$name" && continue
@@ -165,8 +182,9 @@ start_compose() {
         free_port AMQP_PORT rabbitmq
         save_settings
     fi
-    printf '%s\n' "POSTGRES_PASSWORD=$PG_PASSWORD" "RABBITMQ_PASSWORD=$AMQP_PASSWORD" "USHER_MASTER_KEY=$MASTER_KEY" \
-        "POSTGRES_PORT=$PG_PORT" "REDIS_PORT=$REDIS_PORT" "RABBITMQ_PORT=$AMQP_PORT" | write_private "$STATE/compose.env"
+    printf '%s\n' "POSTGRES_PASSWORD=$PG_PASSWORD" "RABBITMQ_PASSWORD=$AMQP_PASSWORD" \
+        "USHER_MASTER_KEY=$MASTER_KEY" "POSTGRES_PORT=$PG_PORT" "REDIS_PORT=$REDIS_PORT" \
+        "RABBITMQ_PORT=$AMQP_PORT" | write_private "$STATE/compose.env"
     say backends "starting$NEEDED with docker compose"
     # shellcheck disable=SC2086 # a list of names
     compose up --detach --wait $NEEDED || die 'docker compose failed: its output is above'

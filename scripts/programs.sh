@@ -7,7 +7,9 @@ find_programs() {
     if [[ $(uname) != Linux ]]; then return 0; fi
     program=$(compgen -G '/usr/lib/postgresql/*/bin/postgres' | sort -V | tail -n 1 || true)
     version=$(cat "$DATA/postgres/PG_VERSION" 2>/dev/null || true) # only that version reads the data
-    if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then program=/usr/lib/postgresql/$version/bin/postgres; fi
+    if [[ -x /usr/lib/postgresql/$version/bin/postgres ]]; then
+        program=/usr/lib/postgresql/$version/bin/postgres
+    fi
     program=${program:-$(type -P postgres || true)}
     if [[ -n $program ]]; then PG_BIN=$(dirname "$(readlink -f "$program")"); fi
     # For the arena, which steps the clocks of its servers: the library for programs with threads.
@@ -51,7 +53,8 @@ POLICY=/usr/sbin/policy-rc.d # package scripts run it before they start a servic
 deny_service_starts() {
     if grep -qs 'written by usher/dev' $POLICY; then allow_service_starts; fi # a killed run left it
     if [[ -e $POLICY ]]; then mv $POLICY $POLICY.before-usher; fi
-    printf '#!/bin/sh\n# written by usher/dev for the time of one installation\nexit 101\n' >$POLICY && chmod 755 $POLICY
+    printf '#!/bin/sh\n# written by usher/dev for the time of one installation\nexit 101\n' >$POLICY &&
+        chmod 755 $POLICY
 }
 allow_service_starts() {
     rm -f $POLICY

@@ -1,5 +1,6 @@
 # The private servers: the user who runs them, and configuring, starting, awaiting and stopping
-# each. shellcheck shell=bash
+# each.
+# shellcheck shell=bash
 
 OUTSIDE=/var/lib/usher-dev # data of clones whose folder the servers' user cannot enter
 
@@ -12,8 +13,13 @@ servers_user() {
     DATA=$(cd "$DATA" && pwd -P)
 }
 switch_server_user() {
-    id usher >/dev/null 2>&1 || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin usher
-    AS_SERVER=(setpriv --reuid=usher --regid=usher --init-groups env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8)
+    id usher >/dev/null 2>&1 ||
+        useradd --system --user-group --no-create-home --home-dir /nonexistent \
+            --shell /usr/sbin/nologin usher
+    AS_SERVER=(
+        setpriv --reuid=usher --regid=usher --init-groups
+        env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8
+    )
     [[ ! -e $DATA ]] || return 0
     local folder=$DATA
     if ! "${AS_SERVER[@]}" test -x "$STATE"; then
@@ -107,12 +113,17 @@ prepare_postgres() {
         rm -rf -- "$folder.new"
         {
             echo "$PG_PASSWORD" | write_as_server "$DATA/password" &&
-                as_server "$PG_BIN/initdb" -D "$folder.new" -U postgres --pwfile "$DATA/password" -A scram-sha-256 -E UTF8 --locale C.UTF-8 &&
-                as_server sh -c 'rm password && mkdir postgres.new/usher && echo "include_dir = usher" >>postgres.new/postgresql.conf' &&
-                printf '%s\n' "create role usher login createdb password '$PG_PASSWORD'" 'create database usher owner usher' |
+                as_server "$PG_BIN/initdb" -D "$folder.new" -U postgres --pwfile "$DATA/password" \
+                    -A scram-sha-256 -E UTF8 --locale C.UTF-8 &&
+                as_server rm password &&
+                as_server mkdir postgres.new/usher &&
+                as_server sh -c 'echo "include_dir = usher" >>postgres.new/postgresql.conf' &&
+                printf '%s\n' "create role usher login createdb password '$PG_PASSWORD'" \
+                    'create database usher owner usher' |
                 as_server "$PG_BIN/postgres" --single -D "$folder.new" postgres &&
                 as_server mv "$folder.new" "$folder"
-        } >"$LOG/initdb.log" 2>&1 || { tail -n 20 "$LOG/initdb.log" >&2 && die 'initdb failed: its output is above'; }
+        } >"$LOG/initdb.log" 2>&1 ||
+            { tail -n 20 "$LOG/initdb.log" >&2 && die 'initdb failed: its output is above'; }
     fi
     write_as_server "$folder/usher/usher.conf" <<CONF
 listen_addresses = '127.0.0.1'
@@ -138,8 +149,9 @@ prepare_redis() {
     free_port REDIS_PORT redis && save_settings
     as_server mkdir -p "$DATA/redis"
     {
-        printf '%s\n' 'bind 127.0.0.1' "port $REDIS_PORT" "dir \"$DATA/redis\"" 'databases 32' 'maxclients 4000'
-        printf '%s\n' 'save ""' 'appendonly no' 'maxmemory-policy noeviction' 'daemonize no' 'logfile ""'
+        printf '%s\n' 'bind 127.0.0.1' "port $REDIS_PORT" "dir \"$DATA/redis\"" 'databases 32' \
+            'maxclients 4000' 'save ""' 'appendonly no' 'maxmemory-policy noeviction' \
+            'daemonize no' 'logfile ""'
         if "$REDIS_SERVER" --version | grep -qv 'v=[456]\.'; then echo 'enable-debug-command local'; fi
     } | write_as_server "$DATA/redis/redis.conf"
 }
@@ -163,10 +175,15 @@ configure_rabbitmq() { # NAME LISTENER
     fi
     for vhost in usher "${TEST_VHOSTS[@]}"; do
         vhosts+=",{\"name\":\"$vhost\"}"
-        permissions+=",{\"user\":\"usher\",\"vhost\":\"$vhost\",\"configure\":\".*\",\"write\":\".*\",\"read\":\".*\"}"
+        permissions+=",{\"user\":\"usher\",\"vhost\":\"$vhost\","
+        permissions+='"configure":".*","write":".*","read":".*"}'
     done
     write_as_server "$folder/definitions.json" <<JSON
-{"users":[{"name":"usher","password":"$AMQP_PASSWORD","tags":""}],"vhosts":[${vhosts#,}],"permissions":[${permissions#,}]}
+{
+  "users": [{"name": "usher", "password": "$AMQP_PASSWORD", "tags": ""}],
+  "vhosts": [${vhosts#,}],
+  "permissions": [${permissions#,}]
+}
 JSON
     write_as_server "$folder/rabbitmq.conf" <<CONF
 listeners.tcp.1 = $2
@@ -190,7 +207,8 @@ rabbit_environment_of() { # NAME NODE ADDRESS: at the address other nodes reach 
         "HOME=$folder" "ERL_EPMD_ADDRESS=$3" "ERL_EPMD_PORT=$EPMD_PORT"
         "RABBITMQ_NODENAME=$2" "RABBITMQ_DIST_PORT=$DIST_PORT"
         "RABBITMQ_CONF_ENV_FILE=/dev/null" "RABBITMQ_CONFIG_FILE=$folder/rabbitmq.conf"
-        "RABBITMQ_ADVANCED_CONFIG_FILE=$folder/advanced.config" "RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins"
+        "RABBITMQ_ADVANCED_CONFIG_FILE=$folder/advanced.config"
+        "RABBITMQ_ENABLED_PLUGINS_FILE=$folder/enabled_plugins"
         "RABBITMQ_MNESIA_BASE=$folder/mnesia" "RABBITMQ_LOG_BASE=$folder/log" "RABBITMQ_LOGS=-"
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {${3//./,}}"
         RUNNING_UNDER_SYSTEMD=true # runs as one process, without a shell that passes signals on
@@ -198,7 +216,8 @@ rabbit_environment_of() { # NAME NODE ADDRESS: at the address other nodes reach 
 }
 start_rabbitmq() {
     rabbit_environment
-    alive epmd || launch epmd env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address 127.0.0.1
+    alive epmd ||
+        launch epmd env "${RABBIT_ENVIRONMENT[@]}" epmd -port "$EPMD_PORT" -address 127.0.0.1
     launch rabbitmq env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmq-server"
 }
 ready_rabbitmq() { answers "127.0.0.1/$AMQP_PORT" 'AMQP\x00\x00\x09\x01' capabilities; }
@@ -211,6 +230,9 @@ empty_test_vhosts() {
     names=$(printf ',<<"%s">>' "${TEST_VHOSTS[@]}")
     rabbit_environment
     as_server env "${RABBIT_ENVIRONMENT[@]}" "$RABBIT_BIN/rabbitmqctl" -q eval "
-        [rabbit_amqqueue:delete(Q, false, false, <<\"dev\">>) || V <- [${names#,}], Q <- rabbit_amqqueue:list(V)]." >"$LOG/rabbitmqctl.log" 2>&1 ||
-        { tail "$LOG/rabbitmqctl.log" >&2 && die 'the test virtual hosts could not be emptied: ./dev clean begins anew'; }
+        [rabbit_amqqueue:delete(Q, false, false, <<\"dev\">>) ||
+            V <- [${names#,}], Q <- rabbit_amqqueue:list(V)]." >"$LOG/rabbitmqctl.log" 2>&1 || {
+        tail "$LOG/rabbitmqctl.log" >&2
+        die 'the test virtual hosts could not be emptied: ./dev clean begins anew'
+    }
 }
