@@ -56,7 +56,7 @@ impl Process {
     /// Asks on a new connection; `None` if there is no answer.
     async fn get(&self, path: &str) -> Option<Answer> {
         let response = reqwest::get(format!("http://{}{path}", self.address)).await.ok()?;
-        Some(Answer::received(response).await)
+        Answer::whole(response).await.ok()
     }
 
     fn signal(&self, name: &str) {

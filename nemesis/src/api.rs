@@ -8,35 +8,12 @@ use std::{
 
 use reqwest::Method;
 use serde_json::Value;
+use testing::Answer;
 
 use crate::fleet::{Fleet, PER_ROLE, Role, Seat};
 
 /// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(6);
-
-/// An answer; `None` in its place means that the result of the call is unknown.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub body: Value,
-}
-
-impl Answer {
-    /// The problem's code, or an empty text.
-    pub fn code(&self) -> &str {
-        self.body["code"].as_str().unwrap_or("")
-    }
-
-    /// Whether the call had no effect and may be sent again later.
-    pub fn is_not_now(&self) -> bool {
-        self.status == 429 || (self.status == 503 && self.code() != "OUTCOME_UNKNOWN")
-    }
-
-    /// Whether the server says that the result is unknown.
-    pub fn is_unknown(&self) -> bool {
-        self.code() == "OUTCOME_UNKNOWN" || matches!(self.status, 500 | 502 | 504)
-    }
-}
 
 /// A call to make.
 pub struct Call<'a> {
@@ -117,9 +94,7 @@ impl Api {
             request = request.json(body);
         }
         let response = request.send().await.ok()?;
-        let status = response.status().as_u16();
-        let text = response.text().await.ok()?;
-        Some(Answer { status, body: serde_json::from_str(&text).unwrap_or(Value::Null) })
+        Answer::whole(response).await.ok()
     }
 }
 

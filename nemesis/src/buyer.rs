@@ -9,10 +9,11 @@ use futures_util::future::join;
 use platform::clock;
 use reqwest::Method;
 use serde_json::{Value, json};
+use testing::Answer;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    api::{Answer, Api, Call},
+    api::{Api, Call},
     fleet::Role,
     history::Pen,
     listener, queue,
@@ -225,7 +226,7 @@ impl Buyer {
                 None => story.unknown = true,
                 Some(answer) => {
                     story.refused = Some(answer.code().to_owned());
-                    if answer.status >= 500 || answer.code().is_empty() {
+                    if answer.status.is_server_error() || answer.code().is_empty() {
                         story.trouble.push(format!("{} {}", answer.status, answer.body));
                     }
                     return;
@@ -239,7 +240,7 @@ impl Buyer {
     fn note(&self, story: &Story, answer: Option<&Answer>) {
         let detail = match answer {
             Some(answer) => json!({
-                "key": story.key, "status": answer.status, "code": answer.code(),
+                "key": story.key, "status": answer.status.as_u16(), "code": answer.code(),
                 "id": answer.body["bookingId"],
             }),
             None => json!({"key": story.key, "status": null}),
@@ -318,7 +319,7 @@ impl Buyer {
                 let call =
                     Call::new(Role::Ingress, Method::POST, &path).body(json!({"method": "mock"}));
                 let Some(answer) = self.settle(&call).await else { return };
-                match (answer.status, answer.body["ticketCode"].as_str()) {
+                match (answer.status.as_u16(), answer.body["ticketCode"].as_str()) {
                     (200, Some(code)) => order.paid = Some(code.to_owned()),
                     (409, _) => {}
                     _ => story.trouble.push(format!("paying: {} {}", answer.status, answer.body)),

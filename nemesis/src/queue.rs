@@ -40,7 +40,7 @@ pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
             }
         };
         if let Some(answer) = answer
-            && matches!(answer.status, 200 | 201)
+            && matches!(answer.status.as_u16(), 200 | 201)
         {
             let text = |name: &str| answer.body[name].as_str().map(ToOwned::to_owned);
             let (ticket, proof) = (text("ticketId"), text("placeTicket"));

@@ -23,10 +23,30 @@ impl Answer {
     }
 
     /// Reads an answer to its end.
+    ///
+    /// # Panics
+    /// If its body breaks off.
     pub async fn received(response: Response) -> Self {
+        Self::whole(response).await.unwrap_or_else(|error| panic!("it breaks off: {error:?}"))
+    }
+
+    /// Reads an answer to its end; an error if its body breaks off.
+    pub async fn whole(response: Response) -> reqwest::Result<Self> {
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.unwrap_or_default();
-        Self { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+        let body = response.bytes().await?;
+        Ok(Self { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() })
+    }
+
+    /// Whether the call had no effect and may be sent again later.
+    #[must_use]
+    pub fn is_not_now(&self) -> bool {
+        self.status == 429 || (self.status == 503 && self.code() != "OUTCOME_UNKNOWN")
+    }
+
+    /// Whether the server says that the result is unknown.
+    #[must_use]
+    pub fn is_unknown(&self) -> bool {
+        self.code() == "OUTCOME_UNKNOWN" || matches!(self.status.as_u16(), 500 | 502 | 504)
     }
 
     /// The problem's code, or an empty text.
@@ -78,5 +98,28 @@ impl Answer {
     #[must_use]
     pub fn place(&self) -> PlaceStatus {
         self.read()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    #[should_panic(expected = "it breaks off")]
+    async fn a_body_that_breaks_off_is_no_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (response, ()) = tokio::join!(reqwest::get(url), async {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            assert_ne!(socket.read(&mut [0; 1024]).await.unwrap(), 0);
+            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{}").await.unwrap();
+        });
+        Answer::received(response.unwrap()).await;
     }
 }
