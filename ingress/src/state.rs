@@ -38,9 +38,6 @@ use crate::{
     sign_ins::SignIns,
 };
 
-/// Connections of the pool `following`: one for the board, two for looks at bookings, one for
-/// reporting acceptances, and two for the rest.
-const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 const FORGET_MAX: i64 = 10_000;
@@ -80,8 +77,7 @@ impl Ingress {
         };
         // For background work and the checks of bookings. Clients' other calls do not use it, so that
         // they cannot take its connections.
-        let following =
-            store::connect(&backends.database_url, "ingress", FOLLOWING_CONNECTIONS_MAX)?;
+        let following = store::connect_to_follow(&backends.database_url, "ingress")?;
         let pass_keys = keys::watch(&following, &backends.master_key, shutdown).await?;
         forget_old_answers(pool.clone(), shutdown);
         let cache = Cache::new(&backends.redis_url)?;

@@ -40,5 +40,5 @@ pub mod many;
 pub use connection::{Connection, Transaction};
 pub use error::{StoreError, StoreResult};
 pub use migrations::{MIGRATIONS, migrate};
-pub use pool::{Pool, connect, connect_patiently, detached};
+pub use pool::{Pool, connect, connect_patiently, connect_to_follow, detached};
 pub use sqlx::PgExecutor;

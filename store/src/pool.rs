@@ -36,6 +36,9 @@ const ACQUIRE_WAIT: Duration = Duration::from_secs(3);
 const STATEMENT_WAIT: Duration = STATEMENT_MAX.saturating_add(Duration::from_secs(1));
 /// Longest wait for a statement's answer on a pool without limits on statements.
 const PATIENT_WAIT: Duration = Duration::from_hours(24);
+/// Connections of a pool to follow: one for each of three things, and in an ingress node two for
+/// looks at bookings and one for reporting acceptances.
+const FOLLOWING_CONNECTIONS_MAX: u32 = 6;
 /// PostgreSQL's code for a database that already exists.
 const DUPLICATE_DATABASE: &str = "42P04";
 
@@ -57,6 +60,12 @@ pub struct Pool {
 /// start.
 pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Pool> {
     Ok(Pool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
+}
+
+/// Opens a pool for what a node follows (board, keys, revocations), apart from the pool of its
+/// clients' calls, so that they cannot take its connections.
+pub fn connect_to_follow(url: &str, name: &str) -> anyhow::Result<Pool> {
+    connect(url, name, FOLLOWING_CONNECTIONS_MAX)
 }
 
 /// Opens a pool of one connection without limits on statements, for commands that a person waits

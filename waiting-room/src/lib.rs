@@ -43,6 +43,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         "usher waiting-room",
         backends.database_connections_max,
     )?;
+    let following = store::connect_to_follow(&backends.database_url, "usher waiting-room")?;
     let cache = Cache::new(&backends.redis_url)?;
     let master = &backends.master_key;
     let lifetime = config.line.pass_lifetime();
@@ -50,9 +51,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         node: scripts::NodeId::new(),
         settings: config.line.clone(),
         store: scripts::LineStore { cache: cache.clone() },
-        board: store::live::board::watch(pool.clone(), shutdown).await?,
+        board: store::live::board::watch(following.clone(), shutdown).await?,
         place_keys: PlaceKeys::new(master),
-        passes: Passes::start(&pool, master, lifetime, shutdown).await?,
+        passes: Passes::start(&following, master, lifetime, shutdown).await?,
         challenge: challenge::new(config.line.challenge, config.line.challenge_bits, master),
         limits: Limits::start(shutdown),
         sockets: Sockets::new(config.line.sockets_per_account_max),
@@ -60,11 +61,11 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         shutdown: shutdown.clone(),
         lines: Mutex::new(HashMap::new()),
         begin: rounds::begin,
-        pool: pool.clone(),
+        pool,
     });
     rounds::start(&room);
     let board = room.board.clone();
-    let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
+    let revocations = store::revocations::follow(following, shutdown).await?;
     let door = Door::new(Access::new(master, revocations), &config.http);
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);

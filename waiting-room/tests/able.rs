@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use contract::api::line::PlaceState;
+use futures_util::future::join_all;
 use serde_json::Value;
 use testing::eventually;
+use tokio::time::Instant;
 
 use crate::{
     harness::{Plan, SOON, Stage, measure, measured},
@@ -62,4 +65,35 @@ async fn a_redis_that_may_forget_is_named() {
         (measured("usher_redis_may_evict", "") < 1.0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn questions_about_passes_do_not_keep_a_node_from_its_board() {
+    let stage = Stage::new(1).await;
+    let show = stage.show(Plan { paused: false, ..Plan::default() }).await;
+    let visitor = stage.join(0, show).await;
+    stage.until(0, &visitor, PlaceState::Admitted).await;
+    let mut locked = stage.pool.begin().await.unwrap();
+    sqlx::query("lock table admissions").execute(&mut *locked).await.unwrap();
+    let until = Instant::now() + Duration::from_secs(9);
+    // 80 a second, so that a place in the pool is always waited for.
+    let questions = (0..720).map(|turn| {
+        let (stage, visitor) = (&stage, &visitor);
+        async move {
+            tokio::time::sleep(Duration::from_millis(turn * 12)).await;
+            stage.ask(0, visitor).await;
+        }
+    });
+    let looks = async {
+        let mut unready = 0;
+        while Instant::now() < until {
+            // An idle transaction would be ended.
+            sqlx::query("select pg_sleep(0.2)").execute(&mut *locked).await.unwrap();
+            unready += u32::from(readiness(&stage).await.0 != 200);
+        }
+        unready
+    };
+    let (unready, _) = tokio::join!(looks, join_all(questions));
+    assert_eq!(unready, 0, "the board was read all the time");
+    locked.rollback().await.unwrap();
 }
