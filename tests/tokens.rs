@@ -207,7 +207,8 @@ async fn an_admin_is_made_by_command_and_whoever_has_the_address_already_is_not(
     .await;
     let login = |password: &str| json!({"email": "boss@example.org", "password": password});
     assert_eq!(post("/auth/login", login(password)).await.status, StatusCode::UNAUTHORIZED);
-    let set = |link: &admins::Link| json!({"token": link.token, "password": "a new passphrase"});
+    let set =
+        |link: &admins::PasswordLink| json!({"token": link.token, "password": "a new passphrase"});
     assert_eq!(post("/auth/password-reset", set(&link)).await.status, StatusCode::NO_CONTENT);
     let signed_in = post("/auth/login", login("a new passphrase")).await;
     assert_eq!(signed_in.body["user"]["role"], "admin", "{signed_in:?}");

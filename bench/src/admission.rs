@@ -10,7 +10,7 @@ const STEP_MS: u64 = 100;
 
 /// The pace of admission over a stretch in which visitors were waiting all the time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub(crate) struct Pace {
+pub(crate) struct AdmissionRate {
     pub(crate) admitted: u64,
     pub(crate) per_second: f64,
     /// The largest deviation from the rate over any window of ten seconds, in per cent of the rate;
@@ -21,7 +21,7 @@ pub(crate) struct Pace {
     pub(crate) most_above_bound: f64,
 }
 
-impl Pace {
+impl AdmissionRate {
     /// The pace of these admissions, in order: millisecond and number of visitors of each.
     pub(crate) fn of(
         taken: &[(u64, u64)],
@@ -84,7 +84,7 @@ mod tests {
 
     #[test]
     fn a_steady_pace_is_exact_and_within_the_bound() {
-        let pace = Pace::of(&steady(100, 10), 0, 60_000, 100.0, 10.0);
+        let pace = AdmissionRate::of(&steady(100, 10), 0, 60_000, 100.0, 10.0);
         assert_eq!((pace.admitted, pace.worst_percent), (6_000, Some(0.0)));
         assert!((pace.per_second - 100.0).abs() < 1e-9);
         assert!(pace.most_above_bound <= 0.0, "{pace:?}");
@@ -94,20 +94,20 @@ mod tests {
     fn a_pause_and_a_surge_are_both_errors() {
         let mut taken = steady(100, 10);
         taken.retain(|(at, _)| !(20_000..21_000).contains(at));
-        let paused = Pace::of(&taken, 0, 60_000, 100.0, 10.0);
+        let paused = AdmissionRate::of(&taken, 0, 60_000, 100.0, 10.0);
         assert_eq!(paused.worst_percent, Some(10.0));
         assert!(paused.most_above_bound <= 0.0);
 
         taken.push((60_000, 31));
-        let surged = Pace::of(&taken, 0, 60_001, 100.0, 10.0);
+        let surged = AdmissionRate::of(&taken, 0, 60_001, 100.0, 10.0);
         let above = surged.most_above_bound;
         assert!((above - 20.9).abs() < 0.01, "31 at once, with a burst of 10: {above}");
     }
 
     #[test]
     fn a_stretch_without_a_whole_window_has_no_error_to_tell() {
-        assert_eq!(Pace::of(&steady(100, 10), 0, 9_000, 100.0, 10.0).worst_percent, None);
-        assert_eq!(Pace::of(&[], 0, 20_000, 100.0, 10.0).worst_percent, Some(100.0));
+        assert_eq!(AdmissionRate::of(&steady(100, 10), 0, 9_000, 100.0, 10.0).worst_percent, None);
+        assert_eq!(AdmissionRate::of(&[], 0, 20_000, 100.0, 10.0).worst_percent, Some(100.0));
     }
 
     proptest! {
@@ -128,7 +128,7 @@ mod tests {
                     most = most.max(sum - burst - rate * float(until - from + 1) / 1000.0);
                 }
             }
-            let pace = Pace::of(&taken, 0, 3_000, rate, burst);
+            let pace = AdmissionRate::of(&taken, 0, 3_000, rate, burst);
             prop_assert!((pace.most_above_bound - most).abs() < 0.001);
         }
     }

@@ -7,7 +7,7 @@ use loadtest::{
 use platform::number::float;
 use serde::Serialize;
 
-use crate::{admission::Pace, freshness::Summary, line_store::Load};
+use crate::{admission::AdmissionRate, freshness::Summary, line_store::Load};
 
 /// Everything that was measured.
 #[derive(Serialize)]
@@ -50,7 +50,7 @@ pub(crate) struct Stirred {
     pub(crate) rate: f64,
     pub(crate) burst: i32,
     pub(crate) stretch: Stretch,
-    pub(crate) admission: Pace,
+    pub(crate) admission: AdmissionRate,
     pub(crate) freshness: Summary,
 }
 

@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        admission::Pace,
+        admission::AdmissionRate,
         figures::{Joins, Step, Stirred},
         freshness::Freshness,
         line_store::Load,
@@ -175,7 +175,7 @@ mod tests {
                 rate: 100.0,
                 burst: 50,
                 stretch: Stretch::default(),
-                admission: Pace::of(&[], 0, 5_000, 100.0, 50.0),
+                admission: AdmissionRate::of(&[], 0, 5_000, 100.0, 50.0),
                 freshness: Freshness::default().summary(),
             },
             counts: Counts::default(),

@@ -61,12 +61,12 @@ impl Line {
     /// the same slow rate in every step.
     async fn step(&self, run: &mut Run, watchers: usize) -> anyhow::Result<Step> {
         let joins = run.fill(watchers).await?;
-        let watching = run.stampedes.count(&mut run.screen).await?.watching;
+        let watching = run.stampedes.count(&mut run.console).await?.watching;
         run.stage.resume(self.quiet_rate(), 1).await?;
-        run.stampedes.wait(CHANGE_TIME, &mut run.screen).await?;
-        run.screen.say(&format!("step: watched for {} s", self.quiet().as_secs()));
+        run.stampedes.wait(CHANGE_TIME, &mut run.console).await?;
+        run.console.say(&format!("step: watched for {} s", self.quiet().as_secs()));
         let window = Window::open(run).await?;
-        run.stampedes.wait(self.quiet(), &mut run.screen).await?;
+        run.stampedes.wait(self.quiet(), &mut run.console).await?;
         let quiet = window.close(run).await?;
         run.stage.pause().await?;
         Ok(Step { watching, joins, quiet })

@@ -8,7 +8,7 @@ mod stage;
 mod fleet;
 mod ports;
 mod stampedes;
-mod screen;
+mod console;
 mod usage;
 mod line_store;
 mod freshness;

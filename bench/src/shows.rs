@@ -32,7 +32,7 @@ impl Shows {
 
     async fn measure(&self) -> anyhow::Result<Report> {
         let mut run = Run::set_up(self).await?;
-        run.screen.say("alone: the busy show is the only one that is open");
+        run.console.say("alone: the busy show is the only one that is open");
         // Warm-up: the first bookings are slower.
         run.book(self.rate, Duration::from_secs(2)).await?;
         let alone = run.book(self.rate, self.stretch()).await?;
@@ -41,7 +41,7 @@ impl Shows {
         run.open_others(usize::from(self.open) - 1).await?;
         let opened_s = opening.elapsed().as_secs_f64();
 
-        run.screen.say(&format!("idle: nobody comes for {} s", self.seconds));
+        run.console.say(&format!("idle: nobody comes for {} s", self.seconds));
         sleep(SETTLING).await;
         let before = run.usage();
         let began = Instant::now();
@@ -49,7 +49,7 @@ impl Shows {
         let idle = run.cores_since(&before, began.elapsed());
         let load_average = load_average();
 
-        run.screen.say(&format!("among: the busy show beside {} others", self.open - 1));
+        run.console.say(&format!("among: the busy show beside {} others", self.open - 1));
         let among = run.book(self.rate, self.stretch()).await?;
         let trouble = self.trouble(&mut run).await?;
         let takeover = self.takeover(&mut run).await?;
@@ -74,7 +74,7 @@ impl Shows {
     /// Deletes the queue of a quiet show, and pauses the line of another, while the busy show
     /// sells.
     async fn trouble(&self, run: &mut Run) -> anyhow::Result<Trouble> {
-        run.screen.say("trouble: a queue is deleted by hand, a line is stopped by hand");
+        run.console.say("trouble: a queue is deleted by hand, a line is stopped by hand");
         let began = Instant::now();
         let lost = run.delete_a_queue().await?;
         run.stop_a_line().await?;
@@ -87,7 +87,7 @@ impl Shows {
 
     /// Kills the allocator and starts another, while bookings of the busy show wait.
     async fn takeover(&self, run: &mut Run) -> anyhow::Result<Takeover> {
-        run.screen.say("takeover: the allocator is killed, another one starts");
+        run.console.say("takeover: the allocator is killed, another one starts");
         let partitions = run.partitions().await?;
         let killed = Instant::now();
         run.kill_allocator().await?;
@@ -101,7 +101,7 @@ impl Shows {
         let (mut busy, mut served_at_busy) = (None, 0);
         loop {
             let served = store::many::served_by(&run.pool, &name).await?.len();
-            run.screen.show(&format!("takeover: {served} of {partitions} are served again"));
+            run.console.show(&format!("takeover: {served} of {partitions} are served again"));
             if served >= partitions && busy.is_some() {
                 break;
             }

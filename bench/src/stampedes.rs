@@ -14,8 +14,8 @@ use tokio::{
 };
 
 use crate::{
+    console::Console,
     fleet::{Fleet, Running},
-    screen::Screen,
 };
 
 /// Most news that are not handled yet; a stampede with more waits.
@@ -93,7 +93,7 @@ impl Stampedes {
     pub(crate) async fn order(
         &mut self,
         orders: Vec<Order>,
-        screen: &mut Screen,
+        console: &mut Console,
     ) -> anyhow::Result<Heard> {
         for (stampede, order) in self.all.iter_mut().zip(&orders) {
             let mut line = serde_json::to_vec(order)?;
@@ -107,7 +107,7 @@ impl Stampedes {
         while open > 0 {
             match self.next(until).await? {
                 None => bail!("the stampedes are not done after {ORDER_WAIT:?}: fewer --watchers?"),
-                Some(News::Counts(_)) => screen.show(&line(&self.counts())),
+                Some(News::Counts(_)) => console.show(&line(&self.counts())),
                 Some(News::Joined(joined)) => heard.joined.push(joined),
                 Some(News::Trail(trail)) => heard.trails.push(trail),
                 Some(News::Done) => open -= 1,
@@ -117,17 +117,21 @@ impl Stampedes {
     }
 
     /// Asks all stampedes for their counts now; returns the sum.
-    pub(crate) async fn count(&mut self, screen: &mut Screen) -> anyhow::Result<Counts> {
+    pub(crate) async fn count(&mut self, console: &mut Console) -> anyhow::Result<Counts> {
         let orders = self.all.iter().map(|_| Order::Count).collect();
-        self.order(orders, screen).await?;
+        self.order(orders, console).await?;
         Ok(self.counts())
     }
 
     /// Waits, and handles the news meanwhile.
-    pub(crate) async fn wait(&mut self, time: Duration, screen: &mut Screen) -> anyhow::Result<()> {
+    pub(crate) async fn wait(
+        &mut self,
+        time: Duration,
+        console: &mut Console,
+    ) -> anyhow::Result<()> {
         let until = Instant::now() + time;
         while self.next(until).await?.is_some() {
-            screen.show(&line(&self.counts()));
+            console.show(&line(&self.counts()));
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use contract::{
     access::Token,
     api::{
-        accounts::{Login, ProfileChange, SignedIn, User},
+        accounts::{Login, ProfileChange, SignInAnswer, User},
         problem::{Code, Problem},
     },
     refresh::RefreshTurn,
@@ -31,7 +31,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 
 /// Sign in
 #[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
-    (status = 200, body = SignedIn),
+    (status = 200, body = SignInAnswer),
     (status = 401, body = Problem, description = "BAD_CREDENTIALS"),
     (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
@@ -40,7 +40,7 @@ async fn log_in(
     State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     Body(login): Body<Login>,
-) -> ApiResult<Json<SignedIn>> {
+) -> ApiResult<Json<SignInAnswer>> {
     let tried = ingress.sign_ins.try_password(&login.email, address).await?;
     let Some(known) = tried.ended(proven(&ingress, login).await).await? else {
         metrics::counter!("usher_logins_refused_total").increment(1);
@@ -118,7 +118,7 @@ async fn change_profile(
 }
 
 /// The tokens of a session, and its user.
-pub(crate) fn signed_in(ingress: &Ingress, session: SignInSession) -> SignedIn {
+pub(crate) fn signed_in(ingress: &Ingress, session: SignInSession) -> SignInAnswer {
     let (user, now) = (session.account.user, clock::now());
     let expires_at = (now + ingress.access_token).min(session.expires_at);
     let token = Token {
@@ -129,7 +129,7 @@ pub(crate) fn signed_in(ingress: &Ingress, session: SignInSession) -> SignedIn {
         expires_at,
     };
     let turn = RefreshTurn { session: session.id, number: session.turn };
-    SignedIn {
+    SignInAnswer {
         user,
         access_token: ingress.access.sign(&token),
         expires_at,

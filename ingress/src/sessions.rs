@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
 use contract::api::{
-    accounts::{PasswordChange, PasswordReset, Refresh, SignedIn},
+    accounts::{PasswordChange, PasswordReset, Refresh, SignInAnswer},
     problem::{Code, Problem},
 };
 use platform::http::{self, ApiError, ApiResult, Body, ClientAddr};
@@ -38,7 +38,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 /// A refresh token is good once, and for ten seconds more in case that the answer was lost. Later
 /// than that somebody else has used it: the session ends.
 #[utoipa::path(post, path = "/auth/refresh", tag = "accounts", request_body = Refresh, responses(
-    (status = 200, body = SignedIn),
+    (status = 200, body = SignInAnswer),
     (status = 401, body = Problem, description = "SESSION_ENDED"),
     (status = 429, body = Problem, description = "RATE_LIMITED"),
 ))]
@@ -46,7 +46,7 @@ async fn refresh(
     State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
     Body(asked): Body<Refresh>,
-) -> ApiResult<Json<SignedIn>> {
+) -> ApiResult<Json<SignInAnswer>> {
     let turn = ingress.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
     match sessions::refresh(&ingress.pool, turn).await.map_err(database)? {
         Refreshed::Next(session) => {
@@ -96,7 +96,7 @@ async fn log_out_everywhere(
 /// Change the password: every other session and token ends, and a new session begins
 #[utoipa::path(put, path = "/auth/password", tag = "accounts", security(("bearer" = [])),
     request_body = PasswordChange, responses(
-        (status = 200, body = SignedIn),
+        (status = 200, body = SignInAnswer),
         (status = 400, body = Problem, description = "VALIDATION_FAILED"),
         (status = 401, body = Problem, description = "UNAUTHENTICATED, BAD_CREDENTIALS"),
         (status = 429, body = Problem, description = "RATE_LIMITED"),
@@ -107,7 +107,7 @@ async fn change_password(
     ClientAddr(address): ClientAddr,
     caller: Result<http::SignedIn, ApiError>,
     Body(change): Body<PasswordChange>,
-) -> ApiResult<Json<SignedIn>> {
+) -> ApiResult<Json<SignInAnswer>> {
     check::password("/newPassword", &change.new_password)?;
     let account = caller?.0.account;
     let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;

@@ -6,7 +6,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use contract::{
     AccountId,
     api::{
-        accounts::{SignedIn, Signup},
+        accounts::{SignInAnswer, Signup},
         problem::{Code, Problem},
     },
 };
@@ -33,7 +33,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 /// Make an account
 #[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
-        (status = 201, body = SignedIn),
+        (status = 201, body = SignInAnswer),
         (status = 400, body = Problem, description = "VALIDATION_FAILED"),
         (status = 409, body = Problem, description = "EMAIL_TAKEN"),
         (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
@@ -44,7 +44,7 @@ async fn sign_up(
     ClientAddr(address): ClientAddr,
     key: Result<IdempotencyKey, ApiError>,
     Body(signup): Body<Signup>,
-) -> ApiResult<(StatusCode, Json<SignedIn>)> {
+) -> ApiResult<(StatusCode, Json<SignInAnswer>)> {
     check::line("/name", &signup.name, NAME_CHARS_MAX)?;
     let email = check::email("/email", &signup.email)?;
     check::password("/password", &signup.password)?;

@@ -3,7 +3,7 @@
 use contract::{
     BookingId, OrderId, ShowId, TicketId,
     api::{
-        accounts::{Login, SignedIn, Signup},
+        accounts::{Login, SignInAnswer, Signup},
         bookings::{
             Accepted, Booking, ConfirmPayment, Customer, Hold, NewBooking, NewOrder, Order, Ticket,
         },
@@ -31,12 +31,12 @@ pub enum BookAnswer {
 
 impl Client {
     /// `POST /auth/signup`
-    pub async fn sign_up(&self, signup: &Signup) -> Result<SignedIn, CallError> {
+    pub async fn sign_up(&self, signup: &Signup) -> Result<SignInAnswer, CallError> {
         self.post("/auth/signup", signup).await
     }
 
     /// `POST /auth/login`
-    pub async fn log_in(&self, login: &Login) -> Result<SignedIn, CallError> {
+    pub async fn log_in(&self, login: &Login) -> Result<SignInAnswer, CallError> {
         self.post("/auth/login", login).await
     }
 

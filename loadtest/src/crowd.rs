@@ -11,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Client, Journal, Tally, plan::Plan, tally::Ending, visitor::Visitor};
+use crate::{Client, Journal, Tally, plan::Plan, tally::VisitEnd, visitor::Visitor};
 
 /// Longest visit; after that a visitor counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -57,7 +57,7 @@ impl Crowd {
             let tallies = Arc::clone(tally);
             visits.spawn(async move {
                 let visit = timeout(PATIENCE, visitor.visit()).await;
-                let stuck = Ending::Failed(format!("no end after {PATIENCE:?}"));
+                let stuck = VisitEnd::Failed(format!("no end after {PATIENCE:?}"));
                 tallies.end(visit.unwrap_or(stuck));
                 drop(permit);
             });
@@ -84,7 +84,7 @@ impl Crowd {
 
 fn note_panic(tally: &Tally, ended: &Result<(), tokio::task::JoinError>) {
     if ended.is_err() {
-        tally.end(Ending::Failed("the visitor itself panicked".into()));
+        tally.end(VisitEnd::Failed("the visitor itself panicked".into()));
     }
 }
 

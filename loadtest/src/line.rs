@@ -25,7 +25,7 @@ const POLL_EVERY: Duration = Duration::from_secs(1);
 
 /// How the line ended for a visitor.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum LineEnd {
     /// Admitted, with a pass unless the waiting room is off.
     Admitted(Option<String>),
     Left,
@@ -39,7 +39,7 @@ pub async fn wait(
     show: ShowId,
     plan: &Plan,
     tally: &Tally,
-) -> Result<Turn, CallError> {
+) -> Result<LineEnd, CallError> {
     let asked = Instant::now();
     let place = client.join(show).await?;
     tally.took(Step::Join, asked);
@@ -56,7 +56,7 @@ pub async fn wait(
         last_position: None,
     };
     let turn = visitor.watch(place).await?;
-    if matches!(turn, Turn::Admitted(Some(_))) {
+    if matches!(turn, LineEnd::Admitted(Some(_))) {
         tally.took(Step::Line, joined);
         tally.let_in();
     }
@@ -77,13 +77,13 @@ struct InLine<'a> {
 
 /// How watching over one connection ended.
 enum Watched {
-    Turn(Turn),
+    End(LineEnd),
     /// The connection was lost and the place was not; connect again after this time.
     Lost(Duration),
 }
 
 impl InLine<'_> {
-    async fn watch(&mut self, mut place: PlaceStatus) -> Result<Turn, CallError> {
+    async fn watch(&mut self, mut place: PlaceStatus) -> Result<LineEnd, CallError> {
         for _ in 0..CONNECTIONS_MAX {
             if let Some(turn) = self.turn_of(&place)? {
                 return Ok(turn);
@@ -94,7 +94,7 @@ impl InLine<'_> {
                 Watches::Poll => self.by_polling(&place).await,
             };
             let wait = match watched {
-                Ok(Watched::Turn(turn)) => return Ok(turn),
+                Ok(Watched::End(turn)) => return Ok(turn),
                 Ok(Watched::Lost(wait)) => wait,
                 Err(CallError::Socket(_) | CallError::Unreachable(_)) => soon(),
                 Err(error) => return Err(error),
@@ -116,9 +116,9 @@ impl InLine<'_> {
                 () = until(self.leaves_at) => {
                     socket.tell(&VisitorFrame::Leave).await?;
                     socket.close().await;
-                    return Ok(Watched::Turn(Turn::Left));
+                    return Ok(Watched::End(LineEnd::Left));
                 }
-                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.gives_up_at) => return Ok(Watched::End(LineEnd::SoldOut)),
                 () = until(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost(soon()));
@@ -127,7 +127,7 @@ impl InLine<'_> {
             let Some(frame) = frame else { return Ok(Watched::Lost(socket.comes_back_after())) };
             if let Some(turn) = self.turn_in(frame) {
                 socket.close().await;
-                return Ok(Watched::Turn(turn));
+                return Ok(Watched::End(turn));
             }
         }
     }
@@ -139,7 +139,7 @@ impl InLine<'_> {
             let frame = tokio::select! {
                 frame = events.next::<LineFrame>() => frame?,
                 () = until(self.leaves_at) => return self.leave(place).await,
-                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.gives_up_at) => return Ok(Watched::End(LineEnd::SoldOut)),
                 () = until(self.drops_at) => {
                     self.drops_at = None;
                     return Ok(Watched::Lost(soon()));
@@ -147,7 +147,7 @@ impl InLine<'_> {
             };
             let Some(frame) = frame else { return Ok(Watched::Lost(events.comes_back_after())) };
             if let Some(turn) = self.turn_in(frame) {
-                return Ok(Watched::Turn(turn));
+                return Ok(Watched::End(turn));
             }
         }
     }
@@ -157,58 +157,58 @@ impl InLine<'_> {
             tokio::select! {
                 () = sleep(POLL_EVERY) => {}
                 () = until(self.leaves_at) => return self.leave(place).await,
-                () = until(self.gives_up_at) => return Ok(Watched::Turn(Turn::SoldOut)),
+                () = until(self.gives_up_at) => return Ok(Watched::End(LineEnd::SoldOut)),
             }
             let now = self.client.place(self.show, place.ticket_id).await?;
             if let Some(turn) = self.turn_of(&now)? {
-                return Ok(Watched::Turn(turn));
+                return Ok(Watched::End(turn));
             }
         }
     }
 
     async fn leave(&self, place: &PlaceStatus) -> Result<Watched, CallError> {
         self.client.leave(self.show, place.ticket_id).await?;
-        Ok(Watched::Turn(Turn::Left))
+        Ok(Watched::End(LineEnd::Left))
     }
 
-    fn turn_in(&mut self, frame: LineFrame) -> Option<Turn> {
+    fn turn_in(&mut self, frame: LineFrame) -> Option<LineEnd> {
         match frame {
             LineFrame::Position { position, .. } => {
                 self.moved_to(position);
                 None
             }
             LineFrame::Paused { .. } | LineFrame::Resumed => None,
-            LineFrame::Admitted { pass, .. } => Some(Turn::Admitted(pass)),
+            LineFrame::Admitted { pass, .. } => Some(LineEnd::Admitted(pass)),
             LineFrame::AllHeld => {
                 // Admission stops for lack of seats, but seats may come back.
                 self.tally.hears_sold_out();
                 None
             }
             LineFrame::SoldOut => self.hears_sold_out(),
-            LineFrame::Closed { .. } => Some(Turn::Closed),
+            LineFrame::Closed { .. } => Some(LineEnd::Closed),
         }
     }
 
-    fn turn_of(&mut self, place: &PlaceStatus) -> Result<Option<Turn>, CallError> {
+    fn turn_of(&mut self, place: &PlaceStatus) -> Result<Option<LineEnd>, CallError> {
         Ok(match place.state {
             PlaceState::Prequeue | PlaceState::Waiting => {
                 self.moved_to(place.position);
                 None
             }
-            PlaceState::Admitted => Some(Turn::Admitted(place.pass.clone())),
-            PlaceState::Left => Some(Turn::Left),
+            PlaceState::Admitted => Some(LineEnd::Admitted(place.pass.clone())),
+            PlaceState::Left => Some(LineEnd::Left),
             PlaceState::SoldOut => self.hears_sold_out(),
-            PlaceState::Closed => Some(Turn::Closed),
+            PlaceState::Closed => Some(LineEnd::Closed),
             PlaceState::Expired => {
                 return Err(CallError::Unexpected("the place expired while it was watched".into()));
             }
         })
     }
 
-    fn hears_sold_out(&mut self) -> Option<Turn> {
+    fn hears_sold_out(&mut self) -> Option<LineEnd> {
         self.tally.hears_sold_out();
         if self.plan.hopes_for.is_zero() {
-            return Some(Turn::SoldOut);
+            return Some(LineEnd::SoldOut);
         }
         self.gives_up_at.get_or_insert_with(|| Instant::now() + self.plan.hopes_for);
         None

@@ -24,7 +24,7 @@ pub struct Plan {
     pub clicks_twice: bool,
     /// Hears the outcome over a socket; otherwise asks with `Prefer: wait`.
     pub listens: bool,
-    pub fate: Fate,
+    pub intent: Intent,
     /// Time to think before booking and before paying.
     pub thinks: Duration,
     /// Seed of the choices during the visit.
@@ -41,7 +41,7 @@ pub enum Watches {
 
 /// What a visitor does with the seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Intent {
     Pays,
     /// Holds seats and walks away.
     LetsHoldLapse,
@@ -67,11 +67,11 @@ const POLL: u32 = 3;
 impl Plan {
     /// Draws the next visitor.
     pub fn draw(rng: &mut Rng) -> Self {
-        let fate = match rng.u32(0..100) {
-            n if n < LET_HOLD_LAPSE => Fate::LetsHoldLapse,
-            n if n < LET_HOLD_LAPSE + CANCEL => Fate::Cancels,
-            n if n < LET_HOLD_LAPSE + CANCEL + NEVER_PAY => Fate::NeverPays,
-            _ => Fate::Pays,
+        let intent = match rng.u32(0..100) {
+            n if n < LET_HOLD_LAPSE => Intent::LetsHoldLapse,
+            n if n < LET_HOLD_LAPSE + CANCEL => Intent::Cancels,
+            n if n < LET_HOLD_LAPSE + CANCEL + NEVER_PAY => Intent::NeverPays,
+            _ => Intent::Pays,
         };
         Self {
             watches: match rng.u32(0..100) {
@@ -88,10 +88,10 @@ impl Plan {
             drops_after: one_in_hundred(rng, LOSE_CONNECTION).then(|| millis(rng, 200..4_000)),
             chooses_seats: one_in_hundred(rng, CHOOSE_SEATS),
             quantity: rng.u16(1..=4),
-            holds_first: one_in_hundred(rng, HOLD_FIRST) || fate == Fate::LetsHoldLapse,
+            holds_first: one_in_hundred(rng, HOLD_FIRST) || intent == Intent::LetsHoldLapse,
             clicks_twice: one_in_hundred(rng, CLICK_TWICE),
             listens: one_in_hundred(rng, LISTEN),
-            fate,
+            intent,
             thinks: millis(rng, 50..1_500),
             seed: rng.u64(..),
         }
@@ -131,9 +131,9 @@ mod tests {
             crowd.iter().filter(|plan| which(plan)).count() * 100 / crowd.len()
         };
         assert!((5..=6).contains(&share(|plan| plan.leaves_after.is_some())));
-        assert!((7..=8).contains(&share(|plan| plan.fate == Fate::LetsHoldLapse)));
-        assert!((9..=10).contains(&share(|plan| plan.fate == Fate::Cancels)));
+        assert!((7..=8).contains(&share(|plan| plan.intent == Intent::LetsHoldLapse)));
+        assert!((9..=10).contains(&share(|plan| plan.intent == Intent::Cancels)));
         assert!((34..=35).contains(&share(|plan| plan.chooses_seats)));
-        assert!(crowd.iter().all(|plan| plan.fate != Fate::LetsHoldLapse || plan.holds_first));
+        assert!(crowd.iter().all(|plan| plan.intent != Intent::LetsHoldLapse || plan.holds_first));
     }
 }

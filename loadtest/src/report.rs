@@ -7,7 +7,7 @@ use contract::api::catalogue::RoomSettings;
 use crate::{
     Journal, Tally,
     journal::Recheck,
-    tally::{Ending, Step},
+    tally::{Step, VisitEnd},
 };
 
 /// The result of a crowd's run.
@@ -15,14 +15,14 @@ use crate::{
 pub struct Report {
     pub took: Duration,
     pub visitors: u64,
-    pub endings: BTreeMap<Ending, u64>,
+    pub endings: BTreeMap<VisitEnd, u64>,
     pub accepted: u64,
     /// Visitors who got seats, whatever they did with them.
     pub found_seats: u64,
     /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
     pub outcomes: BTreeMap<Option<&'static str>, u64>,
     pub latencies: Vec<(Step, Latency)>,
-    pub admission: Option<Admission>,
+    pub admission: Option<AdmissionPace>,
     /// How the line was configured, to compare with.
     pub room: Option<RoomSettings>,
     pub went_up: u64,
@@ -64,7 +64,7 @@ impl Latency {
 
 /// The pace of admission, by the moments at which visitors heard of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Admission {
+pub struct AdmissionPace {
     pub admitted: usize,
     /// The longest stretch without a pause above `PAUSE_MIN` before the stock ran out for the first
     /// time: only there does the configured rate decide.
@@ -78,7 +78,7 @@ pub struct Admission {
 /// Shortest gap that means that the line stood still, because it was empty or paused.
 const PAUSE_MIN: Duration = Duration::from_millis(1500);
 
-impl Admission {
+impl AdmissionPace {
     /// The pace by the moments of admission and the first moment without stock; `None` without an
     /// admission.
     #[must_use]
@@ -129,7 +129,7 @@ impl Report {
             found_seats: tally.allocated.get(),
             outcomes: journal.outcomes(),
             latencies,
-            admission: Admission::of(tally.admissions(), tally.sold_out_first()),
+            admission: AdmissionPace::of(tally.admissions(), tally.sold_out_first()),
             room: None,
             went_up: tally.went_up.get(),
             reconnects: tally.reconnects.get(),
@@ -143,7 +143,7 @@ impl Report {
     #[must_use]
     pub fn failed(&self) -> u64 {
         let failed =
-            |(ending, n): (&Ending, &u64)| matches!(ending, Ending::Failed(_)).then_some(*n);
+            |(ending, n): (&VisitEnd, &u64)| matches!(ending, VisitEnd::Failed(_)).then_some(*n);
         self.endings.iter().filter_map(failed).sum()
     }
 
@@ -260,15 +260,15 @@ mod tests {
         // 50 per second for four seconds, a pause, then ten more.
         let moments: Vec<Duration> =
             (0..=200).map(|n| ms(n * 20)).chain((0..10).map(|n| ms(20_000 + n * 500))).collect();
-        let admission = Admission::of(moments.clone(), None).unwrap();
+        let admission = AdmissionPace::of(moments.clone(), None).unwrap();
         assert_eq!((admission.admitted, admission.steadily), (211, 201));
         assert_eq!(admission.busiest_second, 50);
         assert!((admission.per_second().unwrap() - 50.0).abs() < 0.01);
         // Admissions after the stock ran out say nothing about the rate.
-        let cut = Admission::of(moments, Some(ms(2000))).unwrap();
+        let cut = AdmissionPace::of(moments, Some(ms(2000))).unwrap();
         assert_eq!((cut.admitted, cut.steadily), (211, 100));
         assert!((cut.per_second().unwrap() - 50.0).abs() < 0.01);
-        assert_eq!(Admission::of(vec![ms(5)], None).unwrap().per_second(), None);
-        assert_eq!(Admission::of(Vec::new(), None), None);
+        assert_eq!(AdmissionPace::of(vec![ms(5)], None).unwrap().per_second(), None);
+        assert_eq!(AdmissionPace::of(Vec::new(), None), None);
     }
 }

@@ -52,7 +52,7 @@ impl Step {
 
 /// How a visit ended.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ending {
+pub enum VisitEnd {
     Ticket,
     Cancelled,
     HoldLapsed,
@@ -67,7 +67,7 @@ pub enum Ending {
     Failed(String),
 }
 
-impl Ending {
+impl VisitEnd {
     /// The name of the ending in the report.
     #[must_use]
     pub fn label(&self) -> String {
@@ -109,7 +109,7 @@ pub struct Tally {
     samples: Mutex<BTreeMap<Step, Vec<u32>>>,
     admissions: Mutex<Vec<Duration>>,
     sold_out_first: OnceLock<Duration>,
-    endings: Mutex<BTreeMap<Ending, u64>>,
+    endings: Mutex<BTreeMap<VisitEnd, u64>>,
 }
 
 impl Default for Tally {
@@ -164,11 +164,11 @@ impl Tally {
     }
 
     /// Notes how a visit ended.
-    pub fn end(&self, ending: Ending) {
+    pub fn end(&self, ending: VisitEnd) {
         self.ended.up();
         let mut endings = lock(&self.endings);
         if endings.len() >= ENDINGS_MAX && !endings.contains_key(&ending) {
-            *endings.entry(Ending::Failed("in other ways".into())).or_default() += 1;
+            *endings.entry(VisitEnd::Failed("in other ways".into())).or_default() += 1;
         } else {
             *endings.entry(ending).or_default() += 1;
         }
@@ -185,7 +185,7 @@ impl Tally {
     }
 
     /// How visits ended so far.
-    pub fn endings(&self) -> BTreeMap<Ending, u64> {
+    pub fn endings(&self) -> BTreeMap<VisitEnd, u64> {
         lock(&self.endings).clone()
     }
 }

@@ -15,9 +15,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     CallError,
-    line::{self, Turn},
-    plan::Fate,
-    tally::{Ending, Step},
+    line::{self, LineEnd},
+    plan::Intent,
+    tally::{Step, VisitEnd},
 };
 
 mod booking;
@@ -40,34 +40,34 @@ enum Lapsing {
 
 impl Visitor {
     /// Makes the whole visit; returns how it ended.
-    pub async fn visit(mut self) -> Ending {
+    pub async fn visit(mut self) -> VisitEnd {
         match self.journey().await {
             Ok(ending) => ending,
             Err(CallError::Refused(problem)) => match problem.code {
-                Code::SoldOut | Code::AllHeld => Ending::SoldOut,
-                code if problem.status < 500 => Ending::Refused(code),
-                code => Ending::Failed(code.as_str().to_owned()),
+                Code::SoldOut | Code::AllHeld => VisitEnd::SoldOut,
+                code if problem.status < 500 => VisitEnd::Refused(code),
+                code => VisitEnd::Failed(code.as_str().to_owned()),
             },
-            Err(error) => Ending::Failed(error.to_string()),
+            Err(error) => VisitEnd::Failed(error.to_string()),
         }
     }
 
-    async fn journey(&mut self) -> Result<Ending, CallError> {
+    async fn journey(&mut self) -> Result<VisitEnd, CallError> {
         self.tally.arrived.up();
         if let Some(signup) = self.signs_up.take() {
             self.sign_up(signup).await?;
         }
         let turn = line::wait(&self.client, self.show, &self.plan, &self.tally).await?;
         let pass = match turn {
-            Turn::Admitted(pass) => pass,
-            Turn::Left => return Ok(Ending::LeftTheLine),
-            Turn::SoldOut => return Ok(Ending::SoldOut),
-            Turn::Closed => return Ok(Ending::Refused(Code::SaleClosed)),
+            LineEnd::Admitted(pass) => pass,
+            LineEnd::Left => return Ok(VisitEnd::LeftTheLine),
+            LineEnd::SoldOut => return Ok(VisitEnd::SoldOut),
+            LineEnd::Closed => return Ok(VisitEnd::Refused(Code::SaleClosed)),
         };
         match self.choose_and_book(pass.as_deref()).await? {
             Bought::Hold(hold) => self.after_hold(hold).await,
             Bought::Order(order) => self.after_order(order).await,
-            Bought::Taken(_) => Ok(Ending::Outrun),
+            Bought::Taken(_) => Ok(VisitEnd::Outrun),
             Bought::End(ending) => Ok(ending),
         }
     }
@@ -82,8 +82,8 @@ impl Visitor {
         Ok(())
     }
 
-    async fn after_hold(&self, hold: Hold) -> Result<Ending, CallError> {
-        if self.plan.fate == Fate::LetsHoldLapse {
+    async fn after_hold(&self, hold: Hold) -> Result<VisitEnd, CallError> {
+        if self.plan.intent == Intent::LetsHoldLapse {
             let lifetime = hold.expires_at - hold.created_at;
             return self.wait_for_lapse(lifetime, Lapsing::Hold(hold.hold_id)).await;
         }
@@ -99,16 +99,16 @@ impl Visitor {
         self.after_order(order).await
     }
 
-    async fn after_order(&self, order: Order) -> Result<Ending, CallError> {
-        if self.plan.fate == Fate::NeverPays {
+    async fn after_order(&self, order: Order) -> Result<VisitEnd, CallError> {
+        if self.plan.intent == Intent::NeverPays {
             let lifetime = order.expires_at - order.created_at;
             return self.wait_for_lapse(lifetime, Lapsing::Order(order.order_id)).await;
         }
         sleep(self.plan.thinks).await;
-        if self.plan.fate == Fate::Cancels {
+        if self.plan.intent == Intent::Cancels {
             let order = self.client.cancel(order.order_id).await?;
             return match order.status {
-                OrderStatus::Cancelled => Ok(Ending::Cancelled),
+                OrderStatus::Cancelled => Ok(VisitEnd::Cancelled),
                 other => Err(CallError::Unexpected(format!("cancelled, but {other:?}"))),
             };
         }
@@ -124,7 +124,7 @@ impl Visitor {
             return Err(CallError::Unexpected("the ticket is not what was paid for".into()));
         }
         self.tally.tickets.up();
-        Ok(Ending::Ticket)
+        Ok(VisitEnd::Ticket)
     }
 
     /// Waits until the hold or order has lapsed, and checks that the API says so.
@@ -132,11 +132,11 @@ impl Visitor {
         &self,
         lifetime: chrono::TimeDelta,
         what: Lapsing,
-    ) -> Result<Ending, CallError> {
+    ) -> Result<VisitEnd, CallError> {
         let lifetime = lifetime.to_std().unwrap_or_default();
         let ending = match what {
-            Lapsing::Hold(_) => Ending::HoldLapsed,
-            Lapsing::Order(_) => Ending::OrderLapsed,
+            Lapsing::Hold(_) => VisitEnd::HoldLapsed,
+            Lapsing::Order(_) => VisitEnd::OrderLapsed,
         };
         if lifetime > LAPSE_WAIT_MAX {
             return Ok(ending);

@@ -10,14 +10,14 @@ use reqwest::Method;
 use serde_json::Value;
 use testing::Answer;
 
-use crate::fleet::{Fleet, PER_ROLE, Role, Seat};
+use crate::fleet::{Fleet, PER_SERVICE, Seat, Service};
 
 /// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(6);
 
 /// A call to make.
 pub struct Call<'a> {
-    pub role: Role,
+    pub service: Service,
     pub method: Method,
     pub path: &'a str,
     pub headers: Vec<(&'static str, String)>,
@@ -25,8 +25,8 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    pub fn new(role: Role, method: Method, path: &'a str) -> Self {
-        Self { role, method, path, headers: Vec::new(), body: None }
+    pub fn new(service: Service, method: Method, path: &'a str) -> Self {
+        Self { service, method, path, headers: Vec::new(), body: None }
     }
 
     #[must_use]
@@ -42,7 +42,7 @@ impl<'a> Call<'a> {
     }
 }
 
-/// A caller that uses the nodes of a role in turn.
+/// A caller that uses the nodes of a service in turn.
 pub struct Api {
     http: reqwest::Client,
     fleet: Fleet,
@@ -69,18 +69,18 @@ impl Api {
     }
 
     /// The next node in turn.
-    pub fn node(&self, role: Role) -> Seat {
-        Seat { role, n: self.turn.fetch_add(1, Ordering::Relaxed) % PER_ROLE }
+    pub fn node(&self, service: Service) -> Seat {
+        Seat { service, n: self.turn.fetch_add(1, Ordering::Relaxed) % PER_SERVICE }
     }
 
-    /// The address of the next node of a role.
-    pub fn origin(&self, role: Role) -> String {
-        self.fleet.address(self.node(role)).to_string()
+    /// The address of the next node of a service.
+    pub fn origin(&self, service: Service) -> String {
+        self.fleet.address(self.node(service)).to_string()
     }
 
     /// Makes one call. `None` if no whole answer came in time.
     pub async fn call(&self, call: &Call<'_>) -> Option<Answer> {
-        let url = format!("http://{}/api/v1{}", self.origin(call.role), call.path);
+        let url = format!("http://{}/api/v1{}", self.origin(call.service), call.path);
         let mut request = self
             .http
             .request(call.method.clone(), url)

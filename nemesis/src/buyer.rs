@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{Api, Call},
-    fleet::Role,
+    fleet::Service,
     history::Pen,
     listener, queue,
     sale::{HOLD_SECONDS, Hall},
@@ -36,12 +36,12 @@ pub struct Wishes {
     pub clicks_twice: bool,
     pub listens: bool,
     pub reuses_pass: bool,
-    pub fate: Fate,
+    pub fate: Intent,
     pub rng: Rng,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum Intent {
     Pays,
     Cancels,
     Lapses,
@@ -72,9 +72,9 @@ impl Wishes {
             listens: rng.u8(0..100) < 30,
             reuses_pass: rng.u8(0..100) < 30,
             fate: match rng.u8(0..100) {
-                0..45 => Fate::Pays,
-                45..65 => Fate::Cancels,
-                _ => Fate::Lapses,
+                0..45 => Intent::Pays,
+                45..65 => Intent::Cancels,
+                _ => Intent::Lapses,
             },
             rng: Rng::with_seed(rng.u64(..)),
         }
@@ -198,7 +198,7 @@ impl Buyer {
             body["seats"] = json!(story.seats);
         }
         let path = if self.wishes.holds { "/holds" } else { "/bookings" };
-        let mut call = Call::new(Role::Ingress, Method::POST, path)
+        let mut call = Call::new(Service::Ingress, Method::POST, path)
             .header("idempotency-key", story.key.clone())
             .header("prefer", "wait=0")
             .body(body);
@@ -250,7 +250,7 @@ impl Buyer {
 
     /// Asks until the booking is decided.
     async fn outcome(&self, story: &mut Story, path: &str) -> Option<Value> {
-        let call = Call::new(Role::Ingress, Method::GET, path).header("prefer", "wait=2");
+        let call = Call::new(Service::Ingress, Method::GET, path).header("prefer", "wait=2");
         let booking = self.settle(&call).await?;
         if booking.status == 404 {
             story.trouble.push("an accepted booking is not known to its owner".into());
@@ -279,15 +279,16 @@ impl Buyer {
         let mut order = booking["order"].clone();
         if let Some(hold) = booking["hold"]["holdId"].as_str() {
             match self.wishes.fate {
-                Fate::Lapses => return self.let_lapse().await,
-                Fate::Cancels => {
+                Intent::Lapses => return self.let_lapse().await,
+                Intent::Cancels => {
                     let path = format!("/holds/{hold}");
-                    let gone = self.settle(&Call::new(Role::Ingress, Method::DELETE, &path)).await;
+                    let gone =
+                        self.settle(&Call::new(Service::Ingress, Method::DELETE, &path)).await;
                     story.released = gone.is_some_and(|answer| answer.status == 204);
                     return;
                 }
-                Fate::Pays => {
-                    let call = Call::new(Role::Ingress, Method::POST, "/orders")
+                Intent::Pays => {
+                    let call = Call::new(Service::Ingress, Method::POST, "/orders")
                         .header("idempotency-key", format!("{}o", &story.key))
                         .body(json!({"holdId": hold, "customer": {"name": "A Buyer", "email": "a@buyer.example"}}));
                     order = self.settle(&call).await.map(|answer| answer.body).unwrap_or_default();
@@ -306,18 +307,18 @@ impl Buyer {
 
     async fn finish(&self, story: &mut Story, order: &mut OrderStory) {
         match self.wishes.fate {
-            Fate::Lapses => self.let_lapse().await,
-            Fate::Cancels => {
+            Intent::Lapses => self.let_lapse().await,
+            Intent::Cancels => {
                 order.asked_to_cancel = true;
                 let path = format!("/orders/{}/cancel", order.id);
-                let done = self.settle(&Call::new(Role::Ingress, Method::POST, &path)).await;
+                let done = self.settle(&Call::new(Service::Ingress, Method::POST, &path)).await;
                 order.cancelled = done.is_some_and(|answer| answer.status == 200);
             }
-            Fate::Pays => {
+            Intent::Pays => {
                 order.asked_to_pay = true;
                 let path = format!("/orders/{}/confirm-payment", order.id);
-                let call =
-                    Call::new(Role::Ingress, Method::POST, &path).body(json!({"method": "mock"}));
+                let call = Call::new(Service::Ingress, Method::POST, &path)
+                    .body(json!({"method": "mock"}));
                 let Some(answer) = self.settle(&call).await else { return };
                 match (answer.status.as_u16(), answer.body["ticketCode"].as_str()) {
                     (200, Some(code)) => order.paid = Some(code.to_owned()),

@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 use crate::{
     arena::Backend,
     fault::Fault,
-    fleet::{Fleet, Role, Seat},
+    fleet::{Fleet, Seat, Service},
     run::{Script, Theatre, Verdict},
     sale::Halls,
-    schema::Change,
+    schema::SchemaChange,
 };
 
 const LENGTH: Duration = Duration::from_secs(17);
@@ -295,7 +295,7 @@ async fn stopped(fleet: &Fleet, seats: &[Seat]) -> Option<Seat> {
 }
 
 fn allocator(n: usize) -> Seat {
-    Seat { role: Role::Allocator, n }
+    Seat { service: Service::Allocator, n }
 }
 
 /// Kills the allocators in turn, with time for a takeover in between.
@@ -316,7 +316,7 @@ fn deaths_in_hand() -> Vec<(Duration, Fault)> {
 /// Kills the ingress nodes in turn, with answers under way.
 fn lost_answers() -> Vec<(Duration, Fault)> {
     let kill = |s: u64| Fault::Kill {
-        seat: Seat { role: Role::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
+        seat: Seat { service: Service::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
         down: Duration::from_millis(200),
     };
     (1..10).map(|s| (Duration::from_secs(s), kill(s))).collect()
@@ -348,7 +348,7 @@ fn held_back() -> Vec<(Duration, Fault)> {
 /// Renames a column for longer than all tries of a booking take. It begins early, before the seats
 /// are sold.
 fn renamed_columns() -> Vec<(Duration, Fault)> {
-    let renamed = Fault::Alter { change: Change::Renamed(4), lasts: Duration::from_secs(30) };
+    let renamed = Fault::Alter { change: SchemaChange::Renamed(4), lasts: Duration::from_secs(30) };
     vec![(Duration::from_secs(1), renamed)]
 }
 

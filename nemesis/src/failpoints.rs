@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     fault::Fault,
-    fleet::{Role, Seat},
+    fleet::{Seat, Service},
     run::{Script, Theatre, Verdict},
     sale::Halls,
 };
@@ -17,25 +17,25 @@ const SEATS: u32 = 30;
 const PASS: u32 = 3;
 
 /// Every hand-off, and the service it is in.
-pub const ALL: [(&str, Role); 18] = [
-    ("before-publish", Role::Ingress),
-    ("after-confirm", Role::Ingress),
-    ("before-count", Role::Ingress),
-    ("after-delivery", Role::Allocator),
-    ("after-epoch", Role::Allocator),
-    ("after-locks", Role::Allocator),
-    ("mid-inserts", Role::Allocator),
-    ("before-commit", Role::Allocator),
-    ("after-commit", Role::Allocator),
-    ("after-ack", Role::Allocator),
-    ("before-event", Role::Allocator),
-    ("after-event", Role::Allocator),
-    ("mid-lapse", Role::Allocator),
-    ("after-parking", Role::Allocator),
-    ("mid-payment", Role::Ingress),
-    ("after-payment", Role::Ingress),
-    ("after-admit", Role::WaitingRoom),
-    ("after-log", Role::WaitingRoom),
+pub const ALL: [(&str, Service); 18] = [
+    ("before-publish", Service::Ingress),
+    ("after-confirm", Service::Ingress),
+    ("before-count", Service::Ingress),
+    ("after-delivery", Service::Allocator),
+    ("after-epoch", Service::Allocator),
+    ("after-locks", Service::Allocator),
+    ("mid-inserts", Service::Allocator),
+    ("before-commit", Service::Allocator),
+    ("after-commit", Service::Allocator),
+    ("after-ack", Service::Allocator),
+    ("before-event", Service::Allocator),
+    ("after-event", Service::Allocator),
+    ("mid-lapse", Service::Allocator),
+    ("after-parking", Service::Allocator),
+    ("mid-payment", Service::Ingress),
+    ("after-payment", Service::Ingress),
+    ("after-admit", Service::WaitingRoom),
+    ("after-log", Service::WaitingRoom),
 ];
 
 /// The result for one hand-off.
@@ -55,12 +55,12 @@ impl Aborted {
 /// Aborts at each of these hand-offs, in both processes of its service.
 pub async fn run(
     folder: &Path,
-    wanted: &[(&'static str, Role)],
+    wanted: &[(&'static str, Service)],
     mut each: impl FnMut(&Aborted),
 ) -> anyhow::Result<Vec<Aborted>> {
     let theatre = Theatre::open(folder, false, &[]).await?;
     let mut results = Vec::new();
-    for (seed, (failpoint, role)) in (1..).zip(wanted) {
+    for (seed, (failpoint, service)) in (1..).zip(wanted) {
         let before = reached(&theatre);
         // A session begins once, and only poison is parked, so these are passed seldom.
         let is_rare = matches!(*failpoint, "after-epoch" | "after-parking");
@@ -72,7 +72,7 @@ pub async fn run(
         let arming = async {
             sleep(Duration::from_millis(1200)).await;
             for n in 0..2 {
-                theatre.fleet.arm(Seat { role: *role, n }, &armed);
+                theatre.fleet.arm(Seat { service: *service, n }, &armed);
             }
             std::future::pending::<std::convert::Infallible>().await
         };

@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     arena::{Arena, Backend},
     deadlock, detour,
-    fleet::{Build, Fleet, Role, Seat},
+    fleet::{Build, Fleet, Seat, Service},
     office::Office,
     poison::Poison,
     sale::Hall,
-    schema::{self, Change},
+    schema::{self, SchemaChange},
 };
 
 /// The broker's heartbeat in these runs is 3 s: it declares a process dead that is frozen for more
@@ -111,7 +111,7 @@ pub enum Fault {
     },
     /// The schema changes under load.
     Alter {
-        change: Change,
+        change: SchemaChange,
         lasts: Duration,
     },
     /// Redis is killed, and comes back with the data of an earlier time.
@@ -150,9 +150,9 @@ impl Fault {
     /// The kind of the fault, for the report.
     pub fn kind(&self) -> String {
         match self {
-            Self::Kill { seat, .. } => format!("kill {}", role_word(seat.role)),
-            Self::Restart { seat } => format!("restart {}", role_word(seat.role)),
-            Self::Freeze { seat, .. } => format!("freeze {}", role_word(seat.role)),
+            Self::Kill { seat, .. } => format!("kill {}", service_word(seat.service)),
+            Self::Restart { seat } => format!("restart {}", service_word(seat.service)),
+            Self::Freeze { seat, .. } => format!("freeze {}", service_word(seat.service)),
             Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
             Self::DieInHand { .. } => "die with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
@@ -185,10 +185,10 @@ impl Fault {
             Self::GoBack { .. } => "redis goes back".into(),
             Self::Migrate => "migrate".into(),
             Self::Replace { seat, build: Build::This } => {
-                format!("upgrade {}", role_word(seat.role))
+                format!("upgrade {}", service_word(seat.service))
             }
             Self::Replace { seat, build: Build::Before } => {
-                format!("take back {}", role_word(seat.role))
+                format!("take back {}", service_word(seat.service))
             }
             Self::Step { backend, .. } => format!("step the clock of {}", backend_word(*backend)),
         }
@@ -206,12 +206,12 @@ impl Fault {
     }
 }
 
-fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Ingress => "ingress",
-        Role::WaitingRoom => "waiting room",
-        Role::Allocator => "allocator",
-        Role::Notifier => "notifier",
+fn service_word(service: Service) -> &'static str {
+    match service {
+        Service::Ingress => "ingress",
+        Service::WaitingRoom => "waiting room",
+        Service::Allocator => "allocator",
+        Service::Notifier => "notifier",
     }
 }
 
@@ -265,7 +265,7 @@ impl Nemesis<'_> {
                 self.fleet.freeze(seat, false);
             }
             Fault::FreezeInHand { n, lasts } => {
-                let seat = Seat { role: Role::Allocator, n };
+                let seat = Seat { service: Service::Allocator, n };
                 self.fleet.arm(seat, "after-delivery=freeze");
                 if self.fleet.stops_within(seat, IN_HAND_WAIT).await {
                     sleep(lasts).await;
@@ -276,7 +276,7 @@ impl Nemesis<'_> {
                 }
             }
             Fault::DieInHand { n } => {
-                self.fleet.arm(Seat { role: Role::Allocator, n }, "before-commit=abort");
+                self.fleet.arm(Seat { service: Service::Allocator, n }, "before-commit=abort");
             }
             Fault::KillBackend { backend, down } => {
                 drop(self.office.declaring.lock().await);
@@ -313,7 +313,7 @@ impl Nemesis<'_> {
                 self.wire(seat, wire, |proxy| proxy.set(Mode::Pass));
             }
             Fault::CutCommit { n, cut } => {
-                let seat = Seat { role: Role::Allocator, n };
+                let seat = Seat { service: Service::Allocator, n };
                 self.wire(seat, Wire::Postgres, |proxy| proxy.cut_commits(cut, COMMITS_CUT));
             }
             Fault::Part { node, lasts } => {

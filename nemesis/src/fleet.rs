@@ -29,14 +29,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// The service that a process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum Service {
     Ingress,
     WaitingRoom,
     Allocator,
     Notifier,
 }
 
-impl Role {
+impl Service {
     pub const ALL: [Self; 4] = [Self::Ingress, Self::WaitingRoom, Self::Allocator, Self::Notifier];
 
     fn binary(self) -> &'static str {
@@ -58,8 +58,8 @@ impl Role {
     }
 }
 
-/// Processes of each role.
-pub const PER_ROLE: usize = 2;
+/// Processes of each service.
+pub const PER_SERVICE: usize = 2;
 
 /// Which build of a service runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,28 +70,31 @@ pub enum Build {
     Before,
 }
 
-/// One of the processes: its role, and its number within the role.
+/// One of the processes: its service, and its number within the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Seat {
-    pub role: Role,
+    pub service: Service,
     pub n: usize,
 }
 
 impl Seat {
     /// Every process of the fleet.
     pub fn all() -> impl Iterator<Item = Self> {
-        Role::ALL.into_iter().flat_map(|role| (0..PER_ROLE).map(move |n| Self { role, n }))
+        Service::ALL
+            .into_iter()
+            .flat_map(|service| (0..PER_SERVICE).map(move |n| Self { service, n }))
     }
 
     fn index(self) -> usize {
-        let role = Role::ALL.iter().position(|role| *role == self.role).unwrap_or_default();
-        role * PER_ROLE + self.n
+        let service =
+            Service::ALL.iter().position(|service| *service == self.service).unwrap_or_default();
+        service * PER_SERVICE + self.n
     }
 }
 
 impl std::fmt::Display for Seat {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} {}", self.role.binary(), self.n + 1)
+        write!(f, "{} {}", self.service.binary(), self.n + 1)
     }
 }
 
@@ -287,7 +290,7 @@ impl Fleet {
 impl Post {
     fn launch(&mut self) -> anyhow::Result<()> {
         let log = File::options().append(true).create(true).open(&self.log)?;
-        let name = self.seat.role.binary();
+        let name = self.seat.service.binary();
         let program = match (self.build, &self.before) {
             (Build::Before, Some(folder)) => folder.join(name),
             _ => binary(name)?,
@@ -332,7 +335,7 @@ async fn post(
     stop: &Shutdown,
 ) -> anyhow::Result<Post> {
     let urls = arena.amqp_urls()?;
-    // The processes of a role go to different nodes of a cluster.
+    // The processes of a service go to different nodes of a cluster.
     let amqp = urls[seat.index() % urls.len()];
     let links = Links {
         postgres: Proxy::start(address_in(&orders.database)?, stop).await?,
@@ -347,7 +350,7 @@ async fn post(
         ("USHER_MASTER_KEY", orders.master_key.clone()),
         ("USHER_TRUSTED_PROXIES", "127.0.0.1".into()),
         ("USHER_LOG", "info".into()),
-        (seat.role.listen_variable(), address.to_string()),
+        (seat.service.listen_variable(), address.to_string()),
     ];
     environment.extend(orders.environment.iter().cloned());
     Ok(Post {
@@ -362,7 +365,7 @@ async fn post(
         frozen: false,
         is_told: false,
         down_until: None,
-        log: orders.logs.join(format!("{}-{}.log", seat.role.binary(), seat.n + 1)),
+        log: orders.logs.join(format!("{}-{}.log", seat.service.binary(), seat.n + 1)),
     })
 }
 
@@ -377,7 +380,7 @@ fn binary(name: &str) -> anyhow::Result<PathBuf> {
 /// The first of free ports in a row, one per process; the ports a thousand above, for metrics, are
 /// free, too. They are below the ports that outgoing connections get.
 fn free_ports() -> anyhow::Result<u16> {
-    let n = u16::try_from(Role::ALL.len() * PER_ROLE)?;
+    let n = u16::try_from(Service::ALL.len() * PER_SERVICE)?;
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
     let mut base = 20_000 + fastrand::u16(0..300) * n;
     for _ in 0..50 {

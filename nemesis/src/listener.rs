@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _},
 };
 
-use crate::{api::Api, fleet::Role};
+use crate::{api::Api, fleet::Service};
 
 /// How long a buyer listens before it asks for the outcome.
 const LISTEN_MAX: Duration = Duration::from_secs(8);
@@ -20,7 +20,7 @@ const LISTEN_MAX: Duration = Duration::from_secs(8);
 pub async fn listen(api: &Api, path: &str, until: Instant) -> Vec<Value> {
     let until = until.min(Instant::now() + LISTEN_MAX);
     let mut heard = Vec::new();
-    let url = format!("ws://{}/api/v1{path}/live", api.origin(Role::Notifier));
+    let url = format!("ws://{}/api/v1{path}/live", api.origin(Service::Notifier));
     let Ok(mut request) = url.into_client_request() else { return heard };
     let protocols = format!("usher.v1, bearer.{}", api.token());
     let Ok(protocols) = protocols.parse() else { return heard };

@@ -17,9 +17,9 @@ use crate::{
     arena::Arena,
     buyer::{Buyer, Visit, Wishes},
     check::left_over,
-    fleet::{Fleet, Role},
+    fleet::{Fleet, Service},
     history::Pen,
-    sale::{Hall, Purpose, Ticket},
+    sale::{AccountToken, Hall, Purpose},
 };
 
 /// How long bookings are accepted while batches wait.
@@ -50,7 +50,7 @@ pub struct Office<'a> {
     /// Token of an administrator.
     pub token: String,
     /// Buyers of the show that the crowd does not book.
-    pub buyers: Vec<Ticket>,
+    pub buyers: Vec<AccountToken>,
     pub pen: Pen,
     pub until: Instant,
     pub seed: u64,
@@ -152,7 +152,7 @@ impl Office<'_> {
         let path = format!("/shows/{}/close", hall.show);
         let until = Instant::now() + CLOSED_WITHIN;
         loop {
-            let call = Call::new(Role::Ingress, Method::POST, &path).body(json!({}));
+            let call = Call::new(Service::Ingress, Method::POST, &path).body(json!({}));
             let answer = api.call(&call).await;
             if answer.as_ref().is_some_and(|answer| answer.status == 200) {
                 self.pen.note("operator", "closed", &json!({"show": hall.show}));

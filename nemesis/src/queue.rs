@@ -8,14 +8,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{Api, Call},
-    fleet::Role,
+    fleet::Service,
 };
 
 const ASK_EVERY: Duration = Duration::from_millis(300);
 
 /// How the line ended.
 #[derive(Debug, Default)]
-pub struct Turn {
+pub struct LineEnd {
     pub pass: Option<String>,
     /// Times the position rose while the place was kept.
     pub went_up: u64,
@@ -24,17 +24,17 @@ pub struct Turn {
 }
 
 /// Joins, and polls until it is admitted, the show is sold out, or the time is over.
-pub async fn wait(api: &Api, show: ShowId, until: Instant) -> Turn {
-    let mut turn = Turn::default();
+pub async fn wait(api: &Api, show: ShowId, until: Instant) -> LineEnd {
+    let mut turn = LineEnd::default();
     let mut place: Option<(String, String)> = None;
     let mut shown: Option<u64> = None;
     let join = format!("/shows/{show}/queue");
     while Instant::now() < until {
         let answer = match &place {
-            None => api.call(&Call::new(Role::WaitingRoom, Method::POST, &join)).await,
+            None => api.call(&Call::new(Service::WaitingRoom, Method::POST, &join)).await,
             Some((ticket, proof)) => {
                 let look = format!("{join}/{ticket}");
-                let call = Call::new(Role::WaitingRoom, Method::GET, &look)
+                let call = Call::new(Service::WaitingRoom, Method::GET, &look)
                     .header("place-ticket", proof.clone());
                 api.call(&call).await
             }

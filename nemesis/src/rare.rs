@@ -10,7 +10,7 @@ use testing::proxy::{CommitCut, Mode};
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_TAKEOVER, Schedule, Wire},
-    fleet::{Role, Seat},
+    fleet::{Seat, Service},
 };
 
 /// Paths that a suite of runs must have taken at least once, named as in
@@ -33,7 +33,7 @@ pub const ALL_TAKE: Duration = Duration::from_secs(24);
 /// Faults that take every rare path within one run, each chosen for one of them.
 pub fn faults() -> Schedule {
     let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
-    let ingress = Seat { role: Role::Ingress, n: 0 };
+    let ingress = Seat { service: Service::Ingress, n: 0 };
     let mute =
         Fault::Disturb { seat: ingress, wire: Wire::Amqp, mode: Mode::Mute, lasts: seconds(3) };
     let mut faults = vec![
@@ -44,7 +44,10 @@ pub fn faults() -> Schedule {
         (seconds(5), Fault::Deadlock { n: 0 }),
         (seconds(15), Fault::Deadlock { n: 0 }),
         (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
-        (seconds(22), Fault::Kill { seat: Seat { role: Role::Allocator, n: 1 }, down: seconds(2) }),
+        (
+            seconds(22),
+            Fault::Kill { seat: Seat { service: Service::Allocator, n: 1 }, down: seconds(2) },
+        ),
     ];
     // Until 13 s the other allocator has all partitions, then the two share them.
     for n in 0..12_u32 {

@@ -7,13 +7,14 @@ use std::{path::Path, time::Duration};
 
 use crate::{
     fault::{Fault, Schedule},
-    fleet::{Build, PER_ROLE, Role, Seat},
+    fleet::{Build, PER_SERVICE, Seat, Service},
     run::{Script, Theatre, Verdict},
     sale::Halls,
 };
 
 /// The order of the upgrade; the way back has the opposite order.
-const ORDER: [Role; 4] = [Role::WaitingRoom, Role::Notifier, Role::Ingress, Role::Allocator];
+const ORDER: [Service; 4] =
+    [Service::WaitingRoom, Service::Notifier, Service::Ingress, Service::Allocator];
 const MIGRATE_AT: Duration = Duration::from_secs(3);
 /// Time between two processes, so that one has started and is known to the others.
 const PACE: Duration = Duration::from_secs(3);
@@ -46,12 +47,12 @@ pub async fn run(
 fn schedule() -> Schedule {
     let mut schedule = vec![(MIGRATE_AT, Fault::Migrate)];
     let mut at = MIGRATE_AT + REST;
-    let back: Vec<Role> = ORDER.into_iter().rev().collect();
+    let back: Vec<Service> = ORDER.into_iter().rev().collect();
     let on = ORDER.to_vec();
     for (order, build) in [(&on, Build::This), (&back, Build::Before), (&on, Build::This)] {
-        for role in order {
-            for n in 0..PER_ROLE {
-                schedule.push((at, Fault::Replace { seat: Seat { role: *role, n }, build }));
+        for service in order {
+            for n in 0..PER_SERVICE {
+                schedule.push((at, Fault::Replace { seat: Seat { service: *service, n }, build }));
                 at += PACE;
             }
         }
@@ -66,16 +67,16 @@ mod tests {
 
     #[test]
     fn everything_is_replaced_thrice_and_allocators_are_upgraded_last_and_taken_back_first() {
-        let replaced: Vec<(Role, Build)> = schedule()
+        let replaced: Vec<(Service, Build)> = schedule()
             .into_iter()
             .filter_map(|(_, fault)| match fault {
-                Fault::Replace { seat, build } => Some((seat.role, build)),
+                Fault::Replace { seat, build } => Some((seat.service, build)),
                 _ => None,
             })
             .collect();
-        assert_eq!(replaced.len(), 3 * ORDER.len() * PER_ROLE);
-        assert_eq!(replaced[7], (Role::Allocator, Build::This));
-        assert_eq!(replaced[8], (Role::Allocator, Build::Before));
-        assert_eq!(replaced[23], (Role::Allocator, Build::This));
+        assert_eq!(replaced.len(), 3 * ORDER.len() * PER_SERVICE);
+        assert_eq!(replaced[7], (Service::Allocator, Build::This));
+        assert_eq!(replaced[8], (Service::Allocator, Build::Before));
+        assert_eq!(replaced[23], (Service::Allocator, Build::This));
     }
 }

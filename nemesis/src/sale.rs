@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use contract::{
     AccountId, ShowId,
-    access::{AccessKeys, Caller, Role as Rights},
+    access::{AccessKeys, Caller, Role},
     api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
     keys::MasterKey,
     topology::Partition,
@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     api::{Api, Call},
-    fleet::Role,
+    fleet::Service,
 };
 
 /// Short enough that holds and orders lapse within a run.
@@ -55,7 +55,7 @@ pub enum Purpose {
 }
 
 /// An account and its token.
-pub type Ticket = (AccountId, String);
+pub type AccountToken = (AccountId, String);
 
 #[derive(Clone, Debug)]
 pub struct HallTier {
@@ -77,7 +77,11 @@ impl Hall {
 }
 
 /// Makes accounts without hashing passwords, with their tokens.
-pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result<Vec<Ticket>> {
+pub async fn tokens(
+    pool: &Pool,
+    master: &MasterKey,
+    n: usize,
+) -> anyhow::Result<Vec<AccountToken>> {
     let keys = AccessKeys::new(master);
     let tokens = usher::seed::tokens(pool, master, n).await?;
     let now = clock::now();
@@ -120,9 +124,9 @@ pub async fn open(
 
 /// The token of a new administrator.
 pub async fn admin(pool: &Pool, master: &MasterKey) -> String {
-    let id = testing::account(pool, Rights::Admin).await;
+    let id = testing::account(pool, Role::Admin).await;
     let expires_at = clock::now() + Duration::from_hours(12);
-    AccessKeys::new(master).issue(Caller { account: id, role: Rights::Admin }, expires_at)
+    AccessKeys::new(master).issue(Caller { account: id, role: Role::Admin }, expires_at)
 }
 
 async fn hall(
@@ -163,9 +167,9 @@ async fn await_open(api: &Api, show: ShowId) -> anyhow::Result<()> {
     let until = Instant::now() + OPEN_WAIT;
     let (open, look) = (format!("/shows/{show}/open"), format!("/shows/{show}"));
     while Instant::now() < until {
-        let opening = Call::new(Role::Ingress, Method::POST, &open).body(json!({}));
+        let opening = Call::new(Service::Ingress, Method::POST, &open).body(json!({}));
         let _ = api.call(&opening).await;
-        let seen = api.call(&Call::new(Role::Ingress, Method::GET, &look)).await;
+        let seen = api.call(&Call::new(Service::Ingress, Method::GET, &look)).await;
         if seen.is_some_and(|show| show.body["status"] == "ON_SALE") {
             return Ok(());
         }
@@ -183,7 +187,7 @@ async fn created<T: DeserializeOwned>(
 ) -> anyhow::Result<T> {
     let until = Instant::now() + OPEN_WAIT;
     loop {
-        let call = Call::new(Role::Ingress, Method::POST, path).body(json!(details));
+        let call = Call::new(Service::Ingress, Method::POST, path).body(json!(details));
         let answer = api.call(&call).await;
         if let Some(answer) = &answer
             && answer.status == 201

@@ -8,8 +8,8 @@ use testing::proxy::{CommitCut, Mode};
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_HEARTBEAT, PAST_TAKEOVER, Schedule, Wire},
-    fleet::{Role, Seat},
-    schema::Change,
+    fleet::{Seat, Service},
+    schema::SchemaChange,
 };
 
 /// Time until the queue of a sale that ends early was suspended and answers again.
@@ -71,13 +71,13 @@ fn close(rng: &mut Rng) -> Option<(Duration, Fault)> {
 
 fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
     let millis = |rng: &mut Rng, from: u64, to: u64| Duration::from_millis(rng.u64(from..to));
-    let role = match rng.u8(0..10) {
-        0..5 => Role::Allocator,
-        5..8 => Role::Ingress,
-        8 => Role::WaitingRoom,
-        _ => Role::Notifier,
+    let service = match rng.u8(0..10) {
+        0..5 => Service::Allocator,
+        5..8 => Service::Ingress,
+        8 => Service::WaitingRoom,
+        _ => Service::Notifier,
     };
-    let seat = Seat { role, n: rng.usize(0..2) };
+    let seat = Seat { service, n: rng.usize(0..2) };
     let wire = match rng.u8(0..3) {
         0 => Wire::Postgres,
         1 => Wire::Redis,
@@ -122,9 +122,9 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
         105..109 => Fault::Unqueue,
         109..115 => {
             let change = match rng.u8(0..4) {
-                0..2 => Change::Renamed(rng.usize(0..5)),
-                2 => Change::Added(rng.usize(0..5)),
-                _ => Change::Word(rng.u8(0..4)),
+                0..2 => SchemaChange::Renamed(rng.usize(0..5)),
+                2 => SchemaChange::Added(rng.usize(0..5)),
+                _ => SchemaChange::Word(rng.u8(0..4)),
             };
             Fault::Alter { change, lasts: millis(rng, 500, 3_000) }
         }

@@ -24,7 +24,7 @@ const DONE_WITHIN: Duration = Duration::from_mins(1);
 
 /// A change of the schema.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum SchemaChange {
     /// A column has another name for a time.
     Renamed(usize),
     /// A table has one more column for a time, so that prepared plans no longer fit.
@@ -33,7 +33,7 @@ pub enum Change {
     Word(u8),
 }
 
-impl Change {
+impl SchemaChange {
     pub fn kind(self) -> &'static str {
         match self {
             Self::Renamed(_) => "rename a column",
@@ -44,22 +44,22 @@ impl Change {
 }
 
 /// Makes a change, and takes it back after `lasts` if that is possible.
-pub async fn alter(arena: &Arena, change: Change, lasts: Duration) -> anyhow::Result<()> {
+pub async fn alter(arena: &Arena, change: SchemaChange, lasts: Duration) -> anyhow::Result<()> {
     match change {
-        Change::Renamed(n) => {
+        SchemaChange::Renamed(n) => {
             let (table, column) = RENAMED[n % RENAMED.len()];
             rename(arena, table, column, AWAY).await?;
             sleep(lasts).await;
             rename(arena, table, AWAY, column).await
         }
-        Change::Added(n) => {
+        SchemaChange::Added(n) => {
             let (table, _) = RENAMED[n % RENAMED.len()];
             let add = format!("alter table {table} add column if not exists {AWAY} text");
             done(arena, &add).await?;
             sleep(lasts).await;
             done(arena, &format!("alter table {table} drop column if exists {AWAY}")).await
         }
-        Change::Word(n) => {
+        SchemaChange::Word(n) => {
             let add = format!("alter type rejection add value if not exists 'CHAOS_{n}'");
             done(arena, &add).await
         }

@@ -227,7 +227,7 @@ pub(crate) async fn set_password_in(
 }
 
 /// An admin, as other admins see them.
-pub struct Admin {
+pub struct AdminAccount {
     pub user: User,
     /// Sessions that are not over.
     pub sessions: i64,
@@ -237,7 +237,7 @@ pub struct Admin {
 }
 
 /// Every admin, the oldest first; at most a thousand.
-pub async fn admins(pool: &Pool) -> StoreResult<Vec<Admin>> {
+pub async fn admins(pool: &Pool) -> StoreResult<Vec<AdminAccount>> {
     let rows = sqlx::query!(
         r#"select accounts.account_id, name, email, phone, created_at,
                password_hash <> $1 as "has_password!",
@@ -254,7 +254,7 @@ pub async fn admins(pool: &Pool) -> StoreResult<Vec<Admin>> {
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Admin {
+        .map(|row| AdminAccount {
             user: User {
                 user_id: AccountId(row.account_id),
                 name: row.name,

@@ -59,7 +59,7 @@ enum What {
 
 /// A one-time token that sets a password.
 #[derive(Clone, Debug)]
-pub struct Link {
+pub struct PasswordLink {
     pub token: String,
     pub expires_at: DateTime<Utc>,
 }
@@ -87,7 +87,7 @@ impl Admins {
     }
 }
 
-fn tell(email: &str, link: &Link) {
+fn tell(email: &str, link: &PasswordLink) {
     println!("{email} is an administrator. Set the password before {}:", link.expires_at);
     println!("  curl -X POST https://YOUR-ADDRESS/api/v1/auth/password-reset \\");
     println!("    -H 'content-type: application/json' \\");
@@ -95,7 +95,7 @@ fn tell(email: &str, link: &Link) {
 }
 
 /// Makes an admin's account. Fails if an account has the address already.
-pub async fn create(pool: &Pool, email: &str, name: &str) -> anyhow::Result<Link> {
+pub async fn create(pool: &Pool, email: &str, name: &str) -> anyhow::Result<PasswordLink> {
     let id = AccountId::new();
     let new = NewAccount { id, name: name.to_owned(), email: address(email)?, phone: None };
     match accounts::create_admin(pool, new, NO_PASSWORD).await {
@@ -110,7 +110,7 @@ pub async fn create(pool: &Pool, email: &str, name: &str) -> anyhow::Result<Link
 
 /// Makes an existing account an admin. Its password ends, since addresses are not verified and
 /// anybody may have registered it; the token sets a new one.
-pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<Link> {
+pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<PasswordLink> {
     let account = find(pool, email).await?;
     accounts::void_password(pool, account).await?;
     accounts::set_role(pool, account, Role::Admin).await?;
@@ -118,7 +118,7 @@ pub async fn grant(pool: &Pool, email: &str) -> anyhow::Result<Link> {
 }
 
 /// A new token for an admin.
-pub async fn link(pool: &Pool, email: &str) -> anyhow::Result<Link> {
+pub async fn link(pool: &Pool, email: &str) -> anyhow::Result<PasswordLink> {
     let email = address(email)?;
     let found = accounts::by_email(pool, &email).await?.context("no account has this address")?;
     if found.user.role != Role::Admin {
@@ -154,10 +154,10 @@ async fn find(pool: &Pool, email: &str) -> anyhow::Result<AccountId> {
     Ok(found.context("no account has this address: `usher admin create` makes one")?.user.user_id)
 }
 
-async fn new_link(pool: &Pool, account: AccountId) -> anyhow::Result<Link> {
+async fn new_link(pool: &Pool, account: AccountId) -> anyhow::Result<PasswordLink> {
     let token = BASE64_URL_SAFE_NO_PAD.encode(keys::random::<32>());
     let expires_at = password_links::make(pool, account, &token, LINK_LIFETIME).await?;
-    Ok(Link { token, expires_at })
+    Ok(PasswordLink { token, expires_at })
 }
 
 /// An e-mail address in the form in which accounts keep it.

@@ -18,23 +18,23 @@ const OWN_RATE_TIME: Duration = Duration::from_secs(1);
 impl Run {
     /// Sends visitors until `watchers` are watching.
     pub(super) async fn fill(&mut self, watchers: usize) -> anyhow::Result<Joins> {
-        let watching = self.stampedes.count(&mut self.screen).await?.watching;
+        let watching = self.stampedes.count(&mut self.console).await?.watching;
         let missing = watchers.saturating_sub(usize::try_from(watching)?);
         // Measured right before the joins, while the machine is in the same state.
         let redis_alone = self.store.own_rate(OWN_RATE_TIME).await?;
-        self.screen.say(&format!("fill: {missing} join, for {watchers} in all"));
+        self.console.say(&format!("fill: {missing} join, for {watchers} in all"));
         let at_once = AT_ONCE.div_ceil(self.stampedes.len());
         let join = |(first, tokens)| Order::Join { first, tokens, at_once };
         let orders = self.shares(missing).into_iter().map(join).collect();
         let window = Window::open(self).await?;
-        let heard = self.stampedes.order(orders, &mut self.screen).await?;
+        let heard = self.stampedes.order(orders, &mut self.console).await?;
         let joins = Joins::of(heard.joined, redis_alone, window.close(self).await?);
-        self.screen
+        self.console
             .say(&format!("fill: {:.0} joined a second; they open sockets", joins.per_second));
         let orders = (0..self.stampedes.len()).map(|_| Order::Open { at_once }).collect();
-        self.stampedes.order(orders, &mut self.screen).await?;
+        self.stampedes.order(orders, &mut self.console).await?;
         self.check()?;
-        let counts = self.stampedes.count(&mut self.screen).await?;
+        let counts = self.stampedes.count(&mut self.console).await?;
         if counts.watching * 100 < watchers as u64 * ENOUGH_PERCENT {
             bail!(
                 "only {} of {watchers} watch: {:?}; try fewer --watchers, and see the logs",

@@ -10,10 +10,10 @@ use usher::{seed, up::allow_many_files};
 
 use super::settings::Line;
 use crate::{
+    console::Console,
     fleet::{Running, origin},
     line_store::LineStore,
     ports,
-    screen::Screen,
     stage::Stage,
     stampedes::{self, Stampedes},
     usage::Usage,
@@ -27,7 +27,7 @@ const OTHER_FILES: usize = 1_000;
 
 /// The processes, and what is used to drive and measure them.
 pub(super) struct Run {
-    pub(super) screen: Screen,
+    pub(super) console: Console,
     pub(super) stage: Stage,
     pub(super) store: LineStore,
     pub(super) nodes: Vec<Running>,
@@ -42,10 +42,10 @@ pub(super) struct Run {
 impl Run {
     /// Makes the database and starts the processes.
     pub(super) async fn set_up(line: &Line) -> anyhow::Result<Self> {
-        let mut screen = Screen::new();
+        let mut console = Console::new();
         allow_many_files();
         let master = MasterKey::parse(&line.site.master_key)?;
-        screen.say("schema: bringing a database of its own up to date");
+        console.say("schema: bringing a database of its own up to date");
         let database_url = line.site.database("_load").await?;
         let stampedes = line.watchers_at_first().div_ceil(sockets_max()?);
         // Every visitor claims an address of its own, so that limits by address can stay on.
@@ -55,7 +55,7 @@ impl Run {
         // visitors.
         let threads = [("TOKIO_WORKER_THREADS", "1".to_owned())];
         let ports = ports::free(2 + line.nodes)?;
-        screen.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
+        console.say(&format!("services: ingress, allocator, {} waiting rooms", line.nodes));
         let mut office = Vec::new();
         for (program, port) in [("ingress", ports[0]), ("allocator", ports[1])] {
             office.push(fleet.serve(program, program, port, &threads).await?);
@@ -66,7 +66,7 @@ impl Run {
             nodes.push(fleet.serve("waiting-room", &name, *port, &threads).await?);
         }
         let visitors = line.visitors();
-        screen.say(&format!("visitors: {visitors} accounts with tokens, and a show with a line"));
+        console.say(&format!("visitors: {visitors} accounts with tokens, and a show with a line"));
         let pool = store::connect(&database_url, "load", 2)?;
         let tokens = seed::tokens(&pool, &master, visitors).await?.into_iter();
         let client = Client::new(&origin(ports[0]))?;
@@ -75,8 +75,8 @@ impl Run {
         let store = LineStore::open(&line.site.redis_url, stage.show).await?;
         let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
         let stampedes = Stampedes::start(&fleet, stampedes, stage.show, &origins)?;
-        screen.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));
-        Ok(Self { screen, stage, store, nodes, stampedes, office, tokens, sent: 0 })
+        console.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));
+        Ok(Self { console, stage, store, nodes, stampedes, office, tokens, sent: 0 })
     }
 
     /// New visitors, or as many as are left, shared among the stampedes: for each the number of its
@@ -110,7 +110,7 @@ impl Run {
 
     /// Ends the run. Only accounts and a sale that is over are left.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
-        self.screen.say("ending: the sale closes, the line is forgotten");
+        self.console.say("ending: the sale closes, the line is forgotten");
         self.stage.close().await?;
         let Self { stampedes, nodes, office, store, stage, .. } = self;
         drop((stampedes, nodes, office));

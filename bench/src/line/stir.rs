@@ -9,7 +9,7 @@ use super::{
     window::Window,
 };
 use crate::{
-    admission::Pace,
+    admission::AdmissionRate,
     figures::Stirred,
     freshness::{Freshness, Truth},
     line_store::Snapshot,
@@ -23,23 +23,24 @@ impl Line {
         run.fill(self.watchers_at_first()).await?;
         let burst = self.burst();
         run.stage.resume(self.rate, burst).await?;
-        run.stampedes.wait(CHANGE_TIME, &mut run.screen).await?;
+        run.stampedes.wait(CHANGE_TIME, &mut run.console).await?;
         let snapshot = run.store.snapshot().await?;
-        run.stampedes.wait(TRUTH_LEAD, &mut run.screen).await?;
+        run.stampedes.wait(TRUTH_LEAD, &mut run.console).await?;
         let (seconds, rate) = (self.seconds, self.rate);
-        run.screen
+        run.console
             .say(&format!("stir: {seconds} s of coming and going, {rate} admitted per second"));
         let window = Window::open(run).await?;
         let orders = self.stir_orders(run);
         let arrived = orders.iter().map(|stir| stir.arrivals.len() as u64).sum();
         let orders = orders.into_iter().map(Order::Stir).collect();
-        let heard = run.stampedes.order(orders, &mut run.screen).await?;
+        let heard = run.stampedes.order(orders, &mut run.console).await?;
         let stretch = window.close(run).await?;
         let record = run.store.record(&snapshot).await?;
         run.stage.pause().await?;
 
         let Snapshot { at_ms, line, .. } = snapshot;
-        let admission = Pace::of(&record.taken, at_ms, record.until_ms, rate, f64::from(burst));
+        let admission =
+            AdmissionRate::of(&record.taken, at_ms, record.until_ms, rate, f64::from(burst));
         let truth = Truth::new(at_ms, line, record.gone);
         let mut freshness = Freshness::default();
         for trail in &heard.trails {

@@ -19,7 +19,7 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) async fn open(run: &mut Run) -> anyhow::Result<Self> {
-        let counts = run.stampedes.count(&mut run.screen).await?;
+        let counts = run.stampedes.count(&mut run.console).await?;
         let work = run.store.work().await?;
         Ok(Self { counts, usage: usage(run), work, from: Instant::now() })
     }
@@ -28,7 +28,7 @@ impl Window {
     pub(super) async fn close(self, run: &mut Run) -> anyhow::Result<Stretch> {
         let time = self.from.elapsed();
         let (usage, work) = (usage(run), run.store.work().await?);
-        let counts = run.stampedes.count(&mut run.screen).await?;
+        let counts = run.stampedes.count(&mut run.console).await?;
         run.check()?;
         let cores = |n: usize| {
             let (before, after) = self.usage[n].zip(usage[n])?;

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::json;
 
-use super::paced::Pace;
+use super::paced::OutcomeTimes;
 use crate::goals::Goal;
 
 const CORES_MAX: f64 = 0.3;
@@ -25,8 +25,8 @@ pub(super) struct Figures {
     /// Seconds from the opening of the other shows until all queues were served.
     pub(super) opened_s: f64,
     pub(super) idle: Vec<Cores>,
-    pub(super) alone: Pace,
-    pub(super) among: Pace,
+    pub(super) alone: OutcomeTimes,
+    pub(super) among: OutcomeTimes,
     pub(super) trouble: Trouble,
     pub(super) takeover: Takeover,
 }
@@ -43,7 +43,7 @@ pub(super) struct Cores {
 #[derive(Debug, Serialize)]
 pub(super) struct Trouble {
     /// Bookings of the busy show meanwhile.
-    pub(super) meanwhile: Pace,
+    pub(super) meanwhile: OutcomeTimes,
     /// Seconds until the queue was there and served again.
     pub(super) back_s: f64,
 }
@@ -78,7 +78,7 @@ impl Figures {
             let measured = Some((format!("{measured:.2}{unit}"), measured <= max));
             Goal::new("S2", what, wanted, measured)
         };
-        let ratio = |pace: &Pace| pace.p99_ms / self.alone.p99_ms;
+        let ratio = |pace: &OutcomeTimes| pace.p99_ms / self.alone.p99_ms;
         vec![
             Goal::new(
                 "S2",
@@ -141,7 +141,7 @@ impl Figures {
             ("while a queue is deleted", &self.trouble.meanwhile),
         ];
         for (name, pace) in paces {
-            let Pace { bookings, p50_ms, p99_ms, repeats } = pace;
+            let OutcomeTimes { bookings, p50_ms, p99_ms, repeats } = pace;
             let figures = format!("{p50_ms:.0} / {p99_ms:.0} ms ({bookings}, {repeats} again)");
             row(f, &format!("busy show {name}: p50 / p99"), figures)?;
         }

@@ -29,7 +29,7 @@ pub(super) struct Busy {
 
 /// How long outcomes took.
 #[derive(Debug, Serialize)]
-pub(super) struct Pace {
+pub(super) struct OutcomeTimes {
     pub(super) bookings: usize,
     pub(super) p50_ms: f64,
     pub(super) p99_ms: f64,
@@ -65,7 +65,7 @@ pub(super) async fn book(
     tokens: &mut Tokens,
     rate: u16,
     time: Duration,
-) -> anyhow::Result<Pace> {
+) -> anyhow::Result<OutcomeTimes> {
     let repeats = busy.client.repeats();
     let mut ticks = interval(Duration::from_secs(1) / u32::from(rate));
     let (until, mut sent) = (Instant::now() + time, JoinSet::new());
@@ -86,7 +86,7 @@ pub(super) async fn book(
     took.sort_by(f64::total_cmp);
     let at =
         |percent: usize| took.get((took.len() * percent / 100).min(took.len().saturating_sub(1)));
-    Ok(Pace {
+    Ok(OutcomeTimes {
         bookings: took.len(),
         p50_ms: at(50).copied().unwrap_or_default(),
         p99_ms: at(99).copied().unwrap_or_default(),

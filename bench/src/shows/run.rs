@@ -7,7 +7,7 @@ use chrono::Days;
 use contract::{
     BookingId, ShowId,
     api::catalogue::{
-        Layout, Movie, RoomMode, RoomSettings, RoomSettingsChange, Screen as Hall, ScreenDetails,
+        Layout, Movie, RoomMode, RoomSettings, RoomSettingsChange, Screen, ScreenDetails,
         ScreenTier, Show, ShowDetails, Theatre,
     },
     keys::MasterKey,
@@ -26,14 +26,13 @@ use usher::seed::{self, hall, shows};
 
 use super::{
     figures::Cores,
-    paced::{self, Busy, Pace, Tokens},
+    paced::{self, Busy, OutcomeTimes, Tokens},
     settings::Shows,
 };
 use crate::{
+    console::Console,
     fleet::{Fleet, Running, origin},
-    ports,
-    screen::Screen,
-    stage,
+    ports, stage,
     usage::Usage,
 };
 
@@ -47,7 +46,7 @@ const WAIT_PER_SHOW: Duration = Duration::from_millis(600);
 const BACK_MAX: Duration = Duration::from_mins(1);
 
 pub(super) struct Run {
-    pub(super) screen: Screen,
+    pub(super) console: Console,
     pub(super) pool: Pool,
     pub(super) busy: Busy,
     pub(super) tokens: Tokens,
@@ -66,15 +65,15 @@ pub(super) struct Run {
 impl Run {
     /// Makes the database, starts the processes, and opens the busy show.
     pub(super) async fn set_up(shows: &Shows) -> anyhow::Result<Self> {
-        let mut screen = Screen::new();
+        let mut console = Console::new();
         let master = MasterKey::parse(&shows.site.master_key)?;
-        screen.say("schema: bringing a database of its own up to date");
+        console.say("schema: bringing a database of its own up to date");
         let database_url = shows.site.database("_shows").await?;
         let pool = store::connect(&database_url, "load", 2)?;
         many::close_all(&pool).await?;
         let fleet = shows.site.fleet(&database_url, &[Ipv4Addr::LOCALHOST])?;
         let ports = ports::free(5)?;
-        screen.say("services: ingress, notifier, two waiting rooms, one allocator");
+        console.say("services: ingress, notifier, two waiting rooms, one allocator");
         let mut services = Vec::new();
         let of = ["ingress", "notifier", "waiting-room", "waiting-room"];
         for (n, (program, port)) in of.into_iter().zip(&ports).enumerate() {
@@ -83,7 +82,7 @@ impl Run {
         }
         let allocator = fleet.serve("allocator", "allocator-1", ports[4], &[]).await?;
         let visitors = usize::from(shows.rate) * (usize::from(shows.seconds) * 3 + 10) + 100;
-        screen.say(&format!("visitors: {visitors} accounts with tokens"));
+        console.say(&format!("visitors: {visitors} accounts with tokens"));
         let tokens = Tokens::new(seed::tokens(&pool, &master, visitors).await?);
         let client = Client::new(&origin(ports[0]))?;
         let admin = seed::Admin::ensure(&pool, &master, &client).await?.client;
@@ -91,7 +90,7 @@ impl Run {
         let tiers = admin.show(show).await?.available.into_iter().map(|tier| tier.tier).collect();
         let busy = Busy { client, show, tiers };
         let mut run = Self {
-            screen,
+            console,
             pool,
             busy,
             tokens,
@@ -110,7 +109,7 @@ impl Run {
         Ok(run)
     }
 
-    pub(super) async fn book(&mut self, rate: u16, time: Duration) -> anyhow::Result<Pace> {
+    pub(super) async fn book(&mut self, rate: u16, time: Duration) -> anyhow::Result<OutcomeTimes> {
         self.check()?;
         paced::book(&self.busy, &mut self.tokens, rate, time).await
     }
@@ -121,7 +120,7 @@ impl Run {
 
     /// Opens `n` other shows, and waits until all are on sale and served.
     pub(super) async fn open_others(&mut self, n: usize) -> anyhow::Result<()> {
-        self.screen.say(&format!("opening: {n} shows of three tiers"));
+        self.console.say(&format!("opening: {n} shows of three tiers"));
         self.others = many::copy_on_sale(&self.pool, self.template, n).await?;
         let wanted = (n + 1) * self.busy.tiers.len();
         self.until_queues("made", wanted, n, |_, ready| ready == wanted).await?;
@@ -155,7 +154,7 @@ impl Run {
             if Instant::now() > until {
                 bail!("there are {ready} queues instead of {wanted} ({what}): see allocator-*.log");
             }
-            self.screen.show(&format!("queues: {ready} are there ({what}: {wanted})"));
+            self.console.show(&format!("queues: {ready} are there ({what}: {wanted})"));
             self.check()?;
             sleep(LOOK_EVERY).await;
         }
@@ -233,13 +232,13 @@ impl Run {
 
     /// Ends every sale and waits until no queue is left.
     pub(super) async fn end(mut self) -> anyhow::Result<()> {
-        self.screen.say("ending: every sale closes, and its queues go");
+        self.console.say("ending: every sale closes, and its queues go");
         let shows = many::close_all(&self.pool).await?;
         let shows = usize::try_from(shows).unwrap_or(usize::MAX);
         // A queue is deleted only once it is proved empty. If that takes too long, the next run
         // waits for the rest.
         if let Err(error) = self.until_queues("to be left", 0, shows, |n, _| n == 0).await {
-            self.screen.say(&format!("ending: {error:#}"));
+            self.console.say(&format!("ending: {error:#}"));
         }
         Ok(())
     }
@@ -279,10 +278,10 @@ async fn stage(admin: &Client) -> anyhow::Result<(ShowId, ShowId)> {
     let screen = async |name: &str, (tiers, layout): (Vec<ScreenTier>, Layout)| {
         let name = name.to_owned();
         let details = ScreenDetails { theatre_id: theatre.theatre_id, name, tiers, layout };
-        let screen: Hall = admin.post("/screens", &details).await.context("POST /screens")?;
+        let screen: Screen = admin.post("/screens", &details).await.context("POST /screens")?;
         Ok::<_, anyhow::Error>(screen)
     };
-    let show = async |screen: &Hall, mode: RoomMode| {
+    let show = async |screen: &Screen, mode: RoomMode| {
         let details = ShowDetails {
             waiting_room: RoomSettings { mode, ..RoomSettings::default() },
             ..shows::ordinary(movie.movie_id, theatre.theatre_id, screen, starts_at)

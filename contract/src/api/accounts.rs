@@ -52,7 +52,8 @@ pub struct ProfileChange {
 /// The answer to sign-up, login, refresh and a change of the password.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SignedIn {
+#[schema(as = SignedIn)]
+pub struct SignInAnswer {
     pub user: User,
     pub access_token: String,
     pub expires_at: DateTime<Utc>,

@@ -19,7 +19,7 @@ use crate::{
     journal::FinalAnswer,
     outcome,
     seats::{self, Wanted},
-    tally::{Ending, Step},
+    tally::{Step, VisitEnd},
 };
 
 /// Choices of seats before a visitor gives up.
@@ -31,7 +31,7 @@ pub(super) enum Bought {
     Order(Order),
     /// The seats are taken; these are offered instead.
     Taken(Vec<SeatLabel>),
-    End(Ending),
+    End(VisitEnd),
 }
 
 impl Visitor {
@@ -44,7 +44,7 @@ impl Visitor {
                 Some(wanted) => Some(wanted),
                 None => self.choose(&mut rng).await?,
             };
-            let Some(wanted) = wanted else { return Ok(Bought::End(Ending::SoldOut)) };
+            let Some(wanted) = wanted else { return Ok(Bought::End(VisitEnd::SoldOut)) };
             sleep(self.plan.thinks).await;
             let bought = self.book(&wanted, pass).await?;
             let Bought::Taken(alternatives) = bought else { return Ok(bought) };
@@ -154,7 +154,7 @@ impl Visitor {
             (Status::Rejected, Some(Reason::SeatTaken | Reason::SoldOut | Reason::AllHeld)) => {
                 Ok(Bought::Taken(booking.alternatives.unwrap_or_default()))
             }
-            (Status::Rejected, Some(reason)) => Ok(Bought::End(Ending::Refused(reason.into()))),
+            (Status::Rejected, Some(reason)) => Ok(Bought::End(VisitEnd::Refused(reason.into()))),
             (Status::Allocated, None) => match (booking.order, booking.hold) {
                 (Some(order), _) => Ok(Bought::Order(order)),
                 (None, Some(hold)) => Ok(Bought::Hold(hold)),

@@ -9,7 +9,7 @@ use super::{Findings, Scene};
 use crate::story::{OrderStory, OutcomeHeard, Story};
 
 /// A decided booking in the tables.
-struct Decided {
+struct DecidedRow {
     id: Uuid,
     account: Uuid,
     key: Option<String>,
@@ -47,9 +47,9 @@ const ORDERS: &str =
 
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     let shows = scene.shows();
-    let mut by_id: HashMap<Uuid, Decided> = HashMap::new();
+    let mut by_id: HashMap<Uuid, DecidedRow> = HashMap::new();
     for row in sqlx::query(BOOKINGS).bind(&shows).fetch_all(scene.pool).await? {
-        let decided = Decided {
+        let decided = DecidedRow {
             id: row.try_get("booking_id")?,
             account: row.try_get("account_id")?,
             key: row.try_get("idempotency_key")?,
@@ -103,7 +103,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
 fn check_story(
     scene: &Scene<'_>,
     story: &Story,
-    by_id: &HashMap<Uuid, Decided>,
+    by_id: &HashMap<Uuid, DecidedRow>,
     findings: &mut Findings,
 ) {
     let key = &story.key;
@@ -118,7 +118,7 @@ fn check_story(
             findings.add("outcomes that changed", format!("key {key}: {outcome:?}"));
         }
     }
-    let same_key: Vec<&Decided> = by_id
+    let same_key: Vec<&DecidedRow> = by_id
         .values()
         .filter(|d| d.account == story.account.0 && d.key.as_ref() == Some(key))
         .collect();
@@ -139,7 +139,7 @@ fn check_story(
     }
 }
 
-fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
+fn check_outcome(story: &Story, decided: &DecidedRow, findings: &mut Findings) {
     let id = decided.id;
     if let Some(told) = story.told.last()
         && *told != decided.outcome
@@ -158,7 +158,7 @@ fn check_outcome(story: &Story, decided: &Decided, findings: &mut Findings) {
     }
 }
 
-fn check_sold_out(scene: &Scene<'_>, story: &Story, decided: &Decided, findings: &mut Findings) {
+fn check_sold_out(scene: &Scene<'_>, story: &Story, decided: &DecidedRow, findings: &mut Findings) {
     let quantity = i64::try_from(story.quantity).unwrap_or(i64::MAX);
     let is_sold_out = matches!(decided.outcome.reason.as_deref(), Some("SOLD_OUT" | "ALL_HELD"));
     // If the clock jumped, the free seats of that moment are not known.

@@ -3,7 +3,7 @@
 use std::{process::ExitCode, time::Duration};
 
 use contract::ShowId;
-use loadtest::{Journal, Report, tally::Ending};
+use loadtest::{Journal, Report, tally::VisitEnd};
 use store::Pool;
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +26,7 @@ pub(super) async fn print(
     report.room = Some(premiere.room.clone());
     let audit = settled(pool, premiere.show, journal).await?;
     println!("\n{report}\n{}", table(&audit));
-    let tickets = report.endings.get(&Ending::Ticket).copied().unwrap_or_default();
+    let tickets = report.endings.get(&VisitEnd::Ticket).copied().unwrap_or_default();
     if tickets == 0 {
         println!("NOBODY GOT A TICKET: see above how the visits ended");
     }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Standard output.
-pub(crate) struct Screen {
+pub(crate) struct Console {
     started: Instant,
     printed: Instant,
     on_terminal: bool,
@@ -19,7 +19,7 @@ pub(crate) struct Screen {
     dirty: bool,
 }
 
-impl Screen {
+impl Console {
     pub(crate) fn new() -> Self {
         let now = Instant::now();
         let on_terminal = std::io::stdout().is_terminal();
