@@ -7,7 +7,7 @@ use contract::{
     access::Token,
     api::{
         accounts::{Login, ProfileChange, SignInAnswer, User},
-        problem::{Code, Problem},
+        problem::Code,
     },
     refresh::RefreshTurn,
 };
@@ -32,9 +32,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 /// Sign in
 #[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
     (status = 200, body = SignInAnswer),
-    (status = 401, body = Problem, description = "BAD_CREDENTIALS"),
-    (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
-    (status = 429, body = Problem, description = "RATE_LIMITED"),
+    (status = 401, description = "BAD_CREDENTIALS"),
+    (status = 503, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
 ))]
 async fn log_in(
     State(ingress): State<Arc<Ingress>>,
@@ -85,7 +84,6 @@ pub(crate) async fn proves(
 /// The caller's account
 #[utoipa::path(get, path = "/auth/profile", tag = "accounts", security(("bearer" = [])), responses(
     (status = 200, body = User),
-    (status = 401, body = Problem, description = "UNAUTHENTICATED"),
 ))]
 async fn profile(
     State(ingress): State<Arc<Ingress>>,
@@ -99,8 +97,6 @@ async fn profile(
 #[utoipa::path(put, path = "/auth/profile", tag = "accounts", security(("bearer" = [])),
     request_body = ProfileChange, responses(
         (status = 200, body = User),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED"),
     )
 )]
 async fn change_profile(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::StatusCode};
 use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignInAnswer},
-    problem::{Code, Problem},
+    problem::Code,
 };
 use platform::http::{self, ApiError, ApiResult, Body, ClientAddr};
 use store::{
@@ -39,8 +39,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 /// than that somebody else has used it: the session ends.
 #[utoipa::path(post, path = "/auth/refresh", tag = "accounts", request_body = Refresh, responses(
     (status = 200, body = SignInAnswer),
-    (status = 401, body = Problem, description = "SESSION_ENDED"),
-    (status = 429, body = Problem, description = "RATE_LIMITED"),
+    (status = 401, description = "SESSION_ENDED"),
 ))]
 async fn refresh(
     State(ingress): State<Arc<Ingress>>,
@@ -66,8 +65,7 @@ async fn refresh(
 /// Its refresh token is good no more; its access token is until it expires.
 #[utoipa::path(post, path = "/auth/logout", tag = "accounts", request_body = Refresh, responses(
     (status = 204, description = "it has ended, now or before"),
-    (status = 401, body = Problem, description = "SESSION_ENDED"),
-    (status = 429, body = Problem, description = "RATE_LIMITED"),
+    (status = 401, description = "SESSION_ENDED"),
 ))]
 async fn log_out(
     State(ingress): State<Arc<Ingress>>,
@@ -82,7 +80,6 @@ async fn log_out(
 #[utoipa::path(post, path = "/auth/logout-everywhere", tag = "accounts",
     security(("bearer" = [])), responses(
         (status = 204),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED"),
     )
 )]
 async fn log_out_everywhere(
@@ -97,9 +94,7 @@ async fn log_out_everywhere(
 #[utoipa::path(put, path = "/auth/password", tag = "accounts", security(("bearer" = [])),
     request_body = PasswordChange, responses(
         (status = 200, body = SignInAnswer),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED, BAD_CREDENTIALS"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
+        (status = 401, description = "UNAUTHENTICATED, BAD_CREDENTIALS"),
     )
 )]
 async fn change_password(
@@ -126,9 +121,7 @@ async fn change_password(
 #[utoipa::path(post, path = "/auth/password-reset", tag = "accounts",
     request_body = PasswordReset, responses(
         (status = 204, description = "it is set; every session and token of the account has ended"),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 401, body = Problem, description = "RESET_TOKEN_INVALID"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
+        (status = 401, description = "RESET_TOKEN_INVALID"),
     )
 )]
 async fn reset_password(

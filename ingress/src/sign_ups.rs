@@ -7,7 +7,7 @@ use contract::{
     AccountId,
     api::{
         accounts::{SignInAnswer, Signup},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, ClientAddr};
@@ -34,9 +34,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 #[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 201, body = SignInAnswer),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 409, body = Problem, description = "EMAIL_TAKEN"),
-        (status = 503, body = Problem, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
+        (status = 409, description = "EMAIL_TAKEN"),
+        (status = 503, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
     )
 )]
 async fn sign_up(

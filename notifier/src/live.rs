@@ -19,7 +19,7 @@ use crate::{notifier::Notifier, socket::Teller};
     params(("id" = BookingId, Path), ("Sec-WebSocket-Protocol" = Option<String>, Header,
         description = "`usher.v1`, and `bearer.<access token>` where no Authorization header can be set")),
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
-        (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
+        (status = 403, description = "ORIGIN_REFUSED"),
         (status = 404, description = "BOOKING_NOT_FOUND"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
@@ -42,7 +42,7 @@ pub(crate) async fn of_booking(
 /// WebSocket: every change of the caller's bookings.
 #[utoipa::path(get, path = "/live", tag = "live",
     responses((status = 101, description = "frames of BookingFrame", body = BookingFrame),
-        (status = 401, description = "UNAUTHENTICATED"), (status = 403, description = "ORIGIN_REFUSED"),
+        (status = 403, description = "ORIGIN_REFUSED"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
 pub(crate) async fn of_account(

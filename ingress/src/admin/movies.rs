@@ -7,7 +7,7 @@ use contract::{
     MovieId,
     api::{
         catalogue::{Movie, MovieDetails, NewMovie},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -20,9 +20,6 @@ use crate::{Ingress, check, errors::database, idempotency::Write};
 #[utoipa::path(post, path = "/movies", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewMovie, responses(
         (status = 201, body = Movie),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
     )
 )]
 pub(super) async fn create(
@@ -49,9 +46,7 @@ pub(super) async fn create(
 #[utoipa::path(put, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = MovieId, Path)), request_body = NewMovie, responses(
         (status = 200, body = Movie),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+        (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
 pub(super) async fn change(
@@ -70,8 +65,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = MovieId, Path)), responses(
         (status = 204),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+        (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
 pub(super) async fn retire(

@@ -7,7 +7,7 @@ use contract::{
     ShowId,
     api::{
         catalogue::{RoomSettings, RoomSettingsChange, Show},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -39,9 +39,8 @@ const QUEUES_WAIT: Duration = Duration::from_secs(5);
     params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 200, body = Show),
         (status = 202, body = Show, description = "its queues are not ready yet"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SALE_CLOSED"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SALE_CLOSED"),
     )
 )]
 pub(super) async fn open(
@@ -80,9 +79,8 @@ fn is_ready(sale: &Sale) -> bool {
 #[utoipa::path(post, path = "/shows/{id}/close", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 200, body = Show),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SHOW_NOT_ON_SALE"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SHOW_NOT_ON_SALE"),
     )
 )]
 pub(super) async fn close(
@@ -117,9 +115,7 @@ pub(super) async fn close(
     security(("bearer" = [])), params(("id" = ShowId, Path)), request_body = RoomSettingsChange,
     responses(
         (status = 200, body = RoomSettings),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
     )
 )]
 pub(super) async fn change_waiting_room(

@@ -7,7 +7,7 @@ use contract::{
     ScreenId, TierCode,
     api::{
         catalogue::{NewScreen, Screen, ScreenDetails},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -37,9 +37,6 @@ const GENERAL_ADMISSION_MAX: i32 = 100_000;
 #[utoipa::path(post, path = "/screens", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewScreen, responses(
         (status = 201, body = Screen),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
     )
 )]
 pub(super) async fn create(
@@ -68,10 +65,8 @@ pub(super) async fn create(
 #[utoipa::path(put, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ScreenId, Path)), request_body = NewScreen, responses(
         (status = 200, body = Screen),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SCREEN_IN_USE"),
+        (status = 404, description = "SCREEN_NOT_FOUND"),
+        (status = 409, description = "SCREEN_IN_USE"),
     )
 )]
 pub(super) async fn change(
@@ -106,8 +101,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ScreenId, Path)), responses(
         (status = 204),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
+        (status = 404, description = "SCREEN_NOT_FOUND"),
     )
 )]
 pub(super) async fn retire(

@@ -8,7 +8,7 @@ use contract::{
     ShowId,
     api::{
         catalogue::{NewShow, RoomSettings, ScreenDetails, Show, ShowDetails},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -34,9 +34,6 @@ const PRICE_MAX: i64 = 1_000_000_000_000;
 #[utoipa::path(post, path = "/shows", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewShow, responses(
         (status = 201, body = Show),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
     )
 )]
 pub(super) async fn create(
@@ -66,10 +63,8 @@ pub(super) async fn create(
 #[utoipa::path(put, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path)), request_body = NewShow, responses(
         (status = 200, body = Show),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SHOW_NOT_SCHEDULED"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SHOW_NOT_SCHEDULED"),
     )
 )]
 pub(super) async fn change(
@@ -108,9 +103,8 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path)), responses(
         (status = 204),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SHOW_ON_SALE"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SHOW_ON_SALE"),
     )
 )]
 pub(super) async fn retire(

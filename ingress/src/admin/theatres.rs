@@ -7,7 +7,7 @@ use contract::{
     TheatreId,
     api::{
         catalogue::{NewTheatre, Theatre, TheatreDetails},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Body, PathId};
@@ -20,9 +20,6 @@ use crate::{Ingress, check, errors::database, idempotency::Write};
 #[utoipa::path(post, path = "/theatres", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTheatre, responses(
         (status = 201, body = Theatre),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 422, body = Problem, description = "IDEMPOTENCY_KEY_REUSED"),
     )
 )]
 pub(super) async fn create(
@@ -49,9 +46,7 @@ pub(super) async fn create(
 #[utoipa::path(put, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = TheatreId, Path)), request_body = NewTheatre, responses(
         (status = 200, body = Theatre),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+        (status = 404, description = "THEATRE_NOT_FOUND"),
     )
 )]
 pub(super) async fn change(
@@ -73,8 +68,7 @@ pub(super) async fn change(
 #[utoipa::path(delete, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = TheatreId, Path)), responses(
         (status = 204),
-        (status = 403, body = Problem, description = "FORBIDDEN"),
-        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+        (status = 404, description = "THEATRE_NOT_FOUND"),
     )
 )]
 pub(super) async fn retire(

@@ -41,8 +41,7 @@ use crate::{
 #[utoipa::path(post, path = "/orders", tag = "orders", request_body = NewOrder,
     params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
-        (status = 409, description = "HOLD_EXPIRED"),
-        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
+        (status = 409, description = "HOLD_EXPIRED")),
     security(("bearer" = [])))]
 pub(crate) async fn place(
     State(ingress): State<Arc<Ingress>>,
@@ -134,8 +133,7 @@ pub(crate) async fn by_reference(
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 402, description = "PAYMENT_FAILED"),
         (status = 404, description = "ORDER_NOT_FOUND"),
-        (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED"),
-        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED")),
     security(("bearer" = [])))]
 pub(crate) async fn confirm_payment(
     State(ingress): State<Arc<Ingress>>,
@@ -201,8 +199,7 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders",
     params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
-        (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED"),
-        (status = 422, description = "IDEMPOTENCY_KEY_REUSED")),
+        (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED")),
     security(("bearer" = [])))]
 pub(crate) async fn cancel(
     State(ingress): State<Arc<Ingress>>,

@@ -56,7 +56,6 @@ use crate::{
         (status = 404, description = "SHOW_NOT_FOUND"),
         (status = 409, description = "SALE_NOT_OPEN, SALE_CLOSED, SOLD_OUT, ALL_HELD"),
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
-        (status = 429, description = "RATE_LIMITED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
 pub(crate) async fn book(

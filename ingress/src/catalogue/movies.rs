@@ -9,7 +9,7 @@ use contract::{
     api::{
         Page,
         catalogue::{Availability, Movie, MovieWithShows, Show},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Params, PathId};
@@ -44,7 +44,6 @@ pub(super) struct MoviesWanted {
 /// Movies by title
 #[utoipa::path(get, path = "/movies", tag = "catalogue", params(MoviesWanted), responses(
     (status = 200, body = Page<Movie>),
-    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
@@ -68,7 +67,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/movies/{id}", tag = "catalogue", params(("id" = MovieId, Path)),
     responses(
         (status = 200, body = MovieWithShows),
-        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+        (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
 pub(super) async fn one(
@@ -86,7 +85,7 @@ pub(super) async fn one(
 #[utoipa::path(get, path = "/movies/{id}/availability", tag = "catalogue",
     params(("id" = MovieId, Path)), responses(
         (status = 200, body = Availability),
-        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+        (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
 pub(super) async fn availability(
@@ -118,8 +117,7 @@ pub(super) struct ShowsWanted {
 #[utoipa::path(get, path = "/movies/{id}/shows", tag = "catalogue",
     params(("id" = MovieId, Path), ShowsWanted), responses(
         (status = 200, body = Page<Show>),
-        (status = 400, body = Problem, description = "VALIDATION_FAILED"),
-        (status = 404, body = Problem, description = "MOVIE_NOT_FOUND"),
+        (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
 pub(super) async fn shows(

@@ -7,10 +7,7 @@ use axum::{
     http::{HeaderName, header},
     response::IntoResponse,
 };
-use contract::{
-    ShowId,
-    api::{catalogue::SeatMap, problem::Problem},
-};
+use contract::{ShowId, api::catalogue::SeatMap};
 use platform::http::{ApiResult, PathId};
 
 use crate::Ingress;
@@ -21,7 +18,7 @@ use crate::Ingress;
 #[utoipa::path(get, path = "/shows/{id}/seatmap", tag = "catalogue",
     params(("id" = ShowId, Path)), responses(
         (status = 200, body = SeatMap),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
     )
 )]
 pub(super) async fn one(

@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use chrono::{DateTime, Utc};
 use contract::{
     ShowId,
-    api::{Page, catalogue::Show, problem::Problem},
+    api::{Page, catalogue::Show},
 };
 use platform::http::{ApiResult, Params, PathId};
 use serde::Deserialize;
@@ -33,7 +33,6 @@ pub(super) struct UpcomingWanted {
 /// Shows to come, the soonest first
 #[utoipa::path(get, path = "/shows/upcoming", tag = "catalogue", params(UpcomingWanted), responses(
     (status = 200, body = Page<Show>),
-    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn upcoming(
     State(ingress): State<Arc<Ingress>>,
@@ -50,7 +49,7 @@ pub(super) async fn upcoming(
 #[utoipa::path(get, path = "/shows/{id}", tag = "catalogue", params(("id" = ShowId, Path)),
     responses(
         (status = 200, body = Show),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
     )
 )]
 pub(super) async fn one(

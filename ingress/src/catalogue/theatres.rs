@@ -8,7 +8,7 @@ use contract::{
     api::{
         Page,
         catalogue::{Screen, Theatre},
-        problem::{Code, Problem},
+        problem::Code,
     },
 };
 use platform::http::{ApiError, ApiResult, Params, PathId};
@@ -32,7 +32,6 @@ pub(super) struct TheatresWanted {
 /// Theatres by name
 #[utoipa::path(get, path = "/theatres", tag = "catalogue", params(TheatresWanted), responses(
     (status = 200, body = Page<Theatre>),
-    (status = 400, body = Problem, description = "VALIDATION_FAILED"),
 ))]
 pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
@@ -48,7 +47,7 @@ pub(super) async fn list(
 #[utoipa::path(get, path = "/theatres/{id}", tag = "catalogue", params(("id" = TheatreId, Path)),
     responses(
         (status = 200, body = Theatre),
-        (status = 404, body = Problem, description = "THEATRE_NOT_FOUND"),
+        (status = 404, description = "THEATRE_NOT_FOUND"),
     )
 )]
 pub(super) async fn one(
@@ -63,7 +62,7 @@ pub(super) async fn one(
 #[utoipa::path(get, path = "/screens/{id}", tag = "catalogue", params(("id" = ScreenId, Path)),
     responses(
         (status = 200, body = Screen),
-        (status = 404, body = Problem, description = "SCREEN_NOT_FOUND"),
+        (status = 404, description = "SCREEN_NOT_FOUND"),
     )
 )]
 pub(super) async fn screen(

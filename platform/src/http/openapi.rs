@@ -112,10 +112,12 @@ fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code
     let parameters = operation.parameters.iter().flatten();
     let has_key = parameters.clone().any(is_key);
     let is_read = has_body || parameters.count() > 0;
+    let is_admins = operation.tags.iter().flatten().any(|tag| tag == "administration");
     let is_secured = operation.security.as_ref().is_some_and(|some| !some.is_empty());
     [
         (is_read, &[Code::ValidationFailed, Code::MalformedJson, Code::BadRequest] as &[_]),
         (is_secured, &[Code::Unauthenticated]),
+        (is_admins, &[Code::Forbidden]),
         (has_body, &[Code::Timeout]),
         (has_body, &[Code::BodyTooLarge]),
         (has_body, &[Code::UnsupportedMediaType]),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Extension, extract::State, http::HeaderMap, response::Response};
 use contract::{
     ShowId, TicketId,
-    api::{line::PLACE_TICKET_PROTOCOL, problem::Problem, socket::BEARER_PROTOCOL},
+    api::{line::PLACE_TICKET_PROTOCOL, socket::BEARER_PROTOCOL},
 };
 use platform::http::{
     ApiError, ApiResult, Door, OptionalCaller, Params,
@@ -29,12 +29,11 @@ use crate::{places::watch::Watch, room::WaitingRoom};
     ),
     responses(
         (status = 101, description = "frames of LineFrame; VisitorFrame from the client"),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
-        (status = 403, body = Problem, description = "ORIGIN_REFUSED"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
-        (status = 426, body = Problem, description = "UPGRADE_REQUIRED"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE, NODE_FULL"),
+        (status = 401, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 403, description = "ORIGIN_REFUSED"),
+        (status = 404, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 426, description = "UPGRADE_REQUIRED"),
+        (status = 503, description = "LINE_UNAVAILABLE, NODE_FULL"),
     ),
     security(("bearer" = []), ())
 )]

@@ -14,7 +14,7 @@ use contract::{
         BASE,
         catalogue::RoomMode,
         line::{PlaceState, PlaceStatus},
-        problem::{Code, Problem},
+        problem::Code,
     },
     place_ticket::Place,
 };
@@ -52,13 +52,11 @@ use crate::{
     responses(
         (status = 201, body = PlaceStatus),
         (status = 200, body = PlaceStatus, description = "the account has a place already"),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
-        (status = 403, body = Problem,
-            description = "CHALLENGE_REQUIRED, with `challenge` (see Posed), where challenges are on"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND"),
-        (status = 409, body = Problem, description = "SALE_NOT_OPEN with Retry-After, SALE_CLOSED, ROOM_CLOSED"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+        (status = 401, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 403, description = "CHALLENGE_REQUIRED, with `challenge` (see Posed), where challenges are on"),
+        (status = 404, description = "SHOW_NOT_FOUND"),
+        (status = 409, description = "SALE_NOT_OPEN with Retry-After, SALE_CLOSED, ROOM_CLOSED"),
+        (status = 503, description = "LINE_UNAVAILABLE"),
     ),
     security(("bearer" = []))
 )]
@@ -108,10 +106,9 @@ pub(crate) async fn join(
     ),
     responses(
         (status = 200, body = PlaceStatus, description = "Retry-After says when to ask again"),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE; NODE_FULL for a stream"),
+        (status = 401, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 404, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 503, description = "LINE_UNAVAILABLE; NODE_FULL for a stream"),
     ),
     security(("bearer" = []), ())
 )]
@@ -149,10 +146,9 @@ pub(crate) async fn show(
     ),
     responses(
         (status = 204),
-        (status = 401, body = Problem, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
-        (status = 404, body = Problem, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
-        (status = 429, body = Problem, description = "RATE_LIMITED"),
-        (status = 503, body = Problem, description = "LINE_UNAVAILABLE"),
+        (status = 401, description = "UNAUTHENTICATED, PLACE_TICKET_INVALID"),
+        (status = 404, description = "SHOW_NOT_FOUND, PLACE_NOT_FOUND"),
+        (status = 503, description = "LINE_UNAVAILABLE"),
     ),
     security(("bearer" = []), ())
 )]
