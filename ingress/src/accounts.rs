@@ -21,12 +21,16 @@ use store::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{Ingress, check, errors::database};
+use crate::{
+    Ingress, check,
+    errors::database,
+    form::{AccountForm, Form},
+};
 
 pub(crate) const NAME_CHARS_MAX: usize = 100;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
-    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(profile, change_profile))
+    OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(read_profile, change_profile))
 }
 
 /// Sign in
@@ -85,11 +89,11 @@ pub(crate) async fn proves(
 #[utoipa::path(get, path = "/auth/profile", tag = "accounts", security(("bearer" = [])), responses(
     (status = 200, body = User),
 ))]
-async fn profile(
+async fn read_profile(
     State(ingress): State<Arc<Ingress>>,
-    caller: http::SignedIn,
+    http::SignedIn(caller): http::SignedIn,
 ) -> ApiResult<Json<User>> {
-    let user = accounts::by_id(&ingress.pool, caller.0.account).await.map_err(database)?;
+    let user = accounts::by_id(&ingress.pool, caller.account).await.map_err(database)?;
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
@@ -101,16 +105,22 @@ async fn profile(
 )]
 async fn change_profile(
     State(ingress): State<Arc<Ingress>>,
-    caller: Result<http::SignedIn, ApiError>,
-    Body(change): Body<ProfileChange>,
+    AccountForm(account, change): AccountForm<ProfileChange>,
 ) -> ApiResult<Json<User>> {
-    check::line("/name", &change.name, NAME_CHARS_MAX)?;
-    check::phone("/phone", change.phone.as_deref())?;
-    let account = caller?.0.account;
     let (name, phone) = (change.name.as_str(), change.phone.as_deref());
     let user =
         accounts::change_profile(&ingress.pool, account, name, phone).await.map_err(database)?;
     user.map(Json).ok_or_else(ApiError::unauthenticated)
+}
+
+impl Form for ProfileChange {
+    type Body = Self;
+
+    fn check(change: Self) -> ApiResult<Self> {
+        check::line("/name", &change.name, NAME_CHARS_MAX)?;
+        check::phone("/phone", change.phone.as_deref())?;
+        Ok(change)
+    }
 }
 
 /// The tokens of a session, and its user.

@@ -107,15 +107,15 @@ pub(crate) fn tend_memory(ingress: &Arc<Ingress>, shutdown: &Shutdown) {
 
 pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
-        .routes(routes!(submit::book))
+        .routes(routes!(submit::create))
         .routes(routes!(submit::read))
-        .routes(routes!(holds::hold))
+        .routes(routes!(holds::create))
         .routes(routes!(holds::read, holds::release))
-        .routes(routes!(orders::place))
+        .routes(routes!(orders::create))
         .routes(routes!(orders::read))
-        .routes(routes!(orders::by_reference))
+        .routes(routes!(orders::read_by_reference))
         .routes(routes!(orders::confirm_payment))
         .routes(routes!(orders::cancel))
-        .routes(routes!(orders::ticket))
-        .routes(routes!(orders::of_caller))
+        .routes(routes!(orders::read_ticket))
+        .routes(routes!(orders::list))
 }

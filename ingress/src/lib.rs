@@ -18,6 +18,7 @@ mod idempotency;
 mod limits;
 mod page;
 mod check;
+mod form;
 mod errors;
 mod jwks;
 
@@ -58,7 +59,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .merge(bookings::router());
     let router = OpenApiRouter::with_openapi(Api::openapi())
         .nest(BASE, api)
-        .routes(routes!(jwks::jwks))
+        .routes(routes!(jwks::read))
         .with_state(Arc::clone(&ingress))
         .merge(docs().into());
     let guard = limits::guard(&config.limits, shutdown);

@@ -1,10 +1,12 @@
 //! Lists in pages. A cursor is the sort key of the last item of a page, opaque to clients.
 
+use axum::{extract::FromRequestParts, http::request::Parts};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, Utc};
 use contract::api::Page;
-use platform::http::{ApiError, ApiResult};
-use serde::{Serialize, de::DeserializeOwned};
+use platform::http::{ApiError, ApiResult, Params};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::IntoParams;
 
 use crate::check;
 
@@ -34,6 +36,27 @@ impl<Id: Serialize + DeserializeOwned> SortKey for (DateTime<Utc>, Id) {
 pub(crate) struct Window<K> {
     pub(crate) after: Option<K>,
     pub(crate) limit: u16,
+}
+
+/// The parameters of a list that has no others.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageParams {
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u16>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl<K: SortKey, S: Send + Sync> FromRequestParts<S> for Window<K> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let Params(PageParams { limit, cursor }) = Params::from_request_parts(parts, state).await?;
+        Self::new(limit, cursor.as_deref())
+    }
 }
 
 impl<K: SortKey> Window<K> {

@@ -19,6 +19,7 @@ use crate::{
     accounts::{proves, signed_in},
     check,
     errors::database,
+    form::{AccountForm, Form},
 };
 
 /// Characters of the token in a password link.
@@ -84,9 +85,9 @@ async fn log_out(
 )]
 async fn log_out_everywhere(
     State(ingress): State<Arc<Ingress>>,
-    caller: http::SignedIn,
+    http::SignedIn(caller): http::SignedIn,
 ) -> ApiResult<StatusCode> {
-    accounts::end_tokens(&ingress.pool, caller.0.account).await.map_err(database)?;
+    accounts::end_tokens(&ingress.pool, caller.account).await.map_err(database)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -100,11 +101,8 @@ async fn log_out_everywhere(
 async fn change_password(
     State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
-    caller: Result<http::SignedIn, ApiError>,
-    Body(change): Body<PasswordChange>,
+    AccountForm(account, change): AccountForm<PasswordChange>,
 ) -> ApiResult<Json<SignInAnswer>> {
-    check::password("/newPassword", &change.new_password)?;
-    let account = caller?.0.account;
     let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;
     let known = known.ok_or_else(ApiError::unauthenticated)?;
     // The old password is checked, since the access token may be stolen.
@@ -115,6 +113,15 @@ async fn change_password(
     let changed = sessions::change_password(&ingress.pool, &known, &hash, ingress.session);
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;
     Ok(Json(signed_in(&ingress, session)))
+}
+
+impl Form for PasswordChange {
+    type Body = Self;
+
+    fn check(change: Self) -> ApiResult<Self> {
+        check::password("/newPassword", &change.new_password)?;
+        Ok(change)
+    }
 }
 
 /// Set a password with a one-time link that an operator made

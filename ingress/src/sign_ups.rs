@@ -41,14 +41,13 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 async fn sign_up(
     State(ingress): State<Arc<Ingress>>,
     ClientAddr(address): ClientAddr,
-    key: Result<IdempotencyKey, ApiError>,
+    IdempotencyKey(key): IdempotencyKey,
     Body(signup): Body<Signup>,
 ) -> ApiResult<(StatusCode, Json<SignInAnswer>)> {
     check::line("/name", &signup.name, NAME_CHARS_MAX)?;
     let email = check::email("/email", &signup.email)?;
     check::password("/password", &signup.password)?;
     check::phone("/phone", signup.phone.as_deref())?;
-    let key = key?.0;
     let keyed = key.map(|key| ingress.account_ids.keyed(&email, &key, &signup));
     let hash = ingress.passwords.hash(signup.password.clone()).await?;
     let id = keyed.unwrap_or_else(AccountId::new);

@@ -10,7 +10,7 @@ mod socket;
 mod notifier;
 mod hub;
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
 use contract::{api::BASE, booking_id::BookingIds};
@@ -66,9 +66,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         shutdown: shutdown.clone(),
     };
     let api = OpenApiRouter::default()
-        .routes(routes!(live::of_booking))
-        .routes(routes!(live::of_account))
-        .with_state(notifier);
+        .routes(routes!(live::watch_booking))
+        .routes(routes!(live::watch_account))
+        .with_state(Arc::new(notifier));
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
     let router = limits::guard(shutdown).before(OpenApiRouter::default().nest(BASE, api));

@@ -1,15 +1,16 @@
 //! The two sockets: one booking, or all of the caller's.
 
-use axum::{extract::State, http::HeaderMap, response::Response};
+use std::sync::Arc;
+
+use axum::{Extension, extract::State, response::Response};
 use contract::{
     BookingId,
     access::Token,
-    api::{bookings::BookingFrame, problem::Code, socket::BEARER_PROTOCOL},
+    api::{bookings::BookingFrame, problem::Code},
 };
 use platform::http::{
-    ApiError, ApiResult, Door, PathId, SignedIn,
-    limits::offered,
-    socket::{SocketRequest, accept, talk},
+    ApiError, ApiResult, Door, PathId,
+    socket::{SocketCaller, SocketRequest, accept, talk},
 };
 
 use crate::{notifier::Notifier, socket::Teller};
@@ -23,20 +24,17 @@ use crate::{notifier::Notifier, socket::Teller};
         (status = 404, description = "BOOKING_NOT_FOUND"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
-pub(crate) async fn of_booking(
-    State(notifier): State<Notifier>,
-    id: Result<PathId<BookingId>, ApiError>,
-    axum::Extension(door): axum::Extension<Door>,
-    caller: Result<SignedIn, ApiError>,
-    headers: HeaderMap,
+pub(crate) async fn watch_booking(
+    State(notifier): State<Arc<Notifier>>,
+    PathId(id): PathId<BookingId>,
+    SocketCaller(caller): SocketCaller,
+    Extension(door): Extension<Door>,
     request: SocketRequest,
 ) -> ApiResult<Response> {
-    let PathId(id) = id?;
-    let caller = who(&door, caller, &headers)?;
     if !notifier.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
-    open(notifier, caller, Some(id), &door, &headers, request)
+    open(notifier, caller, Some(id), &door, request)
 }
 
 /// WebSocket: every change of the caller's bookings.
@@ -45,35 +43,23 @@ pub(crate) async fn of_booking(
         (status = 403, description = "ORIGIN_REFUSED"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
-pub(crate) async fn of_account(
-    State(notifier): State<Notifier>,
-    axum::Extension(door): axum::Extension<Door>,
-    caller: Result<SignedIn, ApiError>,
-    headers: HeaderMap,
+pub(crate) async fn watch_account(
+    State(notifier): State<Arc<Notifier>>,
+    SocketCaller(caller): SocketCaller,
+    Extension(door): Extension<Door>,
     request: SocketRequest,
 ) -> ApiResult<Response> {
-    let caller = who(&door, caller, &headers)?;
-    open(notifier, caller, None, &door, &headers, request)
-}
-
-/// The caller by header, or by the subprotocol, for clients that cannot set headers.
-fn who(door: &Door, caller: Result<SignedIn, ApiError>, headers: &HeaderMap) -> ApiResult<Token> {
-    match offered(headers, BEARER_PROTOCOL) {
-        Some(token) => door.access.verify(token),
-        None => caller.map(|SignedIn(caller)| caller),
-    }
+    open(notifier, caller, None, &door, request)
 }
 
 fn open(
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     caller: Token,
     only: Option<BookingId>,
     door: &Door,
-    headers: &HeaderMap,
     request: SocketRequest,
 ) -> ApiResult<Response> {
-    let instead = "this is a WebSocket: open it as one";
-    let (upgrade, connection) = request.allowed(headers, door, instead)?;
+    let (upgrade, connection) = request.allowed("this is a WebSocket: open it as one")?;
     let shutdown = notifier.shutdown.clone();
     let token_watch = door.access.watch(caller);
     let serve =

@@ -6,8 +6,7 @@ use store::{Pool, bookings::Looker};
 
 use crate::hub::Hub;
 
-/// Cheap to clone.
-#[derive(Clone)]
+/// The state of the service.
 pub(crate) struct Notifier {
     pub pool: Pool,
     pub looker: Looker,

@@ -1,6 +1,6 @@
 //! What one listener's socket sends, from its first frame to its close.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::ws::Message;
 use chrono::{DateTime, Utc};
@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Sends an account one of its bookings, or all, as they change.
 pub(crate) struct Teller {
-    notifier: Notifier,
+    notifier: Arc<Notifier>,
     token: TokenWatch,
     account: AccountId,
     only: Option<BookingId>,
@@ -41,7 +41,7 @@ pub(crate) struct Teller {
 
 impl Teller {
     pub(crate) fn new(
-        notifier: Notifier,
+        notifier: Arc<Notifier>,
         token: TokenWatch,
         account: AccountId,
         only: Option<BookingId>,

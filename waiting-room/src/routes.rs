@@ -27,8 +27,8 @@ struct Api;
 pub(crate) fn router(room: Arc<WaitingRoom>) -> OpenApiRouter {
     let routes = OpenApiRouter::with_openapi(Api::openapi())
         .routes(routes!(place::join))
-        .routes(routes!(place::show, place::leave))
-        .routes(routes!(live::live))
+        .routes(routes!(place::read, place::leave))
+        .routes(routes!(live::watch))
         .with_state(room);
     OpenApiRouter::default().nest(BASE, routes)
 }

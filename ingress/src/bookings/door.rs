@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::HeaderMap;
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, request::Parts},
+};
 use chrono::{DateTime, Utc};
 use contract::{
     AccountId, SeatLabel, ShowId, TicketId, TierCode,
@@ -17,7 +20,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult};
 use store::sale::{Sale, TierOnSale};
 
-use crate::Ingress;
+use crate::{Ingress, form::Form};
 
 /// A request of correct form.
 pub(crate) struct BookingAsked {
@@ -26,10 +29,10 @@ pub(crate) struct BookingAsked {
     pub(crate) wish: Wish,
 }
 
-impl TryFrom<NewBooking> for BookingAsked {
-    type Error = ApiError;
+impl Form for BookingAsked {
+    type Body = NewBooking;
 
-    fn try_from(body: NewBooking) -> ApiResult<Self> {
+    fn check(body: NewBooking) -> ApiResult<Self> {
         let wish = match (body.seats, body.quantity) {
             (Some(_), Some(_)) => {
                 return Err(ApiError::invalid("/quantity", "cannot come with seats"));
@@ -61,7 +64,17 @@ fn sorted(mut seats: Vec<SeatLabel>) -> ApiResult<Vec<SeatLabel>> {
 }
 
 /// How long the client wants to wait: `Prefer: wait=<seconds>`, at most 30.
-pub(crate) fn prefer_wait(headers: &HeaderMap) -> ApiResult<Option<Duration>> {
+pub(crate) struct PreferWait(pub(crate) Option<Duration>);
+
+impl<S: Send + Sync> FromRequestParts<S> for PreferWait {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        prefer_wait(&parts.headers).map(Self)
+    }
+}
+
+fn prefer_wait(headers: &HeaderMap) -> ApiResult<Option<Duration>> {
     let preferences = headers.get_all("prefer").iter().filter_map(|value| value.to_str().ok());
     let wait = preferences
         .flat_map(|value| value.split([',', ';']))
@@ -234,7 +247,7 @@ mod tests {
     #[test]
     fn a_request_names_seats_or_a_number_once() {
         let asked =
-            |json: &str| serde_json::from_str::<NewBooking>(json).ok().map(BookingAsked::try_from);
+            |json: &str| serde_json::from_str::<NewBooking>(json).ok().map(BookingAsked::check);
         let show = ShowId::new();
         let with = |rest: &str| asked(&format!(r#"{{"showId":"{show}","tier":"A",{rest}}}"#));
         assert!(with(r#""quantity":2"#).unwrap().is_ok());

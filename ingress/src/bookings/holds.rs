@@ -18,14 +18,14 @@ use contract::{
     booking::{Ending, Kind, Limit, Reason, Transition},
     deadline::{CAME_BACK_FOR_OTHERS, HOLD_WAIT_DEFAULT},
 };
-use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn};
+use platform::http::{ApiError, ApiResult, PathId, SignedIn};
 use store::bookings::{self, View};
 
 use super::{
-    door::{self, BookingAsked},
+    door::{BookingAsked, PreferWait},
     submit::{self, Taken},
 };
-use crate::{Ingress, errors::database, idempotency::IdempotencyKey};
+use crate::{Ingress, errors::database, form::AccountForm, idempotency::IdempotencyKey};
 
 /// Holds seats, all or none.
 #[utoipa::path(post, path = "/holds", tag = "bookings", request_body = NewBooking,
@@ -42,16 +42,15 @@ use crate::{Ingress, errors::database, idempotency::IdempotencyKey};
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
-pub(crate) async fn hold(
+pub(crate) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    caller: Result<SignedIn, ApiError>,
-    key: Result<IdempotencyKey, ApiError>,
+    key: IdempotencyKey,
+    PreferWait(wait): PreferWait,
     headers: HeaderMap,
-    Body(body): Body<NewBooking>,
+    AccountForm(account, asked): AccountForm<BookingAsked>,
 ) -> ApiResult<Response> {
-    let asked = BookingAsked::try_from(body)?;
-    let wait = door::prefer_wait(&headers)?.unwrap_or(HOLD_WAIT_DEFAULT);
-    match submit::take_in(&ingress, caller, key, &headers, asked, Kind::Hold, wait).await? {
+    let wait = wait.unwrap_or(HOLD_WAIT_DEFAULT);
+    match submit::take_in(&ingress, account, key, &headers, asked, Kind::Hold, wait).await? {
         Taken { booking, decided: None } => Ok(submit::accepted(booking)),
         Taken { decided: Some(view), .. } => decided(view),
     }
@@ -114,10 +113,9 @@ fn decided(view: View) -> ApiResult<Response> {
     security(("bearer" = [])))]
 pub(crate) async fn read(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<BookingId>, ApiError>,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<BookingId>,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Hold>> {
-    let (PathId(id), SignedIn(caller)) = (id?, caller?);
     let found = bookings::view_hold(&ingress.pool, id, caller.account).await.map_err(database)?;
     let (_, hold) = found.ok_or_else(|| ApiError::not_found(Code::HoldNotFound))?;
     Ok(Json(hold))
@@ -130,10 +128,9 @@ pub(crate) async fn read(
     security(("bearer" = [])))]
 pub(crate) async fn release(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<BookingId>, ApiError>,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<BookingId>,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<StatusCode> {
-    let (PathId(id), SignedIn(caller)) = (id?, caller?);
     let view = not_ordered(&ingress, id, caller.account).await?;
     let pool = ingress.pool.clone();
     let ended = store::detached(async move {

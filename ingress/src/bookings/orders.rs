@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, header, request::Parts},
     response::{IntoResponse as _, Response},
 };
 use chrono::{DateTime, Utc};
@@ -21,7 +21,7 @@ use contract::{
 };
 use platform::{
     faults::failpoint,
-    http::{ApiError, ApiResult, Body, Params, PathId, SignedIn},
+    http::{ApiError, ApiResult, PathId, SignedIn},
 };
 use serde::{Deserialize, Serialize};
 use store::{
@@ -33,9 +33,14 @@ use store::{
 use crate::{
     Ingress,
     errors::{self, database},
+    form::{AccountForm, Form},
     idempotency::Write,
-    page::Window,
+    page::{PageParams, Window},
 };
+
+/// The methods of the mock provider.
+const ACCEPTED: &str = "mock";
+const DECLINED: &str = "mock-decline";
 
 /// Makes an order from a hold. The same hold gives the same order.
 #[utoipa::path(post, path = "/orders", tag = "orders", request_body = NewOrder,
@@ -43,20 +48,16 @@ use crate::{
     responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_EXPIRED")),
     security(("bearer" = [])))]
-pub(crate) async fn place(
+pub(crate) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    write: Result<Write, ApiError>,
-    caller: Result<SignedIn, ApiError>,
-    Body(body): Body<NewOrder>,
+    write: Write,
+    AccountForm(owner, body): AccountForm<NewOrder>,
 ) -> ApiResult<Response> {
-    check_customer(&body.customer)?;
-    let write = write?;
-    let SignedIn(caller) = caller?;
     let (hold, customer) = (body.hold_id, body.customer.clone());
     let order = write
-        .once(&ingress, caller.account, &body, StatusCode::CREATED, move |tx| {
+        .once(&ingress, owner, &body, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
-                let placed = bookings::place(tx, hold, caller.account, &customer).await;
+                let placed = bookings::place(tx, hold, owner, &customer).await;
                 match placed.map_err(database)? {
                     Placement::Placed(order) => Ok(*order),
                     Placement::HoldExpired => {
@@ -70,6 +71,15 @@ pub(crate) async fn place(
         .await?;
     let location = format!("{BASE}/orders/{}", order.order_id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(order)).into_response())
+}
+
+impl Form for NewOrder {
+    type Body = Self;
+
+    fn check(order: Self) -> ApiResult<Self> {
+        check_customer(&order.customer)?;
+        Ok(order)
+    }
 }
 
 fn check_customer(customer: &Customer) -> ApiResult<()> {
@@ -95,10 +105,9 @@ fn check_customer(customer: &Customer) -> ApiResult<()> {
     security(("bearer" = [])))]
 pub(crate) async fn read(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<OrderId>, ApiError>,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<OrderId>,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Order>> {
-    let (PathId(id), SignedIn(caller)) = (id?, caller?);
     find(&ingress.pool, id, caller.account).await.map(Json)
 }
 
@@ -112,17 +121,16 @@ async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> A
     params(("reference" = String, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
-pub(crate) async fn by_reference(
+pub(crate) async fn read_by_reference(
     State(ingress): State<Arc<Ingress>>,
     Path(reference): Path<String>,
-    caller: SignedIn,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Order>> {
-    let owner = caller.0.account;
     // Postgres refuses NUL in a text; no reference has one.
     let found = if reference.contains('\0') {
         None
     } else {
-        orders::by_reference(&ingress.pool, &reference, owner).await.map_err(database)?
+        orders::by_reference(&ingress.pool, &reference, caller.account).await.map_err(database)?
     };
     found.map(Json).ok_or_else(|| ApiError::not_found(Code::OrderNotFound))
 }
@@ -137,20 +145,11 @@ pub(crate) async fn by_reference(
     security(("bearer" = [])))]
 pub(crate) async fn confirm_payment(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<OrderId>, ApiError>,
-    caller: Result<SignedIn, ApiError>,
-    write: Result<Write, ApiError>,
-    Body(body): Body<ConfirmPayment>,
+    PathId(id): PathId<OrderId>,
+    write: Write,
+    AccountForm(owner, body): AccountForm<ConfirmPayment>,
 ) -> ApiResult<Json<Order>> {
-    let PathId(id) = id?;
-    let write = write?;
-    let is_accepted = match body.method.as_str() {
-        "mock" => true,
-        "mock-decline" => false,
-        _ => return Err(ApiError::invalid("/method", "must be mock or mock-decline")),
-    };
-    let SignedIn(caller) = caller?;
-    let owner = caller.account;
+    let is_accepted = body.method == ACCEPTED;
     let paid = write
         .once(&ingress, owner, &body, StatusCode::OK, move |tx| {
             Box::pin(async move {
@@ -167,6 +166,17 @@ pub(crate) async fn confirm_payment(
             let detail = "the payment was declined and the seats are free again";
             Err(ApiError::new(Code::PaymentFailed, detail))
         }
+    }
+}
+
+impl Form for ConfirmPayment {
+    type Body = Self;
+
+    fn check(payment: Self) -> ApiResult<Self> {
+        if [ACCEPTED, DECLINED].contains(&payment.method.as_str()) {
+            return Ok(payment);
+        }
+        Err(ApiError::invalid("/method", "must be mock or mock-decline"))
     }
 }
 
@@ -203,13 +213,10 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
     security(("bearer" = [])))]
 pub(crate) async fn cancel(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<OrderId>, ApiError>,
-    write: Result<Write, ApiError>,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<OrderId>,
+    write: Write,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Order>> {
-    let PathId(id) = id?;
-    let write = write?;
-    let SignedIn(caller) = caller?;
     let owner = caller.account;
     let cancelled = write
         .once(&ingress, owner, &(), StatusCode::OK, move |tx| {
@@ -258,48 +265,44 @@ fn over(status: OrderStatus) -> ApiError {
         (status = 406, description = "NOT_ACCEPTABLE"),
         (status = 409, description = "ORDER_NOT_CONFIRMED")),
     security(("bearer" = [])))]
-pub(crate) async fn ticket(
+pub(crate) async fn read_ticket(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<OrderId>, ApiError>,
-    headers: HeaderMap,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<OrderId>,
+    _: AcceptsJson,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Ticket>> {
-    let PathId(id) = id?;
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("*/*");
-    if !["*/*", "application/*", "application/json"].iter().any(|kind| accept.contains(kind)) {
-        let detail = "tickets are available as application/json only";
-        return Err(ApiError::new(Code::NotAcceptable, detail));
-    }
-    let SignedIn(caller) = caller?;
     find(&ingress.pool, id, caller.account).await?;
     let ticket = orders::ticket(&ingress.pool, id, caller.account).await.map_err(database)?;
     let not_yet = || ApiError::new(Code::OrderNotConfirmed, "only a paid order has a ticket");
     ticket.map(Json).ok_or_else(not_yet)
 }
 
-/// A page of a list.
-#[derive(Deserialize, utoipa::IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(crate) struct PageParams {
-    /// 20 where it is absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u16>,
-    cursor: Option<String>,
+/// A client that takes JSON; 406 for any other.
+pub(crate) struct AcceptsJson;
+
+impl<S: Send + Sync> FromRequestParts<S> for AcceptsJson {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> ApiResult<Self> {
+        let accept = parts.headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+        let accepts = |kind: &&str| accept.is_none_or(|accept| accept.contains(kind));
+        if ["*/*", "application/*", "application/json"].iter().any(accepts) {
+            return Ok(Self);
+        }
+        let detail = "tickets are available as application/json only";
+        Err(ApiError::new(Code::NotAcceptable, detail))
+    }
 }
 
 /// The caller's orders, newest first.
 #[utoipa::path(get, path = "/auth/bookings", tag = "orders", params(PageParams),
     responses((status = 200, body = Page<Order>)), security(("bearer" = [])))]
-pub(crate) async fn of_caller(
+pub(crate) async fn list(
     State(ingress): State<Arc<Ingress>>,
-    params: Result<Params<PageParams>, ApiError>,
-    caller: Result<SignedIn, ApiError>,
+    window: Window<(DateTime<Utc>, OrderId)>,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Page<Order>>> {
-    let Params(params) = params?;
-    let window = Window::<(DateTime<Utc>, OrderId)>::new(params.limit, params.cursor.as_deref())?;
-    let SignedIn(caller) = caller?;
-    let owned =
-        orders::of_account(&ingress.pool, caller.account, window.after, window.read()).await;
-    Ok(Json(window.page(owned.map_err(database)?, |order| (order.created_at, order.order_id))))
+    let owned = orders::of_account(&ingress.pool, caller.account, window.after, window.read());
+    let owned = owned.await.map_err(database)?;
+    Ok(Json(window.page(owned, |order| (order.created_at, order.order_id))))
 }

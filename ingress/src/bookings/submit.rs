@@ -24,7 +24,7 @@ use contract::{
 };
 use platform::{
     faults::{Guarantee, without},
-    http::{ApiError, ApiResult, Body, PathId, SignedIn},
+    http::{ApiError, ApiResult, PathId, SignedIn},
 };
 use store::{
     StoreResult,
@@ -32,7 +32,7 @@ use store::{
 };
 
 use super::{
-    door::{self, BookingAsked},
+    door::{self, BookingAsked, PreferWait},
     intake::count_accepted,
     outcomes::Waiter,
     repetition::{self, Keyed, not_published},
@@ -40,6 +40,7 @@ use super::{
 use crate::{
     Ingress,
     errors::{database, not_on_board},
+    form::AccountForm,
     idempotency::IdempotencyKey,
 };
 
@@ -58,16 +59,15 @@ use crate::{
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
-pub(crate) async fn book(
+pub(crate) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    caller: Result<SignedIn, ApiError>,
-    key: Result<IdempotencyKey, ApiError>,
+    key: IdempotencyKey,
+    PreferWait(wait): PreferWait,
     headers: HeaderMap,
-    Body(body): Body<NewBooking>,
+    AccountForm(account, asked): AccountForm<BookingAsked>,
 ) -> ApiResult<Response> {
-    let asked = BookingAsked::try_from(body)?;
-    let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
-    let taken = take_in(&ingress, caller, key, &headers, asked, Kind::Order, wait).await?;
+    let wait = wait.unwrap_or(Duration::ZERO);
+    let taken = take_in(&ingress, account, key, &headers, asked, Kind::Order, wait).await?;
     Ok(match taken {
         Taken { decided: Some(view), .. } => Json(view.booking).into_response(),
         Taken { booking, decided: None } => accepted(booking),
@@ -81,18 +81,18 @@ pub(crate) async fn book(
     security(("bearer" = [])))]
 pub(crate) async fn read(
     State(ingress): State<Arc<Ingress>>,
-    id: Result<PathId<BookingId>, ApiError>,
-    headers: HeaderMap,
-    caller: Result<SignedIn, ApiError>,
+    PathId(id): PathId<BookingId>,
+    PreferWait(wait): PreferWait,
+    SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Booking>> {
-    let PathId(id) = id?;
-    let wait = door::prefer_wait(&headers)?.unwrap_or(Duration::ZERO);
-    let SignedIn(caller) = caller?;
     if !ingress.bookings.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
     let waiter = ingress.bookings.outcomes.register(id);
-    let look = waiter.outcome(&ingress.bookings.looker, wait).await.map_err(database)?;
+    let look = waiter
+        .outcome(&ingress.bookings.looker, wait.unwrap_or_default())
+        .await
+        .map_err(database)?;
     match look.view {
         Some(view) if view.owner == caller.account => Ok(Json(view.booking)),
         Some(_) => Err(ApiError::not_found(Code::BookingNotFound)),
@@ -134,16 +134,14 @@ pub(crate) fn accepted(booking: BookingId) -> Response {
 /// Checks a request, publishes it, and waits for the outcome for `wait`.
 pub(crate) async fn take_in(
     ingress: &Arc<Ingress>,
-    caller: Result<SignedIn, ApiError>,
-    key: Result<IdempotencyKey, ApiError>,
+    account: AccountId,
+    key: IdempotencyKey,
     headers: &HeaderMap,
     asked: BookingAsked,
     kind: Kind,
     wait: Duration,
 ) -> ApiResult<Taken> {
-    let key = key?.0.filter(|_| !without(Guarantee::Idempotency));
-    let SignedIn(caller) = caller?;
-    let account = caller.account;
+    let key = key.0.filter(|_| !without(Guarantee::Idempotency));
     let board = ingress.board.borrow().clone();
     let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
     let now = board.now();

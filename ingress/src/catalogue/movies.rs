@@ -70,7 +70,7 @@ pub(super) async fn list(
         (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
-pub(super) async fn one(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<Json<MovieWithShows>> {
@@ -88,7 +88,7 @@ pub(super) async fn one(
         (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
-pub(super) async fn availability(
+pub(super) async fn read_availability(
     State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<Json<Availability>> {
@@ -120,7 +120,7 @@ pub(super) struct ShowsWanted {
         (status = 404, description = "MOVIE_NOT_FOUND"),
     )
 )]
-pub(super) async fn shows(
+pub(super) async fn list_shows(
     State(ingress): State<Arc<Ingress>>,
     PathId(movie): PathId<MovieId>,
     Params(wanted): Params<ShowsWanted>,

@@ -21,7 +21,7 @@ use crate::Ingress;
         (status = 404, description = "SHOW_NOT_FOUND"),
     )
 )]
-pub(super) async fn one(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<impl IntoResponse> {

@@ -11,33 +11,23 @@ use contract::{
         problem::Code,
     },
 };
-use platform::http::{ApiError, ApiResult, Params, PathId};
-use serde::Deserialize;
+use platform::http::{ApiError, ApiResult, PathId};
 use store::catalogue::{screens, theatres};
-use utoipa::IntoParams;
 
-use crate::{Ingress, errors::database, page::Window};
-
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct TheatresWanted {
-    /// 20 where it is absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u16>,
-    /// `nextCursor` of the page before.
-    cursor: Option<String>,
-}
+use crate::{
+    Ingress,
+    errors::database,
+    page::{PageParams, Window},
+};
 
 /// Theatres by name
-#[utoipa::path(get, path = "/theatres", tag = "catalogue", params(TheatresWanted), responses(
+#[utoipa::path(get, path = "/theatres", tag = "catalogue", params(PageParams), responses(
     (status = 200, body = Page<Theatre>),
 ))]
 pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
-    Params(wanted): Params<TheatresWanted>,
+    window: Window<(String, TheatreId)>,
 ) -> ApiResult<Json<Page<Theatre>>> {
-    let window = Window::<(String, TheatreId)>::new(wanted.limit, wanted.cursor.as_deref())?;
     let after = window.after.as_ref().map(|(name, theatre)| (name.as_str(), *theatre));
     let found = theatres::list(&ingress.read_pool, after, window.read()).await.map_err(database)?;
     Ok(Json(window.page(found, |theatre| (theatre.details.name.clone(), theatre.theatre_id))))
@@ -50,7 +40,7 @@ pub(super) async fn list(
         (status = 404, description = "THEATRE_NOT_FOUND"),
     )
 )]
-pub(super) async fn one(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<Json<Theatre>> {
@@ -65,7 +55,7 @@ pub(super) async fn one(
         (status = 404, description = "SCREEN_NOT_FOUND"),
     )
 )]
-pub(super) async fn screen(
+pub(super) async fn read_screen(
     State(ingress): State<Arc<Ingress>>,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<Json<Screen>> {

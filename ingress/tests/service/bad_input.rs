@@ -178,6 +178,41 @@ async fn ids_and_paths_that_lead_nowhere_get_a_problem() {
 }
 
 #[tokio::test]
+async fn the_form_of_a_call_counts_before_its_caller() {
+    let ingress = Ingress::start().await;
+    let id = contract::OrderId::new();
+    let order = |email: &str, phone: &str| json!({"holdId": id, "customer": {"name": "Ann", "email": email, "phone": phone}});
+    let show = json!({"showId": id, "tier": "A"});
+    let (post, put, get) = (Method::POST, Method::PUT, Method::GET);
+    for (method, path, body, field) in [
+        (&post, "/bookings".to_owned(), show.clone(), "/seats"),
+        (&post, "/holds".into(), show, "/seats"),
+        (&post, "/orders".into(), order("ann", "1234"), "/customer/email"),
+        (&post, format!("/orders/{id}/confirm-payment"), json!({"method": "cash"}), "/method"),
+        (&post, "/orders/x/confirm-payment".into(), json!({"method": "mock"}), "id"),
+        (&post, "/orders/x/cancel".into(), Value::Null, "id"),
+        (&put, "/auth/profile".into(), json!({"name": " ", "phone": null}), "/name"),
+        (
+            &put,
+            "/auth/password".into(),
+            json!({"password": "a", "newPassword": "b"}),
+            "/newPassword",
+        ),
+        (&get, "/auth/bookings?limit=0".into(), Value::Null, "limit"),
+        (&get, "/orders/x".into(), Value::Null, "id"),
+    ] {
+        let refused = ingress.send(method.clone(), &path, None, &body).await;
+        assert_eq!(refused.problem(), (400, "VALIDATION_FAILED"), "{path}: {refused:?}");
+        assert_eq!(refused.pointer(), field, "{path}: {refused:?}");
+    }
+    let ticket = ingress.call(get, &format!("/orders/{id}/ticket")).header("accept", "text/html");
+    assert_eq!(Answer::to(ticket).await.problem(), (406, "NOT_ACCEPTABLE"));
+    let good = ingress.send(post, "/orders", None, &order("ann@example.org", "+1 (2) 3")).await;
+    assert_eq!(good.problem(), (401, "UNAUTHENTICATED"));
+    ingress.stop().await;
+}
+
+#[tokio::test]
 async fn only_an_admin_changes_the_catalogue() {
     let ingress = Ingress::start().await;
     let user = ingress.token(Role::User).await;

@@ -14,13 +14,21 @@ use axum::{
         FromRequestParts,
         ws::{WebSocket, WebSocketUpgrade, rejection::WebSocketUpgradeRejection},
     },
-    http::{HeaderMap, request::Parts},
+    http::request::Parts,
     response::{IntoResponse, Response},
 };
-use contract::api::{problem::Code, socket::SUBPROTOCOL};
+use contract::{
+    access::Token,
+    api::{
+        problem::Code,
+        socket::{BEARER_PROTOCOL, SUBPROTOCOL},
+    },
+};
 use futures_util::FutureExt as _;
 
-use super::{ApiError, ApiResult, ClientConnection, Door, origin_is_allowed};
+use super::{
+    ApiError, ApiResult, ClientConnection, SignedIn, extract, limits::offered, origin_is_allowed,
+};
 use crate::Shutdown;
 pub use end::{End, SEND_WAIT};
 pub use register::{SocketSlot, Sockets};
@@ -36,6 +44,7 @@ const RETRY_AFTER_S: u64 = 2;
 
 /// A request to a socket's path: an upgrade, or an ordinary request by mistake.
 pub struct SocketRequest {
+    origin_is_allowed: bool,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     connection: ClientConnection,
 }
@@ -44,30 +53,41 @@ impl<S: Send + Sync> FromRequestParts<S> for SocketRequest {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let door = extract::door(parts).map_err(IntoResponse::into_response)?;
+        let origin_is_allowed = origin_is_allowed(&parts.headers, &door);
         let connection = Extension::<ClientConnection>::from_request_parts(parts, state).await;
         let Extension(connection) = connection.map_err(IntoResponse::into_response)?;
         let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
-        Ok(Self { upgrade, connection })
+        Ok(Self { origin_is_allowed, upgrade, connection })
     }
 }
 
 impl SocketRequest {
     /// The upgrade, if it is allowed. Otherwise 426 if it is no upgrade, with what to do `instead`;
     /// 403 for a page of another origin; 503 if the node is full.
-    pub fn allowed(
-        self,
-        headers: &HeaderMap,
-        door: &Door,
-        instead: &str,
-    ) -> ApiResult<(WebSocketUpgrade, ClientConnection)> {
+    pub fn allowed(self, instead: &str) -> ApiResult<(WebSocketUpgrade, ClientConnection)> {
         let upgrade =
             self.upgrade.map_err(|_| ApiError::new(Code::UpgradeRequired, instead.to_owned()))?;
-        if !origin_is_allowed(headers, door) {
+        if !self.origin_is_allowed {
             let detail = "pages of this origin may not open sockets";
             return Err(ApiError::new(Code::OriginRefused, detail));
         }
         may_stay(&self.connection)?;
         Ok((upgrade, self.connection))
+    }
+}
+
+/// The caller of a socket: by the subprotocol, for clients that cannot set headers, or by header.
+pub struct SocketCaller(pub Token);
+
+impl<S: Send + Sync> FromRequestParts<S> for SocketCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        if let Some(token) = offered(&parts.headers, BEARER_PROTOCOL) {
+            return extract::door(parts)?.access.verify(token).map(Self);
+        }
+        SignedIn::from_request_parts(parts, state).await.map(|SignedIn(caller)| Self(caller))
     }
 }
 

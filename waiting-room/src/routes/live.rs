@@ -37,7 +37,7 @@ use crate::{places::watch::Watch, room::WaitingRoom};
     ),
     security(("bearer" = []), ())
 )]
-pub(crate) async fn live(
+pub(crate) async fn watch(
     State(room): State<Arc<WaitingRoom>>,
     Extension(door): Extension<Door>,
     path: PlacePath,
@@ -47,7 +47,7 @@ pub(crate) async fn live(
     request: SocketRequest,
 ) -> ApiResult<Response> {
     let instead = "this is a WebSocket; for a stream over HTTP ask the place for text/event-stream";
-    let (upgrade, connection) = request.allowed(&headers, &door, instead)?;
+    let (upgrade, connection) = request.allowed(instead)?;
     let shown = offered(&headers, PLACE_TICKET_PROTOCOL).map(str::to_owned);
     let ticket = match shown.or(params.place_ticket) {
         Some(ticket) => Some(ticket),

@@ -112,7 +112,7 @@ pub(crate) async fn join(
     ),
     security(("bearer" = []), ())
 )]
-pub(crate) async fn show(
+pub(crate) async fn read(
     State(room): State<Arc<WaitingRoom>>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,
