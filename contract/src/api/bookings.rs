@@ -110,10 +110,10 @@ pub struct NewOrder {
 pub struct Customer {
     #[schema(min_length = 1, max_length = 100)]
     pub name: String,
-    #[schema(max_length = 254, pattern = "^[^@ ]+@.*[.].*$")]
+    #[schema(max_length = 254, pattern = "^[^@ ]{1,64}@[^@ ]+$")]
     pub email: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 32)]
+    #[schema(pattern = "^[-0-9 +.()]{3,20}$")]
     pub phone: Option<String>,
 }
 

@@ -31,7 +31,7 @@ use store::{
 };
 
 use crate::{
-    Ingress,
+    Ingress, check,
     errors::{self, database},
     form::{AccountForm, Form},
     idempotency::Write,
@@ -77,26 +77,12 @@ impl Form for NewOrder {
     type Body = Self;
 
     fn check(order: Self) -> ApiResult<Self> {
-        check_customer(&order.customer)?;
+        let Customer { name, email, phone } = &order.customer;
+        check::line("/customer/name", name, 100)?;
+        check::email("/customer/email", email)?;
+        check::phone("/customer/phone", phone.as_deref())?;
         Ok(order)
     }
-}
-
-fn check_customer(customer: &Customer) -> ApiResult<()> {
-    let printable = |text: &str| !text.chars().any(char::is_control);
-    if !(1..=100).contains(&customer.name.chars().count()) || !printable(&customer.name) {
-        return Err(ApiError::invalid("/customer/name", "must be 1 to 100 printable characters"));
-    }
-    let email = &customer.email;
-    let parts = email.split_once('@');
-    let plausible = parts.is_some_and(|(user, host)| !user.is_empty() && host.contains('.'));
-    if !plausible || email.len() > 254 || !printable(email) || email.contains(' ') {
-        return Err(ApiError::invalid("/customer/email", "must be an e-mail address"));
-    }
-    if customer.phone.as_deref().is_some_and(|phone| phone.len() > 32 || !printable(phone)) {
-        return Err(ApiError::invalid("/customer/phone", "must be at most 32 characters"));
-    }
-    Ok(())
 }
 
 /// An order of the caller.
