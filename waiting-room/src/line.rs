@@ -88,6 +88,8 @@ pub(crate) enum Applied {
 #[derive(Default)]
 pub(crate) struct AdmittedSeen {
     pub active: u64,
+    /// Not all visitors with a valid pass are active again after a loss.
+    pub to_restore: bool,
     /// Places taken from the line by a node that did not finish their admission.
     pub unsettled: Vec<Spot>,
 }

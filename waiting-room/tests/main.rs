@@ -11,6 +11,7 @@ mod modes;
 mod admission;
 mod stock;
 mod passes;
+mod cap;
 mod sockets;
 mod recovery;
 mod presence;

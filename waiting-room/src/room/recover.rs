@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use contract::{ShowId, TicketId};
 use store::{
     Pool, admissions, detached,
@@ -11,7 +10,7 @@ use store::{
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use super::{WaitingRoom, passes::Passes};
+use super::WaitingRoom;
 use crate::{
     LineError,
     line::Line,
@@ -39,7 +38,6 @@ pub(crate) async fn open_again(room: &WaitingRoom, line: &Line) -> Result<(), Li
 async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<(), LineError> {
     let (pool, store, keys) = (room.pool.clone(), room.store.clone(), line.keys.clone());
     let (show, hold_ms) = (line.show, room.settings.rebuild_ms());
-    let (passes, now) = (room.passes.clone(), room.now());
     let known = line.known().epoch;
     let opened = detached(async move {
         let mark = if may_be_new {
@@ -50,9 +48,6 @@ async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<()
         match mark {
             Some(mark) => {
                 open_under(&pool, &store, &keys, show, known, mark, hold_ms).await?;
-                if mark.high_water > 0 {
-                    restore(&pool, &store, &passes, &keys, show, now).await?;
-                }
                 Ok::<_, LineError>(true)
             }
             None => Ok(false),
@@ -60,6 +55,7 @@ async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<()
     });
     if opened.await? {
         line.mark_stale();
+        restore(room, line).await?;
     }
     Ok(())
 }
@@ -113,23 +109,21 @@ async fn is_opened(
 }
 
 /// Makes visitors with a valid pass active again after a loss, so that they count against the cap.
-async fn restore(
-    pool: &Pool,
-    store: &LineStore,
-    passes: &Passes,
-    keys: &LineKeys,
-    show: ShowId,
-    now: DateTime<Utc>,
-) -> Result<(), LineError> {
-    let mut after = (passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
+/// Nobody is admitted before all of them are; where it fails, the rounds do it again.
+pub(crate) async fn restore(room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
+    let Some(epoch) = room.store.to_restore(&line.keys).await? else { return Ok(()) };
+    let now = room.now();
+    let mut after = (room.passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
     loop {
-        let page = admissions::unspent_after(pool, show, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(()) };
+        let page = admissions::unspent_after(&room.pool, line.show, after, PAGE).await?;
+        let Some(last) = page.last() else { break };
         after = (last.admitted_at, last.ticket);
-        let valid = page.into_iter().map(|admission| (admission, passes.left(&admission, now)));
+        let valid =
+            page.into_iter().map(|admission| (admission, room.passes.left(&admission, now)));
         let valid: Vec<_> = valid.filter(|(_, left)| !left.is_zero()).collect();
         if !valid.is_empty() {
-            store.settle(keys, valid.into_iter()).await?;
+            room.store.settle(&line.keys, valid.into_iter()).await?;
         }
     }
+    room.store.restored(&line.keys, epoch).await
 }

@@ -185,7 +185,11 @@ impl Rounds {
             self.forsake_at = Some(Instant::now());
         }
         measure(line, &swept);
-        line.note_admitted(AdmittedSeen { active: swept.active, unsettled: swept.unsettled });
+        line.note_admitted(AdmittedSeen {
+            active: swept.active,
+            to_restore: swept.to_restore,
+            unsettled: swept.unsettled,
+        });
         Ok(())
     }
 }

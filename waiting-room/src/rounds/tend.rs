@@ -196,13 +196,16 @@ impl Rounds {
         Ok(())
     }
 
-    /// Finishes admissions that a dead node began, and frees the slots of used passes.
+    /// Restores active visitors after a loss, finishes admissions that a dead node began, and frees the slots of used passes.
     async fn look_after_admitted(
         &mut self,
         room: &WaitingRoom,
         line: &Line,
     ) -> Result<(), LineError> {
-        let AdmittedSeen { active, unsettled } = line.take_admitted();
+        let AdmittedSeen { active, to_restore, unsettled } = line.take_admitted();
+        if to_restore {
+            recover::restore(room, line).await?;
+        }
         if active > 0 {
             self.used_until = Some(admitted::free_used(room, line, self.used_until).await?);
         }

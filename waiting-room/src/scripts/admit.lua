@@ -12,11 +12,13 @@
 -- clock: a jump forwards yields at most one burst, a jump backwards nothing.
 local lost = lost_or_behind(tonumber(ARGV[6]), tonumber(ARGV[7]), false)
 if lost then return lost end
-local mark = redis.call('HMGET', head, 'epoch', 'counter', 'held_until')
+local mark = redis.call('HMGET', head, 'epoch', 'counter', 'held_until', 'to_restore')
 local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local max_active, batch = tonumber(ARGV[3]), tonumber(ARGV[4])
 local now = now_ms()
 local answer = {'OK', mark[1]}
+-- Without all of the active visitors the cap would not hold.
+if mark[4] then return answer end
 -- A hold lasts a minute at most; one that looks longer comes from a clock that jumped.
 local hold = tonumber(mark[3] or '0') - now
 if hold > 0 and hold <= 60000 then return answer end

@@ -73,6 +73,8 @@ pub(crate) struct Swept {
     pub node_gone: bool,
     /// The line's keys contradict each other, because some were lost.
     pub contradicts: bool,
+    /// Not all visitors with a valid pass are active again after a loss.
+    pub to_restore: bool,
     /// Places taken from the line by a node that did not finish their admission.
     pub unsettled: Vec<Spot>,
 }
@@ -126,10 +128,10 @@ impl Swept {
     /// Reads the answer of a sweep.
     pub(crate) fn read(show: ShowId, answer: &[String]) -> Result<ScriptAnswer<Self>, LineError> {
         let Some((at, rest)) = known(answer)? else { return Ok(ScriptAnswer::LineLost) };
-        let Some((counts, unsettled)) = rest.split_first_chunk::<6>() else {
+        let Some((counts, unsettled)) = rest.split_first_chunk::<7>() else {
             return Err(unreadable(answer));
         };
-        let [active, absent, waiting, is_new, node_gone, contradicts] = counts;
+        let [active, absent, waiting, is_new, node_gone, contradicts, to_restore] = counts;
         Ok(ScriptAnswer::Known(Self {
             at,
             active: number(active)?,
@@ -138,6 +140,7 @@ impl Swept {
             is_new: is_new == "1",
             node_gone: node_gone == "1",
             contradicts: contradicts == "1",
+            to_restore: to_restore == "1",
             unsettled: spots(show, unsettled)?,
         }))
     }

@@ -30,6 +30,7 @@ scripts! {
     FORSAKE = "forsake";
     GIVE_UP = "give_up";
     RECALL = "recall";
+    RESTORED = "restored";
     LEAVE = "leave";
     USED = "used";
     ADMIT = "admit";

@@ -14,6 +14,8 @@ local now = now_ms()
 redis.call('HSET', head, 'epoch', ARGV[1], 'counter', text(given), 'reserved', text(given),
   'held_until', text(now + tonumber(ARGV[3])), 'redis', this_redis(), 'swept_at', text(now),
   'rule', ARGV[4], 'drawn', ARGV[5], 'base', ARGV[6], 'forget_at', text(now + DAY_MS))
+-- Where numbers were given out, visitors may have been admitted; they are in Postgres's log.
+if tonumber(ARGV[2]) > 0 then redis.call('HSET', head, 'to_restore', ARGV[1]) end
 local seq = tell(ARGV[1], 'o', '1')
 keep_until_forgotten()
 return {ARGV[1], text(seq)}

@@ -4,7 +4,7 @@
 use store::line_marks::LineMark;
 
 use super::{
-    call::{GIVE_UP, LineStore, OPEN, RECALL, add_stretch, with_keys},
+    call::{GIVE_UP, LineStore, OPEN, RECALL, RESTORED, add_stretch, with_keys},
     keys::LineKeys,
 };
 use crate::LineError;
@@ -28,6 +28,17 @@ impl LineStore {
         let fields: (Option<String>, Option<String>) =
             self.query(redis::cmd("HMGET").arg(keys.head()).arg("epoch").arg("counter")).await?;
         Ok(matches!(fields, (Some(_), Some(_))))
+    }
+
+    /// The epoch for which the active visitors must be restored after a loss; `None` where they
+    /// are.
+    pub(crate) async fn to_restore(&self, keys: &LineKeys) -> Result<Option<u32>, LineError> {
+        self.query(redis::cmd("HGET").arg(keys.head()).arg("to_restore")).await
+    }
+
+    /// Notes that the active visitors are restored for this epoch, so that admission goes on.
+    pub(crate) async fn restored(&self, keys: &LineKeys, epoch: u32) -> Result<(), LineError> {
+        self.run("restored", with_keys(&RESTORED, keys).arg(epoch)).await
     }
 
     /// Whether each of these lines has visitors who wait or are being admitted.

@@ -5,7 +5,9 @@
 --                      seq (of the last change), held_until and lenient_until, swept_at (ms),
 --                      rule, drawn and base of the stretch that places are added to,
 --                      redis (run id of the Redis that has given out the numbers),
---                      forget_at (ms): when the line's keys expire
+--                      forget_at (ms): when the line's keys expire,
+--                      to_restore (epoch): set after a loss until all visitors with a valid pass
+--                      are in `active` again
 --  2 bucket     hash   tokens, at (ms): how many may be admitted now; missing means empty
 --  3 line       zset   ticket -> rank: everybody in the line
 --  4 ready      zset   ticket -> rank: visitors in the line who are there, and may be admitted

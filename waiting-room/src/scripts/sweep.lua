@@ -9,7 +9,8 @@
 -- Returns {'FLUSHED'}, with 'BEHIND' where Redis lacks changes; or {'OK', epoch, seq, visitors
 --      active, absent and in the line, '1' where Redis did not know this node, which then holds
 --      nobody, '1' where a node is gone and its visitors must be made absent, '1' where the keys
---      contradict each other, then ticket and record of each admission to be done again}. Every
+--      contradict each other, '1' where visitors with a valid pass must be made active again after
+--      a loss, then ticket and record of each admission to be done again}. Every
 --      place in the line has a record and an account, and is either ready (held, or seen) or
 --      absent; where that is not so, a part was lost.
 -- Atomic, because a visitor may come back at the same moment.
@@ -82,7 +83,8 @@ local fits = n_line == n_ready + n_absent
   and n_line <= redis.call('HLEN', places) and n_line <= redis.call('HLEN', accounts)
 local answer = {'OK', epoch, redis.call('HGET', head, 'seq') or '0',
   text(redis.call('ZCARD', active)), text(n_absent), text(n_line),
-  is_new and '1' or '0', nodes_gone > 0 and '1' or '0', fits and '0' or '1'}
+  is_new and '1' or '0', nodes_gone > 0 and '1' or '0', fits and '0' or '1',
+  text(redis.call('HEXISTS', head, 'to_restore'))}
 for _, ticket in ipairs(redis.call('ZRANGEBYSCORE', admitting, '-inf', text(now - retry_ms),
   'LIMIT', 0, batch)) do
   local record = redis.call('HGET', places, ticket)
