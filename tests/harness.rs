@@ -6,10 +6,10 @@ use chrono::TimeDelta;
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId, ShowId,
-    access::{AccessKeys, Caller, Role},
+    access::Role,
     api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
 };
-use platform::{Shutdown, clock};
+use platform::Shutdown;
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -157,9 +157,7 @@ impl System {
     /// A new account without a password, and its token.
     pub(crate) async fn account(&self, role: Role) -> (AccountId, String) {
         let id = testing::account(&self.pool, role).await;
-        let keys = AccessKeys::new(&self.slot.master_key());
-        let expires_at = clock::now() + Duration::from_hours(1);
-        (id, keys.issue(Caller { account: id, role }, expires_at))
+        (id, testing::token(&self.slot.master_key(), id, role))
     }
 
     /// The token of a new visitor.

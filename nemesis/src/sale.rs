@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use contract::{
     AccountId, ShowId,
-    access::{AccessKeys, Caller, Role},
+    access::{AccessKeys, Role},
     api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
     keys::MasterKey,
     topology::Partition,
@@ -125,8 +125,7 @@ pub async fn open(
 /// The token of a new administrator.
 pub async fn admin(pool: &Pool, master: &MasterKey) -> String {
     let id = testing::account(pool, Role::Admin).await;
-    let expires_at = clock::now() + Duration::from_hours(12);
-    AccessKeys::new(master).issue(Caller { account: id, role: Role::Admin }, expires_at)
+    testing::token(master, id, Role::Admin)
 }
 
 async fn hall(

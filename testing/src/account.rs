@@ -1,6 +1,11 @@
 //! Accounts without a password, so that tests need not hash any.
 
-use contract::{AccountId, access::Role};
+use contract::{
+    AccountId,
+    access::{AccessKeys, Caller, Role, TOKEN_LIFETIME_MAX},
+    keys::MasterKey,
+};
+use platform::clock;
 use store::{Pool, accounts::NO_PASSWORD};
 
 /// Makes an account that no password signs in to. The statement fits every version of the schema,
@@ -25,4 +30,10 @@ pub async fn account(pool: &Pool, role: Role) -> AccountId {
         .await;
     insert.expect("the database takes an account");
     id
+}
+
+/// An access token of this account, which outlives every test.
+#[must_use]
+pub fn token(master: &MasterKey, account: AccountId, role: Role) -> String {
+    AccessKeys::new(master).issue(Caller { account, role }, clock::now() + TOKEN_LIFETIME_MAX)
 }

@@ -8,7 +8,7 @@ pub mod address;
 pub mod proxy;
 pub mod show;
 
-pub use account::account;
+pub use account::{account, token};
 pub use answer::Answer;
 pub use eventually::eventually;
 pub use slot::Slot;

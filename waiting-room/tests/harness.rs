@@ -7,7 +7,7 @@ mod stores;
 
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
-use contract::{access::AccessKeys, place_ticket::PlaceKeys};
+use contract::place_ticket::PlaceKeys;
 use platform::{
     Shutdown,
     config::{Backends, Http, Process},
@@ -56,7 +56,6 @@ pub(crate) struct Stage {
     stops: Vec<Shutdown>,
     /// Keeps other tests off the backends.
     pub slot: Slot,
-    access: AccessKeys,
     http: reqwest::Client,
     config: Config,
 }
@@ -147,7 +146,6 @@ impl Stage {
             place_keys: PlaceKeys::new(&slot.master_key()),
             shutdown: Shutdown::default(),
             stops: Vec::new(),
-            access: AccessKeys::new(&slot.master_key()),
             slot,
             http: reqwest::Client::new(),
             config,

@@ -1,19 +1,17 @@
 //! Accounts for a load test. They have tokens only, since hashing a hundred thousand passwords
 //! takes too long.
 
-use std::{io::Write as _, path::Path, time::Duration};
+use std::{io::Write as _, path::Path};
 
 use anyhow::Context as _;
 use contract::{
     AccountId,
-    access::{AccessKeys, Caller, Role},
+    access::{AccessKeys, Caller, Role, TOKEN_LIFETIME_MAX},
     keys::MasterKey,
 };
 use store::{Pool, accounts::NewAccount};
 use uuid::Builder;
 
-/// How long a token is valid.
-const TOKEN_TTL: Duration = Duration::from_hours(24);
 /// Accounts made by one statement.
 const CHUNK: usize = 5_000;
 
@@ -24,7 +22,7 @@ pub async fn tokens(pool: &Pool, master: &MasterKey, n: usize) -> anyhow::Result
         store::accounts::create_many(pool, chunk).await.context("accounts could not be made")?;
     }
     let keys = AccessKeys::new(master);
-    let expires_at = platform::clock::now() + TOKEN_TTL;
+    let expires_at = platform::clock::now() + TOKEN_LIFETIME_MAX;
     let issue = |account: &NewAccount| {
         keys.issue(Caller { account: account.id, role: Role::User }, expires_at)
     };

@@ -1,13 +1,10 @@
 //! The calls of visitors.
 
-use std::time::Duration;
-
 use contract::{
     AccountId, ShowId, TicketId,
-    access::{Caller, Role},
+    access::Role,
     api::line::{PlaceState, PlaceStatus},
 };
-use platform::clock;
 use reqwest::{Method, StatusCode};
 use testing::{Answer, eventually};
 
@@ -33,8 +30,7 @@ impl Stage {
     }
 
     fn token_as(&self, account: AccountId, role: Role) -> String {
-        let expires_at = clock::now() + Duration::from_hours(1);
-        self.access.issue(Caller { account, role }, expires_at)
+        testing::token(&self.slot.master_key(), account, role)
     }
 
     pub(crate) async fn call(
