@@ -10,6 +10,7 @@ use store::{
     Pool, acceptance,
     backlogs::{self, Backlog},
     bookings::{Looker, is_over},
+    live::board::SHOWS_MAX,
     sale::Sale,
 };
 
@@ -23,7 +24,6 @@ const LEFT_KEPT: Duration = Duration::from_secs(1);
 /// How long the answer is kept after its last use that no booking from before a moment is left.
 /// That answer never changes.
 const NOTHING_LEFT_KEPT: Duration = Duration::from_hours(1);
-const SHOWS_MAX: u64 = 10_000;
 
 /// Asks whether bookings were accepted.
 pub(crate) struct Questions {
@@ -38,9 +38,10 @@ pub(crate) struct Questions {
 
 impl Questions {
     pub(crate) fn new(pool: Pool, looker: Looker, per_second: NonZeroU32) -> Self {
-        let decided = Cache::builder().max_capacity(SHOWS_MAX).time_to_live(LEFT_KEPT).build();
+        let decided =
+            Cache::builder().max_capacity(SHOWS_MAX.into()).time_to_live(LEFT_KEPT).build();
         let all_decided =
-            Cache::builder().max_capacity(SHOWS_MAX).time_to_idle(NOTHING_LEFT_KEPT).build();
+            Cache::builder().max_capacity(SHOWS_MAX.into()).time_to_idle(NOTHING_LEFT_KEPT).build();
         let rate = DefaultDirectRateLimiter::direct(Quota::per_second(per_second));
         Self { pool, looker, rate, decided, all_decided }
     }

@@ -24,7 +24,7 @@ pub const REFRESH: Duration = Duration::from_millis(250);
 /// After this many readings a node reads the whole board, which drops shows that are long over.
 const WHOLE_EVERY: u32 = 240;
 /// Most shows on the board; the soonest to start win.
-const SHOWS_MAX: i64 = 10_000;
+pub const SHOWS_MAX: u32 = 10_000;
 
 /// Every show, as of a moment ago.
 #[derive(Clone, Debug)]
@@ -127,7 +127,7 @@ pub async fn read(pool: &Pool) -> StoreResult<Board> {
                      where retired_at is null
                        and starts_at > clock_timestamp() - interval '1 day'
                      order by starts_at, show_id limit $1) as "shows!""#,
-        SHOWS_MAX
+        i64::from(SHOWS_MAX)
     )
     .fetch_one(pool)
     .await?;
@@ -156,7 +156,7 @@ pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
                                and age(p.xmin) <= age($1::text::xid8::xid)))
                      order by s.starts_at, s.show_id limit $2) as "shows!""#,
         last.complete_before,
-        SHOWS_MAX
+        i64::from(SHOWS_MAX)
     )
     .fetch_one(pool)
     .await?;
@@ -175,7 +175,7 @@ pub async fn read_changes(pool: &Pool, last: &Board) -> StoreResult<Board> {
         }
         sales.extend(found.sales.into_iter().map(|sale| (sale.show, Arc::new(sale))));
         unreadable.extend(found.unreadable.into_iter().map(|(show, _)| show));
-        if i64::try_from(sales.len()).is_ok_and(|n| n > SHOWS_MAX) {
+        if sales.len() > SHOWS_MAX as usize {
             return self::read(pool).await; // the soonest shows are not known here
         }
     }
