@@ -7,7 +7,7 @@ use std::{
 
 use nemesis::{
     control, failpoints, rare, report,
-    run::{Script, Theatre},
+    run::{Installation, Script},
     sale::Halls,
 };
 
@@ -25,40 +25,40 @@ fn folder(name: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_sold_twice_lost_invented_or_changed_whatever_dies() {
     let folder = folder("seeds");
-    let theatre = Theatre::open(&folder, false, &[]).await.expect("it starts");
+    let installation = Installation::open(&folder, false, &[]).await.expect("it starts");
     let mut red = Vec::new();
     for seed in SEEDS {
         let script = Script::drawn(seed, LENGTH, SEATS, false);
-        let verdict = theatre.run(&script).await.expect("it runs");
+        let verdict = installation.run(&script).await.expect("it runs");
         eprintln!("{}", report::line(&verdict));
         if !verdict.is_green() {
             red.push(seed);
         }
     }
-    let rare = theatre.rare.counts();
+    let rare = installation.rare.counts();
     eprintln!("{}", report::rare_paths(&rare));
-    theatre.close().await.expect("it stops");
+    installation.close().await.expect("it stops");
     assert!(red.is_empty(), "./dev chaos --short --seed {}; see {}", red[0], folder.display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_rare_path_is_taken_and_nothing_comes_of_it() {
     let folder = folder("rare-paths");
-    let theatre = Theatre::open(&folder, false, &[]).await.expect("it starts");
+    let installation = Installation::open(&folder, false, &[]).await.expect("it starts");
     let (length, halls) = (rare::ALL_TAKE, Halls::Several);
-    let mut untaken = theatre.rare.missing();
+    let mut untaken = installation.rare.missing();
     for seed in 1..=ROUNDS_MAX {
         let script = Script { seed, length, seats: SEATS, halls, faults: rare::faults() };
-        let verdict = theatre.run(&script).await.expect("it runs");
+        let verdict = installation.run(&script).await.expect("it runs");
         eprintln!("{}", report::line(&verdict));
         assert!(verdict.is_green(), "see {}", folder.display());
-        untaken = theatre.rare.missing();
+        untaken = installation.rare.missing();
         if untaken.is_empty() {
             break;
         }
     }
-    eprintln!("{}", report::rare_paths(&theatre.rare.counts()));
-    theatre.close().await.expect("it stops");
+    eprintln!("{}", report::rare_paths(&installation.rare.counts()));
+    installation.close().await.expect("it stops");
     assert!(untaken.is_empty(), "never taken: {untaken:?}");
 }
 

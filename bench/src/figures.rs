@@ -7,7 +7,7 @@ use loadtest::{
 use platform::number::float;
 use serde::Serialize;
 
-use crate::{admission::AdmissionRate, freshness::Summary, line_store::Load};
+use crate::{admission::AdmissionRate, freshness::Summary, line_probe::Load};
 
 /// Everything that was measured.
 #[derive(Serialize)]

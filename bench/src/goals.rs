@@ -150,7 +150,7 @@ mod tests {
         admission::AdmissionRate,
         figures::{Joins, Step, Stirred},
         freshness::Freshness,
-        line_store::Load,
+        line_probe::Load,
     };
 
     fn step(watching: u64, operations: f64, frames_per_second: f64, node_cores: f64) -> Step {

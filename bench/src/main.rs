@@ -10,7 +10,7 @@ mod ports;
 mod stampedes;
 mod console;
 mod usage;
-mod line_store;
+mod line_probe;
 mod freshness;
 mod admission;
 mod figures;

@@ -10,7 +10,7 @@ use crate::{
     arena::Backend,
     fault::Fault,
     fleet::{Fleet, Seat, Service},
-    run::{Script, Theatre, Verdict},
+    run::{Installation, Script, Verdict},
     sale::Halls,
     schema::SchemaChange,
 };
@@ -220,12 +220,12 @@ pub fn named(name: &str) -> anyhow::Result<&'static Control> {
 
 /// Runs a control.
 pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<Verdict> {
-    let theatre = Theatre::open(folder, false, control.without).await?;
+    let installation = Installation::open(folder, false, control.without).await?;
     if control.drops_index {
-        sqlx::query("drop index seat_claims_one_live").execute(&theatre.pool).await?;
+        sqlx::query("drop index seat_claims_one_live").execute(&installation.pool).await?;
         // A second guard, dropped as well: the count of free seats may not become negative.
         let count = "alter table partitions drop constraint partitions_available_in_range";
-        sqlx::query(count).execute(&theatre.pool).await?;
+        sqlx::query(count).execute(&installation.pool).await?;
     }
     let length = if control.freezes { FREEZES_TAKE } else { LENGTH };
     let partitions = if control.freezes { Halls::OnePartition } else { Halls::Several };
@@ -233,13 +233,13 @@ pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<
     let script = Script { seed, length, seats: control.seats, halls: partitions, faults };
     let verdict = if control.freezes {
         tokio::select! {
-            verdict = theatre.run(&script) => verdict,
-            never = freeze_in_turn(&theatre) => match never {},
+            verdict = installation.run(&script) => verdict,
+            never = freeze_in_turn(&installation) => match never {},
         }
     } else {
-        theatre.run(&script).await
+        installation.run(&script).await
     };
-    theatre.close().await?;
+    installation.close().await?;
     verdict
 }
 
@@ -260,8 +260,8 @@ pub fn is_as_expected(control: &Control, verdict: &Verdict) -> anyhow::Result<()
 
 /// Freezes an allocator with deliveries in hand, and the other one as soon as it has taken over.
 /// Then the first goes on, under an epoch that is old by now.
-async fn freeze_in_turn(theatre: &Theatre) -> std::convert::Infallible {
-    let fleet = &theatre.fleet;
+async fn freeze_in_turn(installation: &Installation) -> std::convert::Infallible {
+    let fleet = &installation.fleet;
     loop {
         sleep(Duration::from_secs(1)).await;
         let both = [allocator(0), allocator(1)];

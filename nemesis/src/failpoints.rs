@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use crate::{
     fault::Fault,
     fleet::{Seat, Service},
-    run::{Script, Theatre, Verdict},
+    run::{Installation, Script, Verdict},
     sale::Halls,
 };
 
@@ -58,10 +58,10 @@ pub async fn run(
     wanted: &[(&'static str, Service)],
     mut each: impl FnMut(&Aborted),
 ) -> anyhow::Result<Vec<Aborted>> {
-    let theatre = Theatre::open(folder, false, &[]).await?;
+    let installation = Installation::open(folder, false, &[]).await?;
     let mut results = Vec::new();
     for (seed, (failpoint, service)) in (1..).zip(wanted) {
-        let before = reached(&theatre);
+        let before = reached(&installation);
         // A session begins once, and only poison is parked, so these are passed seldom.
         let is_rare = matches!(*failpoint, "after-epoch" | "after-parking");
         let pass = if is_rare { 1 } else { PASS };
@@ -72,23 +72,23 @@ pub async fn run(
         let arming = async {
             sleep(Duration::from_millis(1200)).await;
             for n in 0..2 {
-                theatre.fleet.arm(Seat { service: *service, n }, &armed);
+                installation.fleet.arm(Seat { service: *service, n }, &armed);
             }
             std::future::pending::<std::convert::Infallible>().await
         };
         let verdict = tokio::select! {
-            verdict = theatre.run(&script) => verdict?,
+            verdict = installation.run(&script) => verdict?,
             never = arming => match never {},
         };
-        let was_reached = reached(&theatre) > before;
+        let was_reached = reached(&installation) > before;
         let aborted = Aborted { failpoint, was_reached, verdict };
         each(&aborted);
         results.push(aborted);
     }
-    theatre.close().await?;
+    installation.close().await?;
     Ok(results)
 }
 
-fn reached(theatre: &Theatre) -> u64 {
-    theatre.rare.counts().get("a failpoint was reached").copied().unwrap_or_default()
+fn reached(installation: &Installation) -> u64 {
+    installation.rare.counts().get("a failpoint was reached").copied().unwrap_or_default()
 }

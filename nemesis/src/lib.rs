@@ -1,7 +1,7 @@
 //! The nemesis: a contended sale on the real binaries and private backends, faults drawn from a
 //! seed, and checks that nothing was sold twice, lost, invented or changed.
 //!
-//! A [`run::Theatre`] has its [`arena`] of backends and its [`fleet`] of services, two of each,
+//! A [`run::Installation`] has its [`arena`] of backends and its [`fleet`] of services, two of each,
 //! with a misbehaving [proxy](testing::proxy) on every link. A [`run::Script`] sends a crowd of
 //! [`buyer`]s through the public API while the [`fault`]s happen; each leaves a [`story`], and the
 //! [`check`]s compare the stories with the tables. [`control`] proves that the checks find the

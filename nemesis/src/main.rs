@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 use clap::Parser;
 use nemesis::{
     control, failpoints, rehearsal, report,
-    run::{Script, Theatre, Verdict},
+    run::{Installation, Script, Verdict},
     schedule,
 };
 
@@ -73,20 +73,25 @@ async fn seeds(settings: &Settings, folder: &std::path::Path) -> anyhow::Result<
         let length = Duration::from_secs_f64(settings.minutes * 60.0);
         (length, u32::try_from(length.as_secs())?.clamp(SHORT_SEATS, 300))
     };
-    let theatre = Theatre::open(folder, settings.cluster, &[]).await?;
+    let installation = Installation::open(folder, settings.cluster, &[]).await?;
     let mut verdicts: Vec<Verdict> = Vec::new();
     for seed in settings.seed..settings.seed + settings.seeds {
         let script = Script::drawn(seed, length, seats, settings.cluster);
-        let verdict = theatre.run(&script).await?;
+        let verdict = installation.run(&script).await?;
         println!("{}", report::line(&verdict));
         verdicts.push(verdict);
     }
-    println!("\n{}\n{}", report::faults(&verdicts), report::rare_paths(&theatre.rare.counts()));
-    let alone = theatre.fleet.ended_alone();
+    println!(
+        "\n{}\n{}",
+        report::faults(&verdicts),
+        report::rare_paths(&installation.rare.counts())
+    );
+    let alone = installation.fleet.ended_alone();
     println!("services that ended by themselves and were started again: {alone}");
-    let mut untaken = if settings.seeds >= SUITE { theatre.rare.missing() } else { Vec::new() };
-    let has_clocks = theatre.arena.has_clocks();
-    theatre.close().await?;
+    let mut untaken =
+        if settings.seeds >= SUITE { installation.rare.missing() } else { Vec::new() };
+    let has_clocks = installation.arena.has_clocks();
+    installation.close().await?;
     if settings.seeds >= SUITE {
         let is_done = |kind: &str| verdicts.iter().any(|verdict| verdict.faults.contains_key(kind));
         let undone = schedule::CHOSEN.into_iter().filter(|kind| !is_done(kind));

@@ -8,7 +8,7 @@ use std::{path::Path, time::Duration};
 use crate::{
     fault::{Fault, Schedule},
     fleet::{Build, PER_SERVICE, Seat, Service},
-    run::{Script, Theatre, Verdict},
+    run::{Installation, Script, Verdict},
     sale::Halls,
 };
 
@@ -32,15 +32,15 @@ pub async fn run(
     seed: u64,
     archived: u32,
 ) -> anyhow::Result<Verdict> {
-    let theatre = Theatre::open_before(folder, before).await?;
+    let installation = Installation::open_before(folder, before).await?;
     if archived > 0 {
-        archive::fill(&theatre, archived).await?;
+        archive::fill(&installation, archived).await?;
     }
     let faults = schedule();
     let length = faults.last().map_or(MIGRATE_AT, |(at, _)| *at) + REST;
     let script = Script { seed, length, seats: SEATS, halls: Halls::Several, faults };
-    let verdict = theatre.run(&script).await?;
-    theatre.close().await?;
+    let verdict = installation.run(&script).await?;
+    installation.close().await?;
     Ok(verdict)
 }
 

@@ -111,7 +111,7 @@ impl Verdict {
 }
 
 /// The system under test: backends, services, accounts.
-pub struct Theatre {
+pub struct Installation {
     pub arena: Arena,
     pub fleet: Fleet,
     pub pool: Pool,
@@ -123,7 +123,7 @@ pub struct Theatre {
     stop: Shutdown,
 }
 
-impl Theatre {
+impl Installation {
     /// Starts everything in a folder of its own, with the named guarantees missing.
     pub async fn open(folder: &Path, cluster: bool, without: &[Guarantee]) -> anyhow::Result<Self> {
         let arena = Self::arena(folder, cluster).await?;

@@ -12,7 +12,7 @@ use super::settings::Line;
 use crate::{
     console::Console,
     fleet::{Running, origin},
-    line_store::LineStore,
+    line_probe::LineProbe,
     ports,
     stage::Stage,
     stampedes::{self, Stampedes},
@@ -29,7 +29,7 @@ const OTHER_FILES: usize = 1_000;
 pub(super) struct Run {
     pub(super) console: Console,
     pub(super) stage: Stage,
-    pub(super) store: LineStore,
+    pub(super) store: LineProbe,
     pub(super) nodes: Vec<Running>,
     pub(super) stampedes: Stampedes,
     /// Ingress and allocator.
@@ -72,7 +72,7 @@ impl Run {
         let client = Client::new(&origin(ports[0]))?;
         let admin = seed::Admin::ensure(&pool, &master, &client).await?;
         let stage = Stage::open(admin.client).await?;
-        let store = LineStore::open(&line.site.redis_url, stage.show).await?;
+        let store = LineProbe::open(&line.site.redis_url, stage.show).await?;
         let origins: Vec<String> = ports[2..].iter().map(|port| origin(*port)).collect();
         let stampedes = Stampedes::start(&fleet, stampedes, stage.show, &origins)?;
         console.say(&format!("stampedes: {} processes for the visitors", stampedes.len()));

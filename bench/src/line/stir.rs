@@ -12,7 +12,7 @@ use crate::{
     admission::AdmissionRate,
     figures::Stirred,
     freshness::{Freshness, Truth},
-    line_store::Snapshot,
+    line_probe::Snapshot,
 };
 
 /// One of this many visitors keeps a trail.

@@ -5,7 +5,7 @@ use platform::number::float;
 use tokio::time::Instant;
 
 use super::{
-    super::{figures::Stretch, line_store::Work, usage::Usage},
+    super::{figures::Stretch, line_probe::Work, usage::Usage},
     run::Run,
 };
 

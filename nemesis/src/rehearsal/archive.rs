@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 
-use crate::run::Theatre;
+use crate::run::Installation;
 
 /// Bookings per insert, which then takes some seconds.
 const AT_ONCE: u32 = 200_000;
@@ -32,9 +32,9 @@ const ROWS: [&str; 4] = [
 ];
 
 /// Adds bookings of past sales, and a tenth as many accounts.
-pub(super) async fn fill(theatre: &Theatre, bookings: u32) -> anyhow::Result<()> {
-    let show = theatre.another_show().await?;
-    let pool = store::connect_patiently(theatre.arena.postgres_url()?, "archive")?;
+pub(super) async fn fill(installation: &Installation, bookings: u32) -> anyhow::Result<()> {
+    let show = installation.another_show().await?;
+    let pool = store::connect_patiently(installation.arena.postgres_url()?, "archive")?;
     for from in (0..bookings).step_by(AT_ONCE as usize) {
         let end = from + AT_ONCE.min(bookings - from);
         for sql in ROWS {

@@ -23,7 +23,7 @@ const ANSWER_WAIT: Duration = Duration::from_secs(30);
 const PAGE: usize = 5_000;
 
 /// A connection to the Redis of the line.
-pub(crate) struct LineStore {
+pub(crate) struct LineProbe {
     client: Client,
     connection: MultiplexedConnection,
     show: ShowId,
@@ -69,7 +69,7 @@ pub(crate) struct Record {
     pub(crate) taken: Vec<(u64, u64)>,
 }
 
-impl LineStore {
+impl LineProbe {
     pub(crate) async fn open(url: &str, show: ShowId) -> anyhow::Result<Self> {
         let client = Client::open(url).context("REDIS_URL cannot be read")?;
         let patient = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER_WAIT));
