@@ -35,7 +35,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     LineError,
-    scripts::{change::LineChange, keys::LineKeys, progress::Progress, spot::Spot},
+    scripts::{
+        answers::AdmittedSeen, change::LineChange, keys::LineKeys, progress::Progress, spot::Spot,
+    },
 };
 use desk::{Desk, JoinQueue};
 use forecast::Forecast;
@@ -82,16 +84,6 @@ pub(crate) enum Applied {
     Yes,
     /// A change is missing, or the line began anew.
     Gap,
-}
-
-/// What a sweep finds about admitted visitors.
-#[derive(Default)]
-pub(crate) struct AdmittedSeen {
-    pub active: u64,
-    /// Not all visitors with a valid pass are active again after a loss.
-    pub to_restore: bool,
-    /// Places taken from the line by a node that did not finish their admission.
-    pub unsettled: Vec<Spot>,
 }
 
 struct Memory {

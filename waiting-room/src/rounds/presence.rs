@@ -17,11 +17,11 @@ use super::missing;
 use crate::{
     LineError,
     config::NODE_GONE_AFTER,
-    line::{AdmittedSeen, Line, visitors::Visitors},
+    line::{Line, visitors::Visitors},
     room::{WaitingRoom, recover},
     scripts::{
         Presence,
-        answers::{ScriptAnswer, Swept, Whereabouts},
+        answers::{AdmittedSeen, ScriptAnswer, Swept, Whereabouts},
         progress::Progress,
     },
 };
@@ -156,7 +156,8 @@ impl Rounds {
             }
         };
         line.heard();
-        let nobody = swept.active == 0 && swept.waiting == 0 && swept.unsettled.is_empty();
+        let AdmittedSeen { active, unsettled, .. } = &swept.admitted;
+        let nobody = *active == 0 && swept.waiting == 0 && unsettled.is_empty();
         line.note_deserted(nobody);
         line.visitors(|visitors| visitors.forget_silent(room.settings.grace()));
         // A picture that was just loaded may hold more than its last change says, so the line
@@ -185,11 +186,7 @@ impl Rounds {
             self.forsake_at = Some(Instant::now());
         }
         measure(line, &swept);
-        line.note_admitted(AdmittedSeen {
-            active: swept.active,
-            to_restore: swept.to_restore,
-            unsettled: swept.unsettled,
-        });
+        line.note_admitted(swept.admitted);
         Ok(())
     }
 }
@@ -198,7 +195,7 @@ fn measure(line: &Line, swept: &Swept) {
     let show = line.show.to_string();
     metrics::gauge!("usher_line_waiting", "show" => show.clone()).set(float(line.waiting()));
     metrics::gauge!("usher_line_absent", "show" => show.clone()).set(float(swept.absent));
-    metrics::gauge!("usher_line_active", "show" => show).set(float(swept.active));
+    metrics::gauge!("usher_line_active", "show" => show).set(float(swept.admitted.active));
 }
 
 /// Redis has lost a part of the line. Nobody can tell which part, so the line begins anew, as after

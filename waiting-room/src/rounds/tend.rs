@@ -15,13 +15,17 @@ use super::choosers;
 use crate::{
     LineError,
     line::{
-        AdmittedSeen, Line,
+        Line,
         gate::Gate,
         stock::{self, CHOOSES_FOR},
     },
     places::admitted,
     room::{WaitingRoom, recover},
-    scripts::{Bounds, answers::ScriptAnswer, spot::Spot},
+    scripts::{
+        Bounds,
+        answers::{AdmittedSeen, ScriptAnswer},
+        spot::Spot,
+    },
 };
 
 /// How often a line is tended.

@@ -63,7 +63,7 @@ pub(crate) struct Touched {
 /// What a sweep found.
 pub(crate) struct Swept {
     pub at: Progress,
-    pub active: u64,
+    pub admitted: AdmittedSeen,
     pub absent: u64,
     /// How many are in the line.
     pub waiting: u64,
@@ -73,6 +73,12 @@ pub(crate) struct Swept {
     pub node_gone: bool,
     /// The line's keys contradict each other, because some were lost.
     pub contradicts: bool,
+}
+
+/// What a sweep found about admitted visitors.
+#[derive(Default)]
+pub(crate) struct AdmittedSeen {
+    pub active: u64,
     /// Not all visitors with a valid pass are active again after a loss.
     pub to_restore: bool,
     /// Places taken from the line by a node that did not finish their admission.
@@ -134,14 +140,16 @@ impl Swept {
         let [active, absent, waiting, is_new, node_gone, contradicts, to_restore] = counts;
         Ok(ScriptAnswer::Known(Self {
             at,
-            active: number(active)?,
+            admitted: AdmittedSeen {
+                active: number(active)?,
+                to_restore: to_restore == "1",
+                unsettled: spots(show, unsettled)?,
+            },
             absent: number(absent)?,
             waiting: number(waiting)?,
             is_new: is_new == "1",
             node_gone: node_gone == "1",
             contradicts: contradicts == "1",
-            to_restore: to_restore == "1",
-            unsettled: spots(show, unsettled)?,
         }))
     }
 }
