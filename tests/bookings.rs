@@ -225,14 +225,7 @@ async fn limits_hold_over_all_bookings_of_an_account_and_a_closed_sale_takes_not
     })
     .await;
     // Publishes under way may arrive for 4 s, and a producer is sealed after 3 s.
-    eventually("the drained queue is deleted", SOON * 3, async || {
-        let ready =
-            "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
-        let ready: i64 =
-            sqlx::query_scalar(ready).bind(show.0).fetch_one(&system.pool).await.unwrap();
-        (ready == 0).then_some(())
-    })
-    .await;
+    system.queues_are_gone(show, SOON * 3).await;
     system.stop().await;
 }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
     AccountId, ShowId,
@@ -147,6 +147,23 @@ impl System {
         let (http, stop) = (settings.own.http.clone(), shutdown.clone());
         shutdown.spawn(async move { platform::http::serve(listener, service, &http, &stop).await });
         Self { pool: slot.pool(), slot, address, http: reqwest::Client::new(), shutdown }
+    }
+
+    /// The time by PostgreSQL's clock.
+    pub(crate) async fn now(&self) -> DateTime<Utc> {
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Waits until no queue of a show is left.
+    pub(crate) async fn queues_are_gone(&self, show: ShowId, limit: Duration) {
+        let ready =
+            "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
+        eventually("its queues are gone", limit, async || {
+            let ready: i64 =
+                sqlx::query_scalar(ready).bind(show.0).fetch_one(&self.pool).await.unwrap();
+            (ready == 0).then_some(())
+        })
+        .await;
     }
 
     /// Stops the system gracefully.

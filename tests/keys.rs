@@ -3,7 +3,6 @@
 
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use contract::{
     AccountId, BookingId, ShowId,
     access::Role,
@@ -242,7 +241,7 @@ async fn tried_long_ago(
     let (tier, wish) = ("STANDARD".parse().unwrap(), Wish::BestAvailable(1));
     let asked = RequestIdentity { account, show, tier: &tier, kind: Kind::Order, wish: &wish, key };
     let booking = BookingIds::new(&system.slot.master_key()).derive(&asked);
-    let at = now(system).await - OVER;
+    let at = system.now().await - OVER;
     let binding = Binding { request: booking.to_string(), state, at };
     let last = LastTry { show, tier: tier.clone(), kind: Kind::Order, key: key.into(), at };
     let mut pipeline = redis::pipe();
@@ -252,10 +251,6 @@ async fn tried_long_ago(
     let mut connection = cache.connection().unwrap();
     let () = pipeline.query_async(&mut connection).await.unwrap();
     booking
-}
-
-async fn now(system: &System) -> DateTime<Utc> {
-    sqlx::query_scalar("select clock_timestamp()").fetch_one(&system.pool).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -290,7 +285,7 @@ async fn what_was_told_expired_stays_so_whatever_it_would_be_refused_for_later()
     let system = System::start().await;
     let show = system.show(Plan::default()).await;
     let (account, token) = system.account(Role::User).await;
-    let accepted_at = now(&system).await - OVER;
+    let accepted_at = system.now().await - OVER;
     let booking = BookingIds::new(&system.slot.master_key()).fresh(account, accepted_at);
     let path = format!("/api/v1/bookings/{booking}");
     assert_eq!(system.get(&path, Some(&token)).await.body["reason"], "EXPIRED");

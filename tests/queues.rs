@@ -148,14 +148,7 @@ async fn a_closed_sale_keeps_its_queue_until_everything_accepted_is_decided() {
     tx.rollback().await.unwrap();
 
     are_decided(&system, &bookings).await;
-    eventually("its queue is gone", DONE_BY, async || {
-        let ready =
-            "select count(*) from partitions where show_id = $1 and queue_ready_at is not null";
-        let ready: i64 =
-            sqlx::query_scalar(ready).bind(show.0).fetch_one(&system.pool).await.unwrap();
-        (ready == 0).then_some(())
-    })
-    .await;
+    system.queues_are_gone(show, DONE_BY).await;
     assert!(!is_there(&system, show).await);
     let audit = system.audit(&bookings).await;
     assert!(audit.is_clean(), "{audit:?}");

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use contract::{
     BookingId, ShowId,
     access::Role,
@@ -23,10 +22,6 @@ use crate::{
 
 /// Time after which a booking without an outcome is over.
 const OVER: Duration = BOOKING_DEADLINE.saturating_add(BOOKING_GRACE).saturating_add(SOON);
-
-async fn now(system: &System) -> DateTime<Utc> {
-    sqlx::query_scalar("select clock_timestamp()").fetch_one(&system.pool).await.unwrap()
-}
 
 async fn look(system: &System, id: BookingId, token: &str) -> (String, String) {
     let seen = system.get(&format!("/api/v1/bookings/{id}"), Some(token)).await;
@@ -49,7 +44,7 @@ async fn a_booking_without_a_key_that_was_never_stored_ends_expired() {
     let system = System::start().await;
     let (account, token) = system.account(Role::User).await;
     let ids = BookingIds::new(&system.slot.master_key());
-    let now = now(&system).await;
+    let now = system.now().await;
     let young = ids.fresh(account, now - BOOKING_DEADLINE);
     assert!(says(&look(&system, young, &token).await, "QUEUED", ""), "it may still be decided");
     let old = ids.fresh(account, now - OVER);
@@ -84,10 +79,10 @@ async fn a_keyed_booking_that_was_never_stored_ends_expired_for_everybody_and_fo
         let mut connection = cache.connection().unwrap();
         let () = pipeline.query_async(&mut connection).await.unwrap();
     };
-    try_at(now(&system).await - BOOKING_DEADLINE).await;
+    try_at(system.now().await - BOOKING_DEADLINE).await;
     assert!(says(&look(&system, id, &token).await, "QUEUED", ""));
     assert_eq!(rows(&system, id).await, 0);
-    try_at(now(&system).await - OVER).await;
+    try_at(system.now().await - OVER).await;
     assert!(says(&look(&system, id, &token).await, "REJECTED", "EXPIRED"));
     assert_eq!(rows(&system, id).await, 1, "the outcome is written");
 
@@ -112,7 +107,7 @@ async fn a_booking_that_redis_forgot_ends_expired_some_time_after_the_first_look
     let id = BookingIds::new(&system.slot.master_key()).derive(&asked);
     assert!(says(&look(&system, id, &token).await, "QUEUED", ""));
     let mut redis = system.slot.redis().await;
-    let first = (now(&system).await - OVER).timestamp();
+    let first = (system.now().await - OVER).timestamp();
     let key = format!("booking_looked_for:{id}");
     let mut set = redis::cmd("SET");
     // Only if the first look has written it.

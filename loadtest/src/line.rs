@@ -225,7 +225,7 @@ impl InLine<'_> {
 }
 
 /// Resolves at this moment; never if there is none.
-async fn until(moment: Option<Instant>) {
+pub(crate) async fn until(moment: Option<Instant>) {
     match moment {
         Some(moment) => sleep_until(moment).await,
         None => std::future::pending().await,

@@ -9,7 +9,7 @@ use contract::{
 use fastrand::Rng;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep, sleep_until, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use super::{
     trail::Trail,
     wire::{News, Sample},
 };
-use crate::{CallError, Client, crowd::address, socket::Socket};
+use crate::{CallError, Client, crowd::address, line::until, socket::Socket};
 
 /// Connections tried in a row before a visitor gives up.
 const TRIES_MAX: u32 = 20;
@@ -297,12 +297,4 @@ fn client(herd: &Herd, node: usize, n: usize, token: &str) -> Client {
 
 async fn until_closed(socket: &mut Socket) {
     while let Ok(Some(_)) = socket.next::<LineFrame>().await {}
-}
-
-/// Resolves at this moment; never if there is none.
-async fn until(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
