@@ -1,6 +1,8 @@
 //! Admitted visitors: what the log of admissions says about them, until when their passes are
 //! valid, and which used passes free their slots.
 
+use std::iter;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{TicketId, api::line::PlaceState};
 use store::admissions::{self, Admission, Spent};
@@ -46,11 +48,12 @@ pub(crate) async fn expiry(
     admission: &Admission,
 ) -> Option<DateTime<Utc>> {
     let (ticket, now) = (admission.ticket, room.now());
-    let is_active = room.store.is_active(&line.keys, ticket).await.unwrap_or(false);
+    // `None` where Redis does not answer.
+    let is_active = room.store.is_active(&line.keys, ticket).await.ok();
     let told = room.passes.validity(admission, room.passes.expiry(admission), now);
     // The log is asked where Redis does not count the visitor as active (the slot was freed, or
     // Redis is away or lost it), and where another node may have renewed the pass.
-    let admission = if is_active && matches!(told, Validity::Until(_)) {
+    let admission = if is_active == Some(true) && matches!(told, Validity::Until(_)) {
         *admission
     } else {
         match find(room, line, ticket).await {
@@ -61,21 +64,40 @@ pub(crate) async fn expiry(
     };
     let expires_at = room.passes.expiry(&admission);
     match room.passes.validity(&admission, expires_at, now) {
-        Validity::Until(time) => Some(time),
+        Validity::Until(time) => {
+            if is_active == Some(false) {
+                // Where this fails, the next look does it.
+                count_until(room, line, admission, time).await;
+            }
+            Some(time)
+        }
         Validity::Renewed(time) => {
-            // In the log first, so that the pass stays valid after a loss of Redis.
+            // In Redis first, so that no pass is valid that takes no slot; then in the log, so that
+            // the pass stays valid after a loss of Redis.
+            if !count_until(room, line, admission, time).await {
+                return Some(expires_at);
+            }
             match admissions::renew(&room.pool, line.show, ticket, time).await {
-                Ok(true) => {
-                    let left = (time - now).to_std().unwrap_or_default();
-                    let _ = room.store.stay_active(&line.keys, ticket, left).await;
-                    Some(time)
-                }
+                Ok(true) => Some(time),
                 Ok(false) => None,
                 Err(_) => Some(expires_at),
             }
         }
         Validity::Expired => None,
     }
+}
+
+/// Counts an admitted visitor against the cap until this time; `false` where Redis does not answer
+/// or has lost the line.
+async fn count_until(
+    room: &WaitingRoom,
+    line: &Line,
+    admission: Admission,
+    until: DateTime<Utc>,
+) -> bool {
+    let left = (until - room.now()).to_std().unwrap_or_default();
+    let counted = room.store.settle(&line.keys, iter::once((admission, left))).await;
+    counted.is_ok_and(|new| new.is_some())
 }
 
 /// Frees the slots of passes that were used since `after`; returns the time to go on from.

@@ -1,7 +1,7 @@
 //! Watching a place: the frames a visitor gets, over a WebSocket or as server-sent events. A frame
 //! is made when it can be sent, so a slow client gets the newest number and no old ones.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::extract::ws::Message;
 use contract::api::{
@@ -172,10 +172,7 @@ impl Watch {
             Some(expires_at) => {
                 let now = self.room.now();
                 let pass = self.room.passes.sign(self.line.show, &admission, now, expires_at);
-                let left = (expires_at - now).to_std().unwrap_or_default();
-                let early = self.room.passes.renewal_before_end();
-                // Next when the pass can be renewed; if that is already past, after its end.
-                let wait = left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1);
+                let wait = self.room.passes.look_again_in(&admission, expires_at, now);
                 self.next_at = Instant::now() + wait;
                 // Kept here, since the log may not answer at the next renewal.
                 let valid_until = Some(expires_at);

@@ -10,6 +10,9 @@ use tokio::sync::watch;
 
 use crate::config::PASS_LIFETIMES_MAX;
 
+/// Pause after a renewal that failed.
+const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// Until when a pass is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Validity {
@@ -64,9 +67,20 @@ impl Passes {
         validity(self.lifetime, admission.admitted_at, expires_at, now)
     }
 
-    /// How long before its end a pass is renewed.
-    pub(crate) fn renewal_before_end(&self) -> Duration {
-        (self.lifetime / 3).to_std().unwrap_or_default()
+    /// When to look again at a pass that ends at `expires_at`: once it can be renewed, soon where
+    /// renewing it failed, and else after its end.
+    pub(crate) fn look_again_in(
+        &self,
+        admission: &Admission,
+        expires_at: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Duration {
+        if matches!(self.validity(admission, expires_at, now), Validity::Renewed(_)) {
+            return RENEW_AGAIN_AFTER;
+        }
+        let left = (expires_at - now).to_std().unwrap_or_default();
+        let early = (self.lifetime / 3).to_std().unwrap_or_default();
+        left.checked_sub(early).unwrap_or(left) + Duration::from_secs(1)
     }
 
     /// A signed pass that is valid from `now`; both ends are by Postgres's clock. `None` where the

@@ -232,6 +232,6 @@ async fn record(room: &WaitingRoom, line: &Line, spots: &[Spot]) -> Result<(), L
     let admissions =
         logged.into_iter().map(|admission| (admission, room.passes.left(&admission, now)));
     let news = room.store.settle(&line.keys, admissions).await?;
-    metrics::counter!("usher_line_admitted_total").increment(news);
+    metrics::counter!("usher_line_admitted_total").increment(news.unwrap_or(0));
     Ok(())
 }

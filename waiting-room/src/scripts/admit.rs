@@ -8,7 +8,7 @@ use store::admissions::Admission;
 
 use super::{
     answers::{self, ScriptAnswer},
-    call::{ADMIT, LineStore, SETTLE, STAY, USED, note_behind, with_keys},
+    call::{ADMIT, LineStore, SETTLE, USED, note_behind, with_keys},
     keys::LineKeys,
     progress::Progress,
     spot::Spot,
@@ -54,13 +54,14 @@ impl LineStore {
         answers::taken(show, &answer)
     }
 
-    /// Records that admissions are in the log. Each comes with the time its pass is still valid;
-    /// returns how many were new.
+    /// Records that admissions are in the log, or passes renewed: the visitors are active for the
+    /// time that comes with each, or longer. Returns how many were not active before; `None` where
+    /// Redis has lost the line.
     pub(crate) async fn settle(
         &self,
         keys: &LineKeys,
         admissions: impl Iterator<Item = (Admission, Duration)>,
-    ) -> Result<u64, LineError> {
+    ) -> Result<Option<u64>, LineError> {
         let mut call = with_keys(&SETTLE, keys);
         for (admission, left) in admissions {
             call.arg(admission.ticket.to_string())
@@ -93,18 +94,6 @@ impl LineStore {
         let score: Option<f64> =
             self.query(redis::cmd("ZSCORE").arg(keys.active()).arg(ticket)).await?;
         Ok(score.is_some())
-    }
-
-    /// Keeps an admitted visitor active while the pass is valid: for `left`.
-    pub(crate) async fn stay_active(
-        &self,
-        keys: &LineKeys,
-        ticket: TicketId,
-        left: Duration,
-    ) -> Result<(), LineError> {
-        let mut call = with_keys(&STAY, keys);
-        call.arg(ticket.to_string()).arg(millis(left));
-        self.run("stay", &call).await
     }
 
     /// How many visitors count as choosing seats.

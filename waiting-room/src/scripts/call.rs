@@ -35,7 +35,6 @@ scripts! {
     USED = "used";
     ADMIT = "admit";
     SETTLE = "settle";
-    STAY = "stay";
     SWEEP = "sweep";
 }
 
