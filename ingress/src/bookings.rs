@@ -4,84 +4,22 @@
 mod door;
 mod submit;
 mod repetition;
-mod questions;
-mod intake;
-mod acceptances;
-mod outcomes;
-mod seat_tiers;
 mod holds;
 mod orders;
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use contract::booking_id::BookingIds;
-use platform::{
-    Shutdown,
-    broker::{Broker, Publisher},
-    config::Backends,
-};
-use store::{Pool, bookings::Looker, bound_keys, live::board::Board};
-use tokio::sync::watch;
+use platform::Shutdown;
+use store::bound_keys;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::Ingress;
-use acceptances::Acceptances;
-use intake::Intake;
-use outcomes::Outcomes;
-use questions::Questions;
-use seat_tiers::SeatTiers;
 
 /// How often Redis is asked whether it still has all the keys it was given.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-
-/// The state of the booking calls.
-pub(crate) struct Bookings {
-    pub(crate) ids: BookingIds,
-    /// For the readiness check.
-    pub(crate) publisher: Publisher,
-    intake: Intake,
-    outcomes: Outcomes,
-    looker: Looker,
-    questions: Questions,
-    seat_tiers: SeatTiers,
-    /// Keys that were used but could not be written to Redis. While there are any, a key that Redis
-    /// does not know may still have been used.
-    untold: AtomicU64,
-}
-
-impl Bookings {
-    /// Connects to the broker, and starts the tasks that hear outcomes and report acceptances.
-    pub(crate) fn start(
-        following: &Pool,
-        board: &watch::Receiver<Arc<Board>>,
-        backends: &Backends,
-        shutdown: &Shutdown,
-    ) -> anyhow::Result<Self> {
-        let publishing = Broker::connect(&backends.amqp_url, "ingress-publish", shutdown)?;
-        let consuming = Broker::connect(&backends.amqp_url, "ingress-outcomes", shutdown)?;
-        let publisher = Publisher::new(publishing);
-        let outcomes = Outcomes::default();
-        shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
-        let acceptances = Acceptances::start(following.clone(), shutdown);
-        let looker = Looker::new(following.clone(), shutdown.clone());
-        Ok(Self {
-            ids: BookingIds::new(&backends.master_key),
-            intake: Intake::new(publisher.clone(), acceptances, board.clone(), shutdown.clone()),
-            publisher,
-            outcomes,
-            questions: Questions::new(following.clone(), looker.clone(), questions::PER_SECOND),
-            looker,
-            seat_tiers: SeatTiers::new(following.clone()),
-            untold: AtomicU64::default(),
-        })
-    }
-}
 
 /// Keeps the record of since when Redis knows all keys: it begins anew once Redis has lost keys or
 /// was not told of one.

@@ -14,6 +14,7 @@ mod catalogue;
 mod seat_maps;
 mod admin;
 mod bookings;
+mod desk;
 mod idempotency;
 mod limits;
 mod page;
@@ -50,6 +51,7 @@ struct Api;
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
     let ingress = Ingress::start(config, shutdown).await.context("ingress cannot start")?;
+    bookings::tend_memory(&ingress, shutdown);
     let api = OpenApiRouter::default()
         .merge(accounts::router())
         .merge(sign_ups::router())

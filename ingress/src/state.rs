@@ -29,13 +29,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds,
-    bookings::{Bookings, tend_memory},
-    config::Config,
-    errors::database,
-    passwords::Passwords,
-    seat_maps::SeatMaps,
-    sign_ins::SignIns,
+    account_ids::AccountIds, config::Config, desk::Bookings, errors::database,
+    passwords::Passwords, seat_maps::SeatMaps, sign_ins::SignIns,
 };
 
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
@@ -85,7 +80,7 @@ impl Ingress {
         let sign_ins = SignIns::start(limits, master, cache.clone(), shutdown);
         let revocations = revocations::follow(following.clone(), shutdown).await?;
         let board = board::watch(following.clone(), shutdown).await?;
-        let ingress = Arc::new(Self {
+        Ok(Arc::new(Self {
             bookings: Bookings::start(&following, &board, backends, shutdown)?,
             board,
             pass_keys,
@@ -101,9 +96,7 @@ impl Ingress {
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
             sign_ins,
             account_ids: AccountIds::new(&backends.master_key),
-        });
-        tend_memory(&ingress, shutdown);
-        Ok(ingress)
+        }))
     }
 
     /// A show, from the board, or from the database if the board does not have it.

@@ -27,7 +27,7 @@ use store::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::intake::count_accepted;
+use crate::desk::intake::count_accepted;
 use crate::{Ingress, idempotency::key_reused};
 
 /// Time after which a node that has not recorded the result of its publish counts as dead: the

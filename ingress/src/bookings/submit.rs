@@ -33,10 +33,9 @@ use store::{
 
 use super::{
     door::{self, BookingAsked, PreferWait},
-    intake::count_accepted,
-    outcomes::Waiter,
     repetition::{self, Keyed, not_published},
 };
+use crate::desk::{intake::count_accepted, outcomes::Waiter};
 use crate::{
     Ingress,
     errors::{database, not_on_board},
