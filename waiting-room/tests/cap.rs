@@ -1,4 +1,5 @@
-//! The cap: never more valid passes than it allows, also where Redis or PostgreSQL fails in between.
+//! The cap: never more valid passes than it allows, also where Redis or PostgreSQL fails in
+//! between.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{ShowId, api::line::PlaceState};

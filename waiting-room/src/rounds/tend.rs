@@ -200,7 +200,8 @@ impl Rounds {
         Ok(())
     }
 
-    /// Restores active visitors after a loss, finishes admissions that a dead node began, and frees the slots of used passes.
+    /// Restores active visitors after a loss, finishes admissions that a dead node began, and frees
+    /// the slots of used passes.
     async fn look_after_admitted(
         &mut self,
         room: &WaitingRoom,
