@@ -91,6 +91,12 @@ impl Arena {
         self.setting("POSTGRES_URL")
     }
 
+    /// A connection to Redis of its own.
+    pub async fn redis(&self) -> anyhow::Result<redis::aio::MultiplexedConnection> {
+        let client = redis::Client::open(self.redis_url()?)?;
+        Ok(client.get_multiplexed_async_connection().await?)
+    }
+
     pub fn redis_url(&self) -> anyhow::Result<&str> {
         self.setting("REDIS_URL")
     }

@@ -238,18 +238,22 @@ impl Nemesis<'_> {
     /// Carries out each fault at its time; faults that last may overlap. Returns how often each
     /// kind was done, once the last is over.
     pub async fn act(&self, schedule: &[(Duration, Fault)]) -> BTreeMap<String, u32> {
-        let began = Instant::now();
-        let doing = schedule.iter().map(|(at, fault)| async move {
-            sleep_until(began + *at).await;
-            let done = self.inflict(*fault).await;
-            (fault.kind(), done)
-        });
-        let mut counts = BTreeMap::new();
-        for (kind, done) in futures_util::future::join_all(doing).await {
-            match done {
-                Ok(()) => *counts.entry(kind).or_default() += 1,
-                // Another fault may have taken down its target.
-                Err(error) => eprintln!("fault `{kind}` was not done: {error:#}"),
+        let (mut counts, mut began) = (BTreeMap::new(), Instant::now());
+        for act in schedule.split_inclusive(|(_, fault)| matches!(fault, Fault::Migrate)) {
+            let doing = act.iter().map(|(at, fault)| async move {
+                sleep_until(began + *at).await;
+                (fault.kind(), self.inflict(*fault).await)
+            });
+            for (kind, done) in futures_util::future::join_all(doing).await {
+                match done {
+                    Ok(()) => *counts.entry(kind).or_default() += 1,
+                    // Another fault may have taken down its target.
+                    Err(error) => eprintln!("fault `{kind}` was not done: {error:#}"),
+                }
+            }
+            // What follows a change of the schema waits for its end.
+            if let Some((at, Fault::Migrate)) = act.last() {
+                began = Instant::now() - *at;
             }
         }
         counts
@@ -359,24 +363,19 @@ impl Nemesis<'_> {
 
 /// Deletes everything in Redis.
 pub async fn flush(arena: &Arena) -> anyhow::Result<()> {
-    let client = redis::Client::open(arena.redis_url()?)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    Ok(redis::cmd("FLUSHALL").query_async(&mut connection).await?)
+    Ok(redis::cmd("FLUSHALL").query_async(&mut arena.redis().await?).await?)
 }
 
 /// Brings Redis back with older data, as from a replica that was behind or an old dump.
 async fn go_back(arena: &Arena, by: Duration) -> anyhow::Result<()> {
-    let client = redis::Client::open(arena.redis_url()?)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
-    let () = redis::cmd("SAVE").query_async(&mut connection).await?;
+    let () = redis::cmd("SAVE").query_async(&mut arena.redis().await?).await?;
     sleep(by).await;
     arena.kill(Backend::Redis);
     arena.bring_back_redis().await
 }
 
 async fn count_again(arena: &Arena, halls: &[Hall], by: u8) -> anyhow::Result<()> {
-    let client = redis::Client::open(arena.redis_url()?)?;
-    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut connection = arena.redis().await?;
     for hall in halls.iter().filter(|hall| hall.has_line) {
         let (head, by) = (format!("line:{{{}}}:head", hall.show), -i32::from(by));
         let mut count = redis::cmd("HINCRBY");

@@ -5,6 +5,8 @@ mod archive;
 
 use std::{path::Path, time::Duration};
 
+use anyhow::ensure;
+
 use crate::{
     fault::{Fault, Schedule},
     fleet::{Build, PER_SERVICE, Seat, Service},
@@ -20,6 +22,8 @@ const MIGRATE_AT: Duration = Duration::from_secs(3);
 const PACE: Duration = Duration::from_secs(3);
 /// Time of selling on one build before the next step.
 const REST: Duration = Duration::from_secs(5);
+/// Migrations take longer beside archived bookings: the sale lasts 1 s longer per this number.
+const ARCHIVED_PER_SECOND: u32 = 200_000;
 const SEATS: u32 = 250;
 /// Longest wait of a booking while one process at a time is replaced (goal R9).
 pub const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -37,10 +41,14 @@ pub async fn run(
         archive::fill(&installation, archived).await?;
     }
     let faults = schedule();
-    let length = faults.last().map_or(MIGRATE_AT, |(at, _)| *at) + REST;
+    let n_steps = u32::try_from(faults.len())?;
+    let migrating = Duration::from_secs((archived / ARCHIVED_PER_SECOND).into());
+    let length = faults.last().map_or(MIGRATE_AT, |(at, _)| *at) + REST + migrating;
     let script = Script { seed, length, seats: SEATS, halls: Halls::Several, faults };
     let verdict = installation.run(&script).await?;
     installation.close().await?;
+    let n_done: u32 = verdict.faults.values().sum();
+    ensure!(n_done == n_steps, "{n_done} of the {n_steps} steps of the upgrade were done");
     Ok(verdict)
 }
 

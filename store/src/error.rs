@@ -117,6 +117,12 @@ pub(crate) fn spoils_connection(error: &sqlx::Error) -> bool {
         && database.code().is_some_and(|code| fault(&code) == Fault::Installation)
 }
 
+/// Whether another transaction stood in the way: it may be run again.
+pub(crate) fn is_contended(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(database) = error else { return false };
+    database.code().is_some_and(|code| fault(&code) == Fault::Race)
+}
+
 impl StoreError {
     /// Whether PostgreSQL ended this transaction to break a deadlock.
     #[must_use]

@@ -29,7 +29,6 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 const LOCK_WAIT: Duration = Duration::from_millis(400);
 /// Pause between two tries, in which the waiting statements run.
 const BETWEEN_TRIES: Duration = Duration::from_millis(600);
-const LOCK_NOT_AVAILABLE: &str = "55P03";
 
 /// Applies the missing migrations; of several processes that try, one does it. Migrations of a
 /// newer version are left alone. `tell` gets a text for what is done and what is waited for.
@@ -109,7 +108,8 @@ enum Change<'m> {
     Migration(&'m Migration),
 }
 
-/// Tries a change, for a moment each time, until it gets the locks.
+/// Tries a change, for a moment each time, until it gets the locks. Where sales lock the same tables
+/// in another order, PostgreSQL may end this transaction to break the deadlock.
 async fn patiently(
     connection: &mut PgConnection,
     watcher: &mut PgConnection,
@@ -129,7 +129,7 @@ async fn patiently(
         };
         let Err(error) = done else { return Ok(()) };
         let error = anyhow::Error::from(error);
-        if !is_lock_timeout(&error) {
+        if !is_contended(&error) {
             return Err(error);
         }
         let holders = turn::oldest_transactions(watcher).await?;
@@ -144,9 +144,6 @@ async fn patiently(
     }
 }
 
-fn is_lock_timeout(error: &anyhow::Error) -> bool {
-    error.chain().filter_map(|cause| cause.downcast_ref::<sqlx::Error>()).any(|cause| {
-        let code = cause.as_database_error().and_then(sqlx::error::DatabaseError::code);
-        code.as_deref() == Some(LOCK_NOT_AVAILABLE)
-    })
+fn is_contended(error: &anyhow::Error) -> bool {
+    error.chain().filter_map(|cause| cause.downcast_ref()).any(crate::error::is_contended)
 }

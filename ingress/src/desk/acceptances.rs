@@ -33,7 +33,8 @@ const TOLD_AT_ONCE: usize = 500;
 const PRODUCER_LIFE: Duration = Duration::from_mins(1);
 /// Most producers remembered while the database is away. Beyond it requests get no number, so that
 /// the loss of one would not be noticed (`usher_accepted_unnumbered_total`); each partition then
-/// has one producer for all of them.
+/// has one producer for all of them, and another after each try to report it. Nothing is accepted
+/// with an old board, which bounds these.
 const PRODUCERS_MAX: usize = 50_000;
 /// Most gaps among the confirmed numbers of a producer; beyond it new numbers are not reported.
 const SPANS_MAX: usize = 4_096;
@@ -55,6 +56,8 @@ struct Book {
 
 struct Entry {
     partition: Partition,
+    /// Whether it was in a report: the database may know the producer, since an unknown time.
+    is_sent: bool,
     /// Whether the database knows the producer.
     is_known: bool,
     confirmed: Numbers,
@@ -96,13 +99,14 @@ impl Acceptances {
         let mut producers = self.0.producers();
         let is_whole = !self.0.is_mixed.load(Ordering::Relaxed) && producers.len() < PRODUCERS_MAX;
         let untold = |(_, entry): &(&ProducerId, &Entry)| {
-            !entry.is_whole && !entry.is_known && entry.partition == *partition
+            !entry.is_whole && !entry.is_sent && entry.partition == *partition
         };
         // One producer without numbers per partition is enough: it only keeps the queue.
         let before = if is_whole { None } else { producers.iter().find(untold).map(|(id, _)| *id) };
         let id = before.unwrap_or_else(|| {
             let entry = Entry {
                 partition: partition.clone(),
+                is_sent: false,
                 is_known: false,
                 confirmed: Numbers::default(),
                 is_whole,
@@ -163,11 +167,14 @@ impl Book {
     fn news(&self) -> Vec<ProducerReport> {
         let mut producers = self.producers();
         let news = producers.iter_mut().filter(|(_, entry)| entry.has_news()).take(TOLD_AT_ONCE);
-        news.map(|(producer, entry)| ProducerReport {
-            partition: entry.partition.clone(),
-            producer: *producer,
-            confirmed: std::mem::take(&mut entry.confirmed),
-            is_sealed: entry.is_sealed(),
+        news.map(|(producer, entry)| {
+            entry.is_sent = true;
+            ProducerReport {
+                partition: entry.partition.clone(),
+                producer: *producer,
+                confirmed: std::mem::take(&mut entry.confirmed),
+                is_sealed: entry.is_sealed(),
+            }
         })
         .collect()
     }
@@ -266,6 +273,20 @@ mod tests {
         assert!(news[0].is_sealed && news[0].confirmed.is_empty());
         book.are_told(&news);
         assert!(book.producers().is_empty());
+    }
+
+    /// It is not known whether the database has heard of the first, nor since when.
+    #[test]
+    fn of_two_producers_without_numbers_the_second_is_another_once_the_first_was_sent() {
+        let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
+        let acceptances = Acceptances::default();
+        acceptances.0.is_mixed.store(true, Ordering::Relaxed);
+        let first = acceptances.producer(&partition);
+        assert_eq!(acceptances.producer(&partition).id, first.id, "one says all that there is");
+        let news = acceptances.0.news();
+        acceptances.0.put_back(&news);
+        let second = acceptances.producer(&partition);
+        assert_ne!(second.id, first.id);
     }
 
     #[tokio::test]
