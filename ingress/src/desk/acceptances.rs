@@ -33,8 +33,7 @@ const TOLD_AT_ONCE: usize = 500;
 const PRODUCER_LIFE: Duration = Duration::from_mins(1);
 /// Most producers remembered while the database is away. Beyond it requests get no number, so that
 /// the loss of one would not be noticed (`usher_accepted_unnumbered_total`); each partition then
-/// has one producer for all of them, and another after each try to report it. Nothing is accepted
-/// with an old board, which bounds these.
+/// has one producer for all of them, and at most [`TOLD_AT_ONCE`] have two.
 const PRODUCERS_MAX: usize = 50_000;
 /// Most gaps among the confirmed numbers of a producer; beyond it new numbers are not reported.
 const SPANS_MAX: usize = 4_096;
@@ -54,12 +53,18 @@ struct Book {
     news: Notify,
 }
 
+/// Whether the database knows a producer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Known {
+    No,
+    /// It was in a report that got no answer yet. If the database has it, it is unknown since when.
+    Perhaps,
+    Yes,
+}
+
 struct Entry {
     partition: Partition,
-    /// Whether it was in a report: the database may know the producer, since an unknown time.
-    is_sent: bool,
-    /// Whether the database knows the producer.
-    is_known: bool,
+    known: Known,
     confirmed: Numbers,
     /// Whether every confirmed number is or will be reported; else the producer is never sealed.
     is_whole: bool,
@@ -68,7 +73,7 @@ struct Entry {
 
 impl Entry {
     fn has_news(&self) -> bool {
-        !self.is_known || self.has_ended || !self.confirmed.is_empty()
+        self.known != Known::Yes || self.has_ended || !self.confirmed.is_empty()
     }
 
     fn is_sealed(&self) -> bool {
@@ -99,15 +104,14 @@ impl Acceptances {
         let mut producers = self.0.producers();
         let is_whole = !self.0.is_mixed.load(Ordering::Relaxed) && producers.len() < PRODUCERS_MAX;
         let untold = |(_, entry): &(&ProducerId, &Entry)| {
-            !entry.is_whole && !entry.is_sent && entry.partition == *partition
+            !entry.is_whole && entry.known == Known::No && entry.partition == *partition
         };
         // One producer without numbers per partition is enough: it only keeps the queue.
         let before = if is_whole { None } else { producers.iter().find(untold).map(|(id, _)| *id) };
         let id = before.unwrap_or_else(|| {
             let entry = Entry {
                 partition: partition.clone(),
-                is_sent: false,
-                is_known: false,
+                known: Known::No,
                 confirmed: Numbers::default(),
                 is_whole,
                 has_ended: false,
@@ -163,12 +167,19 @@ impl Book {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next report: up to [`TOLD_AT_ONCE`] producers with news.
+    /// Takes the next report: up to [`TOLD_AT_ONCE`] producers with news. While a report has no
+    /// answer, it is only repeated.
     fn news(&self) -> Vec<ProducerReport> {
         let mut producers = self.producers();
-        let news = producers.iter_mut().filter(|(_, entry)| entry.has_news()).take(TOLD_AT_ONCE);
+        let is_in_doubt = producers.values().any(|entry| entry.known == Known::Perhaps);
+        let is_next = |(_, entry): &(&ProducerId, &mut Entry)| {
+            entry.has_news() && (!is_in_doubt || entry.known == Known::Perhaps)
+        };
+        let news = producers.iter_mut().filter(is_next).take(TOLD_AT_ONCE);
         news.map(|(producer, entry)| {
-            entry.is_sent = true;
+            if entry.known == Known::No {
+                entry.known = Known::Perhaps;
+            }
             ProducerReport {
                 partition: entry.partition.clone(),
                 producer: *producer,
@@ -193,7 +204,7 @@ impl Book {
         let mut producers = self.producers();
         for report in news {
             let Some(entry) = producers.get_mut(&report.producer) else { continue };
-            entry.is_known = true;
+            entry.known = Known::Yes;
             let is_never_sealed = entry.has_ended && !entry.is_whole;
             if report.is_sealed || (is_never_sealed && entry.confirmed.is_empty()) {
                 producers.remove(&report.producer);
@@ -287,6 +298,14 @@ mod tests {
         acceptances.0.put_back(&news);
         let second = acceptances.producer(&partition);
         assert_ne!(second.id, first.id);
+        for _ in 0..2 {
+            let again = acceptances.0.news();
+            assert_eq!(again.len(), 1, "while it has no answer, nothing else is sent");
+            assert_eq!(again[0].producer, first.id);
+            assert_eq!(acceptances.producer(&partition).id, second.id);
+        }
+        acceptances.0.are_told(&news);
+        assert_eq!(acceptances.0.news()[0].producer, second.id);
     }
 
     #[tokio::test]

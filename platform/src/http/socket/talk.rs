@@ -130,3 +130,72 @@ fn text(frame: &impl Serialize) -> Message {
     let text = serde_json::to_string(frame).expect("a frame is plain JSON");
     Message::Text(text.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Router, extract::WebSocketUpgrade, routing};
+    use futures_util::{SinkExt as _, StreamExt as _};
+    use tokio::{net::TcpListener, time::sleep};
+    use tokio_tungstenite::{connect_async, tungstenite};
+
+    use super::*;
+    use crate::Shutdown;
+
+    const LOOK: Duration = Duration::from_millis(600);
+
+    /// Tells one frame, after a look that takes its time.
+    struct OneLook {
+        n_begun: Arc<AtomicUsize>,
+    }
+
+    impl Frames for OneLook {
+        type Frame = &'static str;
+
+        async fn next(&mut self, _: Instant) -> Option<Next<&'static str>> {
+            self.n_begun.fetch_add(1, Ordering::Relaxed);
+            sleep(LOOK).await;
+            Some(Next::Frame("found"))
+        }
+
+        async fn take(&mut self, _: Message) -> End {
+            (close::POLICY, "no frames are expected")
+        }
+
+        fn ended(_: Option<End>) {}
+    }
+
+    #[tokio::test]
+    async fn a_look_that_is_on_its_way_goes_on_while_the_client_pongs() {
+        let n_begun = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&n_begun);
+        let upgrade = move |upgrade: WebSocketUpgrade| async move {
+            upgrade.on_upgrade(move |socket| talk(socket, OneLook { n_begun: counted }))
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let service = Router::new().route("/", routing::get(upgrade));
+        let shutdown = Shutdown::default();
+        shutdown.spawn(async move { axum::serve(listener, service).await.unwrap() });
+        let (mut client, _) = connect_async(format!("ws://{address}/")).await.unwrap();
+        for _ in 0..4 {
+            client.send(tungstenite::Message::Pong(Bytes::new())).await.unwrap();
+            sleep(LOOK / 6).await;
+        }
+        let told = async {
+            loop {
+                if let tungstenite::Message::Text(told) = client.next().await.unwrap().unwrap() {
+                    break told;
+                }
+            }
+        };
+        let told = timeout(LOOK * 10, told).await.expect("the look ends");
+        assert_eq!(told.as_str(), "\"found\"");
+        // The next may have begun.
+        assert!(n_begun.load(Ordering::Relaxed) <= 2);
+    }
+}
