@@ -11,10 +11,12 @@ use contract::BookingId;
 use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use sqlx::Executor as _;
 use testing::eventually;
+use tokio::time::{Instant, sleep};
 use usher::up::Allocation;
 
-use crate::harness::{Plan, System, fresh_key, program};
+use crate::harness::{Plan, SOON, System, fresh_key, program};
 
 /// Longest takeover: the new allocator must notice that the old one is dead, and the broker that
 /// the consumer is gone.
@@ -29,9 +31,13 @@ impl Allocator {
     }
 
     pub(crate) fn start_with_broker_at(system: &System, amqp_url: &str) -> Self {
+        Self::start_in(system, &[("AMQP_URL", amqp_url)])
+    }
+
+    fn start_in(system: &System, environment: &[(&str, &str)]) -> Self {
         let child = program("allocator")
             .envs(system.slot.environment())
-            .env("AMQP_URL", amqp_url)
+            .envs(environment.iter().copied())
             .env("USHER_ALLOCATOR_LISTEN", "127.0.0.1:0")
             .stdout(Stdio::null())
             .spawn()
@@ -159,5 +165,46 @@ async fn an_allocator_that_cannot_reach_the_broker_leaves_its_partitions_to_othe
             system.book(&token, json!({"showId": show, "tier": "STANDARD", "quantity": 1})).await;
         assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
     }
+    system.stop().await;
+}
+
+/// Somebody keeps the rows of twice as many partitions as the allocator has connections.
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_whose_rows_are_locked_take_no_connection_that_others_need() {
+    let system = System::start_with(Allocation::Elsewhere).await;
+    let _allocator = Allocator::start_in(&system, &[("USHER_DATABASE_CONNECTIONS_MAX", "4")]);
+    let token = system.visitor().await;
+    let (mut locked, free) =
+        (Vec::new(), system.show(Plan { per_user: 20, ..Plan::default() }).await);
+    for _ in 0..8 {
+        locked.push(system.show(Plan::default()).await.0);
+    }
+    let wish = |show| json!({"showId": show, "tier": "STANDARD", "quantity": 1});
+    let mut direct = system.direct().await;
+    direct.execute("set idle_in_transaction_session_timeout = 0; begin").await.unwrap();
+    let lock = "select from partitions where show_id = any($1) for update";
+    sqlx::query(lock).bind(&locked).execute(&mut direct).await.unwrap();
+    for show in &locked {
+        let accepted = system.post("/api/v1/bookings", &token, wish(*show)).await;
+        assert_eq!(accepted.status, StatusCode::ACCEPTED);
+    }
+    // By then each has waited once, for a connection and for its lock.
+    sleep(Duration::from_secs(10)).await;
+    for _ in 0..5 {
+        let began = Instant::now();
+        let booked = system.post("/api/v1/bookings", &token, wish(free.0)).await;
+        let path = format!("/api/v1/bookings/{}", booked.body["bookingId"].as_str().unwrap());
+        eventually("a booking of a show with free rows is decided", SOON, async || {
+            let seen = system.get(&path, Some(&token)).await;
+            (seen.body["status"] == "ALLOCATED").then_some(())
+        })
+        .await;
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+        let age = "select extract(epoch from clock_timestamp() - max(heartbeat_at))::float8
+                   from allocators";
+        let age: f64 = sqlx::query_scalar(age).fetch_one(&system.pool).await.unwrap();
+        assert!(age < 3.0, "the last heartbeat was {age} s ago");
+    }
+    direct.execute("commit").await.unwrap();
     system.stop().await;
 }

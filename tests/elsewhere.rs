@@ -2,14 +2,23 @@
 
 use std::time::Duration;
 
-use contract::{ProducerId, topology::Partition};
+use contract::{
+    ProducerId,
+    access::Role,
+    topology::{Partition, UNROUTED},
+};
 use store::{
     acceptance::{self, Numbers, ProducerReport},
     backlogs,
 };
 use testing::eventually;
+use tokio::time::Instant;
 
-use crate::harness::{Plan, SOON, System};
+use crate::{
+    forge::Forge,
+    harness::{Plan, SOON, System},
+    queues::{are_decided, channel},
+};
 
 /// Longest time until missing bookings are noticed, on a busy machine.
 const FOUND_BY: Duration = Duration::from_secs(40);
@@ -41,5 +50,38 @@ async fn what_was_accepted_and_is_in_no_queue_holds_no_line_up() {
         (backlog.undecided == 5 && backlog.oldest.is_zero()).then_some(())
     })
     .await;
+    system.stop().await;
+}
+
+/// Pauses are for messages that come back: with one after each 64 these would take 23 s.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_found_no_queue_and_has_one_again_is_sent_without_pauses() {
+    let system = System::start().await;
+    let show = system.show(Plan { rows: 1, seats: 5, ..Plan::default() }).await;
+    let (account, _) = system.account(Role::User).await;
+    let forge = Forge::new(&system, show, account);
+    let (connection, channel) = channel(&system).await;
+    let began = Instant::now();
+    let (mut bookings, mut confirms) = (Vec::new(), Vec::new());
+    channel.confirm_select(lapin::options::ConfirmSelectOptions::default()).await.unwrap();
+    for _ in 0..3_000 {
+        let request = forge.any();
+        bookings.push(request.booking_id);
+        let body = forge.envelope(vec![request]);
+        let put = channel.basic_publish(
+            "".into(),
+            UNROUTED.into(),
+            lapin::options::BasicPublishOptions::default(),
+            &body,
+            lapin::BasicProperties::default().with_delivery_mode(2),
+        );
+        confirms.push(put.await.unwrap());
+    }
+    for confirm in confirms {
+        confirm.await.unwrap();
+    }
+    are_decided(&system, &bookings).await;
+    assert!(began.elapsed() < Duration::from_secs(23), "{:?}", began.elapsed());
+    connection.close(200, "done".into()).await.unwrap();
     system.stop().await;
 }

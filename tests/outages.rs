@@ -10,7 +10,7 @@ use contract::BookingId;
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use store::{Pool, allocators, many};
+use store::{Pool, allocators, bound_keys::BindingState, many};
 use testing::{
     Slot, eventually,
     proxy::{Mode, Proxy},
@@ -240,5 +240,30 @@ async fn partitions_whose_turn_to_be_declared_has_not_come_are_let_go_of_at_once
     })
     .await;
     broker.set(Mode::Pass);
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decided_booking_of_which_the_confirm_was_lost_is_no_unknown_outcome() {
+    let system = System::start().await;
+    let key = fresh_key();
+    let (show, winner, booking) = sold_out(&system, &key).await;
+    let mut redis = system.slot.redis().await;
+    let named: Vec<String> = redis::cmd("KEYS")
+        .arg(format!("idempotency:*:{key}"))
+        .query_async(&mut redis)
+        .await
+        .unwrap();
+    let binding: String = redis::cmd("GET").arg(&named[0]).query_async(&mut redis).await.unwrap();
+    let binding: Value = serde_json::from_str(&binding).unwrap();
+    for state in [BindingState::Unknown, BindingState::Trying] {
+        let mut binding = binding.clone();
+        binding["state"] = json!(state);
+        let set = redis::cmd("SET").arg(&named[0]).arg(binding.to_string()).to_owned();
+        let () = set.query_async(&mut redis).await.unwrap();
+        let again = book(&system, &winner, &key, show).await;
+        assert_eq!(again.status, StatusCode::ACCEPTED, "{again:?}");
+        assert_eq!(again.body["bookingId"], booking.to_string());
+    }
     system.stop().await;
 }

@@ -40,7 +40,7 @@ fn partition(show: ShowId) -> Partition {
     Partition { show, tier: "STANDARD".parse().unwrap() }
 }
 
-async fn channel(system: &System) -> (Connection, Channel) {
+pub(crate) async fn channel(system: &System) -> (Connection, Channel) {
     let properties = ConnectionProperties::default();
     let connection = Connection::connect(&system.slot.amqp_url, properties).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
@@ -67,7 +67,7 @@ async fn accepted(system: &System, token: &str, show: ShowId) -> BookingId {
     answer.body["bookingId"].as_str().unwrap().parse().unwrap()
 }
 
-async fn are_decided(system: &System, bookings: &[BookingId]) {
+pub(crate) async fn are_decided(system: &System, bookings: &[BookingId]) {
     let ids: Vec<_> = bookings.iter().map(|booking| booking.0).collect();
     eventually("everything accepted is decided", SOON, async || {
         let decided = "select count(*) from bookings where booking_id = any($1)";

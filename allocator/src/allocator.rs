@@ -20,6 +20,11 @@ pub(crate) type Changed = (ShowId, Vec<SeatLabel>);
 #[derive(Clone)]
 pub(crate) struct Allocator {
     pub(crate) pool: Pool,
+    /// For what others wait for: the heartbeat, the backlog, and the share-out. Batches do not use
+    /// it, so that they cannot take its connections.
+    pub(crate) following: Pool,
+    /// Bounds the transactions that are tried again at one time.
+    pub(crate) retries: Arc<Semaphore>,
     pub(crate) cache: Cache,
     pub(crate) consuming: Connections,
     pub(crate) publishing: Broker,

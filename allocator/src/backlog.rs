@@ -42,7 +42,7 @@ impl Backlogs {
         let left: Vec<Partition> =
             self.written.keys().filter(|partition| !is_served(partition)).cloned().collect();
         if !left.is_empty() {
-            backlogs::leave(&allocator.pool, self.me, &left).await?;
+            backlogs::leave(&allocator.following, self.me, &left).await?;
             self.written.retain(|partition, _| is_served(partition));
         }
         let now = Instant::now();
@@ -55,7 +55,7 @@ impl Backlogs {
                 seen.push(one);
             }
         }
-        backlogs::record(&allocator.pool, self.me, &seen).await?;
+        backlogs::record(&allocator.following, self.me, &seen).await?;
         for one in seen {
             metrics::gauge!("usher_bookings_undecided", "show" => one.partition.show.to_string(),
                 "tier" => one.partition.tier.to_string())

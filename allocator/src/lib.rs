@@ -47,6 +47,9 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use allocator::Allocator;
 use roster::Roster;
 
+/// Connections of the pool `following`: one for the heartbeat, two for the rest.
+const FOLLOWING_CONNECTIONS_MAX: u32 = 3;
+
 /// Settings of the allocator.
 #[derive(Args, Clone)]
 #[command(about = "Decides bookings: one consumer per show and tier")]
@@ -75,6 +78,8 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let backends = &config.backends;
     let pool =
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
+    let following = store::connect(&backends.database_url, "allocator", FOLLOWING_CONNECTIONS_MAX)?;
+    let retries_max = backends.database_connections_max.div_ceil(2) as usize;
     let consuming = Connections::start(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
     let publisher = Publisher::new(publishing.clone());
@@ -84,6 +89,8 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let waiting = waiting::WaitingPartitions::default();
     let allocator = Allocator {
         pool: pool.clone(),
+        following,
+        retries: Arc::new(Semaphore::new(retries_max)),
         cache: Cache::new(&backends.redis_url)?,
         consuming: consuming.clone(),
         publishing,

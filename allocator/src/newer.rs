@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use contract::{
     booking::Reason,
-    deadline::BOOKING_DEADLINE,
     message::{BadEnvelope, Envelope},
     topology::REQUESTS,
 };
-use platform::{clock, number::float};
+use platform::number::float;
 use store::{
     StoreError, StoreResult,
     waiting::{self, WAITING_MAX, WaitingMessage},
@@ -32,12 +31,10 @@ pub(crate) async fn set_aside(
     parts: &[Vec<u8>],
     what: &str,
 ) -> StoreResult<()> {
-    let latest = clock::now() + BOOKING_DEADLINE;
     // All parts or none: the message comes again, and would leave some parts behind each time.
     let mut tx = allocator.pool.begin().await?;
     for body in parts {
-        let deadline =
-            Envelope::latest_deadline(body).map_or(latest, |deadline| deadline.min(latest));
+        let deadline = Envelope::latest_deadline(body);
         if !waiting::set_aside(&mut tx, routing_key, body, what, deadline).await? {
             let why = format!("{WAITING_MAX} messages already wait for a newer version");
             return Err(StoreError::Unreadable(why));

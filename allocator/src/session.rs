@@ -12,7 +12,10 @@ use platform::{
     faults::{Guarantee, failpoint, sometimes, without},
 };
 use store::{StoreError, partitions};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::{SemaphorePermit, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -156,9 +159,10 @@ impl Session<'_> {
     /// Giving up instead would return all deliveries, and each return is counted.
     async fn begin(&self, partition: &Partition, locks: &Arc<Locks>) -> Option<Ledger> {
         let owner = format!("{}", std::process::id());
-        let mut wait = RETRY_WAIT;
+        let (mut is_retry, mut wait) = (false, RETRY_WAIT);
         loop {
             let begun = async {
+                let _turn = self.turn(is_retry).await;
                 let pool = &self.allocator.pool;
                 let epoch = partitions::begin_session(pool, partition, &owner).await?;
                 failpoint("after-epoch");
@@ -184,6 +188,7 @@ impl Session<'_> {
             if !passes || !self.pause(&mut wait).await {
                 return None;
             }
+            is_retry = true;
         }
     }
 
@@ -283,7 +288,9 @@ impl Session<'_> {
     ) -> Settled {
         let (mut again, mut wait) = (0, RETRY_WAIT);
         while !requests.is_empty() {
+            let turn = self.turn(again > 0).await;
             let Err(error) = ledger.settle(self.allocator, requests).await else { break };
+            drop(turn);
             again += 1;
             let failed = match classify(self.allocator, &ledger.partition, &error) {
                 Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
@@ -307,6 +314,13 @@ impl Session<'_> {
         }
         self.allocator.waiting.is_over(&ledger.partition);
         Settled::Done
+    }
+
+    /// Waits for a place among those who try again. A try may wait for a lock and keeps a connection
+    /// meanwhile, so that not all connections may be used for these.
+    async fn turn(&self, is_retry: bool) -> Option<SemaphorePermit<'_>> {
+        let turn = self.allocator.retries.acquire();
+        if is_retry { self.stop.run_until_cancelled(turn).await?.ok() } else { None }
     }
 
     /// Waits for the database, longer each time. Returns whether the session is still on.

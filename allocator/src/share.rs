@@ -41,7 +41,7 @@ pub(crate) async fn run(allocator: Allocator, roster: watch::Sender<Roster>) {
             kept.let_go_of_all_but(Vec::new());
             continue;
         }
-        let counted = acceptance::undecided(&allocator.pool).await;
+        let counted = acceptance::undecided(&allocator.following).await;
         // Without counts, partitions are shared out, too, only not the busiest first.
         let nothing = HashMap::new();
         match ours(&allocator, &roster, counted.as_ref().unwrap_or(&nothing)).await {
@@ -58,7 +58,7 @@ pub(crate) async fn run(allocator: Allocator, roster: watch::Sender<Roster>) {
     }
     kept.end().await;
     let _ = beating.await;
-    if let Err(error) = allocators::leave(&allocator.pool, me).await {
+    if let Err(error) = allocators::leave(&allocator.following, me).await {
         warn!("not signed off, others notice in seconds: {:#}", anyhow::Error::from(error));
     }
 }
@@ -73,10 +73,10 @@ async fn beat(allocator: Allocator, roster: watch::Sender<Roster>) {
             let heard = async {
                 let now = Instant::now();
                 if beaten_at.is_none_or(|at| now - at >= ALLOCATOR_HEARTBEAT) {
-                    allocators::beat(&allocator.pool, me, &name).await?;
+                    allocators::beat(&allocator.following, me, &name).await?;
                     beaten_at = Some(now);
                 }
-                allocators::live(&allocator.pool).await
+                allocators::live(&allocator.following).await
             };
             match heard.await {
                 Ok(live) => _ = roster.send_if_modified(|roster| roster.hear(live, beaten_at)),
@@ -97,9 +97,9 @@ async fn ours(
     roster: &Roster,
     undecided: &HashMap<Partition, i64>,
 ) -> StoreResult<Vec<Queued>> {
-    partitions::open_due_sales(&allocator.pool).await?;
-    partitions::close_ended_sales(&allocator.pool).await?;
-    let queued = partitions::queued(&allocator.pool).await?;
+    partitions::open_due_sales(&allocator.following).await?;
+    partitions::close_ended_sales(&allocator.following).await?;
+    let queued = partitions::queued(&allocator.following).await?;
     let ours = queued.into_iter().filter(|queued| roster.is_ours(&queued.partition));
     Ok(busiest_first(ours.collect(), undecided))
 }

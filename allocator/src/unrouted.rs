@@ -3,9 +3,10 @@
 //! soon be there. They are handled in batches, because a broker that lost its queues leaves seconds
 //! of a whole sale here.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use contract::{
+    BookingId,
     booking::Reason,
     deadline::BOOKING_DEADLINE,
     message::{BookingRequested, Envelope},
@@ -22,8 +23,10 @@ use crate::{allocator::Allocator, parking, unreadable};
 const TAKEN_MAX: u16 = 64;
 /// Messages handled concurrently.
 const AT_ONCE: usize = 16;
-/// Time for a keeper to restore a missing queue before the next messages are sent there.
+/// Time for a keeper to restore a missing queue, once a message came back that was sent there.
 const SENT_AGAIN_AFTER: Duration = Duration::from_millis(500);
+/// Messages sent between two pauses, whether or not one has come back.
+const SENT_MAX: usize = 16_384;
 const RETRY_WAIT: Duration = Duration::from_millis(500);
 
 /// Consumes unrouted messages until the shutdown begins.
@@ -46,6 +49,7 @@ pub(crate) async fn run(allocator: Allocator) {
 async fn consume(allocator: &Allocator, link: Arc<Link>) -> anyhow::Result<()> {
     broker::declare_base(&link.channel().await?).await?;
     let mut consumer = Consumer::open(link, UNROUTED, TAKEN_MAX).await?;
+    let mut sent = HashSet::new();
     loop {
         let first = tokio::select! {
             () = allocator.shutdown.begun() => break,
@@ -57,8 +61,14 @@ async fn consume(allocator: &Allocator, link: Arc<Link>) -> anyhow::Result<()> {
         {
             taken.push(next);
         }
-        let (are_settled, is_any_sent) = settle(allocator, taken).await;
-        if !are_settled || (is_any_sent && !allocator.shutdown.sleep(SENT_AGAIN_AFTER).await) {
+        let (are_settled, must_wait) = settle(allocator, taken, &mut sent).await;
+        if must_wait || sent.len() > SENT_MAX {
+            sent.clear();
+            if !allocator.shutdown.sleep(SENT_AGAIN_AFTER).await {
+                break;
+            }
+        }
+        if !are_settled {
             break;
         }
     }
@@ -66,9 +76,14 @@ async fn consume(allocator: &Allocator, link: Arc<Link>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Handles some messages. Returns whether the broker took every ack, and whether some messages were
-/// sent to their queue again.
-async fn settle(allocator: &Allocator, taken: Vec<Delivery>) -> (bool, bool) {
+/// Handles some messages. `sent` has the first booking of each message sent since the last pause.
+/// Returns whether the broker took every ack, and whether the next messages must wait: one came back
+/// that had been sent, or could not be handled.
+async fn settle(
+    allocator: &Allocator,
+    taken: Vec<Delivery>,
+    sent: &mut HashSet<BookingId>,
+) -> (bool, bool) {
     let mut read = Vec::with_capacity(taken.len());
     for delivery in taken {
         metrics::counter!("usher_set_aside_total", "queue" => UNROUTED).increment(1);
@@ -90,20 +105,28 @@ async fn settle(allocator: &Allocator, taken: Vec<Delivery>) -> (bool, bool) {
         allocator.missed.send_replace(missed);
     }
     let dealt = stream::iter(read).map(async |(delivery, envelope)| {
+        let mut first = None;
         let (consumption, is_sent) = match envelope {
             Ok(None) => (Consumption::Ack, false),
-            Ok(Some(envelope)) => match standing.get(&partition(&envelope)) {
-                Some(standing) => deal_with(allocator, envelope, standing).await,
-                None => (Consumption::Retry, false),
-            },
+            Ok(Some(envelope)) => {
+                first = envelope.bookings.first().map(|request| request.booking_id);
+                match standing.get(&partition(&envelope)) {
+                    Some(standing) => deal_with(allocator, envelope, standing).await,
+                    None => (Consumption::Retry, false),
+                }
+            }
             Err(_) => (Consumption::Retry, false),
         };
         let is_settled = broker::settle(&delivery.acker, consumption).await;
-        let is_retried = consumption != Consumption::Ack;
-        (is_settled, is_sent || is_retried)
+        (is_settled, consumption == Consumption::Ack, first.filter(|_| is_sent))
     });
-    let all = dealt.buffer_unordered(AT_ONCE);
-    all.fold((true, false), async |all, one| (all.0 && one.0, all.1 || one.1)).await
+    let mut all = pin!(dealt.buffer_unordered(AT_ONCE));
+    let (mut are_settled, mut must_wait) = (true, false);
+    while let Some((is_settled, is_handled, first)) = all.next().await {
+        are_settled &= is_settled;
+        must_wait |= !is_handled || first.is_some_and(|first| !sent.insert(first));
+    }
+    (are_settled, must_wait)
 }
 
 fn partition(envelope: &Envelope) -> Partition {

@@ -1,6 +1,7 @@
 //! Requests with words of a newer version, kept until an allocator of that version comes.
 
 use chrono::{DateTime, Utc};
+use contract::deadline::BOOKING_DEADLINE;
 
 use crate::{Connection, Pool, StoreResult};
 
@@ -17,23 +18,25 @@ pub struct WaitingMessage {
     pub is_late: bool,
 }
 
-/// Sets a message aside. `false` if as many wait as may.
+/// Sets a message aside until its deadline, which may be unknown and is never later than that of a
+/// request accepted now. `false` if as many wait as may.
 pub async fn set_aside(
     tx: &mut Connection,
     routing_key: &str,
     body: &[u8],
     why: &str,
-    deadline: DateTime<Utc>,
+    deadline: Option<DateTime<Utc>>,
 ) -> StoreResult<bool> {
     let inserted = sqlx::query!(
         "insert into waiting_messages (routing_key, body, why, deadline)
-         select $1, $2, $3, $4
+         select $1, $2, $3, least($4, clock_timestamp() + make_interval(secs => $6))
          where not exists (select from waiting_messages order by waiting_id offset $5 limit 1)",
         routing_key,
         body,
         why,
         deadline,
         WAITING_MAX - 1,
+        BOOKING_DEADLINE.as_secs_f64(),
     )
     .execute(tx)
     .await?;

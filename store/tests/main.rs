@@ -18,3 +18,4 @@ mod looks;
 mod backlogs;
 mod sweep;
 mod old;
+mod waiting;

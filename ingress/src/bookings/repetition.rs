@@ -176,8 +176,16 @@ async fn try_to_remember(ingress: &Ingress, keyed: &Keyed, state: BindingState) 
     let cache = &ingress.cache;
     let mut connection = cache.connection()?;
     let mut both = redis::pipe();
-    let key = &keyed.last.key;
-    bound_keys::rebind(&mut both, keyed.account, key, &keyed.binding(state));
+    let (account, key, binding) = (keyed.account, &keyed.last.key, keyed.binding(state));
+    if state == BindingState::Done {
+        bound_keys::rebind(&mut both, account, key, &binding);
+    } else {
+        // A try that took over meanwhile may know more.
+        let mine = keyed.binding(BindingState::Trying);
+        if !bound_keys::swap(cache, account, key, &mine, Some(&binding)).await? {
+            bound_keys::bind(cache, account, key, &binding).await?;
+        }
+    }
     bookings::remember(&mut both, keyed.booking, &keyed.last);
     cache.observe(both.query_async::<()>(&mut connection).await)
 }
@@ -200,9 +208,12 @@ pub(crate) async fn refused(
         Some(KeyMemory { binding: Some(before), .. }) if keyed.is_mine(before) => {
             return match before.state {
                 BindingState::Done => accepted(ingress, keyed, before).await,
-                // The booking may be on its queue, so a refusal could be wrong.
+                // The booking may be on its queue or decided, so a refusal could be wrong.
                 _ if !bookings::is_over(before.at, now) => {
-                    Err(unknown(keyed.booking, "asked before"))
+                    match ingress.questions.is_decided(keyed.booking).await {
+                        Some(true) => Ok(None),
+                        Some(false) | None => Err(unknown(keyed.booking, "asked before")),
+                    }
                 }
                 _ => match over(ingress, keyed, before).await {
                     Some(view) => Ok(Some(view)),

@@ -10,8 +10,10 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use serde_json::json;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tower::{ServiceExt as _, service_fn};
@@ -26,6 +28,9 @@ use crate::{Service, Shutdown, config::Http, telemetry};
 pub const HEADERS_WAIT: Duration = Duration::from_secs(5);
 /// Longest time from a request's headers to the start of its answer; `Prefer: wait` is 30 s.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
+/// Longest time that a client may read nothing of what it is sent. A socket that is closed for that
+/// stays open for 30 s, so that its client can read why.
+const UNREAD_MAX: Duration = Duration::from_secs(45);
 /// One in this many connections is kept free of sockets that stay open, so that a full node still
 /// answers requests.
 const KEPT_FREE: usize = 32;
@@ -55,9 +60,20 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
             },
         };
         let _ = socket.set_nodelay(true);
+        give_up_on_silent_readers(&socket);
         let connection = ClientConnection::new(permit, http.connections_max / KEPT_FREE);
         let (router, stop) = (router.clone(), shutdown.clone());
         shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, router, stop));
+    }
+}
+
+/// Lets the kernel end a connection to which nothing could be sent for [`UNREAD_MAX`]: the client
+/// may be gone, or not read.
+#[cfg_attr(not(target_os = "linux"), expect(unused_variables, reason = "Linux alone has it"))]
+fn give_up_on_silent_readers(socket: &TcpStream) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = SockRef::from(socket).set_tcp_user_timeout(Some(UNREAD_MAX)) {
+        warn!("a client that does not read may keep its connection: {error}");
     }
 }
 
@@ -92,7 +108,7 @@ impl Drop for Open {
 }
 
 async fn serve_connection(
-    socket: TokioIo<tokio::net::TcpStream>,
+    socket: TokioIo<TcpStream>,
     peer: SocketAddr,
     connection: ClientConnection,
     router: Router,
