@@ -5,6 +5,7 @@ mod frames;
 mod origins;
 mod places;
 mod process;
+mod unread;
 mod wire;
 
 /// The value of a counter of this process, over all labels.

@@ -210,7 +210,7 @@ pub(crate) async fn refused(
                 BindingState::Done => accepted(ingress, keyed, before).await,
                 // The booking may be on its queue or decided, so a refusal could be wrong.
                 _ if !bookings::is_over(before.at, now) => {
-                    match ingress.questions.is_decided(keyed.booking).await {
+                    match ingress.bookings.questions.is_decided(keyed.booking).await {
                         Some(true) => Ok(None),
                         Some(false) | None => Err(unknown(keyed.booking, "asked before")),
                     }

@@ -162,7 +162,7 @@ mod tests {
             Some(Next::Frame("found"))
         }
 
-        async fn take(&mut self, _: Message) -> End {
+        async fn hear(&mut self, _: Message) -> End {
             (close::POLICY, "no frames are expected")
         }
 
