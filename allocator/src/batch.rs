@@ -133,8 +133,8 @@ impl Ledger {
         self.catch_up(&mut tx, locked.version).await?;
         let mut map = self.map.clone();
         // Lock all quotas that this batch is likely to touch, in one order, before anything that
-        // comes after quotas in the order of locks. Quotas that are locked later may deadlock; then
-        // the batch runs again.
+        // comes after quotas in the order of locks; `end` then finds its own locked. Quotas that are
+        // locked later may deadlock; then the batch runs again.
         let due = bookings::due(&mut tx, &self.partition).await?;
         let touched: Vec<AccountId> =
             likely.iter().copied().chain(due.iter().map(|(_, account)| *account)).collect();
@@ -148,7 +148,7 @@ impl Ledger {
         let mut facts = self.facts(&mut tx, requests, locked).await?;
         self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
         let decided = self.decide(&mut tx, &mut map, requests, facts).await?;
-        let version = bookings::commit_outcomes(
+        let version = bookings::write_outcomes(
             &mut tx,
             &self.partition,
             self.epoch,

@@ -13,7 +13,7 @@ use platform::{
 use store::bookings::{self, Refusal};
 use tracing::warn;
 
-use crate::{allocator::Allocator, unreadable};
+use crate::{allocator::Allocator, reading};
 
 /// How often a parked booking goes back to its queue before it is refused.
 const ATTEMPTS_MAX: u8 = 4;
@@ -61,7 +61,7 @@ where
 {
     metrics::counter!("usher_set_aside_total", "queue" => queue.to_owned()).increment(1);
     let routing_key = delivery.routing_key.as_str();
-    let envelope = match unreadable::readable(allocator, routing_key, &delivery.data).await {
+    let envelope = match reading::read(allocator, routing_key, &delivery.data).await {
         Ok(Some(envelope)) => envelope,
         Ok(None) => return Consumption::Ack,
         Err(_) => return Consumption::Retry,

@@ -26,7 +26,7 @@ use crate::{
     in_hand::InHand,
     locks::Locks,
     queues::{self, Passed},
-    unreadable::readable,
+    reading,
 };
 
 /// Envelopes in hand and not acked; each carries up to 64 bookings.
@@ -209,7 +209,7 @@ impl Session<'_> {
                     gathered.sentinels.push(sentinel);
                     Ok(None)
                 }
-                None => readable(self.allocator, key, body).await,
+                None => reading::read(self.allocator, key, body).await,
             };
             match read {
                 Ok(envelope) => {

@@ -17,7 +17,7 @@ use platform::broker::{self, Consumer, Consumption, Delivery, Link};
 use store::partitions::{self, SaleStanding};
 use tracing::warn;
 
-use crate::{allocator::Allocator, parking, unreadable};
+use crate::{allocator::Allocator, parking, reading};
 
 /// Messages taken at once, of up to 64 bookings each.
 const TAKEN_MAX: u16 = 64;
@@ -88,7 +88,7 @@ async fn settle(
     for delivery in taken {
         metrics::counter!("usher_set_aside_total", "queue" => UNROUTED).increment(1);
         let key = delivery.routing_key.as_str();
-        let envelope = unreadable::readable(allocator, key, &delivery.data).await;
+        let envelope = reading::read(allocator, key, &delivery.data).await;
         read.push((delivery, envelope));
     }
     let envelopes = read.iter().filter_map(|(_, envelope)| envelope.as_ref().ok()?.as_ref());

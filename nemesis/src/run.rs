@@ -263,7 +263,7 @@ impl Installation {
         let until = healed.on + *converged.as_ref().unwrap_or(&QUIET_WAIT);
         let backends = self.probe.own(healed.on, until);
         settled(&scene).await;
-        let mut findings = scene.check().await;
+        let mut findings = check::check(&scene).await;
         let went_up: u64 = visits.iter().map(|visit| visit.went_up).sum();
         findings.add_many(
             "positions that rose",

@@ -180,7 +180,7 @@ impl Clerk {
         let decided = rules::decide(requests, facts);
         let (epoch, terms) = (self.epochs[tier], &self.terms[tier]);
         let version =
-            bookings::commit_outcomes(&mut tx, partition, epoch, terms, &decided, locked.now)
+            bookings::write_outcomes(&mut tx, partition, epoch, terms, &decided, locked.now)
                 .await?;
         tx.commit().await?;
         for decided in &decided {
@@ -228,7 +228,7 @@ impl Clerk {
             let accounts: Vec<AccountId> = decided.iter().map(|d| d.account).collect();
             bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
             let (terms, now) = (&self.terms[tier], locked.now);
-            bookings::commit_outcomes(&mut tx, partition, epoch, terms, decided, now).await
+            bookings::write_outcomes(&mut tx, partition, epoch, terms, decided, now).await
         };
         let forged = forged.await;
         match forged {

@@ -1,15 +1,13 @@
 //! What a visitor can do with a place: have one, ask about it, watch it, give it back.
 
 mod found;
-mod claim;
 mod join;
 mod find;
 mod leave;
 pub(crate) mod admitted;
 pub(crate) mod watch;
 
-pub(crate) use claim::claim;
 pub(crate) use find::find;
 pub(crate) use found::{FoundPlace, Life, Proof};
-pub(crate) use join::{Back, back_to, join};
+pub(crate) use join::{Back, back_to, claim, join};
 pub(crate) use leave::leave;

@@ -13,7 +13,7 @@ use lapin::{
 };
 use uuid::Uuid;
 
-use super::{Findings, Scene};
+use super::scene::{Findings, Scene};
 use crate::arena::Arena;
 
 /// A queue for events like the notifier's; it is read only after the sale.

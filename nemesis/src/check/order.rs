@@ -13,7 +13,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Findings, Scene};
+use super::scene::{Findings, Scene};
 use crate::sale::Purpose;
 
 /// Longest takeover of up to a hundred partitions.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Findings, Scene};
+use super::scene::{Findings, Scene};
 
 pub(super) fn check(scene: &Scene<'_>, findings: &mut Findings) {
     let mut owners = HashMap::new();

@@ -3,7 +3,7 @@
 use contract::topology::Partition;
 use sqlx::Row as _;
 
-use super::{Findings, Scene};
+use super::scene::{Findings, Scene};
 
 /// A check: the kind of the finding, and SQL that returns one line of text per case. `$1` is the
 /// list of shows.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use sqlx::Row as _;
 use uuid::Uuid;
 
-use super::{Findings, Scene};
+use super::scene::{Findings, Scene};
 use crate::story::{OrderStory, OutcomeHeard, Story};
 
 /// A decided booking in the tables.

@@ -20,7 +20,8 @@ pub struct Ended {
     pub seats: Vec<SeatLabel>,
 }
 
-/// Ends those of these bookings that can end this way. The partition must be locked.
+/// Ends those of these bookings that can end this way. The partition must be locked. Locks the
+/// quotas of their accounts, for which a caller that holds them already does not wait.
 pub async fn end(
     tx: &mut Connection,
     partition: &Partition,

@@ -1,7 +1,5 @@
 //! Making an order: from a hold, or with the outcome.
 
-use std::collections::HashMap;
-
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel, ShowId,
     api::bookings::Customer,
@@ -9,11 +7,9 @@ use contract::{
     message::BookingEvent,
     topology::Partition,
 };
-use uuid::Uuid;
 
 use super::{
     codes::new_reference,
-    outcome::Decided,
     prices::{amount, lines_json},
 };
 use crate::{
@@ -116,50 +112,4 @@ pub async fn place(
     outbox::append(tx, &[event]).await?;
     let placed = of_booking(&mut *tx, show, hold).await?;
     Ok(placed.map_or(Placement::NoSuchHold, |order| Placement::Placed(Box::new(order))))
-}
-
-/// Makes the orders of a batch's winners that asked for one.
-pub(super) async fn insert_orders(
-    tx: &mut Connection,
-    partition: &Partition,
-    terms: &Terms,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<HashMap<BookingId, OrderId>> {
-    let orders: Vec<(OrderId, &Decided, &[SeatLabel])> = winners
-        .iter()
-        .filter(|(d, _)| d.kind == Kind::Order)
-        .map(|(d, seats)| (OrderId::new(), *d, *seats))
-        .collect();
-    if orders.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
-    let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
-    let references: Vec<String> = orders.iter().map(|_| new_reference()).collect();
-    let lines: Vec<serde_json::Value> =
-        orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
-    let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
-    sqlx::query!(
-        "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
-             lines, amount, currency, customer, expires_at)
-         select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
-             o.lines, o.amount, $2,
-             jsonb_strip_nulls(jsonb_build_object(
-                 'name', a.name, 'email', a.email, 'phone', a.phone)),
-             b.expires_at
-         from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
-             as o (order_id, booking_id, reference, lines, amount)
-         join bookings b on b.show_id = $1 and b.booking_id = o.booking_id
-         join accounts a on a.account_id = b.account_id",
-        partition.show.0,
-        terms.currency,
-        &ids,
-        &bookings,
-        &references,
-        &lines,
-        &amounts,
-    )
-    .execute(tx)
-    .await?;
-    Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
 }

@@ -1,4 +1,5 @@
-//! The desk of a line: joins wait here for the round that serves them.
+//! The desk of a line: joins wait here for `rounds/join.rs`, which answers each of them once Redis
+//! has given it a place.
 
 use tokio::sync::{
     mpsc::{self, error::TrySendError},

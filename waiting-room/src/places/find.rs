@@ -5,8 +5,8 @@ use store::sale::Sale;
 
 use super::{
     admitted,
-    claim::claim,
     found::{FoundPlace, Life, Proof, known_place},
+    join::claim,
 };
 use crate::{
     LineError,

@@ -1,18 +1,18 @@
 //! Joining a line, or coming back to it.
 
-use contract::{AccountId, place_ticket::Place};
+use chrono::SubsecRound as _;
+use contract::{AccountId, TicketId, place_ticket::Place};
 use store::{admissions, sale::Sale};
 
 use super::{
     admitted,
-    claim::claim,
     found::{FoundPlace, Life, Proof, known_place},
 };
 use crate::{
     LineError,
-    line::{Line, gate},
+    line::{Line, desk::Claimed, gate},
     room::WaitingRoom,
-    scripts::{answers::Placed, spot::Spot},
+    scripts::{Joiner, answers::Placed, spot::Spot},
 };
 
 /// Where a place ticket leads a visitor who joins with it.
@@ -74,6 +74,26 @@ pub(crate) async fn join(
     }
     line.polled(&spot);
     Ok((how == Placed::New, FoundPlace::waiting(spot)))
+}
+
+/// Gives an account its place in the store: the one it has, the one it comes back to, or the next.
+pub(crate) async fn claim(
+    room: &WaitingRoom,
+    line: &Line,
+    sale: &Sale,
+    account: AccountId,
+    back: Option<(Place, bool)>,
+) -> Result<Claimed, LineError> {
+    // The place ticket keeps milliseconds.
+    let joined_at = room.now().trunc_subsecs(3);
+    let joiner = Joiner {
+        account,
+        ticket: TicketId::new(),
+        joined_at: joined_at.timestamp_millis(),
+        rule: gate::rule(sale, joined_at),
+        back,
+    };
+    line.desk.claim(joiner).await
 }
 
 /// The valid admission of an account that Redis has lost. If there is one, the place the account

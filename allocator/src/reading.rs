@@ -15,7 +15,7 @@ use crate::{allocator::Allocator, made_out::refuse_made_out, newer};
 /// outcome under a stolen id would block its owner: they are kept, undecided.
 ///
 /// The message must not be acked before this has succeeded.
-pub(crate) async fn readable(
+pub(crate) async fn read(
     allocator: &Allocator,
     routing_key: &str,
     body: &[u8],
@@ -25,16 +25,16 @@ pub(crate) async fn readable(
         Err(BadEnvelope::Newer(what)) => {
             let (known, newer) = Envelope::without_newer(body);
             newer::set_aside(allocator, routing_key, &newer, what).await?;
-            let mut read: Option<Envelope> = None;
+            let mut whole: Option<Envelope> = None;
             for part in known {
                 // No part has newer words now, so the recursion ends.
-                let part = Box::pin(readable(allocator, routing_key, &part)).await?;
-                match &mut read {
-                    Some(read) => read.bookings.extend(part.into_iter().flat_map(|p| p.bookings)),
-                    None => read = part,
+                let part = Box::pin(read(allocator, routing_key, &part)).await?;
+                match &mut whole {
+                    Some(whole) => whole.bookings.extend(part.into_iter().flat_map(|p| p.bookings)),
+                    None => whole = part,
                 }
             }
-            return Ok(read);
+            return Ok(whole);
         }
         Err(error) => {
             park_unreadable(allocator, routing_key, body, &error.to_string()).await?;
