@@ -79,7 +79,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let pool =
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
     let following = store::connect(&backends.database_url, "allocator", FOLLOWING_CONNECTIONS_MAX)?;
-    let retries_max = backends.database_connections_max.div_ceil(2) as usize;
+    let retries_max = (backends.database_connections_max / 2).max(1) as usize;
     let consuming = Connections::start(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
     let publisher = Publisher::new(publishing.clone());

@@ -159,16 +159,18 @@ impl Session<'_> {
     /// Giving up instead would return all deliveries, and each return is counted.
     async fn begin(&self, partition: &Partition, locks: &Arc<Locks>) -> Option<Ledger> {
         let owner = format!("{}", std::process::id());
-        let (mut is_retry, mut wait) = (false, RETRY_WAIT);
+        let (mut was_locked_out, mut wait) = (false, RETRY_WAIT);
         loop {
+            let turn = self.turn(was_locked_out).await?;
             let begun = async {
-                let _turn = self.turn(is_retry).await;
                 let pool = &self.allocator.pool;
                 let epoch = partitions::begin_session(pool, partition, &owner).await?;
                 failpoint("after-epoch");
                 Ledger::open(self.allocator, partition.clone(), epoch, Arc::clone(locks)).await
             };
-            let error = match begun.await {
+            let begun = begun.await;
+            drop(turn);
+            let error = match begun {
                 Ok(ledger) => {
                     self.allocator.waiting.is_over(partition);
                     info!(%partition, epoch = ledger.epoch, "a session begins");
@@ -188,7 +190,7 @@ impl Session<'_> {
             if !passes || !self.pause(&mut wait).await {
                 return None;
             }
-            is_retry = true;
+            was_locked_out |= error.is_lock_timeout();
         }
     }
 
@@ -286,12 +288,13 @@ impl Session<'_> {
         ledger: &mut Ledger,
         requests: &[BookingRequested],
     ) -> Settled {
-        let (mut again, mut wait) = (0, RETRY_WAIT);
+        let (mut again, mut was_locked_out, mut wait) = (0, false, RETRY_WAIT);
         while !requests.is_empty() {
-            let turn = self.turn(again > 0).await;
+            let Some(turn) = self.turn(was_locked_out).await else { return Settled::Over };
             let Err(error) = ledger.settle(self.allocator, requests).await else { break };
             drop(turn);
             again += 1;
+            was_locked_out |= error.is_lock_timeout();
             let failed = match classify(self.allocator, &ledger.partition, &error) {
                 Failure::Reload if again > RETRIES_MAX => lasting_failure(&error),
                 failed => failed,
@@ -316,11 +319,15 @@ impl Session<'_> {
         Settled::Done
     }
 
-    /// Waits for a place among those who try again. A try may wait for a lock and keeps a connection
-    /// meanwhile, so that not all connections may be used for these.
-    async fn turn(&self, is_retry: bool) -> Option<SemaphorePermit<'_>> {
-        let turn = self.allocator.retries.acquire();
-        if is_retry { self.stop.run_until_cancelled(turn).await?.ok() } else { None }
+    /// Waits for its turn to try again, if it waited in vain for a lock: while it waits for one, it
+    /// keeps a connection, and not all connections may be used for that. `None` if the session is
+    /// over.
+    async fn turn(&self, was_locked_out: bool) -> Option<Option<SemaphorePermit<'_>>> {
+        if !was_locked_out {
+            return Some(None);
+        }
+        let turn = self.stop.run_until_cancelled(self.allocator.retries.acquire()).await?;
+        self.may_go_on().then_some(turn.ok())
     }
 
     /// Waits for the database, longer each time. Returns whether the session is still on.

@@ -131,6 +131,13 @@ impl StoreError {
         error.code().as_deref() == Some("40P01")
     }
 
+    /// Whether a statement waited for a lock in vain.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        let Self::Contended(sqlx::Error::Database(error)) = self else { return false };
+        error.code().as_deref() == Some("55P03")
+    }
+
     /// The error with its cause, for the log.
     #[must_use]
     pub fn text(&self) -> String {

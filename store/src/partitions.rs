@@ -247,26 +247,33 @@ pub async fn queue_is_gone(pool: &Pool, partition: &Partition) -> StoreResult<()
 }
 
 /// Puts shows on sale a minute before their sale opens, so that their queues are ready by then.
-/// Requests are taken from the opening on. Returns how many.
+/// Requests are taken from the opening on. Leaves shows that somebody has locked to the next call.
+/// Returns how many were put on sale.
 pub async fn open_due_sales(pool: &Pool) -> StoreResult<u64> {
     // No sale closes later than a day after its show has begun: older ones are not looked at.
     let opened = sqlx::query!(
         "update shows set sale_state = 'ON_SALE'
-         where sale_state = 'SCHEDULED' and opens_itself and retired_at is null
-           and sale_opens_at <= clock_timestamp() + interval '1 minute'
-           and sale_closes_at > clock_timestamp()
-           and starts_at > statement_timestamp() - interval '1 day'"
+         where show_id in (
+             select show_id from shows
+             where sale_state = 'SCHEDULED' and opens_itself and retired_at is null
+               and sale_opens_at <= clock_timestamp() + interval '1 minute'
+               and sale_closes_at > clock_timestamp()
+               and starts_at > statement_timestamp() - interval '1 day'
+             for no key update skip locked)"
     )
     .execute(pool)
     .await?;
     Ok(opened.rows_affected())
 }
 
-/// Closes sales whose time has come. Returns how many.
+/// Closes sales whose time has come, but for shows that somebody has locked. Returns how many.
 pub async fn close_ended_sales(pool: &Pool) -> StoreResult<u64> {
     let closed = sqlx::query!(
         "update shows set sale_state = 'CLOSED', closed_at = clock_timestamp()
-         where sale_state = 'ON_SALE' and sale_closes_at <= clock_timestamp()"
+         where show_id in (
+             select show_id from shows
+             where sale_state = 'ON_SALE' and sale_closes_at <= clock_timestamp()
+             for no key update skip locked)"
     )
     .execute(pool)
     .await?;

@@ -34,6 +34,9 @@ pub use routes::limits::ROUTES;
 
 use room::{WaitingRoom, challenge, limits::Limits, passes::Passes};
 
+/// Connections of the pool `rounds`. A round holds one for one statement.
+const ROUNDS_CONNECTIONS_MAX: u32 = 4;
+
 /// Starts the waiting room: its routes, and its work in the background.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     platform::telemetry::describe([store::metrics::METRICS, metrics::METRICS]);
@@ -62,6 +65,11 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         lines: Mutex::new(HashMap::new()),
         begin: rounds::begin,
         pool,
+        rounds: store::connect(
+            &backends.database_url,
+            "usher waiting-room",
+            ROUNDS_CONNECTIONS_MAX,
+        )?,
     });
     rounds::start(&room);
     let board = room.board.clone();

@@ -43,7 +43,10 @@ const TENDERS: usize = 3;
 pub(crate) struct WaitingRoom {
     pub node: NodeId,
     pub settings: LineSettings,
+    /// For what visitors ask.
     pub pool: Pool,
+    /// For the rounds that admit visitors: questions cannot take its connections.
+    pub rounds: Pool,
     pub store: LineStore,
     pub board: watch::Receiver<Arc<Board>>,
     pub place_keys: PlaceKeys,

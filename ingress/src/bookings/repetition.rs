@@ -209,12 +209,7 @@ pub(crate) async fn refused(
             return match before.state {
                 BindingState::Done => accepted(ingress, keyed, before).await,
                 // The booking may be on its queue or decided, so a refusal could be wrong.
-                _ if !bookings::is_over(before.at, now) => {
-                    match ingress.bookings.questions.is_decided(keyed.booking).await {
-                        Some(true) => Ok(None),
-                        Some(false) | None => Err(unknown(keyed.booking, "asked before")),
-                    }
-                }
+                _ if !bookings::is_over(before.at, now) => asked_before(ingress, keyed).await,
                 _ => match over(ingress, keyed, before).await {
                     Some(view) => Ok(Some(view)),
                     None => Err(unknown(keyed.booking, "the database does not answer")),
@@ -224,7 +219,7 @@ pub(crate) async fn refused(
         Some(KeyMemory { binding: None, older: Some(booking), .. }) => {
             match booking.strip_prefix(&keyed.booking.to_string()) {
                 Some("") => return Ok(None),
-                Some(_) => return Err(unknown(keyed.booking, "asked before")),
+                Some(_) => return asked_before(ingress, keyed).await,
                 None => (true, false),
             }
         }
@@ -250,6 +245,14 @@ pub(crate) async fn refused(
         Some(true) => Ok(None),
         Some(false) => Err(refusal),
         None => Err(unknown(keyed.booking, "it cannot be looked up now")),
+    }
+}
+
+/// The answer to a request whose first try may have been accepted: accepted if it is decided.
+async fn asked_before(ingress: &Ingress, keyed: &Keyed) -> ApiResult<Before> {
+    match ingress.bookings.questions.is_decided(keyed.booking).await {
+        Some(true) => Ok(None),
+        Some(false) | None => Err(unknown(keyed.booking, "asked before")),
     }
 }
 

@@ -39,9 +39,11 @@ pub async fn due(
     Ok(rows.into_iter().map(|r| (BookingId(r.booking_id), AccountId(r.account_id))).collect())
 }
 
-/// Ends what is due in a partition, in a transaction of its own.
+/// Ends what is due in a partition, in a transaction of its own. It waits for locks only for a
+/// moment: a partition in use is swept the next time, or by the batch that uses it.
 pub async fn sweep(pool: &Pool, partition: &Partition) -> StoreResult<Vec<Ended>> {
     let mut tx = pool.begin().await?;
+    sqlx::query("set local lock_timeout = 200").execute(&mut *tx).await?;
     partitions::lock(&mut tx, partition, None).await?;
     let due = due(&mut tx, partition).await?;
     let ended = end(&mut tx, partition, &due, Ending::Lapsed).await?;

@@ -108,7 +108,7 @@ pub(crate) async fn free_used(
 ) -> Result<DateTime<Utc>, LineError> {
     let mut after = after.unwrap_or_else(|| room.passes.all_over_before(room.now()));
     for _ in 0..PAGES_MAX {
-        let used = admissions::used_after(&room.pool, line.show, after, PAGE).await?;
+        let used = admissions::used_after(&room.rounds, line.show, after, PAGE).await?;
         let tickets: Vec<TicketId> = used.iter().map(|(ticket, _)| *ticket).collect();
         if !tickets.is_empty() {
             let freed = room.store.used(&line.keys, &tickets).await?;

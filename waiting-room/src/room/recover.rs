@@ -55,7 +55,6 @@ async fn open_as(room: &WaitingRoom, line: &Line, may_be_new: bool) -> Result<()
     });
     if opened.await? {
         line.mark_stale();
-        restore(room, line).await?;
     }
     Ok(())
 }
@@ -115,7 +114,7 @@ pub(crate) async fn restore(room: &WaitingRoom, line: &Line) -> Result<(), LineE
     let now = room.now();
     let mut after = (room.passes.all_over_before(now), TicketId(uuid::Uuid::nil()));
     loop {
-        let page = admissions::unspent_after(&room.pool, line.show, after, PAGE).await?;
+        let page = admissions::unspent_after(&room.rounds, line.show, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = (last.admitted_at, last.ticket);
         let valid =

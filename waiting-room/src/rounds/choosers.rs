@@ -51,7 +51,7 @@ async fn note_who_has_chosen(
         if some.is_empty() {
             break;
         }
-        let chosen = admissions::with_outcome(&room.pool, line.show, &some).await?;
+        let chosen = admissions::with_outcome(&room.rounds, line.show, &some).await?;
         let gone = match &chosen[..] {
             [] => 0,
             chosen => room.store.have_chosen(&line.keys, chosen).await?,

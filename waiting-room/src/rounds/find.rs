@@ -27,7 +27,7 @@ pub(super) async fn find_lines(room: Arc<WaitingRoom>) {
         if shows.is_empty() {
             continue;
         }
-        match store::backlogs::of_lines(&room.pool, &shows).await {
+        match store::backlogs::of_lines(&room.rounds, &shows).await {
             Ok(backlogs) => {
                 for line in room.lines() {
                     if let Some(backlog) = backlogs.get(&line.show) {

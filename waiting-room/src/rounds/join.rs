@@ -142,7 +142,7 @@ fn reserve(
 ) -> impl Future<Output = Result<Option<ReservedNumbers>, LineError>> + Send + 'static {
     let (room, line) = (Arc::clone(room), Arc::clone(line));
     async move {
-        let (pool, show) = (room.pool.clone(), line.show);
+        let (pool, show) = (room.rounds.clone(), line.show);
         let asked =
             async move { line_marks::reserve_numbers(&pool, show, epoch, count, rule).await };
         let Some(numbers) = detached(asked).await? else {

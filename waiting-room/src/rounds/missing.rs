@@ -50,7 +50,7 @@ async fn tell_admitted(
         return Ok(Vec::new());
     }
     let tickets: Vec<_> = places.iter().map(|place| place.ticket).collect();
-    let logged = admissions::of_tickets(&room.pool, line.show, &tickets).await?;
+    let logged = admissions::of_tickets(&room.rounds, line.show, &tickets).await?;
     for admission in &logged {
         let signal = match admitted::life(*admission) {
             Life::Ended(ended) => Signal::Ended(ended),

@@ -224,7 +224,7 @@ impl Rounds {
 
 async fn record(room: &WaitingRoom, line: &Line, spots: &[Spot]) -> Result<(), LineError> {
     let places: Vec<_> = spots.iter().map(|spot| spot.place.clone()).collect();
-    let logged = admissions::append(&room.pool, line.show, &places).await?;
+    let logged = admissions::append(&room.rounds, line.show, &places).await?;
     if logged.is_empty() {
         return Ok(());
     }
