@@ -246,9 +246,8 @@ pub async fn queue_is_gone(pool: &Pool, partition: &Partition) -> StoreResult<()
     Ok(())
 }
 
-/// Puts shows on sale a minute before their sale opens, so that their queues are ready by then.
-/// Requests are taken from the opening on. Leaves shows that somebody has locked to the next call.
-/// Returns how many were put on sale.
+/// Puts shows on sale a minute before their sale opens, so that their queues are ready by then, but
+/// for shows that somebody has locked. Requests are taken from the opening on. Returns how many.
 pub async fn open_due_sales(pool: &Pool) -> StoreResult<u64> {
     // No sale closes later than a day after its show has begun: older ones are not looked at.
     let opened = sqlx::query!(
