@@ -47,9 +47,6 @@ use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use allocator::Allocator;
 use roster::Roster;
 
-/// Connections of the pool `following`: one for the heartbeat, two for the rest.
-const FOLLOWING_CONNECTIONS_MAX: u32 = 3;
-
 /// Settings of the allocator.
 #[derive(Args, Clone)]
 #[command(about = "Decides bookings: one consumer per show and tier")]
@@ -78,7 +75,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let backends = &config.backends;
     let pool =
         store::connect(&backends.database_url, "allocator", backends.database_connections_max)?;
-    let following = store::connect(&backends.database_url, "allocator", FOLLOWING_CONNECTIONS_MAX)?;
+    let following = store::connect_to_follow(&backends.database_url, "allocator")?;
     let retries_max = (backends.database_connections_max / 2).max(1) as usize;
     let consuming = Connections::start(&backends.amqp_url, "allocator-consume", shutdown)?;
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;

@@ -28,8 +28,8 @@ pub struct Backends {
     /// 32 random bytes in base64 (`openssl rand -base64 32`). Signs tokens and seals keys.
     #[arg(long, env = "USHER_MASTER_KEY", hide_env_values = true, value_parser = parse_master_key)]
     pub master_key: MasterKey,
-    /// Most connections each service opens to PostgreSQL; ingress opens six more, a waiting room
-    /// ten, an allocator three.
+    /// Most connections each service opens to PostgreSQL; ingress and an allocator
+    /// open six more, a waiting room ten.
     #[arg(long, env = "USHER_DATABASE_CONNECTIONS_MAX", default_value_t = 16)]
     pub database_connections_max: u32,
 }

@@ -62,8 +62,8 @@ pub fn connect(url: &str, name: &str, connections_max: u32) -> anyhow::Result<Po
     Ok(Pool::new(options(url, name)?, connections_max, STATEMENT_WAIT))
 }
 
-/// Opens a pool for what a node follows (board, keys, revocations), apart from the pool of its
-/// clients' calls, so that they cannot take its connections.
+/// Opens a pool for what a node follows or others wait for (board, keys, revocations, heartbeat),
+/// apart from the pool of its calls or batches, so that they cannot take its connections.
 pub fn connect_to_follow(url: &str, name: &str) -> anyhow::Result<Pool> {
     connect(url, name, FOLLOWING_CONNECTIONS_MAX)
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use contract::{ShowId, TicketId};
 use futures_util::StreamExt as _;
 use redis::streams::StreamRangeReply;
+use testing::eventually;
 use waiting_room::testing::{Gone, KEYS, key};
 
-use super::Stage;
+use super::{SOON, Stage};
 
 impl Stage {
     /// Tickets in the log of admissions.
@@ -73,5 +74,17 @@ impl Stage {
             command.arg(Self::key(show, name));
         }
         let () = command.query_async(&mut redis).await.unwrap();
+    }
+
+    /// Waits until the bucket of a line could let somebody in.
+    pub(crate) async fn could_admit(&self, show: ShowId) {
+        eventually("the bucket could let somebody in", SOON, || async {
+            let mut redis = self.redis.clone();
+            let key = Self::key(show, "bucket");
+            let tokens: Option<f64> =
+                redis::cmd("HGET").arg(key).arg("tokens").query_async(&mut redis).await.unwrap();
+            tokens.filter(|tokens| *tokens >= 1.0)
+        })
+        .await;
     }
 }
