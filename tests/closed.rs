@@ -14,7 +14,6 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use serde_json::{Value, json};
-use store::acceptance::{self, Numbers, ProducerReport};
 use testing::eventually;
 
 use crate::{
@@ -51,11 +50,7 @@ async fn what_was_set_aside_before_the_closing_is_decided_and_what_came_after_it
     let numbered = |n| BookingRequested { number: Some(Number { producer, n }), ..forge.any() };
     let (newer, parked, mut late) = (numbered(0), numbered(1), numbered(2));
     late.deadline = platform::clock::now() - Duration::from_secs(1);
-    let mut confirmed = Numbers::default();
-    confirmed.add(0, 2);
-    let report =
-        ProducerReport { partition: partition.clone(), producer, confirmed, is_sealed: true };
-    acceptance::report(&system.pool, &[report]).await.unwrap();
+    system.report_accepted(&partition, producer, 3, true).await;
     let mut body: Value = serde_json::from_slice(&forge.envelope(vec![newer.clone()])).unwrap();
     body["bookings"][0]["kind"] = json!("LOAN");
     publish(&channel, &partition, body.to_string().as_bytes()).await;

@@ -7,10 +7,7 @@ use contract::{
     access::Role,
     topology::{Partition, UNROUTED},
 };
-use store::{
-    acceptance::{self, Numbers, ProducerReport},
-    backlogs,
-};
+use store::backlogs;
 use testing::eventually;
 
 use crate::{
@@ -26,15 +23,8 @@ const FOUND_BY: Duration = Duration::from_secs(40);
 async fn what_was_accepted_and_is_in_no_queue_holds_no_line_up() {
     let system = System::start().await;
     let show = system.show(Plan::default()).await;
-    let mut numbers = Numbers::default();
-    numbers.add(0, 4);
-    let report = ProducerReport {
-        partition: Partition { show, tier: "STANDARD".parse().unwrap() },
-        producer: ProducerId::new(),
-        confirmed: numbers,
-        is_sealed: true,
-    };
-    acceptance::report(&system.pool, &[report]).await.unwrap();
+    let partition = Partition { show, tier: "STANDARD".parse().unwrap() };
+    system.report_accepted(&partition, ProducerId::new(), 5, true).await;
     let backlog = async || {
         let backlogs = backlogs::of_lines(&system.pool, &[show]).await.unwrap();
         backlogs[&show]

@@ -5,15 +5,20 @@ use std::{net::SocketAddr, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
-    AccountId, ShowId,
+    AccountId, ProducerId, ShowId,
     access::Role,
     api::catalogue::{Movie, RoomMode, RoomSettings, Screen, Show, Theatre},
+    topology::Partition,
 };
 use platform::Shutdown;
 use reqwest::{Method, StatusCode};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use store::Pool;
+use store::{
+    Pool,
+    acceptance::{self, Numbers, ProducerReport},
+    allocators,
+};
 use testing::{
     Slot, eventually,
     show::{self, Tier},
@@ -224,6 +229,24 @@ impl System {
         })
         .await;
         show
+    }
+
+    /// Reports the first `n` requests of a producer as accepted, as a node would.
+    pub(crate) async fn report_accepted(
+        &self,
+        partition: &Partition,
+        producer: ProducerId,
+        n: i64,
+        is_sealed: bool,
+    ) {
+        let mut confirmed = Numbers::default();
+        if n > 0 {
+            confirmed.add(0, n - 1);
+        }
+        let (partition, age) = (partition.clone(), Duration::ZERO);
+        let report = ProducerReport { partition, producer, age, confirmed, is_sealed };
+        let (_, now) = allocators::write_numbers(&self.pool).await.unwrap();
+        acceptance::report(&self.pool, now, &[report]).await.unwrap();
     }
 
     /// Makes a show through the admin API.

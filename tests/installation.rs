@@ -11,7 +11,7 @@ use contract::{
 use lapin::types::FieldTable;
 use reqwest::Method;
 use serde_json::{Value, json};
-use store::acceptance::{self, Numbers, ProducerReport};
+use store::acceptance;
 use testing::eventually;
 
 use crate::{
@@ -191,11 +191,7 @@ async fn bookings_keep_their_numbers_beside_words_of_a_newer_version() {
     let numbered = |n| BookingRequested { number: Some(Number { producer, n }), ..forge.any() };
     let mut bookings = [0, 1, 2, 3].map(numbered);
     bookings[2].deadline = platform::clock::now() - Duration::from_mins(1);
-    let mut confirmed = Numbers::default();
-    confirmed.add(0, 3);
-    let report =
-        ProducerReport { partition: partition.clone(), producer, confirmed, is_sealed: true };
-    acceptance::report(&system.pool, &[report]).await.unwrap();
+    system.report_accepted(&partition, producer, 4, true).await;
     let mut body: Value = serde_json::from_slice(&forge.envelope(bookings.to_vec())).unwrap();
     body["bookings"][0]["kind"] = json!("LOAN");
     body["bookings"][2]["kind"] = json!("LOAN");

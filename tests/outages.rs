@@ -1,6 +1,7 @@
 //! A backend falls silent: it gives neither errors nor answers. Calls that need it fail soon, and
 //! then at once; all others go on; and everything works again within seconds of its return.
 
+mod both;
 mod pool;
 mod full_pool;
 

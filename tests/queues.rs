@@ -20,10 +20,7 @@ use platform::{
 };
 use reqwest::{Method, StatusCode};
 use serde_json::json;
-use store::{
-    acceptance::{self, Numbers, ProducerReport},
-    many, partitions,
-};
+use store::{acceptance, many, partitions};
 use testing::eventually;
 use tokio::time::Instant;
 use usher::up::Allocation;
@@ -181,14 +178,7 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
     let system = System::start().await;
     let show = system.show(Plan::default()).await;
     let (_, admin) = system.account(Role::Admin).await;
-    let producer = ProducerId::new();
-    let report = ProducerReport {
-        partition: partition(show),
-        producer,
-        confirmed: Numbers::default(),
-        is_sealed: false,
-    };
-    acceptance::report(&system.pool, &[report]).await.unwrap();
+    system.report_accepted(&partition(show), ProducerId::new(), 0, false).await;
     let closed = system.post(&format!("/api/v1/shows/{show}/close"), &admin, json!({})).await;
     assert_eq!(closed.status, StatusCode::OK, "{closed:?}");
     let until = Instant::now() + Duration::from_secs(10);
@@ -196,7 +186,7 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
         assert!(is_there(&system, show).await, "something may be in it");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let later = "update accepted set began_at = began_at - interval '18 minutes'";
+    let later = "update accepted set told_at = told_at - interval '18 minutes'";
     sqlx::query(later).execute(&system.pool).await.unwrap();
     eventually("every deadline is over, and it is gone", DONE_BY, async || {
         (!is_there(&system, show).await).then_some(())
@@ -205,11 +195,8 @@ async fn a_queue_outlives_its_sale_by_the_deadline_where_a_producer_was_never_se
     system.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
-    let system = System::start_with(Allocation::Elsewhere).await;
-    let show = system.scheduled_show(Plan::default()).await;
-    // Makes the queues as an allocator would, but does not consume them.
+/// Puts a scheduled show on sale and makes its queues as an allocator would. Nobody consumes them.
+pub(crate) async fn on_sale_without_allocator(system: &System, show: ShowId) {
     let shutdown = Shutdown::default();
     let mut link = Broker::connect(&system.slot.amqp_url, "test", &shutdown).unwrap();
     let link = link.link_soon().await.unwrap();
@@ -222,6 +209,15 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     let open = sqlx::query(open).bind(show.0).execute(&system.pool).await;
     open.expect("the sale opens");
     partitions::queue_is_ready(&system.pool, &partition).await.unwrap();
+    assert!(shutdown.finish(SOON).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
+    let system = System::start_with(Allocation::Elsewhere).await;
+    let show = system.scheduled_show(Plan::default()).await;
+    on_sale_without_allocator(&system, show).await;
+    let partition = partition(show);
     let token = system.visitor().await;
     eventually("the door knows", SOON, async || {
         let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
@@ -243,6 +239,7 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
     };
     assert_eq!(lost().await, [], "it waits in its queue");
 
+    let (_broker, channel) = channel(&system).await;
     channel
         .queue_delete(partition.queue().as_str().into(), QueueDeleteOptions::default())
         .await
@@ -262,7 +259,6 @@ async fn what_was_accepted_and_lost_is_found_by_the_audit_with_its_partition() {
         acceptance::are_decided(&mut connection, &partition, decided).await.unwrap();
     }
     assert_eq!(lost().await, [(partition, 2)]);
-    assert!(shutdown.finish(SOON).await);
     system.stop().await;
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Bookings {
 
 impl Bookings {
     /// Connects to the broker, and starts the tasks that hear outcomes and report acceptances.
-    pub(crate) fn start(
+    pub(crate) async fn start(
         following: &Pool,
         board: &watch::Receiver<Arc<Board>>,
         backends: &Backends,
@@ -52,7 +52,7 @@ impl Bookings {
         let publisher = Publisher::new(publishing);
         let outcomes = Outcomes::default();
         shutdown.spawn_vital("outcomes", outcomes.clone().listen(consuming, shutdown.clone()));
-        let acceptances = Acceptances::start(following.clone(), shutdown);
+        let acceptances = Acceptances::start(following.clone(), shutdown).await?;
         let looker = Looker::new(following.clone(), shutdown.clone());
         Ok(Self {
             ids: BookingIds::new(&backends.master_key),

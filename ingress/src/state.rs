@@ -81,7 +81,7 @@ impl Ingress {
         let revocations = revocations::follow(following.clone(), shutdown).await?;
         let board = board::watch(following.clone(), shutdown).await?;
         Ok(Arc::new(Self {
-            bookings: Bookings::start(&following, &board, backends, shutdown)?,
+            bookings: Bookings::start(&following, &board, backends, shutdown).await?,
             board,
             pass_keys,
             revoked: Revoked::watch(following, shutdown).await?,

@@ -21,8 +21,8 @@ use uuid::Uuid;
 
 use crate::{Connection, Pool, StoreResult, error::readable};
 
-/// How long after a producer's begin everything that it accepted is over: it lives for a minute,
-/// and may accept a request at the end of it.
+/// How long after a producer's last report everything that it accepted is over: it lives for a
+/// minute, and may accept a request at the end of it.
 const OVER_AFTER: Duration =
     BOOKING_DEADLINE.saturating_add(UNDECIDED_GRACE).saturating_add(UNDECIDED_GRACE);
 
@@ -75,26 +75,34 @@ impl Numbers {
 pub struct ProducerReport {
     pub partition: Partition,
     pub producer: ProducerId,
+    pub age: Duration,
     /// Confirmed since the producer's last report.
     pub confirmed: Numbers,
     /// Whether no more numbers will come.
     pub is_sealed: bool,
 }
 
-/// Writes the reports of producers. A new producer is written even if it has nothing to report yet.
-pub async fn report(pool: &Pool, reports: &[ProducerReport]) -> StoreResult<()> {
+/// Writes the reports of producers, whose ages are as of `now` by Postgres's clock. A new producer
+/// is written even if it has nothing to report yet.
+pub async fn report(
+    pool: &Pool,
+    now: DateTime<Utc>,
+    reports: &[ProducerReport],
+) -> StoreResult<()> {
     let shows: Vec<Uuid> = reports.iter().map(|report| report.partition.show.0).collect();
     let tiers: Vec<String> =
         reports.iter().map(|report| report.partition.tier.to_string()).collect();
     let producers: Vec<Uuid> = reports.iter().map(|report| report.producer.0).collect();
+    let begun: Vec<DateTime<Utc>> = reports.iter().map(|report| now - report.age).collect();
     let numbers: Vec<String> = reports.iter().map(|report| report.confirmed.text()).collect();
     let sealed: Vec<bool> = reports.iter().map(|report| report.is_sealed).collect();
     sqlx::query!(
-        "insert into accepted (show_id, tier, producer_id, numbers, sealed_at)
-         select show_id, tier, producer_id, numbers::int8multirange,
+        "insert into accepted (show_id, tier, producer_id, began_at, numbers, sealed_at)
+         select show_id, tier, producer_id, began_at, numbers::int8multirange,
              case when sealed then clock_timestamp() end
-         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::text[], $5::boolean[])
-             as told (show_id, tier, producer_id, numbers, sealed)
+         from unnest($1::uuid[], $2::text[], $3::uuid[], $4::timestamptz[], $5::text[],
+                 $6::boolean[])
+             as told (show_id, tier, producer_id, began_at, numbers, sealed)
          order by show_id, tier, producer_id
          on conflict (show_id, tier, producer_id) do update
          set numbers = accepted.numbers + excluded.numbers, told_at = clock_timestamp(),
@@ -102,12 +110,49 @@ pub async fn report(pool: &Pool, reports: &[ProducerReport]) -> StoreResult<()> 
         &shows,
         &tiers,
         &producers,
+        &begun,
         &numbers,
         &sealed,
     )
     .execute(pool)
     .await?;
     Ok(())
+}
+
+/// Notes that a node has reported every producer that it began before `until`.
+pub async fn is_reported(pool: &Pool, reporter: Uuid, until: DateTime<Utc>) -> StoreResult<()> {
+    sqlx::query!(
+        "insert into reporters (reporter_id, complete_until) values ($1, $2)
+         on conflict (reporter_id) do update set complete_until = excluded.complete_until",
+        reporter,
+        until,
+    )
+    .execute(pool)
+    .await?;
+    Ok(())
+}
+
+/// Removes a node that has reported everything and takes no more.
+pub async fn has_reported_all(pool: &Pool, reporter: Uuid) -> StoreResult<()> {
+    sqlx::query!("delete from reporters where reporter_id = $1", reporter).execute(pool).await?;
+    Ok(())
+}
+
+/// Whether every producer that began before `before` is reported, unless everything that it
+/// accepted is over. Not so while a node is silent that has not said that it stopped.
+pub async fn are_reported_of_before(pool: &Pool, before: DateTime<Utc>) -> StoreResult<bool> {
+    let are_reported = sqlx::query_scalar!(
+        r#"select not exists (
+               select from reporters
+               where complete_until < $1
+                   and complete_until > statement_timestamp() - make_interval(secs => $2))
+               as "are_reported!""#,
+        before,
+        OVER_AFTER.as_secs_f64(),
+    )
+    .fetch_one(pool)
+    .await?;
+    Ok(are_reported)
 }
 
 /// Writes that the requests with these numbers are decided. Comes last in the transaction that
@@ -160,7 +205,7 @@ pub struct Unfinished {
 pub async fn unfinished_in(pool: &Pool, partition: &Partition) -> StoreResult<Unfinished> {
     let row = sqlx::query!(
         r#"select coalesce(sum(u.undecided), 0)::bigint as "undecided!",
-               coalesce(bool_or(a.sealed_at is null and a.began_at
+               coalesce(bool_or(a.sealed_at is null and a.told_at
                    > clock_timestamp() - make_interval(secs => $3)), false) as "untold!",
                coalesce(s.closed_at < clock_timestamp() - make_interval(secs => $3)
                    - interval '1 day', false) as "long_over!"
@@ -182,8 +227,8 @@ pub async fn unfinished_in(pool: &Pool, partition: &Partition) -> StoreResult<Un
     Ok(Unfinished { undecided: row.undecided, untold: row.untold, is_long_over: row.long_over })
 }
 
-/// Whether all requests of the show's producers that began before `before` are decided, and none of
-/// these producers will accept more. `false` until PostgreSQL's clock has passed `before`.
+/// Whether all requests of the show's reported producers that began before `before` are decided, and
+/// none of these producers will accept more. `false` until Postgres's clock has passed `before`.
 pub async fn is_decided_of_before(
     pool: &Pool,
     show: ShowId,
@@ -193,7 +238,7 @@ pub async fn is_decided_of_before(
         r#"select statement_timestamp() > $2 and not exists (
                select from accepted a left join decided d using (show_id, tier, producer_id)
                where a.show_id = $1 and a.began_at < $2
-                   and (a.sealed_at is null and a.began_at
+                   and (a.sealed_at is null and a.told_at
                            > statement_timestamp() - make_interval(secs => $3)
                        or not a.numbers <@ coalesce(d.numbers, '{}'))) as "is_decided!""#,
         show.0,
@@ -205,8 +250,8 @@ pub async fn is_decided_of_before(
     Ok(is_decided)
 }
 
-/// Whether all requests of the show's producers that began before `before`, unless they are over,
-/// have numbers. A producer that is not sealed and has reported no number may stand for requests
+/// Whether all requests of the show's reported producers that began before `before`, unless they are
+/// over, have numbers. A producer that is not sealed and has reported no number may stand for requests
 /// without numbers.
 pub async fn is_numbered_of_before(
     pool: &Pool,
@@ -217,7 +262,7 @@ pub async fn is_numbered_of_before(
         r#"select not exists (
                select from accepted
                where show_id = $1 and began_at < $2 and sealed_at is null and isempty(numbers)
-                   and began_at > statement_timestamp() - make_interval(secs => $3))
+                   and told_at > statement_timestamp() - make_interval(secs => $3))
                as "is_numbered!""#,
         show.0,
         before,
@@ -250,8 +295,13 @@ pub async fn undecided(pool: &Pool) -> StoreResult<HashMap<Partition, i64>> {
 }
 
 /// Deletes producers without a report in the last week whose numbers are all decided, some
-/// thousands at a time. Returns how many.
+/// thousands at a time, and nodes that were silent for so long. Returns how many producers.
 pub async fn forget_old(pool: &Pool) -> StoreResult<i64> {
+    sqlx::query!(
+        "delete from reporters where complete_until < statement_timestamp() - interval '7 days'"
+    )
+    .execute(pool)
+    .await?;
     let mut forgotten = 0;
     loop {
         let deleted = sqlx::query_scalar!(

@@ -1,5 +1,6 @@
 //! Which allocators are alive, by their heartbeats on the database's clock.
 
+use chrono::{DateTime, Utc};
 use contract::deadline::ALLOCATOR_DEAD_AFTER;
 use uuid::Uuid;
 
@@ -35,15 +36,17 @@ pub async fn live(pool: &Pool) -> StoreResult<Vec<Uuid>> {
 }
 
 /// Whether every allocator with a heartbeat in the last minute writes the numbers that it decides;
-/// versions before numbers do not.
-pub async fn write_numbers(pool: &Pool) -> StoreResult<bool> {
-    let all = sqlx::query_scalar!(
-        r#"select coalesce(bool_and(writes_numbers), true) as "all!" from allocators
+/// versions before numbers do not. The time is Postgres's, of this answer.
+pub async fn write_numbers(pool: &Pool) -> StoreResult<(bool, DateTime<Utc>)> {
+    let row = sqlx::query!(
+        r#"select coalesce(bool_and(writes_numbers), true) as "all!",
+               statement_timestamp() as "now!"
+           from allocators
            where heartbeat_at > clock_timestamp() - interval '1 minute'"#
     )
     .fetch_one(pool)
     .await?;
-    Ok(all)
+    Ok((row.all, row.now))
 }
 
 /// Removes this allocator, and those that have been silent for an hour.

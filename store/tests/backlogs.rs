@@ -1,5 +1,7 @@
 //! How far queues are behind, and how fresh that is.
 
+use std::time::Duration;
+
 use chrono::{DateTime, Days, Utc};
 use contract::{AccountId, BookingId, ProducerId, message::Number};
 use platform::cache::Cache;
@@ -78,20 +80,20 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     let stage = Stage::build().await;
     let (pool, hall) = (&stage.pool, stage.show().await);
     let (partition, producer) = (hall.tiers[0].clone(), ProducerId::new());
+    let now = async || -> DateTime<Utc> {
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await.unwrap()
+    };
     let tell = async |high: Option<i64>, is_sealed| {
         let mut confirmed = Numbers::default();
         if let Some(high) = high {
             confirmed.add(0, high);
         }
-        let report =
-            ProducerReport { partition: partition.clone(), producer, confirmed, is_sealed };
-        acceptance::report(pool, &[report]).await.unwrap();
+        let (partition, age) = (partition.clone(), Duration::ZERO);
+        let report = ProducerReport { partition, producer, age, confirmed, is_sealed };
+        acceptance::report(pool, now().await, &[report]).await.unwrap();
     };
     let is_decided = async |before: DateTime<Utc>| {
         acceptance::is_decided_of_before(pool, hall.show, before).await.unwrap()
-    };
-    let now = async || -> DateTime<Utc> {
-        sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await.unwrap()
     };
     let earlier = now().await;
     tell(None, false).await;
@@ -112,19 +114,55 @@ async fn what_was_accepted_before_a_moment_is_decided_once_its_producers_are_sea
     let other = ProducerReport {
         partition: partition.clone(),
         producer: ProducerId::new(),
+        age: Duration::ZERO,
         confirmed: Numbers::default(),
         is_sealed: false,
     };
     let is_numbered = async |before: DateTime<Utc>| {
         acceptance::is_numbered_of_before(pool, hall.show, before).await.unwrap()
     };
-    acceptance::report(pool, &[other]).await.unwrap();
+    acceptance::report(pool, now().await, &[other]).await.unwrap();
     assert!(is_decided(later).await && is_numbered(later).await);
     let last = now().await;
     assert!(!is_decided(last).await && !is_numbered(last).await, "it may have accepted something");
-    let ages = "update accepted set began_at = began_at - interval '18 minutes'";
+    let ages = "update accepted set told_at = told_at - interval '18 minutes'";
     sqlx::query(ages).execute(pool).await.unwrap();
     assert!(is_decided(last).await && is_numbered(last).await, "whatever it was, it is over");
+}
+
+#[tokio::test]
+async fn a_producer_is_as_old_as_its_node_says_and_its_node_vouches_for_those_it_reported() {
+    let stage = Stage::build().await;
+    let (pool, hall) = (&stage.pool, stage.show().await);
+    let are_reported = async |before: DateTime<Utc>| {
+        acceptance::are_reported_of_before(pool, before).await.unwrap()
+    };
+    let now: DateTime<Utc> =
+        sqlx::query_scalar("select clock_timestamp()").fetch_one(pool).await.unwrap();
+    let [hour, minute, second] = [3600, 60, 1].map(Duration::from_secs);
+    let report = ProducerReport {
+        partition: hall.tiers[0].clone(),
+        producer: ProducerId::new(),
+        age: hour,
+        confirmed: Numbers::default(),
+        is_sealed: false,
+    };
+    acceptance::report(pool, now, &[report]).await.unwrap();
+    let is_decided = acceptance::is_decided_of_before(pool, hall.show, now - minute).await.unwrap();
+    assert!(!is_decided, "it began an hour ago, though nobody knew");
+
+    assert!(are_reported(now).await, "there is no node");
+    let (silent, other) = (Uuid::now_v7(), Uuid::now_v7());
+    acceptance::is_reported(pool, silent, now - minute).await.unwrap();
+    acceptance::is_reported(pool, other, now).await.unwrap();
+    assert!(are_reported(now - minute).await);
+    assert!(!are_reported(now - minute + second).await, "one has said nothing since");
+    acceptance::is_reported(pool, silent, now - hour).await.unwrap();
+    assert!(are_reported(now).await, "whatever it accepted is over");
+    acceptance::is_reported(pool, silent, now - second).await.unwrap();
+    assert!(!are_reported(now).await);
+    acceptance::has_reported_all(pool, silent).await.unwrap();
+    assert!(are_reported(now).await);
 }
 
 #[tokio::test]

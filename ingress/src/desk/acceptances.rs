@@ -15,15 +15,17 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use contract::{ProducerId, message::Number, topology::Partition};
 use platform::{Shutdown, faults::failpoint, number::float};
 use store::{
-    Pool,
+    Pool, StoreResult,
     acceptance::{self, Numbers, ProducerReport},
     allocators,
 };
 use tokio::{sync::Notify, time::Instant};
 use tracing::warn;
+use uuid::Uuid;
 
 /// How often confirmed numbers are reported.
 const TELL_EVERY: Duration = Duration::from_millis(500);
@@ -64,6 +66,7 @@ enum Known {
 
 struct Entry {
     partition: Partition,
+    born: Instant,
     known: Known,
     confirmed: Numbers,
     /// Whether every confirmed number is or will be reported; else the producer is never sealed.
@@ -91,11 +94,15 @@ pub(crate) struct Producer {
 }
 
 impl Acceptances {
-    /// Starts the reports, which go on until the shutdown begins and all is reported.
-    pub(crate) fn start(pool: Pool, shutdown: &Shutdown) -> Self {
-        let acceptances = Self::default();
-        shutdown.spawn(tell(Arc::clone(&acceptances.0), pool, shutdown.clone()));
-        acceptances
+    /// Starts the reports, which go on until the shutdown begins and all is reported. The database
+    /// knows of this node from now on.
+    pub(crate) async fn start(pool: Pool, shutdown: &Shutdown) -> StoreResult<Self> {
+        let (acceptances, me) = (Self::default(), Uuid::now_v7());
+        let book = Arc::clone(&acceptances.0);
+        let now = book.look(&pool).await?;
+        acceptance::is_reported(&pool, me, now).await?;
+        shutdown.spawn(tell(book, pool, me, shutdown.clone()));
+        Ok(acceptances)
     }
 
     /// A new producer of a partition. It gives no numbers if there are too many producers, or if an
@@ -111,6 +118,7 @@ impl Acceptances {
         let id = before.unwrap_or_else(|| {
             let entry = Entry {
                 partition: partition.clone(),
+                born: Instant::now(),
                 known: Known::No,
                 confirmed: Numbers::default(),
                 is_whole,
@@ -162,32 +170,68 @@ impl Drop for Producer {
     }
 }
 
+/// What was reported.
+enum Told {
+    /// There is more to report.
+    InPart,
+    /// Every producer that began before this moment of Postgres's clock.
+    AllUntil(DateTime<Utc>),
+}
+
 impl Book {
     fn producers(&self) -> MutexGuard<'_, HashMap<ProducerId, Entry>> {
         self.producers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the next report: up to [`TOLD_AT_ONCE`] producers with news. While a report has no
-    /// answer, it is only repeated.
-    fn news(&self) -> Vec<ProducerReport> {
+    /// Reads whether numbers may be given, and Postgres's clock.
+    async fn look(&self, pool: &Pool) -> StoreResult<DateTime<Utc>> {
+        let (all_write_numbers, now) = allocators::write_numbers(pool).await?;
+        self.is_mixed.store(!all_write_numbers, Ordering::Relaxed);
+        Ok(now)
+    }
+
+    /// Sends one report.
+    async fn tell(&self, pool: &Pool) -> StoreResult<Told> {
+        // The clock is read before the news is taken, so that no producer seems younger than it is.
+        let now = self.look(pool).await?;
+        let (news, is_all) = self.news();
+        if !news.is_empty() {
+            if news.iter().any(|report| !report.confirmed.is_empty()) {
+                failpoint("before-count");
+            }
+            if let Err(error) = acceptance::report(pool, now, &news).await {
+                self.put_back(&news);
+                return Err(error);
+            }
+            self.are_told(&news);
+        }
+        Ok(if is_all { Told::AllUntil(now) } else { Told::InPart })
+    }
+
+    /// Takes the next report: up to [`TOLD_AT_ONCE`] producers with news, and whether these are all.
+    /// While a report has no answer, it is only repeated.
+    fn news(&self) -> (Vec<ProducerReport>, bool) {
         let mut producers = self.producers();
         let is_in_doubt = producers.values().any(|entry| entry.known == Known::Perhaps);
         let is_next = |(_, entry): &(&ProducerId, &mut Entry)| {
             entry.has_news() && (!is_in_doubt || entry.known == Known::Perhaps)
         };
         let news = producers.iter_mut().filter(is_next).take(TOLD_AT_ONCE);
-        news.map(|(producer, entry)| {
+        let report = |(producer, entry): (&ProducerId, &mut Entry)| {
             if entry.known == Known::No {
                 entry.known = Known::Perhaps;
             }
             ProducerReport {
                 partition: entry.partition.clone(),
                 producer: *producer,
+                age: entry.born.elapsed(),
                 confirmed: std::mem::take(&mut entry.confirmed),
                 is_sealed: entry.is_sealed(),
             }
-        })
-        .collect()
+        };
+        let news: Vec<_> = news.map(report).collect();
+        let is_all = !is_in_doubt && news.len() < TOLD_AT_ONCE;
+        (news, is_all)
     }
 
     /// Puts back a report that failed.
@@ -214,36 +258,37 @@ impl Book {
     }
 }
 
-async fn tell(book: Arc<Book>, pool: Pool, shutdown: Shutdown) {
-    let mut until = None;
+/// Reports until the shutdown begins and all is reported.
+async fn tell(book: Arc<Book>, pool: Pool, me: Uuid, shutdown: Shutdown) {
+    let (mut until, mut complete_at) = (None, Instant::now());
     loop {
-        if let Ok(all) = allocators::write_numbers(&pool).await {
-            book.is_mixed.store(!all, Ordering::Relaxed);
-        }
-        let news = book.news();
-        let is_all = news.len() < TOLD_AT_ONCE;
-        let mut is_told = true;
-        if !news.is_empty() {
-            if news.iter().any(|report| !report.confirmed.is_empty()) {
-                failpoint("before-count");
+        let told = book.tell(&pool).await;
+        let is_all = !matches!(told, Ok(Told::InPart));
+        let is_told = told.is_ok();
+        let written = match told {
+            Ok(Told::AllUntil(now)) if complete_at.elapsed() >= TELL_EVERY => {
+                complete_at = Instant::now();
+                acceptance::is_reported(&pool, me, now).await
             }
-            match acceptance::report(&pool, &news).await {
-                Ok(()) => book.are_told(&news),
-                Err(error) => {
-                    is_told = false;
-                    book.put_back(&news);
-                    let error = anyhow::Error::from(error);
-                    warn!("reporting accepted bookings failed; trying again: {error:#}");
-                }
-            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = written {
+            let error = anyhow::Error::from(error);
+            warn!("reporting accepted bookings failed; trying again: {error:#}");
         }
         if shutdown.has_begun() {
             let until = *until.get_or_insert_with(|| Instant::now() + LAST_WAIT);
-            if book.producers().is_empty() || Instant::now() > until {
+            if book.producers().is_empty() {
+                // If this fails, nobody waits longer than for a node that died.
+                let _ = acceptance::has_reported_all(&pool, me).await;
+                return;
+            }
+            if Instant::now() > until {
                 return;
             }
             tokio::time::sleep(TELL_EVERY / 10).await;
-        } else if is_all || !is_told {
+        } else if is_all {
             tokio::select! {
                 () = shutdown.begun() => {}
                 () = tokio::time::sleep(TELL_EVERY) => {}
@@ -270,17 +315,17 @@ mod tests {
         assert_eq!(numbers.iter().map(|number| number.n).collect::<Vec<_>>(), [0, 1, 2, 3]);
 
         producer.confirmed(numbers[..2].iter().copied());
-        let news = book.news();
+        let (news, _) = book.news();
         assert!(!news[0].confirmed.is_empty() && !news[0].is_sealed);
         producer.confirmed(numbers[3..].iter().copied());
         book.put_back(&news);
-        let news = book.news();
+        let (news, _) = book.news();
         assert_eq!(news[0].confirmed.n_spans(), 2);
         book.are_told(&news);
-        assert!(book.news().is_empty());
+        assert!(book.news().0.is_empty());
 
         drop(producer);
-        let news = book.news();
+        let (news, _) = book.news();
         assert!(news[0].is_sealed && news[0].confirmed.is_empty());
         book.are_told(&news);
         assert!(book.producers().is_empty());
@@ -294,18 +339,19 @@ mod tests {
         acceptances.0.is_mixed.store(true, Ordering::Relaxed);
         let first = acceptances.producer(&partition);
         assert_eq!(acceptances.producer(&partition).id, first.id, "one says all that there is");
-        let news = acceptances.0.news();
+        let (news, _) = acceptances.0.news();
         acceptances.0.put_back(&news);
         let second = acceptances.producer(&partition);
         assert_ne!(second.id, first.id);
         for _ in 0..2 {
-            let again = acceptances.0.news();
+            let (again, is_all) = acceptances.0.news();
+            assert!(!is_all);
             assert_eq!(again.len(), 1, "while it has no answer, nothing else is sent");
             assert_eq!(again[0].producer, first.id);
             assert_eq!(acceptances.producer(&partition).id, second.id);
         }
         acceptances.0.are_told(&news);
-        assert_eq!(acceptances.0.news()[0].producer, second.id);
+        assert_eq!(acceptances.0.news().0[0].producer, second.id);
     }
 
     #[tokio::test]
@@ -315,7 +361,7 @@ mod tests {
         let old = "insert into allocators (allocator_id, name) values (gen_random_uuid(), 'old')";
         sqlx::query(old).execute(&pool).await.unwrap();
         let partition = Partition { show: ShowId::new(), tier: "GOLD".parse().unwrap() };
-        let acceptances = Acceptances::start(pool.clone(), &shutdown);
+        let acceptances = Acceptances::start(pool.clone(), &shutdown).await.unwrap();
         let soon = Duration::from_secs(10);
         eventually("an old allocator is heard of", soon, async || {
             acceptances.0.is_mixed.load(Ordering::Relaxed).then_some(())

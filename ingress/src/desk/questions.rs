@@ -94,14 +94,17 @@ impl Questions {
             return Some(true);
         }
         let read = async {
+            let before = accepted_before + COUNTED_AFTER;
+            if !acceptance::are_reported_of_before(&self.pool, before).await? {
+                return store::StoreResult::Ok(false);
+            }
             let found = backlogs::of_lines(&self.pool, &[show]).await?;
             let backlog = found.get(&show).copied().unwrap_or_default();
-            let before = accepted_before + COUNTED_AFTER;
             // Bookings without a number are not counted.
             if is_drained(backlog, accepted_before)
                 && acceptance::is_numbered_of_before(&self.pool, show, before).await?
             {
-                return store::StoreResult::Ok(true);
+                return Ok(true);
             }
             // The queues of a busy show are never empty. Then the producers of that time tell,
             // which are all sealed after a minute or so.
