@@ -74,6 +74,8 @@ pub(crate) struct Line {
 pub(crate) struct Standing {
     /// `None` before the draw, and while no number can be told after a loss.
     pub ahead: Option<u64>,
+    /// The last number that this node knows the visitor was told; it stays while none can be told.
+    pub told: Option<u64>,
     pub waiting: u64,
     pub eta: Option<Interval>,
 }
@@ -147,7 +149,7 @@ impl Line {
         let waiting = memory.picture.waiting();
         // Whatever the gate: while lots are still added to the draw, the number might rise.
         if spot.is_drawn() && !opening.draw_is_told {
-            return Standing { ahead: None, waiting, eta: None };
+            return Standing { ahead: None, told: None, waiting, eta: None };
         }
         let computed = memory.picture.ahead_of(spot.rank);
         let told = memory.visitors.ahead_told(spot.place.ticket);
@@ -159,7 +161,12 @@ impl Line {
             .filter(|_| moves)
             .and_then(|ahead| memory.forecast.promise(ahead, rate, opening.opens_in));
         memory.visitors.tell(spot.place.ticket, ahead, promise);
-        Standing { ahead, waiting, eta: promise.map(|promise| promise.interval) }
+        Standing {
+            ahead,
+            told: ahead.or(told),
+            waiting,
+            eta: promise.map(|promise| promise.interval),
+        }
     }
 
     /// Notes the number that stands in a visitor's place ticket, signed by this node or another.

@@ -73,6 +73,36 @@ async fn the_line_comes_back_in_its_old_order_after_a_loss() {
     assert_eq!(stage.taken(show).await, ranks.collect::<Vec<_>>());
 }
 
+/// Each node remembers the last number it told itself, which may be larger than another's.
+#[tokio::test]
+async fn while_no_number_is_told_the_last_one_stays_in_the_place_ticket() {
+    let stage = Stage::new(2).await;
+    let show = stage.show(Plan::default()).await;
+    for _ in 0..3 {
+        stage.join(0, show).await;
+    }
+    let mut visitor = stage.join(0, show).await;
+    let first = stage.look(0, &visitor).await;
+    assert_eq!(first.ahead, Some(3));
+    visitor.place_ticket = first.place_ticket;
+    stage.lose(show).await;
+    let told = |ticket: &str| stage.place_keys.verify(ticket).unwrap().told;
+    eventually("the line is open again", SOON, || async {
+        let answer = stage.ask(1, &visitor).await;
+        (answer.status.as_u16() == 200).then_some(())
+    })
+    .await;
+    let looked = stage.look(1, &visitor).await;
+    assert_eq!((looked.ahead, told(&looked.place_ticket)), (None, Some(3)), "too late to tell");
+    let (queue, body) = (
+        format!("/shows/{show}/queue"),
+        format!("{{\"placeTicket\":\"{}\"}}", visitor.place_ticket),
+    );
+    let joined =
+        stage.call(1, Method::POST, &queue, Some(&visitor.token), Some(&body)).await.place();
+    assert_eq!((joined.ahead, told(&joined.place_ticket)), (None, Some(3)));
+}
+
 #[tokio::test]
 async fn who_was_admitted_stays_admitted_after_a_loss() {
     let stage = Stage::new(1).await;

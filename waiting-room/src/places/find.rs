@@ -47,8 +47,7 @@ pub(crate) async fn find(
     match whereabouts {
         Whereabouts::Waiting | Whereabouts::Admitting if !detail.is_empty() => {
             let spot = Spot::parse(line.show, &ticket.to_string(), &detail)?;
-            line.polled(&spot);
-            Ok(theirs(FoundPlace::waiting(spot)))
+            Ok(theirs(FoundPlace::waiting(line, spot, proof.told())))
         }
         Whereabouts::Left | Whereabouts::Expired => {
             let owner = detail.parse().map_err(|_| LineError::Unreadable(detail))?;
@@ -97,6 +96,5 @@ async fn find_lost(
     if spot.place.ticket != ticket || how == Placed::Admitted {
         return Ok(Some(ended));
     }
-    line.polled(&spot);
-    Ok(Some(FoundPlace::waiting(spot)))
+    Ok(Some(FoundPlace::waiting(line, spot, proof.told())))
 }

@@ -29,6 +29,14 @@ pub(crate) enum Life {
 }
 
 impl Proof {
+    /// The number ahead that the visitor was told last, if the proof says so.
+    pub(super) fn told(&self) -> Option<u64> {
+        match self {
+            Self::Account(_) => None,
+            Self::Ticket(place) => place.told,
+        }
+    }
+
     /// The account that asks.
     pub(crate) fn account(&self) -> AccountId {
         match self {
@@ -39,8 +47,14 @@ impl Proof {
 }
 
 impl FoundPlace {
-    pub(super) fn waiting(spot: Spot) -> Self {
-        Self { place: spot.place.clone(), life: Life::Waiting(spot) }
+    /// A place in the line. `told` is the number in the visitor's place ticket, which no later one
+    /// may exceed: it stays in every ticket that follows.
+    pub(super) fn waiting(line: &Line, spot: Spot, told: Option<u64>) -> Self {
+        match told {
+            Some(ahead) => line.was_told(&spot, ahead),
+            None => line.polled(&spot),
+        }
+        Self { place: Place { told, ..spot.place.clone() }, life: Life::Waiting(spot) }
     }
 }
 

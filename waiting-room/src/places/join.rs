@@ -59,6 +59,7 @@ pub(crate) async fn join(
         Back::Place(place, was_drawn) => Some((place, was_drawn)),
         Back::Nowhere => None,
     };
+    let shown = back.as_ref().map(|(place, _)| (place.ticket, place.told));
     let (how, at, spot) = claim(room, line, sale, account, back).await?;
     line.caught_up(at).await?;
     if how == Placed::Admitted
@@ -72,8 +73,8 @@ pub(crate) async fn join(
     {
         return Ok((false, found));
     }
-    line.polled(&spot);
-    Ok((how == Placed::New, FoundPlace::waiting(spot)))
+    let told = shown.filter(|(ticket, _)| *ticket == spot.place.ticket).and_then(|(_, told)| told);
+    Ok((how == Placed::New, FoundPlace::waiting(line, spot, told)))
 }
 
 /// Gives an account its place in the store: the one it has, the one it comes back to, or the next.

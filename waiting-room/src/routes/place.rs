@@ -191,13 +191,7 @@ pub(crate) async fn find(
         return Err(ApiError::not_found(Code::PlaceNotFound));
     }
     let found = places::find(room, line, sale, ticket, proof).await?;
-    let found = found.ok_or_else(|| ApiError::not_found(Code::PlaceNotFound))?;
-    if let (Proof::Ticket(Place { told: Some(told), .. }), Life::Waiting(spot)) =
-        (proof, &found.life)
-    {
-        line.was_told(spot, *told);
-    }
-    Ok(found)
+    found.ok_or_else(|| ApiError::not_found(Code::PlaceNotFound))
 }
 
 fn proof_of(
@@ -293,7 +287,7 @@ async fn describe(room: &WaitingRoom, line: &Line, sale: &Sale, found: FoundPlac
     let rate = line.pace().slowed(&sale.room).rate_per_second;
     let standing = line.standing(spot, gate, rate, opening);
     // In the ticket, so that another node tells no larger number.
-    let place = Place { told: standing.ahead.or(place.told), ..place.clone() };
+    let place = Place { told: standing.told.or(place.told), ..place.clone() };
     PlaceStatus {
         ahead: standing.ahead,
         position: standing.ahead.map(|ahead| ahead + 1),
