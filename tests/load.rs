@@ -73,6 +73,20 @@ async fn a_small_stampede_is_let_in_exactly_and_sees_no_number_rise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bookings_are_measured_in_a_sale_that_is_audited() {
+    let (ran, report) = load("bookings", &["--bookings=300", "--rounds=1", "--at-once=8"]).await;
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    let ours = &report["figures"]["ours"];
+    let figure = |name: &str| ours[name]["median"].as_f64().unwrap();
+    assert!(figure("decided_per_second") > 1.0, "{said}");
+    assert!(figure("decided_per_second") <= figure("accepted_per_second"), "{said}");
+    for process in ["ingress", "allocator", "notifier"] {
+        assert!(ours["micros"][process]["median"].as_f64().unwrap() > 0.0, "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn fifty_shows_are_served_again_after_a_kill_and_a_deleted_queue_harms_no_other() {
     let (ran, report) = load("shows", &["--shows=50", "--seconds=4", "--rate=10"]).await;
     let said = String::from_utf8_lossy(&ran.stdout);

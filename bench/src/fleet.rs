@@ -48,6 +48,11 @@ impl Fleet {
         Ok(Self { programs, logs: logs.to_path_buf(), environment })
     }
 
+    /// Takes the programs from another folder.
+    pub(crate) fn use_programs(&mut self, folder: &Path) {
+        self.programs = folder.to_path_buf();
+    }
+
     /// Starts a program under a name, which is also the name of its log.
     pub(crate) fn start(
         &self,

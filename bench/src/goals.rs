@@ -1,5 +1,7 @@
 //! The goals that a run is compared with, and the promises it must not break.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::{
@@ -37,6 +39,18 @@ impl Goal {
             None => ("?".into(), None),
         };
         Self { id, what, wanted: wanted.into(), measured, met }
+    }
+}
+
+impl fmt::Display for Goal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, what, wanted, measured, met } = self;
+        let verdict = match met {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "not measured",
+        };
+        write!(f, "{id:<6}{what:<42}{wanted:>12}{measured:>26}  {verdict}")
     }
 }
 

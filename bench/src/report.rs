@@ -82,16 +82,8 @@ fn write_stirred(f: &mut String, stirred: &Stirred) -> fmt::Result {
 }
 
 fn write_goals(f: &mut String, goals: &[Goal]) -> fmt::Result {
-    writeln!(f, "\n{:<6}{:<42}{:>10}{:>26}", "Goal", "", "", "measured")?;
-    for Goal { id, what, wanted, measured, met } in goals {
-        let verdict = match met {
-            Some(true) => "met",
-            Some(false) => "MISSED",
-            None => "not measured",
-        };
-        writeln!(f, "{id:<6}{what:<42}{wanted:>10}{measured:>26}  {verdict}")?;
-    }
-    Ok(())
+    writeln!(f, "\n{:<6}{:<42}{:>12}{:>26}", "Goal", "", "", "measured")?;
+    goals.iter().try_for_each(|goal| writeln!(f, "{goal}"))
 }
 
 fn row(f: &mut String, name: &str, figure: impl Display) -> fmt::Result {

@@ -149,15 +149,7 @@ impl Figures {
         let at_busy = self.takeover.served_at_busy;
         row(f, "served when the busy show was decided", format!("{at_busy} of {partitions}"))?;
         writeln!(f)?;
-        for Goal { id, what, wanted, measured, met } in self.goals() {
-            let verdict = match met {
-                Some(true) => "met",
-                Some(false) => "MISSED",
-                None => "not measured",
-            };
-            writeln!(f, "{id:<6}{what:<42}{wanted:>12}{measured:>16}  {verdict}")?;
-        }
-        Ok(())
+        self.goals().iter().try_for_each(|goal| writeln!(f, "{goal}"))
     }
 }
 

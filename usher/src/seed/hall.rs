@@ -30,7 +30,8 @@ pub fn hall(seats: usize) -> (Vec<ScreenTier>, Layout) {
     let blocks: [usize; 3] = match seats {
         0..200 => [3, 6, 3],
         200..600 => [5, 10, 5],
-        _ => [8, 16, 8],
+        600..6_000 => [8, 16, 8],
+        _ => [14, 30, 14],
     };
     let rows_about = seats.div_ceil(blocks.iter().sum());
     let mut left = seats;
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_hall_has_exactly_its_seats_each_with_a_label_of_its_own() {
-        for seats in [50, 100, 147, 250, 999, 1000, 3000, 10_000] {
+        for seats in [50, 100, 147, 250, 999, 1000, 5_999, 10_000] {
             let (tiers, layout) = hall(seats);
             let all: Vec<&Seat> = layout.rows.iter().flat_map(|row| &row.seats).collect();
             let sellable = all.iter().filter(|seat| seat.kind.is_sellable()).count();
@@ -160,6 +161,8 @@ mod tests {
             let labels: HashSet<_> = all.iter().map(|seat| &seat.seat_id).collect();
             assert_eq!(labels.len(), all.len());
             assert_eq!(tiers.len(), 3, "{seats} seats");
+            let most = layout.rows.iter().map(|row| row.seats.len()).max().unwrap();
+            assert!(layout.rows.len() <= 200 && most <= 200, "what the API takes");
         }
     }
 
