@@ -22,7 +22,7 @@ use platform::{
 };
 use store::{
     Connection, StoreResult, acceptance,
-    bookings::{self, Decided, Outcome},
+    bookings::{self, Decided, Outcome, Quota},
     partitions::{self, Locked, Terms},
 };
 
@@ -135,18 +135,22 @@ impl Ledger {
         // Lock all quotas that this batch is likely to touch, in one order, before anything that
         // comes after quotas in the order of locks; `end` then finds its own locked. Quotas that are
         // locked later may deadlock; then the batch runs again.
+        let show = self.partition.show;
         let due = bookings::due(&mut tx, &self.partition).await?;
         let touched: Vec<AccountId> =
             likely.iter().copied().chain(due.iter().map(|(_, account)| *account)).collect();
-        bookings::lock_quotas(&mut tx, self.partition.show, &touched).await?;
+        let mut quotas = bookings::lock_quotas(&mut tx, show, &touched).await?;
         let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
+        if !lapsed.is_empty() {
+            quotas = bookings::lock_quotas(&mut tx, show, &touched).await?;
+        }
         for ended in &lapsed {
             map.free(&ended.seats);
             // Noted even if this is rolled back: the seats then come back a little later.
             self.came_back.add(&ended.seats, locked.now);
         }
         let mut facts = self.facts(&mut tx, requests, locked).await?;
-        self.ask_about(&mut tx, requests, &likely, &mut facts).await?;
+        self.note(&mut tx, requests, &likely, &quotas, &mut facts).await?;
         let decided = self.decide(&mut tx, &mut map, requests, facts).await?;
         let version = bookings::write_outcomes(
             &mut tx,
@@ -207,7 +211,8 @@ impl Ledger {
                 }
                 return Ok(decided);
             }
-            self.ask_about(tx, requests, &unknown, &mut facts).await?;
+            let quotas = bookings::lock_quotas(tx, self.partition.show, &unknown).await?;
+            self.note(tx, requests, &unknown, &quotas, &mut facts).await?;
         }
     }
 
@@ -238,16 +243,15 @@ impl Ledger {
         })
     }
 
-    /// Locks the quotas of likely winners, and reads whether their passes are spent.
-    async fn ask_about(
+    /// Notes the quotas of likely winners, and reads whether their passes are spent.
+    async fn note(
         &self,
         tx: &mut Connection,
         requests: &[BookingRequested],
         accounts: &[AccountId],
+        quotas: &HashMap<AccountId, Quota>,
         facts: &mut Facts,
     ) -> StoreResult<()> {
-        let show = self.partition.show;
-        let quotas = bookings::lock_quotas(tx, show, accounts).await?;
         for account in accounts {
             facts.quotas.insert(*account, quotas.get(account).copied());
         }
@@ -257,7 +261,7 @@ impl Ledger {
             .filter(|r| asked.contains(&r.account_id))
             .filter_map(|r| r.ticket_id)
             .collect();
-        facts.passes_spent.extend(bookings::passes_spent(tx, show, &tickets).await?);
+        facts.passes_spent.extend(bookings::passes_spent(tx, self.partition.show, &tickets).await?);
         Ok(())
     }
 
