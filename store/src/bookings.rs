@@ -1,5 +1,10 @@
 //! Bookings: what was decided, the claims that go with it, the order that is made and paid, and how
 //! a live booking ends. [`contract::booking`] says which states may follow each other.
+//!
+//! PostgreSQL does not know how many rows a show has that has just opened, and takes it for a few.
+//! Then it joins a list by reading all rows of the show for each of the list. Where a list is
+//! joined with a show's rows, a lateral subquery with `offset 0`, which the planner does not
+//! rewrite, finds each by the index.
 
 mod facts;
 mod quotas;

@@ -35,11 +35,14 @@ pub async fn keys_used(
     }
     let accounts: Vec<Uuid> = keys.iter().map(|(account, _)| account.0).collect();
     let texts: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
+    // `offset 0`: key by key, by the index (`store::bookings`).
     let rows = sqlx::query!(
-        r#"select b.account_id, b.idempotency_key as "key!"
+        r#"select k.account_id as "account_id!", k.key as "key!"
            from unnest($2::uuid[], $3::text[]) as k (account_id, key)
-           join bookings b on b.show_id = $1 and b.account_id = k.account_id
-               and b.idempotency_key = k.key"#,
+           cross join lateral (
+               select from bookings
+               where show_id = $1 and account_id = k.account_id and idempotency_key = k.key
+               offset 0) as b"#,
         show.0,
         &accounts,
         &texts,

@@ -56,7 +56,8 @@ pub async fn lock_quotas(
     Ok(quotas.collect())
 }
 
-/// Adds the seats of a batch's winners. The quotas must be locked.
+/// Adds the seats of a batch's winners. The quotas must be there and locked; they are written as
+/// new ones so that each is found by the index.
 pub(super) async fn raise(
     tx: &mut Connection,
     show: ShowId,
@@ -68,11 +69,12 @@ pub(super) async fn raise(
         .map(|(_, seats)| i32::try_from(seats.len()).expect("a request has at most 20 seats"))
         .collect();
     sqlx::query!(
-        "update account_quotas q set live = q.live + w.n
-         from (select account_id, sum(n)::integer as n
-               from unnest($2::uuid[], $3::integer[]) as w (account_id, n)
-               group by account_id) as w
-         where q.show_id = $1 and q.account_id = w.account_id",
+        "insert into account_quotas (show_id, account_id, live)
+         select $1, account_id, sum(n)
+         from unnest($2::uuid[], $3::integer[]) as w (account_id, n)
+         group by account_id
+         on conflict (show_id, account_id) do update
+         set live = account_quotas.live + excluded.live",
         show.0,
         &accounts,
         &seats,

@@ -80,6 +80,7 @@ async fn insert_orders(
     let lines: Vec<serde_json::Value> =
         orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
     let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
+    // `offset 0`: booking by booking, by the index (`store::bookings`).
     sqlx::query!(
         "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
              lines, amount, currency, customer, expires_at)
@@ -90,7 +91,9 @@ async fn insert_orders(
              b.expires_at
          from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
              as o (order_id, booking_id, reference, lines, amount)
-         join bookings b on b.show_id = $1 and b.booking_id = o.booking_id
+         cross join lateral (
+             select booking_id, account_id, tier, seat_ids, expires_at from bookings
+             where show_id = $1 and booking_id = o.booking_id offset 0) as b
          join accounts a on a.account_id = b.account_id",
         partition.show.0,
         terms.currency,

@@ -30,7 +30,7 @@ pub async fn due(
         "select booking_id, account_id from bookings
          where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
            and expires_at <= clock_timestamp()
-         limit 1000",
+         order by expires_at limit 1000",
         partition.show.0,
         partition.tier.as_str(),
     )

@@ -71,6 +71,7 @@ async fn compare(
 ) -> StoreResult<Vec<Finding>> {
     let labels: Vec<String> = seats.iter().map(|seat| seat.as_str().to_owned()).collect();
     let holders: Vec<Option<Uuid>> = seen.iter().map(|holder| holder.map(|b| b.0)).collect();
+    // `offset 0`: seat by seat, by the index (`store::bookings`).
     let rows = sqlx::query!(
         r#"select l.seat_id as "seat_id!", l.holder, c.booking_id as "booking_id?",
                (extract(epoch from c.until - clock_timestamp()) * 1000)::bigint as "left_ms?"
@@ -82,7 +83,8 @@ async fn compare(
                join bookings b using (show_id, booking_id)
                join shows s using (show_id)
                where seat_claims.show_id = $1 and seat_claims.seat_id = l.seat_id
-                 and seat_claims.state in ('HELD', 'SOLD')) as c
+                 and seat_claims.state in ('HELD', 'SOLD')
+               offset 0) as c
                on c.until > clock_timestamp()
            where c.booking_id is not null
               or exists (select from bookings d
