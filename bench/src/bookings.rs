@@ -2,38 +2,16 @@
 //! what each costs PostgreSQL, RabbitMQ, Redis and our processes. Another version can be measured in
 //! turn, on the same backends.
 
+mod settings;
 mod round;
 mod sender;
 mod figures;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::process::ExitCode;
 
-use clap::Args;
-
-use crate::{
-    console::Console,
-    site::{Report, Site},
-};
+use crate::{console::Console, site::Report};
 use figures::Figures;
-
-/// Bookings of a whole sale through ingress, one allocator and the notifier.
-#[derive(Args)]
-pub(crate) struct Bookings {
-    /// Bookings in each round.
-    #[arg(long = "bookings", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=500_000))]
-    each_round: u32,
-    /// Rounds of each version; the medians are reported.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
-    rounds: u16,
-    /// Requests that are under way at once, each on a connection of its own.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4_096))]
-    at_once: u16,
-    /// Folder with the programs of another version, which is measured in turn with this one.
-    #[arg(long)]
-    against: Option<PathBuf>,
-    #[command(flatten)]
-    site: Site,
-}
+pub(crate) use settings::Bookings;
 
 impl Bookings {
     /// Runs the bench. Exits 0 if every accepted booking has its order and every goal was met.

@@ -25,8 +25,8 @@ use tokio::time::{Instant, sleep};
 use usher::seed::{self, hall, shows};
 
 use super::{
-    Bookings,
     sender::{self, Sent, Wanted},
+    settings::Bookings,
 };
 use crate::{
     console::Console,

@@ -1,0 +1,26 @@
+//! The settings of the bench of bookings.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::site::Site;
+
+/// Bookings of a whole sale through ingress, one allocator and the notifier.
+#[derive(Args)]
+pub(crate) struct Bookings {
+    /// Bookings in each round.
+    #[arg(long = "bookings", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..=500_000))]
+    pub(super) each_round: u32,
+    /// Rounds of each version; the medians are reported.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
+    pub(super) rounds: u16,
+    /// Requests that are under way at once, each on a connection of its own.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    pub(super) at_once: u16,
+    /// Folder with the programs of another version, which is measured in turn with this one.
+    #[arg(long)]
+    pub(super) against: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) site: Site,
+}
