@@ -26,6 +26,9 @@ use crate::{Connection, Pool, StoreResult, error::readable};
 const OVER_AFTER: Duration =
     BOOKING_DEADLINE.saturating_add(UNDECIDED_GRACE).saturating_add(UNDECIDED_GRACE);
 
+/// A node that has said nothing for so long is taken for dead.
+const SILENT_MAX: Duration = Duration::from_secs(30);
+
 /// A set of numbers, as spans in order that do not touch each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Numbers(Vec<(i64, i64)>);
@@ -138,8 +141,8 @@ pub async fn has_reported_all(pool: &Pool, reporter: Uuid) -> StoreResult<()> {
     Ok(())
 }
 
-/// Whether every producer that began before `before` is reported, unless everything that it
-/// accepted is over. Not so while a node is silent that has not said that it stopped.
+/// Whether every producer that began before `before` is reported. Not so while a node is silent that
+/// has not said that it stopped, for [`SILENT_MAX`] at most.
 pub async fn are_reported_of_before(pool: &Pool, before: DateTime<Utc>) -> StoreResult<bool> {
     let are_reported = sqlx::query_scalar!(
         r#"select not exists (
@@ -148,7 +151,7 @@ pub async fn are_reported_of_before(pool: &Pool, before: DateTime<Utc>) -> Store
                    and complete_until > statement_timestamp() - make_interval(secs => $2))
                as "are_reported!""#,
         before,
-        OVER_AFTER.as_secs_f64(),
+        SILENT_MAX.as_secs_f64(),
     )
     .fetch_one(pool)
     .await?;
