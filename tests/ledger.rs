@@ -139,8 +139,10 @@ async fn held_up(system: &System, rest: &Pool, show: ShowId, token: &str) -> Tra
     let headers = [("idempotency-key", key.as_str())];
     let asked = system.call(Method::POST, path, Some(token), &headers, Some(wish)).await;
     assert_eq!(asked.status, StatusCode::ACCEPTED, "{asked:?}");
-    let blocked = "select exists (select from pg_stat_activity
-                                  where pg_backend_pid() = any(pg_blocking_pids(pid)))";
+    // Not `pg_stat_activity`: a transaction sees its sessions as they were at the first look.
+    let blocked = "select exists (select from pg_locks
+                                  where not granted
+                                      and pg_backend_pid() = any(pg_blocking_pids(pid)))";
     let until = Instant::now() + BLOCKED_WAIT;
     while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut *tx).await.unwrap() {
         assert!(Instant::now() < until, "no batch wants the account");

@@ -103,6 +103,22 @@ async fn locks_equal_claims_after_quiet() {
     system.stop().await;
 }
 
+/// A lock is no reason to refuse, so a seat may be won that is locked for another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seat_that_was_locked_for_another_is_soon_locked_for_its_winner() {
+    let system = System::start().await;
+    let show = system.show(Plan::default()).await;
+    let token = system.visitor().await;
+    book(&system, &token, show, &["A1"]).await;
+    locks_say_what_claims_say(&system, show, SOON).await;
+    let (mut redis, key) = (system.slot.redis().await, format!("seat_lock:{{{show}}}:A2"));
+    let undecided = contract::BookingId::new().to_string();
+    let () = redis.set_ex(&key, &undecided, A_DAY.as_secs()).await.unwrap();
+    book(&system, &token, show, &["A2"]).await;
+    assert_eq!(locks_say_what_claims_say(&system, show, PROMPTLY).await.len(), 2);
+    system.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_paid_seat_stays_locked_until_the_show_is_over() {
     let system = System::start().await;

@@ -51,3 +51,12 @@ pub(crate) struct Allocator {
     pub(crate) lines: Lines,
     pub(crate) shutdown: Shutdown,
 }
+
+impl Allocator {
+    /// Has the locks of these seats compared with their claims, soon.
+    pub(crate) fn compare_locks(&self, show: ShowId, seats: Vec<SeatLabel>) {
+        if !seats.is_empty() && self.changed.try_send((show, seats)).is_err() {
+            metrics::counter!("usher_seat_locks_left_to_a_walk_total").increment(1);
+        }
+    }
+}

@@ -12,7 +12,7 @@ use std::{
 
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Ending, Limit, Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Ending, Kind, Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
@@ -21,9 +21,10 @@ use platform::{
     number::float,
 };
 use store::{
-    Connection, StoreResult, acceptance,
+    Connection, StoreError, StoreResult, acceptance,
     bookings::{self, Decided, Outcome, Quota},
     partitions::{self, Locked, Terms},
+    seat_locks::TriedSeat,
 };
 
 use crate::{
@@ -93,17 +94,37 @@ impl Ledger {
         let decided = match self.transact(allocator, requests, likely).await {
             Ok(decided) => decided,
             Err(error) => {
-                self.locks.give_back(allocator, &locked).await;
+                // These locks expire by themselves if the bookings may have been decided.
+                let may_be_decided =
+                    !self.in_doubt.is_empty() || matches!(error, StoreError::StaleEpoch);
+                if !may_be_decided {
+                    self.locks.settle(allocator, &self.tried(locked, &[])).await;
+                }
                 return Err(error);
             }
         };
         allocator.events.notify_one();
         count(&self.partition, requests.len(), &decided);
-        // The winners' locks are compared with their claims when their events go out.
-        let won: HashSet<(SeatLabel, BookingId)> = won(&decided).into_iter().collect();
-        let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
-        self.locks.give_back(allocator, &lost).await;
+        let new: HashSet<BookingId> = decided.iter().map(|d| d.booking).collect();
+        let (locked, of_decided_before): (SeatsWon, SeatsWon) =
+            locked.into_iter().partition(|(_, booking)| new.contains(booking));
+        let seats = of_decided_before.into_iter().map(|(seat, _)| seat).collect();
+        allocator.compare_locks(self.partition.show, seats);
+        self.locks.settle(allocator, &self.tried(locked, &decided)).await;
         Ok(())
+    }
+
+    /// The winners' seats, and those of the locked ones that were not won.
+    fn tried(&self, locked: SeatsWon, decided: &[Decided]) -> Vec<TriedSeat> {
+        let kinds: HashMap<BookingId, Kind> = decided.iter().map(|d| (d.booking, d.kind)).collect();
+        let won: HashSet<(SeatLabel, BookingId)> = won(decided).into_iter().collect();
+        let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
+        let won = won.into_iter().map(|(seat, booking)| {
+            let lasts = Some(self.terms.lasts(kinds[&booking]));
+            TriedSeat { seat, booking, lasts }
+        });
+        let lost = lost.into_iter().map(|(seat, booking)| TriedSeat { seat, booking, lasts: None });
+        won.chain(lost).collect()
     }
 
     /// Locks the seats of the likely winners, if Redis is there. Returns these seats and the likely

@@ -3,8 +3,8 @@
 //!
 //! Redis may lose locks at any time, and a call that failed may have worked. While the locks are
 //! not known to be whole, seats are decided without them, and a walk over the partition makes them
-//! equal to the claims. Walks also happen now and then in any case, and the locks of changed
-//! bookings are compared when their events go out.
+//! equal to the claims. Walks also happen now and then in any case. The batch that decides a booking
+//! settles its locks; those of bookings that changed later are compared when their events go out.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,7 +16,7 @@ use contract::{BookingId, SeatLabel, ShowId, deadline::SEAT_LOCK_UNDECIDED, topo
 use platform::faults::{Guarantee, sometimes, without};
 use store::{
     partitions,
-    seat_locks::{self, Generation},
+    seat_locks::{self, Generation, TriedSeat},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -82,16 +82,25 @@ impl Locks {
         sometimes("decided without redis");
     }
 
-    /// Gives back seats that [`Self::take`] locked in vain.
-    pub(crate) async fn give_back(&self, allocator: &Allocator, locked: &[(SeatLabel, BookingId)]) {
-        let whole = *self.whole.borrow();
-        // If nothing was locked or Redis is away, there is nothing to do: these locks expire by
-        // themselves.
-        let Some(generation) = whole.filter(|_| !locked.is_empty()) else { return };
-        let freed = seat_locks::release(&allocator.cache, self.partition.show, locked).await;
-        if let Err(error) = freed {
-            self.lost(generation, &error.to_string());
+    /// Ends or prolongs the locks of seats that [`Self::take`] locked for bookings whose batch has
+    /// ended. Seats of winners that are not locked for them are compared with their claims.
+    pub(crate) async fn settle(&self, allocator: &Allocator, tried: &[TriedSeat]) {
+        if tried.is_empty() {
+            return;
         }
+        let whole = *self.whole.borrow();
+        let (cache, show) = (&allocator.cache, self.partition.show);
+        let others = if let Some(generation) = whole {
+            match seat_locks::settle(cache, show, tried).await {
+                Ok(others) => others,
+                Err(error) => return self.lost(generation, &error.to_string()),
+            }
+        } else {
+            // A walk may be under way that has passed these seats. Other locks expire by themselves.
+            let won = tried.iter().filter(|tried| tried.lasts.is_some());
+            won.map(|tried| tried.seat.clone()).collect()
+        };
+        allocator.compare_locks(show, others);
     }
 
     fn lost(&self, generation: Generation, why: &str) {

@@ -9,7 +9,7 @@ platform::metrics! {
     Counter "usher_decided_without_redis_total" []
         "Batches decided without seat locks because the locks were not whole.";
     Counter "usher_events_published_total" [] "Booking events published.";
-    Gauge "usher_events_stuck" [] "Booking events that cannot be published.";
+    Gauge "usher_events_stuck" [] "Messages of booking events that cannot be published.";
     Counter "usher_lapsed_total" [] "Bookings ended by the sweep because their time was over.";
     Counter "usher_parked_total" [why]
         "Messages kept because they are unreadable, and bookings set aside because they are poison.";

@@ -1,9 +1,9 @@
-//! The relay: publishes committed events, and marks them once the broker has confirmed them. An
-//! event may go out twice, but is never lost.
+//! The relay: publishes committed events, and marks them once the broker has confirmed them. A
+//! message of events may go out twice, but is never lost.
 
 use std::{collections::HashMap, time::Duration};
 
-use contract::{message::BookingEvent, topology::EVENTS};
+use contract::{message::EventMessage, topology::EVENTS};
 use futures_util::future::join_all;
 use platform::{
     faults::{Guarantee, failpoint, without},
@@ -15,17 +15,17 @@ use tracing::warn;
 
 use crate::allocator::Allocator;
 
-/// Events taken at once; their rows stay locked until the broker has confirmed.
-const TAKEN_MAX: i64 = 500;
+/// Messages taken at once; their rows stay locked until the broker has confirmed.
+const TAKEN_MAX: i64 = 128;
 /// How often the outbox is read if nothing wakes the relay: other processes commit, too.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const FAILED_WAIT: Duration = Duration::from_millis(500);
-/// How long an event that cannot be published, although others can, is left alone, then twice as
+/// How long a message that cannot be published, although others can, is left alone, then twice as
 /// long …
 const STUCK_FOR: Duration = Duration::from_secs(5);
 /// … and at most this long.
 const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
-/// Most events left alone; further ones are tried as soon as the others.
+/// Most messages left alone; further ones are tried as soon as the others.
 const STUCK_MAX: usize = 1_000;
 
 /// Relays until the shutdown begins, and once more after it.
@@ -57,12 +57,12 @@ pub(crate) async fn run(allocator: Allocator) {
 
 struct Relay {
     allocator: Allocator,
-    /// How many events are taken at once. One event may spoil the channel for all of its lot, so
-    /// after a failure events go one by one, then two at once, and so on.
+    /// How many messages are taken at once. One may spoil the channel for all of its lot, so after
+    /// a failure they go one by one, then two at once, and so on.
     at_once: i64,
-    /// An event that failed alone. The next event shows whether it or the broker is at fault.
+    /// A message that failed alone. The next one shows whether it or the broker is at fault.
     suspect: Option<i64>,
-    /// Events that are at fault: until when they are left alone, and for how long.
+    /// Messages that are at fault: until when they are left alone, and for how long.
     stuck: HashMap<i64, (Instant, Duration)>,
 }
 
@@ -81,8 +81,8 @@ impl Relay {
         }
         failpoint("before-event");
         let publisher = &self.allocator.publisher;
-        let publishing = taken.iter().map(|event| async {
-            publisher.publish(EVENTS, &event.routing_key, &event.body).await
+        let publishing = taken.iter().map(|message| async {
+            publisher.publish(EVENTS, &message.routing_key, &message.body).await
         });
         let results = join_all(publishing).await;
         failpoint("after-event");
@@ -90,27 +90,26 @@ impl Relay {
             .iter()
             .zip(results)
             .partition(|(_, result)| result.is_ok() || without(Guarantee::Relay));
-        let confirmed: Vec<i64> = sent.iter().map(|(event, _)| event.outbox_id).collect();
+        let confirmed: Vec<i64> = sent.iter().map(|(message, _)| message.outbox_id).collect();
         outbox::mark_published(&mut tx, &confirmed).await?;
         tx.commit().await?;
-        metrics::counter!("usher_events_published_total").increment(confirmed.len() as u64);
-        for (event, _) in &sent {
-            self.stuck.remove(&event.outbox_id);
-            self.tell_of_seats(event);
+        for (message, _) in &sent {
+            self.stuck.remove(&message.outbox_id);
+            self.are_published(message);
         }
         let more = i64::try_from(taken.len()) == Ok(self.at_once);
-        let Some((event, Err(error))) = failed.into_iter().next() else {
+        let Some((message, Err(error))) = failed.into_iter().next() else {
             self.leave_suspect_alone();
             self.at_once = (self.at_once * 2).min(TAKEN_MAX);
             return Ok(more);
         };
         let alone = self.at_once == 1;
-        self.suspect = (alone && self.suspect.is_none()).then_some(event.outbox_id);
+        self.suspect = (alone && self.suspect.is_none()).then_some(message.outbox_id);
         self.at_once = 1;
         Err(error.into())
     }
 
-    /// Another event went out, so the suspect is at fault.
+    /// Another message went out, so the suspect is at fault.
     fn leave_suspect_alone(&mut self) {
         let Some(outbox_id) = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX) else {
             return;
@@ -119,17 +118,18 @@ impl Relay {
             Some((_, wait)) => (*wait * 2).min(STUCK_FOR_MAX),
             None => STUCK_FOR,
         };
-        warn!(outbox_id, "an event cannot be published and is left alone for {wait:?}");
+        warn!(outbox_id, "a message of events cannot be published and is left alone for {wait:?}");
         self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
         metrics::gauge!("usher_events_stuck").set(float(self.stuck.len()));
     }
 
-    /// Passes on the seats of a changed booking, whose locks may have to change.
-    fn tell_of_seats(&self, event: &Unpublished) {
-        let Ok(event) = serde_json::from_slice::<BookingEvent>(&event.body) else { return };
-        let changed = (event.show_id, event.seat_ids);
-        if !changed.1.is_empty() && self.allocator.changed.try_send(changed).is_err() {
-            metrics::counter!("usher_seat_locks_left_to_a_walk_total").increment(1);
-        }
+    /// Counts the events of a message, and passes on the seats of bookings that changed after their
+    /// decision: their locks may have to change.
+    fn are_published(&self, message: &Unpublished) {
+        let Ok(events) = EventMessage::decode(&message.body) else { return };
+        metrics::counter!("usher_events_published_total").increment(events.len() as u64);
+        let Some(show) = events.first().map(|event| event.show_id) else { return };
+        let changed = events.into_iter().filter(|event| !event.is_decision());
+        self.allocator.compare_locks(show, changed.flat_map(|event| event.seat_ids).collect());
     }
 }

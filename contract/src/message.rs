@@ -1,5 +1,7 @@
 //! The messages on the broker. Fields are only ever added, with a default.
 
+mod event;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,10 +9,12 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    AccountId, BookingId, EventId, OrderId, ProducerId, SeatLabel, ShowId, TicketId, TierCode,
-    booking::{Kind, Reason, SEATS_PER_REQUEST_MAX, State, Wish},
+    AccountId, BookingId, ProducerId, ShowId, TicketId, TierCode,
+    booking::{Kind, SEATS_PER_REQUEST_MAX, Wish},
     topology::Partition,
 };
+
+pub use event::{BookingEvent, EventMessage};
 
 /// Most bookings one envelope carries.
 pub const ENVELOPE_BOOKINGS_MAX: usize = 64;
@@ -252,69 +256,6 @@ fn newer_word(booking: &Value) -> Option<&'static str> {
     };
     (is_word(word) && !["seats", "bestAvailable"].contains(&word.as_str()))
         .then_some("wish of a booking")
-}
-
-/// Something that happened to a booking, with its whole state after it.
-///
-/// Consumers keep the highest `seq` per booking and drop the rest, so order and duplicates
-/// do not matter to them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BookingEvent {
-    pub event_id: EventId,
-    pub booking_id: BookingId,
-    /// 1 for the outcome, then one more with each transition.
-    pub seq: i32,
-    pub show_id: ShowId,
-    pub tier: TierCode,
-    pub account_id: AccountId,
-    pub at: DateTime<Utc>,
-    /// Where an allocated booking stands; `None` for a rejected one.
-    pub state: Option<State>,
-    /// Why it was rejected; `None` for an allocated one.
-    pub reason: Option<Reason>,
-    #[serde(default)]
-    pub order_id: Option<OrderId>,
-    #[serde(default)]
-    pub seat_ids: Vec<SeatLabel>,
-}
-
-impl BookingEvent {
-    /// Event number `seq` of a booking. Add what happened with [`Self::now`] or [`Self::rejected`].
-    #[must_use]
-    pub fn new(
-        partition: &Partition,
-        booking: BookingId,
-        account: AccountId,
-        seq: i32,
-        at: DateTime<Utc>,
-    ) -> Self {
-        Self {
-            event_id: EventId::new(),
-            booking_id: booking,
-            seq,
-            show_id: partition.show,
-            tier: partition.tier.clone(),
-            account_id: account,
-            at,
-            state: None,
-            reason: None,
-            order_id: None,
-            seat_ids: Vec::new(),
-        }
-    }
-
-    /// Adds that the booking is allocated, in this state, with these seats and this order.
-    #[must_use]
-    pub fn now(self, state: State, seats: Vec<SeatLabel>, order: Option<OrderId>) -> Self {
-        Self { state: Some(state), seat_ids: seats, order_id: order, ..self }
-    }
-
-    /// Adds that the booking was rejected.
-    #[must_use]
-    pub fn rejected(self, reason: Reason) -> Self {
-        Self { reason: Some(reason), ..self }
-    }
 }
 
 #[cfg(test)]

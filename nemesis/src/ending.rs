@@ -96,7 +96,7 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Dura
                      join bookings b on b.booking_id = a.id
                      where b.booking_id <> all($5)),
                     (select max(o.published_at - greatest(b.decided_at, $4))
-                     from outbox o join bookings b using (show_id, booking_id)
+                     from outbox_events o join bookings b using (show_id, booking_id)
                      where o.show_id = any($3) and o.seq = 1
                        and o.outbox_id <> all($6))))::float8",
         )

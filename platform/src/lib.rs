@@ -20,3 +20,6 @@ pub use http::access;
 pub use run::{bind, command, main, run};
 pub use service::Service;
 pub use shutdown::Shutdown;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -135,14 +135,8 @@ pub async fn is_reported(pool: &Pool, reporter: Uuid, until: DateTime<Utc>) -> S
     Ok(())
 }
 
-/// Removes a node that has reported everything and takes no more.
-pub async fn has_reported_all(pool: &Pool, reporter: Uuid) -> StoreResult<()> {
-    sqlx::query!("delete from reporters where reporter_id = $1", reporter).execute(pool).await?;
-    Ok(())
-}
-
-/// Whether every producer that began before `before` is reported. Not so while a node is silent that
-/// has not said that it stopped, for [`SILENT_MAX`] at most.
+/// Whether every producer that began before `before` is reported. Not so while a node is silent, which
+/// may have stopped, for [`SILENT_MAX`] at most.
 pub async fn are_reported_of_before(pool: &Pool, before: DateTime<Utc>) -> StoreResult<bool> {
     let are_reported = sqlx::query_scalar!(
         r#"select not exists (

@@ -1,36 +1,40 @@
-//! Events on their way to the broker, written in the transaction that they tell of.
+//! Events on their way to the broker, written in the transaction that they tell of. A row is a message
+//! that goes out: one event, or many of bookings that were decided together.
 
-use contract::{message::BookingEvent, topology::Partition};
+use contract::{
+    message::{BookingEvent, EventMessage},
+    topology::Partition,
+};
 use uuid::Uuid;
 
-use crate::{Connection, Pool, StoreError, StoreResult};
+use crate::{Connection, Pool, StoreResult};
 
-/// An event that waits for the broker.
+/// A message that waits for the broker.
 pub struct Unpublished {
     pub outbox_id: i64,
     pub routing_key: String,
+    /// Events, for [`EventMessage::decode`].
     pub body: Vec<u8>,
 }
 
 /// Appends events to the transaction that makes them true.
 pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult<()> {
-    let ids: Vec<Uuid> = events.iter().map(|event| event.event_id.0).collect();
-    let shows: Vec<Uuid> = events.iter().map(|event| event.show_id.0).collect();
-    let bookings: Vec<Uuid> = events.iter().map(|event| event.booking_id.0).collect();
-    let seqs: Vec<i32> = events.iter().map(|event| event.seq).collect();
-    let keys: Vec<String> = events
+    let messages: Vec<EventMessage> = EventMessage::all(events).collect();
+    let firsts: Vec<&BookingEvent> = messages.iter().map(EventMessage::first).collect();
+    let ids: Vec<Uuid> = firsts.iter().map(|event| event.event_id.0).collect();
+    let shows: Vec<Uuid> = firsts.iter().map(|event| event.show_id.0).collect();
+    let bookings: Vec<Uuid> = firsts.iter().map(|event| event.booking_id.0).collect();
+    let seqs: Vec<i32> = firsts.iter().map(|event| event.seq).collect();
+    let keys: Vec<String> = firsts
         .iter()
         .map(|event| Partition { show: event.show_id, tier: event.tier.clone() }.routing_key())
         .collect();
-    let bodies = events
-        .iter()
-        .map(serde_json::to_value)
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let bodies: Vec<String> = messages.iter().map(EventMessage::encode).collect();
     sqlx::query!(
         "insert into outbox (event_id, show_id, booking_id, seq, routing_key, body)
-         select * from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[],
-                              $6::jsonb[])",
+         select event_id, show_id, booking_id, seq, routing_key, body::jsonb
+         from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::text[])
+             as m (event_id, show_id, booking_id, seq, routing_key, body)",
         &ids,
         &shows,
         &bookings,
@@ -43,8 +47,8 @@ pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult
     Ok(())
 }
 
-/// Takes the oldest unpublished events, except those that another relay has taken and those in
-/// `but_not`. Takes only the first event of each booking, so that its events go out in order.
+/// Takes the oldest unpublished messages, except those that another relay has taken and those in
+/// `but_not`. A later event of a booking waits for the message that begins with an earlier one.
 ///
 /// Selects by `published_at`, never by "id above the last seen": a transaction that commits late
 /// has smaller ids than one that was already read.
@@ -77,7 +81,7 @@ pub async fn take(
         .collect())
 }
 
-/// Notes that the broker has confirmed these events.
+/// Notes that the broker has confirmed these messages.
 pub async fn mark_published(tx: &mut Connection, outbox_ids: &[i64]) -> StoreResult<()> {
     sqlx::query!(
         "update outbox set published_at = clock_timestamp() where outbox_id = any($1)",
@@ -88,7 +92,7 @@ pub async fn mark_published(tx: &mut Connection, outbox_ids: &[i64]) -> StoreRes
     Ok(())
 }
 
-/// Deletes events published more than a day ago, some thousands at a time. Returns how many.
+/// Deletes messages published more than a day ago, some thousands at a time. Returns how many.
 pub async fn forget_old(pool: &Pool) -> StoreResult<u64> {
     let mut forgotten = 0;
     loop {

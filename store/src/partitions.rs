@@ -1,11 +1,15 @@
 //! Partitions: the row that orders every change of a tier's availability, and the fence that
 //! keeps displaced allocators out.
 
+mod terms;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use contract::{SeatLabel, ShowId, TierCode, booking::Kind, topology::Partition};
+use contract::{SeatLabel, ShowId, TierCode, topology::Partition};
 use platform::faults::{Guarantee, sometimes, without};
+
+pub use terms::Terms;
 
 use crate::{Connection, Pool, StoreError, StoreResult, error::readable};
 
@@ -290,36 +294,6 @@ pub struct OpenedPartition {
     pub terms: Terms,
     /// Every sellable seat; `true` if it has a live claim.
     pub seats: Vec<(SeatRow, bool)>,
-}
-
-/// The conditions for every booking of a partition.
-#[derive(Clone, Debug)]
-pub struct Terms {
-    pub tier_name: String,
-    pub price: i64,
-    pub currency: String,
-    pub general_admission: bool,
-    pub max_seats_per_user: i32,
-    pub hold_seconds: i32,
-    pub order_seconds: i32,
-}
-
-impl Terms {
-    /// Seconds for which a booking keeps its seats after it was allocated as this kind, or after an
-    /// order was made of it.
-    #[must_use]
-    pub(crate) fn seconds(&self, kind: Kind) -> f64 {
-        f64::from(match kind {
-            Kind::Hold => self.hold_seconds,
-            Kind::Order => self.order_seconds,
-        })
-    }
-
-    /// Longest time for which one booking can keep its seats without payment, in seconds.
-    #[must_use]
-    pub fn unpaid_seconds_max(&self) -> i64 {
-        i64::from(self.hold_seconds) + i64::from(self.order_seconds)
-    }
 }
 
 /// A seat and its place in the hall.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 pub use mirror::mirror;
 
-use call::{CONFIRM, LOCK, MEND, SEATS_PER_CALL_MAX, key, run};
+use call::{CONFIRM, LOCK, SEATS_PER_CALL_MAX, SETTLE, key, run};
 
 /// A generation that is not confirmed again ends by itself.
 const GENERATION_TTL: Duration = Duration::from_hours(1);
@@ -64,20 +64,33 @@ pub async fn lock(
     Ok(true)
 }
 
-/// Releases each seat that is still locked for the booking named with it.
-pub async fn release(
+/// A seat that may be locked for a booking whose batch has ended.
+#[derive(Clone, Debug)]
+pub struct TriedSeat {
+    pub seat: SeatLabel,
+    pub booking: BookingId,
+    /// For how long the booking has the seat; `None` if it did not get it.
+    pub lasts: Option<Duration>,
+}
+
+/// Ends or prolongs the lock of each seat that is still locked for the booking named with it.
+/// Returns the seats that were to stay locked and are not locked for their booking.
+pub async fn settle(
     cache: &Cache,
     show: ShowId,
-    freed: &[(SeatLabel, BookingId)],
-) -> RedisResult<()> {
-    for part in freed.chunks(SEATS_PER_CALL_MAX) {
-        let mut call = MEND.prepare_invoke();
-        for (seat, booking) in part {
-            call.key(key(show, seat)).arg(booking.to_string()).arg("").arg(0);
+    tried: &[TriedSeat],
+) -> RedisResult<Vec<SeatLabel>> {
+    let mut others = Vec::new();
+    for part in tried.chunks(SEATS_PER_CALL_MAX) {
+        let mut call = SETTLE.prepare_invoke();
+        for TriedSeat { seat, booking, lasts } in part {
+            let ttl = lasts.map_or(0, |lasts| millis(lasts).max(1));
+            call.key(key(show, seat)).arg(booking.to_string()).arg(ttl);
         }
-        run::<u64>(cache, &call).await?;
+        let places: Vec<usize> = run(cache, &call).await?;
+        others.extend(places.iter().map(|place| part[place - 1].seat.clone()));
     }
-    Ok(())
+    Ok(others)
 }
 
 /// Begins a generation, which ends the earlier one. It counts once it is [confirmed](confirm).

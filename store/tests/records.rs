@@ -110,7 +110,7 @@ impl Records {
         .await
         .unwrap();
         let events = sqlx::query_as(
-            "select booking_id, seq, body->>'state' from outbox where show_id = $1
+            "select booking_id, seq, event->>'state' from outbox_events where show_id = $1
              order by booking_id, seq",
         )
         .bind(show.0)

@@ -16,7 +16,7 @@ pub(crate) struct Bookings {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=99))]
     pub(super) rounds: u16,
     /// Requests that are under way at once, each on a connection of its own.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub(super) at_once: u16,
     /// Folder with the programs of another version, which is measured in turn with this one.
     #[arg(long)]

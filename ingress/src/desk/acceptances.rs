@@ -107,7 +107,7 @@ impl Acceptances {
 
     /// A new producer of a partition. It gives no numbers if there are too many producers, or if an
     /// old allocator would not record them.
-    pub(crate) fn producer(&self, partition: &Partition) -> Arc<Producer> {
+    pub(crate) fn producer(&self, partition: &Partition) -> Producer {
         let mut producers = self.0.producers();
         let is_whole = !self.0.is_mixed.load(Ordering::Relaxed) && producers.len() < PRODUCERS_MAX;
         let untold = |(_, entry): &(&ProducerId, &Entry)| {
@@ -130,7 +130,7 @@ impl Acceptances {
         });
         self.0.news.notify_one();
         let (born, book) = (Instant::now(), Arc::clone(&self.0));
-        Arc::new(Producer { id, born, next: is_whole.then(AtomicI64::default), book })
+        Producer { id, born, next: is_whole.then(AtomicI64::default), book }
     }
 }
 
@@ -279,12 +279,8 @@ async fn tell(book: Arc<Book>, pool: Pool, me: Uuid, shutdown: Shutdown) {
         }
         if shutdown.has_begun() {
             let until = *until.get_or_insert_with(|| Instant::now() + LAST_WAIT);
-            if book.producers().is_empty() {
-                // If this fails, nobody waits longer than for a node that died.
-                let _ = acceptance::has_reported_all(&pool, me).await;
-                return;
-            }
-            if Instant::now() > until {
+            // A request that is still on its way may begin another producer.
+            if book.producers().is_empty() || Instant::now() > until {
                 return;
             }
             tokio::time::sleep(TELL_EVERY / 10).await;

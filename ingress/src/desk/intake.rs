@@ -20,14 +20,12 @@ use platform::{
 };
 use store::live::board::Board;
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot, watch},
+    sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, sleep_until},
 };
 
 use super::acceptances::{Acceptances, Producer};
 
-/// Most envelopes of one partition in flight.
-const ENVELOPES_IN_FLIGHT: usize = 2;
 /// Most requests of one partition that wait to be published; more are refused with 503.
 const WAITING_MAX: usize = 4096;
 /// Once a sale is over, a producer that has numbered nothing for this long is sealed, so that it is
@@ -100,13 +98,11 @@ impl Intake {
     }
 }
 
+/// One envelope is under way at a time: requests that come meanwhile share the next one.
 async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<Waiting>) {
-    let in_flight = Arc::new(Semaphore::new(ENVELOPES_IN_FLIGHT));
-    let mut producer: Option<Arc<Producer>> = None;
+    let mut producer: Option<Producer> = None;
     let mut asked_at = Instant::now();
     loop {
-        // The permit comes first, so that requests that arrive meanwhile share the envelope.
-        let permit = Arc::clone(&in_flight).acquire_owned().await.expect("never closed");
         let mut batch = Vec::new();
         tokio::select! {
             taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
@@ -124,19 +120,15 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
         }
         asked_at = Instant::now();
         metrics::histogram!("usher_envelope_bookings").record(float(batch.len()));
-        let numbering = match producer.take().filter(|producer| !producer.is_old()) {
-            Some(producer) => producer,
-            None => intake.acceptances.producer(&partition),
-        };
+        let numbering = producer
+            .take()
+            .filter(|producer| !producer.is_old())
+            .unwrap_or_else(|| intake.acceptances.producer(&partition));
         for waiting in &mut batch {
             waiting.request.number = numbering.number();
         }
-        producer = Some(Arc::clone(&numbering));
-        let (publisher, partition) = (intake.publisher.clone(), partition.clone());
-        intake.shutdown.spawn(async move {
-            publish(&publisher, &numbering, &partition, batch).await;
-            drop(permit);
-        });
+        publish(&intake.publisher, &numbering, &partition, batch).await;
+        producer = Some(numbering);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use anyhow::Context as _;
-use contract::{message::BookingEvent, topology::EVENTS};
+use contract::{message::EventMessage, topology::EVENTS};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use lapin::{
     Channel, Connection, ConnectionProperties,
@@ -43,7 +43,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
     let hearing = tokio::time::timeout(HEARD_WITHIN, hear(scene));
     let heard = hearing.await.context("the broker does not deliver the events")??;
     let rows: Vec<(Uuid, i32)> =
-        sqlx::query_as("select booking_id, seq from outbox where show_id = any($1)")
+        sqlx::query_as("select booking_id, seq from outbox_events where show_id = any($1)")
             .bind(scene.shows())
             .fetch_all(scene.pool)
             .await?;
@@ -68,10 +68,9 @@ async fn hear(scene: &Scene<'_>) -> anyhow::Result<BTreeSet<(Uuid, i32)>> {
     let messages: Vec<Delivery> = consumer.take(n).try_collect().await?;
     let mut heard = BTreeSet::new();
     for message in &messages {
-        let event: BookingEvent = serde_json::from_slice(&message.data)?;
-        if scene.shows().contains(&event.show_id.0) {
-            heard.insert((event.booking_id.0, event.seq));
-        }
+        let events = EventMessage::decode(&message.data)?;
+        let ours = events.iter().filter(|event| scene.shows().contains(&event.show_id.0));
+        heard.extend(ours.map(|event| (event.booking_id.0, event.seq)));
     }
     if let Some(last) = messages.last() {
         last.acker.ack(BasicAckOptions { multiple: true }).await?;

@@ -28,7 +28,7 @@ struct Decision {
     asked_at: DateTime<Utc>,
     accepted_at: DateTime<Utc>,
     decided_at: DateTime<Utc>,
-    /// The number of its event in the outbox.
+    /// Its event's place in the outbox.
     event: i64,
     epoch: i64,
     session_began_at: DateTime<Utc>,
@@ -37,12 +37,13 @@ struct Decision {
 /// The first event of each booking that a session decided, in order. The excluded reasons are those
 /// of bookings that waited elsewhere.
 const DECISIONS: &str = "
-    select b.tier, b.booking_id, b.decided_at, b.epoch, o.outbox_id, s.began_at
+    select b.tier, b.booking_id, b.decided_at, b.epoch, s.began_at,
+        row_number() over (order by o.outbox_id, o.place) as event
     from bookings b
-    join outbox o on o.booking_id = b.booking_id and o.seq = 1
+    join outbox_events o on o.booking_id = b.booking_id and o.seq = 1
     join partition_sessions s on s.show_id = b.show_id and s.tier = b.tier and s.epoch = b.epoch
     where b.show_id = $1 and coalesce(b.reason::text, '') not in ('EXPIRED', 'INTERNAL')
-    order by b.tier, o.outbox_id";
+    order by b.tier, event";
 
 pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Result<()> {
     let mut times: HashMap<Uuid, (DateTime<Utc>, DateTime<Utc>)> = HashMap::new();
@@ -60,7 +61,7 @@ pub(super) async fn check(scene: &Scene<'_>, findings: &mut Findings) -> anyhow:
                 asked_at,
                 accepted_at,
                 decided_at: row.try_get("decided_at")?,
-                event: row.try_get("outbox_id")?,
+                event: row.try_get("event")?,
                 epoch: row.try_get("epoch")?,
                 session_began_at: row.try_get("began_at")?,
             });

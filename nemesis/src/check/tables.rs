@@ -31,7 +31,7 @@ const STALE_EPOCHS: Check = (
 const EVENTS_HAVE_GAPS: Check = (
     "bookings whose events have gaps",
     "select b.booking_id || ' at ' || b.seq || ' has ' || count(o.seq)
-     from bookings b left join outbox o using (booking_id)
+     from bookings b left join outbox_events o using (booking_id)
      where b.show_id = any($1)
      group by b.booking_id, b.seq
      having count(o.seq) <> b.seq or max(o.seq) <> b.seq",
@@ -39,7 +39,7 @@ const EVENTS_HAVE_GAPS: Check = (
 
 const EVENTS_WAIT: Check = (
     "events that are not published",
-    "select booking_id || ' seq ' || seq from outbox
+    "select booking_id || ' seq ' || seq from outbox_events
      where show_id = any($1) and published_at is null",
 );
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use contract::message::BookingEvent;
+use contract::message::{BookingEvent, EventMessage};
 
 use super::{Broker, Consumption, Delivery, declare_base, declare_live_queue};
 use crate::Shutdown;
@@ -56,9 +56,7 @@ fn hear_all(
         Ok(declare_live_queue(&channel).await?)
     };
     let each = move |delivery: Delivery| {
-        if let Ok(event) = serde_json::from_slice::<BookingEvent>(&delivery.data) {
-            heard(event);
-        }
+        EventMessage::decode(&delivery.data).into_iter().flatten().for_each(&heard);
         std::future::ready(Consumption::Ack)
     };
     broker.consume_told(PREFETCH, shutdown, prepare, each, told)

@@ -95,7 +95,7 @@ pub async fn place(
            returning created_at, (select seq from pending) as "seq!""#,
         show.0,
         hold.0,
-        terms.seconds(Kind::Order),
+        terms.lasts(Kind::Order).as_secs_f64(),
         order.0,
         new_reference(),
         lines_json(&terms, &seats),

@@ -157,7 +157,7 @@ impl Columns {
         self.tickets.push(decided.ticket.map(|ticket| ticket.0));
         self.keys.push(decided.idempotency_key.clone());
         self.states.push(won.map(|_| State::first(decided.kind).as_str().to_owned()));
-        self.seconds.push(won.map(|_| terms.seconds(decided.kind)));
+        self.seconds.push(won.map(|_| terms.lasts(decided.kind).as_secs_f64()));
         self.seats.push(won.and_then(|seats| joined(seats)));
         self.reasons.push(lost.map(|(reason, ..)| reason.as_str().to_owned()));
         self.limits.push(lost.and_then(|(_, limit, ..)| Some((*limit)?.as_str().to_owned())));

@@ -21,7 +21,7 @@ pub async fn partitions_with_due(pool: &Pool) -> StoreResult<Vec<Partition>> {
         .collect()
 }
 
-/// Live bookings of a partition whose time is over.
+/// Live bookings of a partition whose time is over. The clock is read once, too.
 pub async fn due(
     tx: &mut Connection,
     partition: &Partition,
@@ -29,7 +29,7 @@ pub async fn due(
     let rows = sqlx::query!(
         "select booking_id, account_id from bookings
          where show_id = $1 and tier = $2 and state in ('HELD', 'PAYMENT_PENDING')
-           and expires_at <= clock_timestamp()
+           and expires_at <= (select clock_timestamp())
          order by expires_at limit 1000",
         partition.show.0,
         partition.tier.as_str(),

@@ -10,6 +10,8 @@ pub(super) static LOCK: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("../scripts/lock_seats.lua")));
 pub(super) static MEND: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("../scripts/mend_locks.lua")));
+pub(super) static SETTLE: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("../scripts/settle_locks.lua")));
 pub(super) static CONFIRM: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("../scripts/confirm_generation.lua")));
 
