@@ -6,6 +6,7 @@ use std::{future::Future, net::Ipv4Addr, path::PathBuf, process::ExitCode};
 use anyhow::{Context as _, bail};
 use clap::Args;
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tokio::signal::unix::{SignalKind, signal};
 use usher::migrate;
 
@@ -68,6 +69,19 @@ impl Site {
     pub(crate) async fn database(&self, suffix: &str) -> anyhow::Result<String> {
         let url = store::pool::beside(&self.database_url, suffix).await?;
         migrate::run(&url).await?;
+        Ok(url)
+    }
+
+    /// The URL of an own database that is made anew and empty; its name has this suffix.
+    pub(crate) async fn empty_database(&self, suffix: &str) -> anyhow::Result<String> {
+        let url = store::pool::beside(&self.database_url, suffix).await?;
+        let name = url.rsplit_once('/').context("DATABASE_URL names no database")?.1;
+        let quoted = name.split('?').next().unwrap_or(name).replace('"', "\"\"");
+        let mut connection = PgConnection::connect(&self.database_url).await?;
+        for statement in ["drop database \"{}\" with (force)", "create database \"{}\""] {
+            let statement = AssertSqlSafe(statement.replace("{}", &quoted));
+            connection.execute(statement).await.context("the database cannot be made anew")?;
+        }
         Ok(url)
     }
 

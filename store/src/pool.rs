@@ -217,19 +217,6 @@ pub async fn beside(url: &str, suffix: &str) -> anyhow::Result<String> {
     Ok(format!("{server}/{name}{parameters}"))
 }
 
-/// The URL of a database beside this one, as in [`beside`], which is made anew.
-pub async fn empty_beside(url: &str, suffix: &str) -> anyhow::Result<String> {
-    let beside = beside(url, suffix).await?;
-    let name = beside.rsplit_once('/').context("DATABASE_URL names no database")?.1;
-    let quoted = name.split('?').next().unwrap_or(name).replace('"', "\"\"");
-    let mut connection = sqlx::PgConnection::connect(url).await?;
-    for statement in ["drop database \"{}\" with (force)", "create database \"{}\""] {
-        let statement = statement.replace("{}", &quoted);
-        connection.execute(AssertSqlSafe(statement)).await.context("the database is in use")?;
-    }
-    Ok(beside)
-}
-
 /// Runs database work to its end, even if the request that wanted it goes away: whether the work is
 /// done must not depend on how long a client waits.
 pub async fn detached<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {

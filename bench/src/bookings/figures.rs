@@ -1,13 +1,24 @@
 //! The figures of the rounds, and the goals beside them.
 
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, ops::Div, time::Duration};
 
 use platform::number::float;
 use serde::Serialize;
 use serde_json::json;
 
-use super::round::Round;
+use super::round::{Beside, Round};
 use crate::goals::Goal;
+
+/// Accepted per second ÷ confirmed publishes of single messages per second.
+const ACCEPTED_MIN: f64 = 1.25;
+/// The broker's time per booking ÷ its time per such message.
+const BROKER_MAX: f64 = 0.25;
+/// Losers decided per second ÷ winners decided per second.
+const LOSERS_MIN: f64 = 3.0;
+/// Refused at the door per second ÷ `GET /healthz` per second.
+const DOOR_MIN: f64 = 0.5;
+/// Decided per second ÷ the textbook's bookings per second.
+const DECIDED_MIN: f64 = 20.0;
 
 /// Of the other version's speed; what is lost must be noise.
 const SPEED_MIN: f64 = 0.95;
@@ -21,6 +32,23 @@ pub(super) struct Figures {
     at_once: u16,
     ours: Version,
     against: Option<Version>,
+    beside: Aside,
+}
+
+/// What else was measured in the same rounds.
+#[derive(Debug, Serialize)]
+struct Aside {
+    /// Refusals of a show without free seats.
+    refusals_per_second: Spread,
+    healthz_per_second: Spread,
+    /// Decided by one allocator from a full queue.
+    winners_per_second: Spread,
+    losers_per_second: Spread,
+    publishes_per_second: Spread,
+    /// The broker's processor time per publish; `None` if it could not be read.
+    publish_micros: Option<Spread>,
+    commits_per_second: Spread,
+    textbook_per_second: Spread,
 }
 
 /// The figures of one version.
@@ -52,12 +80,14 @@ const PROCESSES: usize = 6;
 impl Figures {
     pub(super) fn of(bookings: u32, at_once: u16, ours: &[Round], theirs: &[Round]) -> Self {
         let against = (!theirs.is_empty()).then(|| Version::of(bookings, theirs));
-        Self { bookings, at_once, ours: Version::of(bookings, ours), against }
-    }
-
-    /// Whether every goal was met.
-    pub(super) fn are_met(&self) -> bool {
-        self.goals().iter().all(|goal| goal.met == Some(true))
+        let beside = ours.iter().filter_map(|round| round.beside).collect::<Vec<_>>();
+        Self {
+            bookings,
+            at_once,
+            ours: Version::of(bookings, ours),
+            against,
+            beside: Aside::of(&beside),
+        }
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
@@ -65,25 +95,34 @@ impl Figures {
     }
 
     fn goals(&self) -> Vec<Goal> {
-        let Some(against) = &self.against else { return Vec::new() };
-        let speed = self.ours.decided_per_second.median / against.decided_per_second.median;
-        let cost = self.ours.micros_of_all.zip(against.micros_of_all);
-        let cost = cost.map(|(ours, theirs)| ours.median / theirs.median);
-        let figure = |ratio: f64, met| (format!("{ratio:.2}"), met);
-        vec![
-            Goal::new(
-                "S9",
-                "decided per second ÷ the other version's",
-                format!("≥ {SPEED_MIN}"),
-                Some(figure(speed, speed >= SPEED_MIN)),
-            ),
-            Goal::new(
-                "P15",
-                "processor time per booking ÷ its",
-                format!("≤ {COST_MAX}"),
-                cost.map(|cost| figure(cost, cost <= COST_MAX)),
-            ),
-        ]
+        let Self { ours, beside, .. } = self;
+        let mut goals = Vec::new();
+        let mut goal = |id, what, ratio: Option<f64>, bound: f64, is_least: bool| {
+            let sign = if is_least { '≥' } else { '≤' };
+            let is_met = |ratio: f64| if is_least { ratio >= bound } else { ratio <= bound };
+            let figure = ratio.filter(|ratio| ratio.is_finite());
+            let figure = figure.map(|ratio| (format!("{ratio:.2}"), is_met(ratio)));
+            goals.push(Goal::new(id, what, format!("{sign} {bound}"), figure));
+        };
+        let accepted = ours.accepted_per_second / beside.publishes_per_second;
+        goal("P1", "accepted per second ÷ single publishes", Some(accepted), ACCEPTED_MIN, true);
+        let broker = ours.micros.get("rabbitmq").copied().zip(beside.publish_micros);
+        let broker = broker.map(|(ours, alone)| ours / alone);
+        goal("P1", "broker's time per booking ÷ per publish", broker, BROKER_MAX, false);
+        let decided = ours.decided_per_second / beside.textbook_per_second;
+        goal("P2", "decided per second ÷ the textbook's", Some(decided), DECIDED_MIN, true);
+        let losers = beside.losers_per_second / beside.winners_per_second;
+        goal("P6", "losers decided per second ÷ winners", Some(losers), LOSERS_MIN, true);
+        let door = beside.refusals_per_second / beside.healthz_per_second;
+        goal("P6", "refused at the door per second ÷ /healthz", Some(door), DOOR_MIN, true);
+        if let Some(against) = &self.against {
+            let speed = ours.decided_per_second / against.decided_per_second;
+            goal("P15", "decided per second ÷ the other version's", Some(speed), SPEED_MIN, true);
+            let cost = ours.micros_of_all.zip(against.micros_of_all);
+            let cost = cost.map(|(ours, theirs)| ours / theirs);
+            goal("P15", "processor time per booking ÷ its", cost, COST_MAX, false);
+        }
+        goals
     }
 
     pub(super) fn text(&self) -> String {
@@ -100,8 +139,41 @@ impl Figures {
         if let Some(against) = &self.against {
             against.write(f, "the other version")?;
         }
+        self.beside.write(f)?;
         writeln!(f)?;
         self.goals().iter().try_for_each(|goal| writeln!(f, "{goal}"))
+    }
+}
+
+impl Aside {
+    fn of(rounds: &[Beside]) -> Self {
+        let of = |figure: &dyn Fn(&Beside) -> f64| Spread::of(rounds.iter().map(figure).collect());
+        let micros = |round: &Beside| Some(round.alone.publish_cpu?.as_secs_f64() * 1e6);
+        Self {
+            refusals_per_second: of(&|round| round.door.refusals_per_second),
+            healthz_per_second: of(&|round| round.door.healthz_per_second),
+            winners_per_second: of(&|round| round.backlog.winners_per_second),
+            losers_per_second: of(&|round| round.backlog.losers_per_second),
+            publishes_per_second: of(&|round| round.alone.publishes_per_second),
+            publish_micros: rounds.iter().map(micros).collect::<Option<_>>().map(Spread::of),
+            commits_per_second: of(&|round| round.alone.commits_per_second),
+            textbook_per_second: of(&|round| round.textbook_per_second),
+        }
+    }
+
+    fn write(&self, f: &mut String) -> std::fmt::Result {
+        writeln!(f, "\nin the same rounds")?;
+        row(f, "bookings refused at the door per second", self.refusals_per_second)?;
+        row(f, "GET /healthz per second", self.healthz_per_second)?;
+        row(f, "winners decided per second, from a full queue", self.winners_per_second)?;
+        row(f, "losers decided per second, from a full queue", self.losers_per_second)?;
+        writeln!(f, "\nwithout Usher")?;
+        row(f, "confirmed publishes of one message per second", self.publishes_per_second)?;
+        if let Some(micros) = self.publish_micros {
+            row(f, "processor time per publish, rabbitmq, µs", micros)?;
+        }
+        row(f, "commits of one row per second, in series", self.commits_per_second)?;
+        row(f, "bookings of the textbook per second", self.textbook_per_second)
     }
 }
 
@@ -154,6 +226,15 @@ impl Spread {
     }
 }
 
+impl Div for Spread {
+    type Output = f64;
+
+    /// The ratio of the medians.
+    fn div(self, other: Self) -> f64 {
+        self.median / other.median
+    }
+}
+
 fn percentile_ms(times: &[Duration], percent: usize) -> f64 {
     let mut times = times.to_vec();
     times.sort_unstable();
@@ -169,7 +250,7 @@ fn row(f: &mut String, name: &str, figure: Spread) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bookings::sender::Sent;
+    use crate::bookings::{backlog::Backlog, door::Door, sender::Sent, yardstick::Yardstick};
 
     fn round(decided_s: u64, cpu_s: u64, processes: usize) -> Round {
         let sent = Sent {
@@ -179,7 +260,12 @@ mod tests {
         };
         let cpu = |n: usize| (format!("process {n}"), Duration::from_secs(cpu_s));
         let decided_in = Duration::from_secs(decided_s);
-        Round { sent, decided_in, cpu: (0..processes).map(cpu).collect() }
+        let alone =
+            Yardstick { publishes_per_second: 800.0, publish_cpu: None, commits_per_second: 300.0 };
+        let backlog = Backlog { winners_per_second: 100.0, losers_per_second: 400.0 };
+        let door = Door { refusals_per_second: 90.0, healthz_per_second: 100.0 };
+        let beside = Some(Beside { door, backlog, alone, textbook_per_second: 50.0 });
+        Round { sent, decided_in, cpu: (0..processes).map(cpu).collect(), beside }
     }
 
     #[test]
@@ -190,17 +276,23 @@ mod tests {
         assert!((figures.ours.decided_per_second.median - 500.0).abs() < 1e-9);
         assert!((figures.ours.accepted_p99_ms.median - 3.0).abs() < 1e-9);
         let measured: Vec<_> = figures.goals().into_iter().map(|goal| goal.measured).collect();
-        assert_eq!(measured, ["2.00", "0.12"]);
-        assert!(figures.are_met());
-        assert!(!Figures::of(1_000, 8, &theirs, &ours).are_met());
+        assert_eq!(measured, ["1.25", "not measured", "10.00", "4.00", "0.90", "2.00", "0.12"]);
+        let met = |figures: &Figures| -> Vec<Option<bool>> {
+            figures.goals().into_iter().map(|goal| goal.met).collect()
+        };
+        assert_eq!(
+            met(&figures),
+            [Some(true), None, Some(false), Some(true), Some(true), Some(true), Some(true)]
+        );
+        let other_way_round = Figures::of(1_000, 8, &theirs, &ours);
+        assert_eq!(met(&other_way_round)[5..], [Some(false), Some(false)]);
     }
 
     #[test]
     fn a_process_that_cannot_be_read_leaves_the_cost_unknown() {
         let (ours, theirs) = ([round(2, 1, PROCESSES - 1)], [round(2, 1, PROCESSES)]);
         let figures = Figures::of(1_000, 8, &ours, &theirs);
-        assert_eq!(figures.goals()[1].met, None);
-        assert!(!figures.are_met());
-        assert!(Figures::of(1_000, 8, &ours, &[]).are_met(), "there is nothing to compare");
+        assert_eq!(figures.goals()[6].met, None);
+        assert_eq!(Figures::of(1_000, 8, &ours, &[]).goals().len(), 5, "nothing to compare with");
     }
 }

@@ -31,6 +31,7 @@ const TRIES_MAX: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// One booking to send: who, and where.
+#[derive(Clone)]
 pub(super) struct Wanted {
     pub(super) token: String,
     pub(super) show: ShowId,
@@ -85,22 +86,10 @@ async fn until_accepted(
     n: usize,
     booking: &Wanted,
 ) -> anyhow::Result<(Duration, u32)> {
-    let (body, key) = (body(booking)?, fresh_key());
-    let address = Ipv4Addr::from(FIRST_ADDRESS + u32::try_from(n)?);
+    let key = fresh_key();
     let began = Instant::now();
     for tries in 1..=TRIES_MAX {
-        let request = Request::post(format!("{BASE}/bookings"))
-            .header("host", "localhost")
-            .header("authorization", format!("Bearer {}", booking.token))
-            .header("x-forwarded-for", address.to_string())
-            .header("idempotency-key", &key)
-            .header("prefer", "wait=0")
-            .header("content-type", "application/json")
-            .body(Full::new(body.clone()))?;
-        server.requests.ready().await.context("ingress closed a connection")?;
-        let answer =
-            server.requests.send_request(request).await.context("ingress gave no answer")?;
-        let (status, answer) = (answer.status(), answer.into_body().collect().await?.to_bytes());
+        let (status, answer) = server.ask(request(n, booking, &key)?).await?;
         match status {
             StatusCode::ACCEPTED => return Ok((began.elapsed(), tries)),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
@@ -115,20 +104,45 @@ async fn until_accepted(
     bail!("a booking was not accepted in {TRIES_MAX} tries")
 }
 
-fn body(booking: &Wanted) -> anyhow::Result<Bytes> {
+/// The request of the visitor with this number.
+pub(super) fn request(
+    n: usize,
+    booking: &Wanted,
+    key: &str,
+) -> anyhow::Result<Request<Full<Bytes>>> {
     let tier = booking.tier.clone();
     let wanted = NewBooking { show_id: booking.show, tier, seats: None, quantity: Some(1) };
-    Ok(serde_json::to_vec(&wanted)?.into())
+    let address = Ipv4Addr::from(FIRST_ADDRESS + u32::try_from(n)?);
+    let request = Request::post(format!("{BASE}/bookings"))
+        .header("host", "localhost")
+        .header("authorization", format!("Bearer {}", booking.token))
+        .header("x-forwarded-for", address.to_string())
+        .header("idempotency-key", key)
+        .header("prefer", "wait=0")
+        .header("content-type", "application/json")
+        .body(Full::new(serde_json::to_vec(&wanted)?.into()))?;
+    Ok(request)
 }
 
 /// A connection; it ends when it is dropped.
-struct Server {
+pub(super) struct Server {
     requests: SendRequest<Full<Bytes>>,
     _connection: JoinSet<hyper::Result<()>>,
 }
 
 impl Server {
-    async fn connect(port: u16) -> anyhow::Result<Self> {
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<Full<Bytes>>,
+    ) -> anyhow::Result<(StatusCode, Bytes)> {
+        self.requests.ready().await.context("the server closed a connection")?;
+        let answer =
+            self.requests.send_request(request).await.context("the server gave no answer")?;
+        Ok((answer.status(), answer.into_body().collect().await?.to_bytes()))
+    }
+
+    pub(super) async fn connect(port: u16) -> anyhow::Result<Self> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.set_nodelay(true)?;
         let (requests, connection) = http1::handshake(TokioIo::new(stream)).await?;

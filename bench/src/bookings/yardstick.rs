@@ -1,0 +1,131 @@
+//! What the backends can do alone, in the same run: the measure for what is built on them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context as _, ensure};
+use contract::{ShowId, topology::Partition};
+use lapin::{
+    BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
+    options::{BasicPublishOptions, ConfirmSelectOptions},
+};
+use platform::{
+    broker::{declare_requests, delete_requests},
+    number::float,
+};
+use reqwest::Url;
+use sqlx::{Connection as _, PgConnection};
+use tokio::{task::JoinSet, time::Instant};
+
+use crate::usage;
+
+/// Publishes that wait for their confirm at once; the best of these counts.
+const IN_FLIGHT: [usize; 4] = [64, 128, 256, 512];
+const MEASURED_FOR: Duration = Duration::from_millis(1_500);
+/// As long as a request's message: an envelope of one booking with a key.
+const MESSAGE_BYTES: usize = 400;
+const COMMITS: u32 = 200;
+
+/// What was measured without Usher.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Yardstick {
+    /// Confirmed publishes of single messages to a queue like a partition's, per second.
+    pub(super) publishes_per_second: f64,
+    /// The broker's processor time for each, if it can be read.
+    pub(super) publish_cpu: Option<Duration>,
+    /// Durable commits of one row, one after the other, per second.
+    pub(super) commits_per_second: f64,
+}
+
+impl Yardstick {
+    pub(super) async fn take(amqp_url: &str, database_url: &str) -> anyhow::Result<Self> {
+        let (publishes_per_second, publish_cpu) = publishes(amqp_url).await?;
+        let commits_per_second = commits(database_url).await?;
+        Ok(Self { publishes_per_second, publish_cpu, commits_per_second })
+    }
+}
+
+/// The best rate, and the broker's time per message at that rate.
+async fn publishes(amqp_url: &str) -> anyhow::Result<(f64, Option<Duration>)> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let broker = Url::parse(amqp_url)?.port().and_then(usage::listener);
+    let cpu = || broker.and_then(usage::cpu_with_children);
+    let mut best: (f64, Option<Duration>) = (0.0, None);
+    for in_flight in IN_FLIGHT {
+        // A queue of its own each time: none begins behind what the last one left.
+        declare_requests(&channel, &partition).await?;
+        let (before, began) = (cpu(), Instant::now());
+        let n = publish(&channel, &partition.queue(), in_flight, began + MEASURED_FOR).await?;
+        let (took, after) = (began.elapsed(), cpu());
+        delete_requests(&channel, &partition).await?;
+        ensure!(n > 0, "the broker confirmed nothing");
+        let rate = float(n) / took.as_secs_f64();
+        if rate > best.0 {
+            let used = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+            let each = |used: Duration| used.div_f64(float(n));
+            best = (rate, used.map(each));
+        }
+    }
+    connection.close(200, "measured".into()).await?;
+    Ok(best)
+}
+
+/// Publishes until this moment, and waits for all confirms. Returns how many there were.
+async fn publish(
+    channel: &Channel,
+    queue: &str,
+    in_flight: usize,
+    until: Instant,
+) -> anyhow::Result<usize> {
+    let message: Arc<[u8]> = vec![b'm'; MESSAGE_BYTES].into();
+    let (n, mut publishers) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
+    for _ in 0..in_flight {
+        let (channel, queue) = (channel.clone(), queue.to_owned());
+        let (message, n) = (Arc::clone(&message), Arc::clone(&n));
+        publishers.spawn(async move {
+            while Instant::now() < until {
+                let published = channel.basic_publish(
+                    "".into(),
+                    queue.as_str().into(),
+                    BasicPublishOptions::default(),
+                    &message,
+                    BasicProperties::default().with_delivery_mode(2),
+                );
+                let confirmed = published.await?.await?;
+                ensure!(matches!(confirmed, Confirmation::Ack(_)), "the broker refused a message");
+                n.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(done) = publishers.join_next().await {
+        done??;
+    }
+    Ok(usize::try_from(n.load(Ordering::Relaxed))?)
+}
+
+async fn commits(database_url: &str) -> anyhow::Result<f64> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    sqlx::query("create table if not exists bench_commits (n integer not null)")
+        .execute(&mut connection)
+        .await?;
+    let began = Instant::now();
+    for n in 0..COMMITS {
+        sqlx::query("insert into bench_commits (n) values ($1)")
+            .bind(i32::try_from(n).context("a small number")?)
+            .execute(&mut connection)
+            .await?;
+    }
+    let took = began.elapsed();
+    sqlx::query("drop table bench_commits").execute(&mut connection).await?;
+    connection.close().await?;
+    Ok(f64::from(COMMITS) / took.as_secs_f64())
+}
