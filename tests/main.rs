@@ -32,6 +32,7 @@ mod alone;
 mod outages;
 mod under_fire;
 mod unseen;
+mod scripts;
 mod stock;
 mod turns;
 mod keys;

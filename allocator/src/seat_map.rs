@@ -264,6 +264,32 @@ mod tests {
         assert_eq!(best(&["xxx"], 1), "none");
     }
 
+    /// Sells a cinema to parties of two to five until one finds no seats together, and counts the
+    /// seats that are left alone.
+    fn left_alone(parties: u64, best: bool) -> usize {
+        let row = format!("{0}  {1}  {0}", ".".repeat(9), ".".repeat(19));
+        let mut seats = Seats::drawn(&[row.as_str(); 24]);
+        let (mut map, mut random) = (seats.map(), parties);
+        loop {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let n = 2 + usize::try_from(random >> 33).unwrap() % 4;
+            // A party that has to be split goes elsewhere.
+            let Some(together) = seats.first_fit(n) else {
+                return seats.runs().into_iter().filter(|&run| run == 1).count();
+            };
+            let chosen = if best { map.best(n).unwrap() } else { together };
+            seats.take(&chosen);
+            map.claim(&chosen);
+        }
+    }
+
+    #[test]
+    fn of_five_seats_that_first_fit_leaves_alone_four_and_more_are_sold_in_company() {
+        let sum = |best| (0..20).map(|parties| left_alone(parties, best)).sum::<usize>();
+        let (ours, first_fit) = (sum(true), sum(false));
+        assert!(ours * 5 <= first_fit, "{ours} alone, and {first_fit} with the first that fits");
+    }
+
     fn hall() -> impl Strategy<Value = Seats> {
         // Rows with aisles, or one long row, as general admission has.
         let rows = prop_oneof![

@@ -95,10 +95,11 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Dura
                      from unnest($1::uuid[], $2::timestamptz[]) as a (id, at)
                      join bookings b on b.booking_id = a.id
                      where b.booking_id <> all($5)),
-                    (select max(o.published_at - greatest(b.decided_at, $4))
-                     from outbox_events o join bookings b using (show_id, booking_id)
-                     where o.show_id = any($3) and o.seq = 1
-                       and o.outbox_id <> all($6))))::float8",
+                    (with events as materialized (
+                         select show_id, booking_id, published_at from outbox_events
+                         where show_id = any($3) and seq = 1 and outbox_id <> all($6))
+                     select max(o.published_at - greatest(b.decided_at, $4))
+                     from events o join bookings b using (show_id, booking_id))))::float8",
         )
         .bind(&accepted)
         .bind(&times)

@@ -105,6 +105,15 @@ impl Seats {
         groups.min_by_key(|group| (self.left_alone(group), self.distance(group), group[0]))
     }
 
+    /// The first place in the hall where a party can sit together.
+    pub(crate) fn first_fit(&self, n: usize) -> Option<Vec<SeatLabel>> {
+        let n = i32::try_from(n).unwrap();
+        let mut groups =
+            self.free.iter().map(|&(row, seat)| (seat..seat + n).map(move |s| (row, s)));
+        let group = groups.find(|group| group.clone().all(|spot| self.free.contains(&spot)))?;
+        Some(group.map(|spot| self.all[&spot].clone()).collect())
+    }
+
     fn left_alone(&self, group: &[Spot]) -> usize {
         let mut rest = self.free.clone();
         rest.retain(|spot| !group.contains(spot));

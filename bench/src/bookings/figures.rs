@@ -276,7 +276,7 @@ mod tests {
         assert!((figures.ours.decided_per_second.median - 500.0).abs() < 1e-9);
         assert!((figures.ours.accepted_p99_ms.median - 3.0).abs() < 1e-9);
         let measured: Vec<_> = figures.goals().into_iter().map(|goal| goal.measured).collect();
-        assert_eq!(measured, ["1.25", "not measured", "10.00", "4.00", "0.90", "2.00", "0.12"]);
+        assert_eq!(measured, ["1.25", "?", "10.00", "4.00", "0.90", "2.00", "0.12"]);
         let met = |figures: &Figures| -> Vec<Option<bool>> {
             figures.goals().into_iter().map(|goal| goal.met).collect()
         };

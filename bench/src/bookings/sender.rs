@@ -89,7 +89,7 @@ async fn until_accepted(
     let key = fresh_key();
     let began = Instant::now();
     for tries in 1..=TRIES_MAX {
-        let (status, answer) = server.ask(request(n, booking, &key)?).await?;
+        let (status, answer) = server.ask(request(n, booking, Some(&key))?).await?;
         match status {
             StatusCode::ACCEPTED => return Ok((began.elapsed(), tries)),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
@@ -108,20 +108,21 @@ async fn until_accepted(
 pub(super) fn request(
     n: usize,
     booking: &Wanted,
-    key: &str,
+    key: Option<&str>,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let tier = booking.tier.clone();
     let wanted = NewBooking { show_id: booking.show, tier, seats: None, quantity: Some(1) };
     let address = Ipv4Addr::from(FIRST_ADDRESS + u32::try_from(n)?);
-    let request = Request::post(format!("{BASE}/bookings"))
+    let mut request = Request::post(format!("{BASE}/bookings"))
         .header("host", "localhost")
         .header("authorization", format!("Bearer {}", booking.token))
         .header("x-forwarded-for", address.to_string())
-        .header("idempotency-key", key)
         .header("prefer", "wait=0")
-        .header("content-type", "application/json")
-        .body(Full::new(serde_json::to_vec(&wanted)?.into()))?;
-    Ok(request)
+        .header("content-type", "application/json");
+    if let Some(key) = key {
+        request = request.header("idempotency-key", key);
+    }
+    Ok(request.body(Full::new(serde_json::to_vec(&wanted)?.into()))?)
 }
 
 /// A connection; it ends when it is dropped.

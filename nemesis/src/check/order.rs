@@ -37,10 +37,12 @@ struct Decision {
 /// The first event of each booking that a session decided, in order. The excluded reasons are those
 /// of bookings that waited elsewhere.
 const DECISIONS: &str = "
-    select b.tier, b.booking_id, b.decided_at, b.epoch, s.began_at,
-        row_number() over (order by o.outbox_id, o.place) as event
+    with events as materialized (
+        select booking_id, row_number() over (order by outbox_id, place) as number
+        from outbox_events where show_id = $1 and seq = 1)
+    select b.tier, b.booking_id, b.decided_at, b.epoch, s.began_at, o.number as event
     from bookings b
-    join outbox_events o on o.booking_id = b.booking_id and o.seq = 1
+    join events o using (booking_id)
     join partition_sessions s on s.show_id = b.show_id and s.tier = b.tier and s.epoch = b.epoch
     where b.show_id = $1 and coalesce(b.reason::text, '') not in ('EXPIRED', 'INTERNAL')
     order by b.tier, event";
