@@ -81,9 +81,9 @@ async fn bookings_are_measured_in_a_sale_that_is_audited() {
     let figure = |name: &str| ours[name]["median"].as_f64().unwrap();
     assert!(figure("decided_per_second") > 1.0, "{said}");
     assert!(figure("decided_per_second") <= figure("accepted_per_second"), "{said}");
-    let beside = &report["figures"]["beside"];
+    let aside = &report["figures"]["aside"];
     for name in ["publishes", "commits", "textbook", "refusals", "healthz", "winners", "losers"] {
-        let per_second = beside[format!("{name}_per_second")]["median"].as_f64().unwrap();
+        let per_second = aside[format!("{name}_per_second")]["median"].as_f64().unwrap();
         assert!(per_second > 1.0, "{name}: {said}");
     }
     assert_eq!(report["goals"].as_array().unwrap().len(), 5, "{said}");

@@ -46,10 +46,12 @@ pub(crate) struct Ledger {
     version: i64,
     /// Bookings decided in a transaction whose commit is unknown.
     in_doubt: HashSet<BookingId>,
+    /// Seats whose locks were left as they are, because of such a transaction.
+    unsettled: Vec<SeatLabel>,
 }
 
-/// Seats, each with the booking that it goes to.
-type SeatsWon = Vec<(SeatLabel, BookingId)>;
+/// Seats, each with the booking that it is for.
+type SeatsFor = Vec<(SeatLabel, BookingId)>;
 
 impl Ledger {
     /// Reads the partition's seats and terms.
@@ -72,6 +74,7 @@ impl Ledger {
             came_back: CameBack::default(),
             version: opening.version,
             in_doubt: HashSet::new(),
+            unsettled: Vec::new(),
         })
     }
 
@@ -94,10 +97,10 @@ impl Ledger {
         let decided = match self.transact(allocator, requests, likely).await {
             Ok(decided) => decided,
             Err(error) => {
-                // These locks expire by themselves if the bookings may have been decided.
-                let may_be_decided =
-                    !self.in_doubt.is_empty() || matches!(error, StoreError::StaleEpoch);
-                if !may_be_decided {
+                // The bookings may have been decided: here, or by the session after this one.
+                if !self.in_doubt.is_empty() || matches!(error, StoreError::StaleEpoch) {
+                    self.unsettled.extend(locked.into_iter().map(|(seat, _)| seat));
+                } else {
                     self.locks.settle(allocator, &self.tried(locked, &[])).await;
                 }
                 return Err(error);
@@ -106,19 +109,21 @@ impl Ledger {
         allocator.events.notify_one();
         count(&self.partition, requests.len(), &decided);
         let new: HashSet<BookingId> = decided.iter().map(|d| d.booking).collect();
-        let (locked, of_decided_before): (SeatsWon, SeatsWon) =
+        let (locked, of_decided_before): (SeatsFor, SeatsFor) =
             locked.into_iter().partition(|(_, booking)| new.contains(booking));
-        let seats = of_decided_before.into_iter().map(|(seat, _)| seat).collect();
-        allocator.compare_locks(self.partition.show, seats);
+        let mut doubtful = std::mem::take(&mut self.unsettled);
+        doubtful.extend(of_decided_before.into_iter().map(|(seat, _)| seat));
+        allocator.compare_locks(self.partition.show, doubtful);
+        self.in_doubt.clear();
         self.locks.settle(allocator, &self.tried(locked, &decided)).await;
         Ok(())
     }
 
     /// The winners' seats, and those of the locked ones that were not won.
-    fn tried(&self, locked: SeatsWon, decided: &[Decided]) -> Vec<TriedSeat> {
+    fn tried(&self, locked: SeatsFor, decided: &[Decided]) -> Vec<TriedSeat> {
         let kinds: HashMap<BookingId, Kind> = decided.iter().map(|d| (d.booking, d.kind)).collect();
         let won: HashSet<(SeatLabel, BookingId)> = won(decided).into_iter().collect();
-        let lost: SeatsWon = locked.into_iter().filter(|given| !won.contains(given)).collect();
+        let lost: SeatsFor = locked.into_iter().filter(|given| !won.contains(given)).collect();
         let won = won.into_iter().map(|(seat, booking)| {
             let lasts = Some(self.terms.lasts(kinds[&booking]));
             TriedSeat { seat, booking, lasts }
@@ -134,7 +139,7 @@ impl Ledger {
         &self,
         allocator: &Allocator,
         requests: &[BookingRequested],
-    ) -> (SeatsWon, Vec<AccountId>) {
+    ) -> (SeatsFor, Vec<AccountId>) {
         let round = decide(requests, &mut self.map.clone(), &Facts::nothing_known());
         let wanted = won(&round.decided);
         if !wanted.is_empty() {
@@ -186,7 +191,7 @@ impl Ledger {
         acceptance::are_decided(&mut tx, &self.partition, numbers).await?;
         failpoint("before-commit");
         if let Err(error) = tx.commit().await {
-            self.in_doubt = decided.iter().map(|d| d.booking).collect();
+            self.in_doubt.extend(decided.iter().map(|d| d.booking));
             return Err(error.into());
         }
         failpoint("after-commit");
@@ -287,9 +292,8 @@ impl Ledger {
     }
 
     /// Records the rare path if requests turn out to have been decided before.
-    fn note_repeated(&mut self, requests: &[BookingRequested], decided: &HashSet<BookingId>) {
-        let in_doubt = std::mem::take(&mut self.in_doubt);
-        if in_doubt.iter().any(|booking| decided.contains(booking)) {
+    fn note_repeated(&self, requests: &[BookingRequested], decided: &HashSet<BookingId>) {
+        if self.in_doubt.iter().any(|booking| decided.contains(booking)) {
             sometimes("ambiguous commit resolved");
         } else if requests.iter().any(|request| decided.contains(&request.booking_id)) {
             sometimes("redelivery deduplicated");
@@ -297,7 +301,7 @@ impl Ledger {
     }
 }
 
-fn won(decided: &[Decided]) -> SeatsWon {
+fn won(decided: &[Decided]) -> SeatsFor {
     let seats = decided.iter().filter_map(|d| match &d.outcome {
         Outcome::Allocated { seats } => Some(seats.iter().map(|seat| (seat.clone(), d.booking))),
         Outcome::Rejected { .. } => None,

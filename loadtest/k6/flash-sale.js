@@ -31,7 +31,7 @@ const VISITORS = count('VISITORS', 100);
 const DURATION_S = seconds('DURATION', '30s');
 const PATIENCE_S = seconds('PATIENCE', '3m');
 const SEATS = count('SEATS', Math.max(2, Math.floor(VISITORS * 0.8)));
-const PACE = Number(__ENV.PACE) || Math.max(0.5, VISITORS / (2 * DURATION_S));
+const PACE = __ENV.PACE ? count('PACE', 1) : Math.max(0.5, VISITORS / (2 * DURATION_S));
 
 const joined = new Counter('visitors_joined');
 const admitted = new Counter('visitors_admitted');

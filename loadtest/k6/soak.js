@@ -91,7 +91,6 @@ export default function (data) {
 
 function visit({ users, show }, n) {
   exec.vu.metrics.tags.part = PARTS[Math.min(2, Math.floor(exec.scenario.progress * 3))];
-  // The account belongs to the virtual user, which alone renews its token.
   const headers = headersOf(n, tokenOf(users, exec.vu.idInTest % USERS));
   const times = { read: readShow(headers, show.showId) };
   const since = Date.now();

@@ -27,7 +27,7 @@ pub struct Audit {
     pub quotas_wrong: i64,
     /// Tiers whose free seats differ from their capacity less the live claims.
     pub tiers_miscounted: i64,
-    /// Events that have waited more than ten seconds for the broker.
+    /// Messages of events that have waited more than ten seconds for the broker.
     pub events_stuck: i64,
 }
 

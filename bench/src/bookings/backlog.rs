@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use contract::ShowId;
 use platform::number::float;
 use sqlx::{Connection as _, PgConnection};
@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep};
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const DECIDED_WITHIN: Duration = Duration::from_mins(2);
 
-/// Decisions per second, by the times of the bookings.
+/// Decisions per second, by the times of the bookings: winners from the session's beginning, losers
+/// from the last winner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Backlog {
     pub(super) winners_per_second: f64,
@@ -29,28 +30,34 @@ impl Backlog {
         let mut connection = PgConnection::connect(database_url).await?;
         let until = Instant::now() + DECIDED_WITHIN;
         loop {
-            let groups: Vec<(bool, i64, f64)> = sqlx::query_as(
-                "select status = 'ALLOCATED', count(*),
-                     extract(epoch from max(decided_at) - min(decided_at))::float8
-                 from bookings where show_id = $1 group by 1 order by 1",
+            let (won, lost): (i64, i64) = sqlx::query_as(
+                "select count(*) filter (where status = 'ALLOCATED'),
+                     count(*) filter (where status = 'REJECTED')
+                 from bookings where show_id = $1",
             )
             .bind(show.0)
-            .fetch_all(&mut connection)
+            .fetch_one(&mut connection)
             .await?;
-            let n_decided: i64 = groups.iter().map(|(_, n, _)| n).sum();
-            if usize::try_from(n_decided)? == n_bookings {
-                let [(false, lost, of_losers), (true, won, of_winners)] = groups[..] else {
-                    bail!("not every second booking of the full queue won: {groups:?}")
-                };
+            if usize::try_from(won + lost)? == n_bookings {
                 ensure!(lost.abs_diff(won) <= 1, "{won} of {n_bookings} bookings won");
-                let n_each = float(n_bookings) / 2.0;
-                return Ok(Self {
-                    winners_per_second: n_each / of_winners,
-                    losers_per_second: n_each / of_losers,
-                });
+                break;
             }
-            ensure!(Instant::now() < until, "{n_decided} of {n_bookings} bookings are decided");
+            ensure!(Instant::now() < until, "{} of {n_bookings} are decided", won + lost);
             sleep(LOOK_EVERY).await;
         }
+        let (of_winners, of_losers): (f64, f64) = sqlx::query_as(
+            "select extract(epoch from greatest('1 ms', last_won - began_at))::float8,
+                 extract(epoch from greatest('1 ms', last_lost - last_won))::float8
+             from (select max(decided_at) filter (where status = 'ALLOCATED') as last_won,
+                       max(decided_at) filter (where status = 'REJECTED') as last_lost
+                   from bookings where show_id = $1) as decided
+             cross join (select max(began_at) as began_at from partition_sessions
+                         where show_id = $1) as session",
+        )
+        .bind(show.0)
+        .fetch_one(&mut connection)
+        .await?;
+        let n_each = float(n_bookings) / 2.0;
+        Ok(Self { winners_per_second: n_each / of_winners, losers_per_second: n_each / of_losers })
     }
 }

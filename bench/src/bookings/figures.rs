@@ -1,4 +1,4 @@
-//! The figures of the rounds, and the goals beside them.
+//! The figures of the rounds, and the goals aside them.
 
 use std::{collections::BTreeMap, fmt::Write as _, ops::Div, time::Duration};
 
@@ -6,7 +6,7 @@ use platform::number::float;
 use serde::Serialize;
 use serde_json::json;
 
-use super::round::{Beside, Round};
+use super::round::{Aside, Round};
 use crate::goals::Goal;
 
 /// Accepted per second ÷ confirmed publishes of single messages per second.
@@ -32,12 +32,12 @@ pub(super) struct Figures {
     at_once: u16,
     ours: Version,
     against: Option<Version>,
-    beside: Aside,
+    aside: Asides,
 }
 
 /// What else was measured in the same rounds.
 #[derive(Debug, Serialize)]
-struct Aside {
+struct Asides {
     /// Refusals of a show without free seats.
     refusals_per_second: Spread,
     healthz_per_second: Spread,
@@ -80,13 +80,13 @@ const PROCESSES: usize = 6;
 impl Figures {
     pub(super) fn of(bookings: u32, at_once: u16, ours: &[Round], theirs: &[Round]) -> Self {
         let against = (!theirs.is_empty()).then(|| Version::of(bookings, theirs));
-        let beside = ours.iter().filter_map(|round| round.beside).collect::<Vec<_>>();
+        let aside = ours.iter().filter_map(|round| round.aside).collect::<Vec<_>>();
         Self {
             bookings,
             at_once,
             ours: Version::of(bookings, ours),
             against,
-            beside: Aside::of(&beside),
+            aside: Asides::of(&aside),
         }
     }
 
@@ -95,7 +95,7 @@ impl Figures {
     }
 
     fn goals(&self) -> Vec<Goal> {
-        let Self { ours, beside, .. } = self;
+        let Self { ours, aside, .. } = self;
         let mut goals = Vec::new();
         let mut goal = |id, what, ratio: Option<f64>, bound: f64, is_least: bool| {
             let sign = if is_least { '≥' } else { '≤' };
@@ -104,16 +104,16 @@ impl Figures {
             let figure = figure.map(|ratio| (format!("{ratio:.2}"), is_met(ratio)));
             goals.push(Goal::new(id, what, format!("{sign} {bound}"), figure));
         };
-        let accepted = ours.accepted_per_second / beside.publishes_per_second;
+        let accepted = ours.accepted_per_second / aside.publishes_per_second;
         goal("P1", "accepted per second ÷ single publishes", Some(accepted), ACCEPTED_MIN, true);
-        let broker = ours.micros.get("rabbitmq").copied().zip(beside.publish_micros);
+        let broker = ours.micros.get("rabbitmq").copied().zip(aside.publish_micros);
         let broker = broker.map(|(ours, alone)| ours / alone);
         goal("P1", "broker's time per booking ÷ per publish", broker, BROKER_MAX, false);
-        let decided = ours.decided_per_second / beside.textbook_per_second;
+        let decided = ours.decided_per_second / aside.textbook_per_second;
         goal("P2", "decided per second ÷ the textbook's", Some(decided), DECIDED_MIN, true);
-        let losers = beside.losers_per_second / beside.winners_per_second;
+        let losers = aside.losers_per_second / aside.winners_per_second;
         goal("P6", "losers decided per second ÷ winners", Some(losers), LOSERS_MIN, true);
-        let door = beside.refusals_per_second / beside.healthz_per_second;
+        let door = aside.refusals_per_second / aside.healthz_per_second;
         goal("P6", "refused at the door per second ÷ /healthz", Some(door), DOOR_MIN, true);
         if let Some(against) = &self.against {
             let speed = ours.decided_per_second / against.decided_per_second;
@@ -139,16 +139,16 @@ impl Figures {
         if let Some(against) = &self.against {
             against.write(f, "the other version")?;
         }
-        self.beside.write(f)?;
+        self.aside.write(f)?;
         writeln!(f)?;
         self.goals().iter().try_for_each(|goal| writeln!(f, "{goal}"))
     }
 }
 
-impl Aside {
-    fn of(rounds: &[Beside]) -> Self {
-        let of = |figure: &dyn Fn(&Beside) -> f64| Spread::of(rounds.iter().map(figure).collect());
-        let micros = |round: &Beside| Some(round.alone.publish_cpu?.as_secs_f64() * 1e6);
+impl Asides {
+    fn of(rounds: &[Aside]) -> Self {
+        let of = |figure: &dyn Fn(&Aside) -> f64| Spread::of(rounds.iter().map(figure).collect());
+        let micros = |round: &Aside| Some(round.alone.publish_cpu?.as_secs_f64() * 1e6);
         Self {
             refusals_per_second: of(&|round| round.door.refusals_per_second),
             healthz_per_second: of(&|round| round.door.healthz_per_second),
@@ -167,7 +167,7 @@ impl Aside {
         row(f, "GET /healthz per second", self.healthz_per_second)?;
         row(f, "winners decided per second, from a full queue", self.winners_per_second)?;
         row(f, "losers decided per second, from a full queue", self.losers_per_second)?;
-        writeln!(f, "\nwithout Usher")?;
+        writeln!(f, "\nthe backends, with Usher at rest")?;
         row(f, "confirmed publishes of one message per second", self.publishes_per_second)?;
         if let Some(micros) = self.publish_micros {
             row(f, "processor time per publish, rabbitmq, µs", micros)?;
@@ -264,8 +264,8 @@ mod tests {
             Yardstick { publishes_per_second: 800.0, publish_cpu: None, commits_per_second: 300.0 };
         let backlog = Backlog { winners_per_second: 100.0, losers_per_second: 400.0 };
         let door = Door { refusals_per_second: 90.0, healthz_per_second: 100.0 };
-        let beside = Some(Beside { door, backlog, alone, textbook_per_second: 50.0 });
-        Round { sent, decided_in, cpu: (0..processes).map(cpu).collect(), beside }
+        let aside = Some(Aside { door, backlog, alone, textbook_per_second: 50.0 });
+        Round { sent, decided_in, cpu: (0..processes).map(cpu).collect(), aside }
     }
 
     #[test]

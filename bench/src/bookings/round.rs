@@ -28,7 +28,7 @@ use crate::{
 };
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Longest wait for the outcomes, by booking, beside half a minute.
+/// Longest wait for the outcomes, by booking, aside half a minute.
 const WAIT_PER_BOOKING: Duration = Duration::from_millis(5);
 /// Most visitors who are refused, and whose bookings fill a queue, in a round …
 const VISITORS_MAX: usize = 10_000;
@@ -43,21 +43,21 @@ pub(super) struct Round {
     /// Processor time until then, by process. Missing where it cannot be read.
     pub(super) cpu: BTreeMap<String, Duration>,
     /// Only in rounds of this version.
-    pub(super) beside: Option<Beside>,
+    pub(super) aside: Option<Aside>,
 }
 
 /// What else was measured in a round.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beside {
+pub(super) struct Aside {
     pub(super) door: Door,
     pub(super) backlog: Backlog,
-    /// The backends without Usher.
+    /// The backends, with Usher at rest.
     pub(super) alone: Yardstick,
     /// Bookings per second of the textbook.
     pub(super) textbook_per_second: f64,
 }
 
-/// Plays a sale with the programs in this folder, or with those beside this one.
+/// Plays a sale with the programs in this folder, or with those aside this one.
 pub(super) async fn play(
     bench: &Bookings,
     programs: Option<&Path>,
@@ -97,25 +97,25 @@ pub(super) async fn play(
         cpu.entry(name).and_modify(|now| *now = now.saturating_sub(before));
     }
     // The audit of an old version gives up on this many bookings.
-    let beside = if programs.is_none() {
+    let aside = if programs.is_none() {
         house.audit().await?;
-        Some(measure_beside(bench, &mut house, visitors, console).await?)
+        Some(measure_aside(bench, &mut house, visitors, console).await?)
     } else {
         None
     };
     for show in &shows {
         let _: Value = house.admin.post_empty(&format!("/shows/{show}/close")).await?;
     }
-    Ok(Round { sent, decided_in, cpu, beside })
+    Ok(Round { sent, decided_in, cpu, aside })
 }
 
 /// Measures the rest, one after the other, on the machine as it was a moment ago.
-async fn measure_beside(
+async fn measure_aside(
     bench: &Bookings,
     house: &mut House,
     visitors: Vec<Wanted>,
     console: &mut Console,
-) -> anyhow::Result<Beside> {
+) -> anyhow::Result<Aside> {
     console.say("a show that is sold out");
     let refused = house.sold_out(&visitors).await?;
     let door = Door::measure(house.ingress(), refused).await?;
@@ -126,7 +126,7 @@ async fn measure_beside(
     let alone = Yardstick::take(&bench.site.amqp_url, &house.database_url).await?;
     let readers = visitors.into_iter().take(READERS_MAX).collect();
     let textbook = textbook::sell(&house.database_url, house.free_port(), house.master(), readers);
-    Ok(Beside { door, backlog, alone, textbook_per_second: textbook.await? })
+    Ok(Aside { door, backlog, alone, textbook_per_second: textbook.await? })
 }
 
 /// Processor time of the backends and of our processes so far.

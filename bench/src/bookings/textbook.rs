@@ -26,6 +26,8 @@ use super::sender::{self, Wanted};
 /// Clients at once, and connections to PostgreSQL.
 const CLIENTS: u16 = 64;
 const PRICE: i64 = 25_000;
+/// Most tries to get a seat, of as many clients at once.
+const TRIES_MAX: u32 = 1_000;
 
 struct Textbook {
     pool: PgPool,
@@ -95,7 +97,7 @@ async fn book(
     let caller = token.and_then(|token| textbook.keys.verify(token, platform::clock::now()));
     let Some(caller) = caller else { return StatusCode::UNAUTHORIZED };
     let tier = wanted.tier.as_str();
-    loop {
+    for _ in 0..TRIES_MAX {
         match try_once(&textbook.pool, caller.account, wanted.show_id, tier).await {
             Ok(true) => return StatusCode::ACCEPTED,
             // Somebody else took the seat while this transaction waited for it.
@@ -103,6 +105,7 @@ async fn book(
             Err(_) => return StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
+    StatusCode::CONFLICT
 }
 
 /// Returns whether there was a free seat once it was locked.

@@ -31,7 +31,7 @@ const MEASURED_FOR: Duration = Duration::from_millis(1_500);
 const MESSAGE_BYTES: usize = 400;
 const COMMITS: u32 = 200;
 
-/// What was measured without Usher.
+/// What was measured with Usher at rest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Yardstick {
     /// Confirmed publishes of single messages to a queue like a partition's, per second.

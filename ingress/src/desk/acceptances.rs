@@ -279,8 +279,9 @@ async fn tell(book: Arc<Book>, pool: Pool, me: Uuid, shutdown: Shutdown) {
         }
         if shutdown.has_begun() {
             let until = *until.get_or_insert_with(|| Instant::now() + LAST_WAIT);
-            // A request that is still on its way may begin another producer.
-            if book.producers().is_empty() || Instant::now() > until {
+            // While somebody has the book, a request that is still on its way may begin a producer.
+            let is_over = Arc::strong_count(&book) == 1 && book.producers().is_empty();
+            if is_over || Instant::now() > until {
                 return;
             }
             tokio::time::sleep(TELL_EVERY / 10).await;
