@@ -371,7 +371,7 @@ mod tests {
             later.fetch_optional(&pool).await.unwrap()
         })
         .await;
-        drop(producer);
+        drop((producer, acceptances));
         assert!(shutdown.finish(Duration::from_secs(2)).await, "nothing is left to tell");
         let is_decided = acceptance::is_decided_of_before(&pool, partition.show, later);
         assert!(!is_decided.await.unwrap());
