@@ -17,6 +17,7 @@ use usher::up::Allocation;
 use crate::{
     forge::{Forge, outcome},
     harness::{Plan, SOON, System, counted, fresh_key, times_taken},
+    locks::{PROMPTLY, locks_say_what_claims_say},
     witness::Witness,
 };
 
@@ -114,6 +115,7 @@ async fn a_batch_that_was_committed_without_a_word_of_it_is_found_decided() {
         tx.rollback().await.unwrap();
         are_decided(&rest, show, bookings).await;
         wire.heal();
+        locks_say_what_claims_say(&system, show, PROMPTLY).await;
         if times_taken(path) > 0 {
             break;
         }

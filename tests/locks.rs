@@ -14,11 +14,11 @@ use crate::harness::{Plan, SOON, System};
 /// machine.
 const A_WALK: Duration = Duration::from_secs(15);
 /// Too soon for a walk to be the reason.
-const PROMPTLY: Duration = Duration::from_secs(5);
+pub(crate) const PROMPTLY: Duration = Duration::from_secs(5);
 const A_DAY: Duration = Duration::from_hours(24);
 
 /// Seats of a show, each with its booking.
-type Seats = BTreeMap<String, String>;
+pub(crate) type Seats = BTreeMap<String, String>;
 
 async fn locks(redis: &MultiplexedConnection, show: ShowId) -> Seats {
     let mut redis = redis.clone();
@@ -42,7 +42,11 @@ async fn claims(system: &System, show: ShowId) -> Seats {
     rows.bind(show.0).fetch_all(&system.pool).await.unwrap().into_iter().collect()
 }
 
-async fn locks_say_what_claims_say(system: &System, show: ShowId, within: Duration) -> Seats {
+pub(crate) async fn locks_say_what_claims_say(
+    system: &System,
+    show: ShowId,
+    within: Duration,
+) -> Seats {
     let redis = system.slot.redis().await;
     eventually("the locks are those of the claims", within, async || {
         let claims = claims(system, show).await;

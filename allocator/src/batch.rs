@@ -12,7 +12,7 @@ use std::{
 
 use contract::{
     AccountId, BookingId, SeatLabel,
-    booking::{Ending, Kind, Limit, Reason, SEATS_PER_REQUEST_MAX},
+    booking::{Ending, Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
 };
@@ -114,22 +114,26 @@ impl Ledger {
         let mut doubtful = std::mem::take(&mut self.unsettled);
         doubtful.extend(of_decided_before.into_iter().map(|(seat, _)| seat));
         allocator.compare_locks(self.partition.show, doubtful);
-        self.in_doubt.clear();
+        for request in requests {
+            self.in_doubt.remove(&request.booking_id);
+        }
         self.locks.settle(allocator, &self.tried(locked, &decided)).await;
         Ok(())
     }
 
     /// The winners' seats, and those of the locked ones that were not won.
     fn tried(&self, locked: SeatsFor, decided: &[Decided]) -> Vec<TriedSeat> {
-        let kinds: HashMap<BookingId, Kind> = decided.iter().map(|d| (d.booking, d.kind)).collect();
-        let won: HashSet<(SeatLabel, BookingId)> = won(decided).into_iter().collect();
-        let lost: SeatsFor = locked.into_iter().filter(|given| !won.contains(given)).collect();
-        let won = won.into_iter().map(|(seat, booking)| {
-            let lasts = Some(self.terms.lasts(kinds[&booking]));
-            TriedSeat { seat, booking, lasts }
-        });
-        let lost = lost.into_iter().map(|(seat, booking)| TriedSeat { seat, booking, lasts: None });
-        won.chain(lost).collect()
+        let mut tried = Vec::new();
+        for one in decided {
+            let lasts = Some(self.terms.lasts(one.kind));
+            let won = won(std::slice::from_ref(one)).into_iter();
+            tried.extend(won.map(|(seat, booking)| TriedSeat { seat, booking, lasts }));
+        }
+        let won: HashSet<(SeatLabel, BookingId)> =
+            tried.iter().map(|won| (won.seat.clone(), won.booking)).collect();
+        let lost = locked.into_iter().filter(|given| !won.contains(given));
+        tried.extend(lost.map(|(seat, booking)| TriedSeat { seat, booking, lasts: None }));
+        tried
     }
 
     /// Locks the seats of the likely winners, if Redis is there. Returns these seats and the likely

@@ -13,7 +13,7 @@
 //
 // Runs on k6 1.1.0 and later.
 import exec from 'k6/execution';
-import { BUYING_ADVICE, bookAndCancel } from './buying.js';
+import { BUYING_ADVICE, BUYING_COUNTS, bookAndCancel } from './buying.js';
 import {
   NO_WALK_IN, TIMES, count, findShow, headersOf, roomiestTier, seconds, signUp, summary, tokenOf, walkInObjection,
 } from './lib.js';
@@ -58,14 +58,7 @@ export default function ({ users, show }) {
 export function handleSummary(data) {
   return summary(data, {
     title: `Bookings at ${RATE}/s for ${DURATION}`,
-    counts: [
-      ['accepted', 'bookings_accepted'],
-      ['allocated', 'bookings_allocated'],
-      ['rejected', 'bookings_rejected'],
-      ['undecided', 'bookings_undecided'],
-      ['answered 429', 'answers_429'],
-      ['not started', 'dropped_iterations'],
-    ],
+    counts: BUYING_COUNTS,
     times: [['to 202', 'booking_accept'], ['to outcome', 'booking_decide']],
     advice: BUYING_ADVICE,
   });

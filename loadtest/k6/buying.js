@@ -12,6 +12,16 @@ const rejected = new Counter('bookings_rejected');
 const undecided = new Counter('bookings_undecided');
 const limited = new Counter('answers_429');
 
+// What a summary counts of bookings.
+export const BUYING_COUNTS = [
+  ['accepted', 'bookings_accepted'],
+  ['allocated', 'bookings_allocated'],
+  ['rejected', 'bookings_rejected'],
+  ['undecided', 'bookings_undecided'],
+  ['answered 429', 'answers_429'],
+  ['not started', 'dropped_iterations'],
+];
+
 export const BUYING_ADVICE = {
   booking_accept: 'ingress waits for the broker to confirm: look at RabbitMQ, its disk, and the processors of ingress',
   booking_decide: 'allocators do not keep up: look at PostgreSQL, and at usher_bookings_undecided',

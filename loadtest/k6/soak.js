@@ -17,7 +17,7 @@ import http from 'k6/http';
 import { check } from 'k6';
 import exec from 'k6/execution';
 import { Counter, Gauge, Trend } from 'k6/metrics';
-import { BUYING_ADVICE, bookAndCancel } from './buying.js';
+import { BUYING_ADVICE, BUYING_COUNTS, bookAndCancel } from './buying.js';
 import {
   API, NO_WALK_IN, TIMES, count, findShow, headersOf, roomiestTier, seconds, signUp, summary, tell, tokenOf,
   walkInObjection,
@@ -151,14 +151,7 @@ export function handleSummary(data) {
   const creeps = 'times grew during the run: compare processors, memory and tables at the end with the beginning';
   return summary(data, {
     title: `Visits at ${RATE}/s for ${DURATION_S} s`,
-    counts: [
-      ['accepted', 'bookings_accepted'],
-      ['allocated', 'bookings_allocated'],
-      ['rejected', 'bookings_rejected'],
-      ['undecided', 'bookings_undecided'],
-      ['answered 429', 'answers_429'],
-      ['not started', 'dropped_iterations'],
-    ],
+    counts: BUYING_COUNTS,
     times: PARTS.flatMap((part) => [
       [`seat map, ${part}`, `read_seatmap{part:${part}}`],
       [`to 202, ${part}`, `booking_accept{part:${part}}`],

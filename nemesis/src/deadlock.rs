@@ -31,8 +31,10 @@ async fn cross(tx: &mut PgConnection, hall: &Hall) -> Result<(), sqlx::Error> {
     let accounts = "select from account_quotas where show_id = $1 for update";
     sqlx::query(accounts).bind(hall.show.0).execute(&mut *tx).await?;
     let until = Instant::now() + HOLDS;
-    let blocked = "select exists (select from pg_stat_activity
-                                  where pg_backend_pid() = any(pg_blocking_pids(pid)))";
+    // Not `pg_stat_activity`: a transaction sees its sessions as they were at the first look.
+    let blocked = "select exists (select from pg_locks
+                                  where not granted
+                                      and pg_backend_pid() = any(pg_blocking_pids(pid)))";
     while !sqlx::query_scalar::<_, bool>(blocked).fetch_one(&mut *tx).await? {
         if Instant::now() > until {
             return Ok(());

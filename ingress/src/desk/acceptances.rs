@@ -94,7 +94,8 @@ pub(crate) struct Producer {
 }
 
 impl Acceptances {
-    /// Starts the reports, which go on until the shutdown begins and all is reported. The database
+    /// Starts the reports, which go on until the shutdown begins, nobody can begin a producer any more
+    /// and all is reported, or for five seconds after it began. The database
     /// knows of this node from now on.
     pub(crate) async fn start(pool: Pool, shutdown: &Shutdown) -> StoreResult<Self> {
         let (acceptances, me) = (Self::default(), Uuid::now_v7());
