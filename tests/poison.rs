@@ -20,7 +20,7 @@ use testing::{Slot, eventually};
 
 use crate::{
     forge::{Forge, outcome},
-    harness::{Plan, SOON, System, fresh_key, times_taken},
+    harness::{Plan, SOON, System, counted, fresh_key, times_taken},
     witness::Witness,
 };
 
@@ -45,6 +45,27 @@ async fn a_booking_that_breaks_its_batch_is_refused_and_its_neighbours_are_sold(
     eventually("each parking is counted", SOON, counted).await;
     assert_eq!(times_taken("parked booking refused"), 1);
     assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_booking_among_many_costs_few_transactions() {
+    let system = System::start().await;
+    let show = system.show(Plan { per_user: 20, rows: 10, ..Plan::default() }).await;
+    let (account, _) = system.account(Role::User).await;
+    let (witness, forge) = (Witness::of(&system, show).await, Forge::new(&system, show, account));
+    let one = |n: usize| {
+        let key = if n == 41 { "poison\0".to_owned() } else { format!("{n}") };
+        forge.with_key(Wish::BestAvailable(1), &key)
+    };
+    let bookings: Vec<_> = (0..64).map(one).collect();
+    witness.publish(&forge.envelope(bookings.clone()), FieldTable::default()).await;
+    let (last, poisoned) = (&bookings[63], &bookings[41]);
+    outcome(&system, last.booking_id).await;
+    // A half of the half and so on: six parts without the bad one.
+    let n_committed = counted("usher_batch_bookings_count");
+    assert!((1..=8).contains(&n_committed), "{n_committed}");
+    assert_eq!(outcome(&system, poisoned.booking_id).await.1.as_deref(), Some("INTERNAL"));
     system.stop().await;
 }
 

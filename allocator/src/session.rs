@@ -245,15 +245,12 @@ impl Session<'_> {
     async fn settle_and_ack(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
         failpoint("after-delivery");
         let acked = without(Guarantee::AckAfterCommit) && ack_all(&gathered.last).await;
-        let settled = if gathered.suspicious {
-            Settled::Poisoned
-        } else {
-            self.settle_with_retries(ledger, &gathered.requests).await
+        // One of those that came back too often may end the process: the others are settled before.
+        let parts = match &gathered.requests[..] {
+            requests if gathered.suspicious => requests.chunks(1).collect(),
+            requests => vec![requests],
         };
-        let settled = match settled {
-            Settled::Poisoned => self.isolate(ledger, &gathered.requests).await,
-            other => other == Settled::Done,
-        };
+        let settled = self.settle_parts(ledger, parts).await;
         if !settled {
             return false;
         }
@@ -262,13 +259,16 @@ impl Session<'_> {
         acked
     }
 
-    /// Settles bookings one by one and parks those that fail alone. `false` if the session is over.
-    async fn isolate(&self, ledger: &mut Ledger, requests: &[BookingRequested]) -> bool {
-        for request in requests {
-            match self.settle_with_retries(ledger, std::slice::from_ref(request)).await {
-                Settled::Done => {}
-                Settled::Over => return false,
-                Settled::Poisoned => {
+    /// Settles these parts of a batch, one after the other. A part that is poisoned is settled in
+    /// halves, so that one bad booking among many costs few transactions; a booking that fails alone
+    /// is parked. `false` if the session is over.
+    async fn settle_parts(&self, ledger: &mut Ledger, mut parts: Vec<&[BookingRequested]>) -> bool {
+        parts.reverse();
+        while let Some(part) = parts.pop() {
+            match (self.settle_with_retries(ledger, part).await, part) {
+                (Settled::Done, _) => {}
+                (Settled::Over, _) => return false,
+                (Settled::Poisoned, [request]) => {
                     warn!(booking = %request.booking_id, "a booking is parked");
                     metrics::counter!("usher_parked_total", "why" => "poison").increment(1);
                     let parked = park(self.allocator, &ledger.partition, request).await;
@@ -276,6 +276,10 @@ impl Session<'_> {
                         return false;
                     }
                     sometimes("poison parked");
+                }
+                (Settled::Poisoned, _) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
                 }
             }
         }
