@@ -6,7 +6,7 @@ mod origins;
 mod places;
 mod process;
 mod unread;
-mod wire;
+pub(crate) mod wire;
 
 /// The value of a counter of this process, over all labels.
 pub(crate) fn counted(name: &str) -> f64 {

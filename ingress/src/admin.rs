@@ -11,10 +11,10 @@ use std::sync::Arc;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::Ingress;
+use crate::{Ingress, kept::forgetting_answers};
 
-pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
-    OpenApiRouter::default()
+pub(crate) fn router(ingress: &Ingress) -> OpenApiRouter<Arc<Ingress>> {
+    let writes = OpenApiRouter::default()
         .routes(routes!(movies::create))
         .routes(routes!(movies::change, movies::retire))
         .routes(routes!(theatres::create))
@@ -25,5 +25,6 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
         .routes(routes!(shows::change, shows::retire))
         .routes(routes!(sale::open))
         .routes(routes!(sale::close))
-        .routes(routes!(sale::change_waiting_room))
+        .routes(routes!(sale::change_waiting_room));
+    forgetting_answers(writes, &ingress.kept)
 }

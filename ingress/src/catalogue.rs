@@ -1,18 +1,18 @@
-//! Reading the catalogue: movies, theatres, shows and seat maps.
+//! Reading the catalogue: movies, theatres, shows and seat maps. The same for every caller.
 
 mod movies;
 mod theatres;
 mod shows;
-pub(crate) mod seat_maps;
+mod seat_maps;
 
 use std::sync::Arc;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::Ingress;
+use crate::{Ingress, kept::with_kept_answers};
 
-pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
-    OpenApiRouter::default()
+pub(crate) fn router(ingress: &Ingress) -> OpenApiRouter<Arc<Ingress>> {
+    let reads = OpenApiRouter::default()
         .routes(routes!(movies::list))
         .routes(routes!(movies::read))
         .routes(routes!(movies::read_availability))
@@ -22,5 +22,6 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
         .routes(routes!(theatres::read_screen))
         .routes(routes!(shows::list))
         .routes(routes!(shows::read))
-        .routes(routes!(seat_maps::read))
+        .routes(routes!(seat_maps::read));
+    with_kept_answers(reads, &ingress.kept)
 }

@@ -11,7 +11,7 @@ mod account_ids;
 mod sign_ins;
 mod passwords;
 mod catalogue;
-mod seat_maps;
+mod kept;
 mod admin;
 mod bookings;
 mod desk;
@@ -56,8 +56,8 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .merge(accounts::router())
         .merge(sign_ups::router())
         .merge(sessions::router())
-        .merge(catalogue::router())
-        .merge(admin::router())
+        .merge(catalogue::router(&ingress))
+        .merge(admin::router(&ingress))
         .merge(bookings::router());
     let router = OpenApiRouter::with_openapi(Api::openapi())
         .nest(BASE, api)

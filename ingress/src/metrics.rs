@@ -5,6 +5,9 @@ platform::metrics! {
     Counter "usher_accepted_unnumbered_total" []
         "Bookings accepted without a number; the proof that a queue may go cannot count them.";
     Counter "usher_accounts_created_total" [] "Accounts created.";
+    Counter "usher_catalogue_calls_total" [] "Calls that read the catalogue or a seat map.";
+    Counter "usher_catalogue_reads_total" []
+        "Calls that read the catalogue or a seat map whose answer this node did not have.";
     Histogram "usher_envelope_bookings" [] "Bookings published in one message.";
     Counter "usher_intake_full_total" []
         "Bookings refused because too many of their partition waited to be published.";
@@ -22,7 +25,6 @@ platform::metrics! {
         "Sign-ins refused with SIGN_IN_BUSY: full (too many waited) or late (waited too long).";
     Gauge "usher_password_turns_waiting" [] "Sign-ins waiting until a password can be hashed.";
     Gauge "usher_producers" [] "Producers of this node that are not sealed.";
-    Counter "usher_seat_map_reads_total" [] "Seat maps read from the database.";
     Counter "usher_sessions_reused_total" []
         "Sign-in sessions ended because a used refresh token came back.";
     Counter "usher_waits_unheard_total" []

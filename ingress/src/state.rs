@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds, config::Config, desk::Bookings, errors::database,
-    passwords::Passwords, seat_maps::SeatMaps, sign_ins::SignIns,
+    account_ids::AccountIds, config::Config, desk::Bookings, errors::database, kept::KeptAnswers,
+    passwords::Passwords, sign_ins::SignIns,
 };
 
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
@@ -56,7 +56,7 @@ pub(crate) struct Ingress {
     pub(crate) passwords: Passwords,
     pub(crate) sign_ins: SignIns,
     pub(crate) account_ids: AccountIds,
-    pub(crate) seat_maps: SeatMaps,
+    pub(crate) kept: Arc<KeptAnswers>,
     pub(crate) bookings: Bookings,
 }
 
@@ -85,7 +85,7 @@ impl Ingress {
             board,
             pass_keys,
             revoked: Revoked::watch(following, shutdown).await?,
-            seat_maps: SeatMaps::new(read_pool.clone()),
+            kept: Arc::new(KeptAnswers::new()),
             pool,
             read_pool,
             cache,

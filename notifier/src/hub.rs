@@ -5,12 +5,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use contract::{AccountId, BookingId, message::BookingEvent};
-use platform::{
-    Shutdown,
-    broker::{self, Broker},
-    http::socket::{SocketSlot, Sockets},
-};
+use contract::{AccountId, BookingId};
+use platform::http::socket::{SocketSlot, Sockets};
 use tokio::sync::mpsc;
 
 /// Events a socket may lag behind before it is closed as too slow.
@@ -63,13 +59,8 @@ impl Hub {
         Ear { account, hub: self.clone(), socket, changed }
     }
 
-    /// Hears events until the shutdown begins.
-    pub(crate) async fn listen(self, broker: Broker, shutdown: Shutdown) {
-        let heard = |event: BookingEvent| self.tell(event.account_id, event.booking_id);
-        broker::hear(broker, shutdown, heard, || self.tell_all_to_look()).await;
-    }
-
-    fn tell(&self, account: AccountId, booking: BookingId) {
+    /// Tells the account's listeners of this booking that it changed.
+    pub(crate) fn tell(&self, account: AccountId, booking: BookingId) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(mine) = listeners.get_mut(&account) {
             // A listener whose channel is full is dropped; its socket sees the channel end and
@@ -82,7 +73,7 @@ impl Hub {
 
     /// Events may have been missed: every listener for one booking is told to look at it. A
     /// listener for all bookings is told nothing, because it is not known which changed.
-    fn tell_all_to_look(&self) {
+    pub(crate) fn tell_all_to_look(&self) {
         let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
         for mine in listeners.values_mut() {
             mine.retain(|listener| {

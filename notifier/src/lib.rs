@@ -1,7 +1,7 @@
 //! The notifier: what became of a booking, told to its owner over WebSocket as it happens.
 //!
 //! It hears every event of every booking on a queue of its own, finds out who is listening, and
-//! sends the booking as it stands in the database. It decides nothing and remembers nothing.
+//! sends the booking as it stands in the database; to those who watch a show's seats, the seats. It decides nothing and remembers nothing.
 
 pub mod metrics;
 mod limits;
@@ -9,15 +9,17 @@ mod live;
 mod socket;
 mod notifier;
 mod hub;
+mod seats;
+mod seats_socket;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use clap::Args;
-use contract::{api::BASE, booking_id::BookingIds};
+use contract::{api::BASE, booking_id::BookingIds, message::BookingEvent};
 use platform::{
     Service, Shutdown,
     access::Access,
-    broker::Broker,
+    broker::{self, Broker},
     cache::Cache,
     config::{Backends, Http, Listen},
     http::{Door, with_door},
@@ -28,6 +30,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use hub::Hub;
 pub use limits::ROUTES;
 use notifier::Notifier;
+use seats::Seats;
 
 /// Settings of the notifier.
 #[derive(Args, Clone)]
@@ -56,18 +59,23 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         store::connect(&backends.database_url, "notifier", backends.database_connections_max)?;
     let broker = Broker::connect(&backends.amqp_url, "notifier", shutdown)?;
     let hub = Hub::new();
-    shutdown.spawn_vital("events", hub.clone().listen(broker.clone(), shutdown.clone()));
+    let seats = Arc::new(Seats::new(pool.clone()));
+    let hearing = hear(broker.clone(), shutdown.clone(), hub.clone(), Arc::clone(&seats));
+    shutdown.spawn_vital("events", hearing);
+    shutdown.spawn_vital("seats", Arc::clone(&seats).follow(shutdown.clone()));
     let notifier = Notifier {
         pool: pool.clone(),
         looker: Looker::new(pool.clone(), shutdown.clone()),
         cache: Cache::new(&backends.redis_url)?,
         ids: BookingIds::new(&backends.master_key),
         hub,
+        seats,
         shutdown: shutdown.clone(),
     };
     let api = OpenApiRouter::default()
         .routes(routes!(live::watch_booking))
         .routes(routes!(live::watch_account))
+        .routes(routes!(live::watch_seats))
         .with_state(Arc::new(notifier));
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
@@ -75,4 +83,17 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     Ok(Service::new(with_door(router, door))
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
+}
+
+/// Hears events until the shutdown begins.
+async fn hear(broker: Broker, shutdown: Shutdown, hub: Hub, seats: Arc<Seats>) {
+    let heard = |event: BookingEvent| {
+        hub.tell(event.account_id, event.booking_id);
+        seats.touch(event.show_id, &event.seat_ids);
+    };
+    let missed = || {
+        hub.tell_all_to_look();
+        seats.touch_all();
+    };
+    broker::hear(broker, shutdown, heard, missed).await;
 }

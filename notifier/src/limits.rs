@@ -12,6 +12,7 @@ const STRANGERS: &str = "socket-strangers";
 pub const ROUTES: &[Route] = &[
     Route { method: "GET", path: "/api/v1/bookings/{id}/live", limit: SOCKETS },
     Route { method: "GET", path: "/api/v1/live", limit: SOCKETS },
+    Route { method: "GET", path: "/api/v1/shows/{id}/seats/live", limit: SOCKETS },
 ];
 
 /// Starts the limits of the routes. They let everybody behind one address connect again after an

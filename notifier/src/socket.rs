@@ -113,11 +113,16 @@ impl Frames for Teller {
     }
 
     fn ended(end: Option<End>) {
-        // A socket that its client closed does not count.
-        if let Some((code, reason)) = end.filter(|(code, _)| *code != close::NORMAL) {
-            debug!(code, reason, "a live socket is closed");
-            metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
-        }
+        count_end(end);
+    }
+}
+
+/// Counts a socket that this node closed.
+pub(crate) fn count_end(end: Option<End>) {
+    // A socket that its client closed does not count.
+    if let Some((code, reason)) = end.filter(|(code, _)| *code != close::NORMAL) {
+        debug!(code, reason, "a live socket is closed");
+        metrics::counter!("usher_live_closed_total", "code" => code.to_string()).increment(1);
     }
 }
 

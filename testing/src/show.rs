@@ -57,20 +57,22 @@ impl Tier {
     /// `n` seats in rows of `per_row`; the first row has this letter.
     ///
     /// # Panics
-    /// If the code is malformed, or there are more rows than letters.
+    /// If the code is malformed, or the letter is no capital.
     #[must_use]
     pub fn seated(code: &str, first: char, n: usize, per_row: usize) -> Self {
         let code: TierCode = code.parse().expect("a tier's code");
-        let row_of = |name: char, seats: usize| {
+        let row_of = |name: String, seats: usize| {
             let label = |number| format!("{name}{number}").parse().expect("a seat's label");
             let seat = |number| Seat {
                 seat_id: label(number),
                 tier: code.clone(),
                 kind: SeatKind::default(),
             };
-            Row { row: name.to_string(), seats: (1..=seats).map(seat).collect() }
+            let seats = (1..=seats).map(seat).collect();
+            Row { row: name, seats }
         };
-        let rows = (0..n).step_by(per_row).zip(first..=char::MAX);
+        let names = (first as usize - 'A' as usize..).map(row_name);
+        let rows = (0..n).step_by(per_row).zip(names);
         let rows = rows.map(|(before, name)| row_of(name, per_row.min(n - before))).collect();
         Self { rows, code, places: 0 }
     }
@@ -88,6 +90,13 @@ impl Tier {
     pub fn seats(&self) -> impl Iterator<Item = &SeatLabel> {
         self.rows.iter().flat_map(|row| &row.seats).map(|seat| &seat.seat_id)
     }
+}
+
+/// A to Z, then AA, AB and so on.
+fn row_name(n: usize) -> String {
+    let letter = |n: usize| char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[n % 26]);
+    let first = (n >= 26).then(|| letter(n / 26 - 1));
+    first.into_iter().chain([letter(n)]).collect()
 }
 
 impl Plan {

@@ -13,7 +13,7 @@ use crate::harness::{Plan, System};
 
 /// The paths of all sockets of an account, each with the subprotocol of its credential.
 struct Doors {
-    live: [(String, String); 3],
+    live: [(String, String); 4],
     bearer: String,
 }
 
@@ -31,6 +31,7 @@ async fn doors(system: &System, token: &str) -> Doors {
         live: [
             ("/api/v1/live".to_owned(), bearer.clone()),
             (booking, bearer.clone()),
+            (format!("/api/v1/shows/{open}/seats/live"), bearer.clone()),
             (line, format!("place-ticket.{ticket}")),
         ],
         bearer,
@@ -95,7 +96,8 @@ async fn a_socket_opens_to_whoever_it_is_for_and_to_nobody_else() {
         }
         let headers = [("sec-websocket-protocol", own.as_str())];
         assert_eq!(upgrade(&system, path, &headers).await, 101, "{path}");
-        if path != "/api/v1/live" {
+        let is_for_any_account = path == "/api/v1/live" || path.ends_with("/seats/live");
+        if !is_for_any_account {
             let headers = [("sec-websocket-protocol", stranger.as_str())];
             assert_eq!(upgrade(&system, path, &headers).await, 404, "{path}");
         }

@@ -354,3 +354,22 @@ pub struct SeatMap {
     /// Grows with every change of any tier.
     pub version: i64,
 }
+
+/// What the socket of a show's seats sends. Every seat that is for sale is free before the first
+/// frame; each frame says which are held, sold or free now. Frames are numbered from 1 without a
+/// gap; a state that is too long for one frame comes in several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum SeatsFrame {
+    Seats(SeatsChange),
+}
+
+/// Seats whose state has changed, by what they are now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SeatsChange {
+    /// The number of the frame on its socket.
+    pub version: u64,
+    pub held: Vec<SeatLabel>,
+    pub sold: Vec<SeatLabel>,
+    pub released: Vec<SeatLabel>,
+}

@@ -19,7 +19,7 @@ use store::{
     },
 };
 
-use super::write::{Admin, AdminBody, Created, created, retired};
+use super::write::{Admin, Created, created, retired};
 use crate::{
     Ingress, check,
     errors::{database, transaction},
@@ -27,12 +27,18 @@ use crate::{
 };
 
 const TIERS_MAX: usize = 20;
-const ROWS_MAX: usize = 200;
-const SEATS_IN_ROW_MAX: usize = 200;
+const ROWS_MAX: usize = 2_000;
+const SEATS_IN_ROW_MAX: usize = 500;
+const SEATS_MAX: usize = 100_000;
 const GENERAL_ADMISSION_MAX: i32 = 100_000;
+
+/// A screen of the most seats has 5 MB, and twice that with long names.
+const SCREEN_BYTES_MAX: usize = 12 * 1024 * 1024;
+type ScreenBody = Body<NewScreen, SCREEN_BYTES_MAX>;
 
 /// Add a screen
 ///
+/// With at most 100,000 seats, in rows of at most 500.
 /// The capacity of a tier with seats is counted from the layout.
 #[utoipa::path(post, path = "/screens", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewScreen, responses(
@@ -43,7 +49,7 @@ pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
-    Body(new): AdminBody<NewScreen>,
+    Body(new): ScreenBody,
 ) -> ApiResult<Created<Screen>> {
     let details = checked(new.clone().into())?;
     let screen = write
@@ -73,7 +79,7 @@ pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(screen_id): PathId<ScreenId>,
-    Body(new): AdminBody<NewScreen>,
+    Body(new): ScreenBody,
 ) -> ApiResult<Json<Screen>> {
     let details = checked(new.into())?;
     let pool = ingress.pool.clone();
@@ -151,7 +157,9 @@ fn checked_layout(screen: &ScreenDetails) -> ApiResult<()> {
     let with_seats: HashSet<&TierCode> =
         screen.tiers.iter().filter(|tier| !tier.general_admission).map(|tier| &tier.tier).collect();
     check::within("/layout/rows", screen.layout.rows.len(), 0..=ROWS_MAX)?;
-    let mut labels = HashSet::new();
+    let n_seats: usize = screen.layout.rows.iter().map(|row| row.seats.len()).sum();
+    check::within("/layout", n_seats, 0..=SEATS_MAX)?;
+    let mut labels = HashSet::with_capacity(n_seats);
     for (r, row) in screen.layout.rows.iter().enumerate() {
         check::line(&format!("/layout/rows/{r}/row"), &row.row, 10)?;
         let at = format!("/layout/rows/{r}/seats");

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::State,
-    http::{HeaderName, header},
-    response::IntoResponse,
+use axum::{Json, extract::State};
+use contract::{
+    ShowId,
+    api::{catalogue::SeatMap, problem::Code},
 };
-use contract::{ShowId, api::catalogue::SeatMap};
-use platform::http::{ApiResult, PathId};
+use platform::http::{ApiError, ApiResult, PathId};
+use store::catalogue::seat_map;
 
-use crate::Ingress;
+use crate::{Ingress, errors::database};
 
 /// A show's seats: layout, prices, what is held and what is sold
 ///
@@ -24,8 +24,8 @@ use crate::Ingress;
 pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(show): PathId<ShowId>,
-) -> ApiResult<impl IntoResponse> {
-    let map = ingress.seat_maps.of_show(show).await?;
-    let headers: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
-    Ok((headers, map))
+) -> ApiResult<Json<SeatMap>> {
+    let pool = ingress.read_pool.clone();
+    let map = store::detached(async move { seat_map::read(&pool, show).await }).await;
+    map.map_err(database)?.map(Json).ok_or_else(|| ApiError::not_found(Code::ShowNotFound))
 }

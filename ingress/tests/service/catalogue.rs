@@ -78,6 +78,54 @@ async fn a_seat_map_tells_layout_prices_and_what_is_not_for_sale() {
     ingress.stop().await;
 }
 
+#[tokio::test]
+async fn what_a_caller_has_already_is_not_sent_again_and_long_answers_are_short() {
+    let ingress = Ingress::start().await;
+    let admin = ingress.token(Role::Admin).await;
+    let programme = Programme::make(&ingress, &admin).await;
+    let show = ingress.post("/shows", &admin, &programme.show()).await.id("showId");
+    let paths = [
+        "/movies".to_owned(),
+        format!("/theatres/{}", programme.theatre),
+        format!("/screens/{}", programme.screen),
+        format!("/shows/{show}"),
+        format!("/shows/{show}/seatmap"),
+    ];
+    for path in paths {
+        let first = ingress.get(&path).await;
+        assert_eq!(first.headers["cache-control"], "no-cache", "{path}");
+        let asked_again = |tag: &str| {
+            let again = ingress.call(Method::GET, &path).header("if-none-match", tag);
+            async { again.send().await.unwrap() }
+        };
+        let tag = first.headers["etag"].to_str().unwrap();
+        for known in [tag, &format!("\"x\", {tag}"), "*"] {
+            let unchanged = asked_again(known).await;
+            assert_eq!(unchanged.status(), 304, "{path}: {known}");
+            assert_eq!(unchanged.headers()["etag"], tag);
+            assert!(unchanged.bytes().await.unwrap().is_empty());
+        }
+        assert_eq!(asked_again("W/\"x\"").await.status(), 200, "{path}");
+        let head = ingress.call(Method::HEAD, &path).send().await.unwrap();
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["etag"]),
+            (200, &first.headers["etag"])
+        );
+    }
+    let mut long = movie("Long");
+    long["description"] = json!("A train that is late. ".repeat(100));
+    ingress.post("/movies", &admin, &long).await;
+    let compressed = ingress.call(Method::GET, "/movies").header("accept-encoding", "gzip, br");
+    let compressed = compressed.send().await.unwrap();
+    assert_eq!(compressed.headers()["content-encoding"], "br");
+    assert_eq!(compressed.headers()["vary"], "accept-encoding");
+    // A refusal is a problem as always, and has no tag.
+    let unknown = ingress.get(&format!("/shows/{}/seatmap", programme.movie)).await;
+    assert_eq!(unknown.problem(), (404, "SHOW_NOT_FOUND"));
+    assert!(!unknown.headers.contains_key("etag"));
+    ingress.stop().await;
+}
+
 /// Writes what an allocator would have written: a hold, a sold seat, and a lapsed hold.
 async fn hold_and_sell(ingress: &Ingress, show: &str, held: &str, sold: &str, lapsed: &str) {
     for (seat, claim, state, lapses) in [

@@ -18,7 +18,7 @@ use super::{
     deadline::{self, BODY_BYTES_MAX},
 };
 
-/// Most bytes an admin's body may have: a seat layout is long.
+/// Most bytes an admin's body may have, but for the layout of a screen.
 pub const ADMIN_BODY_BYTES_MAX: usize = 1024 * 1024;
 
 /// A JSON body, exactly of the declared shape.

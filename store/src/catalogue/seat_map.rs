@@ -1,7 +1,9 @@
-//! A show's seats: layout, held seats and sold seats, all at one moment.
+//! A show's seats: layout, held seats and sold seats, all at one moment; and what became of some.
+
+use std::collections::HashMap;
 
 use contract::{
-    ShowId,
+    SeatLabel, ShowId,
     api::catalogue::{Layout, Price, SeatMap},
 };
 use sqlx::types::Json;
@@ -9,27 +11,18 @@ use sqlx::types::Json;
 use super::seats::never_sold;
 use crate::{Pool, StoreResult, error::readable};
 
-/// Reads the seat map in one statement, thus from one snapshot. Places of general admission are not
-/// listed, because they are in no row; a seat whose hold has lapsed counts as free.
+/// Reads the seat map in one statement, thus from one snapshot.
 pub async fn read(pool: &Pool, show: ShowId) -> StoreResult<Option<SeatMap>> {
     let row = sqlx::query!(
         r#"with tiers as (select * from partitions where show_id = $1),
-           claims as (
-               select c.seat_id, c.state, b.expires_at
-               from seat_claims c
-               join show_seats s using (show_id, seat_id)
-               join tiers t on t.tier = s.tier and not t.general_admission
-               join bookings b on b.show_id = c.show_id and b.booking_id = c.booking_id
-               where c.show_id = $1 and c.state in ('HELD', 'SOLD'))
+           taken as (select seat_id, sold from taken_seats where show_id = $1)
            select screens.layout as "layout: Json<Layout>",
                (select coalesce(sum(version), 0)::bigint from tiers) as "version!",
                (select jsonb_agg(jsonb_build_object(
                        'tier', tier, 'amount', price, 'currency', shows.currency) order by tier)
                 from tiers) as "prices!: Json<Vec<Price>>",
-               array(select seat_id from claims where state = 'SOLD' order by 1) as "sold!",
-               array(select seat_id from claims
-                     where state = 'HELD' and expires_at > clock_timestamp()
-                     order by 1) as "held!"
+               array(select seat_id from taken where sold order by 1) as "sold!",
+               array(select seat_id from taken where not sold order by 1) as "held!"
            from shows join screens using (screen_id)
            where show_id = $1 and shows.retired_at is null"#,
         show.0
@@ -49,4 +42,59 @@ pub async fn read(pool: &Pool, show: ShowId) -> StoreResult<Option<SeatMap>> {
         held_seat_ids: labels(row.held)?,
         version: row.version,
     }))
+}
+
+/// What a seat that is not free is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Held,
+    Sold,
+}
+
+/// Whether there is such a show.
+pub async fn exists(pool: &Pool, show: ShowId) -> StoreResult<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from shows where show_id = $1 and retired_at is null) as "found!""#,
+        show.0
+    );
+    Ok(found.fetch_one(pool).await?)
+}
+
+/// The seats of a show that are not free.
+pub async fn taken(pool: &Pool, show: ShowId) -> StoreResult<HashMap<SeatLabel, Taken>> {
+    let rows = sqlx::query_as!(
+        TakenSeat,
+        r#"select seat_id as "seat_id!", sold as "sold!" from taken_seats where show_id = $1"#,
+        show.0
+    );
+    rows.fetch_all(pool).await?.into_iter().map(TakenSeat::read).collect()
+}
+
+/// Those of these seats that are not free.
+pub async fn taken_of(
+    pool: &Pool,
+    show: ShowId,
+    seats: &[SeatLabel],
+) -> StoreResult<HashMap<SeatLabel, Taken>> {
+    let seats: Vec<String> = seats.iter().map(ToString::to_string).collect();
+    let rows = sqlx::query_as!(
+        TakenSeat,
+        r#"select seat_id as "seat_id!", sold as "sold!" from taken_seats
+           where show_id = $1 and seat_id = any($2)"#,
+        show.0,
+        &seats
+    );
+    rows.fetch_all(pool).await?.into_iter().map(TakenSeat::read).collect()
+}
+
+struct TakenSeat {
+    seat_id: String,
+    sold: bool,
+}
+
+impl TakenSeat {
+    fn read(self) -> StoreResult<(SeatLabel, Taken)> {
+        let taken = if self.sold { Taken::Sold } else { Taken::Held };
+        Ok((readable(&self.seat_id)?, taken))
+    }
 }
