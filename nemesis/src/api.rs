@@ -10,7 +10,7 @@ use reqwest::Method;
 use serde_json::Value;
 use testing::Answer;
 
-use crate::fleet::{Fleet, PER_SERVICE, Seat, Service};
+use crate::fleet::{Fleet, Node, PER_SERVICE, Service};
 
 /// Longest wait for an answer.
 const ANSWER_WAIT: Duration = Duration::from_secs(6);
@@ -69,8 +69,8 @@ impl Api {
     }
 
     /// The next node in turn.
-    pub fn node(&self, service: Service) -> Seat {
-        Seat { service, n: self.turn.fetch_add(1, Ordering::Relaxed) % PER_SERVICE }
+    pub fn node(&self, service: Service) -> Node {
+        Node { service, n: self.turn.fetch_add(1, Ordering::Relaxed) % PER_SERVICE }
     }
 
     /// The address of the next node of a service.

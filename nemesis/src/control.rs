@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::{
     arena::Backend,
     fault::Fault,
-    fleet::{Fleet, Seat, Service},
+    fleet::{Fleet, Node, Service},
     run::{Installation, Script, Verdict},
     sale::Halls,
     schema::SchemaChange,
@@ -265,8 +265,8 @@ async fn freeze_in_turn(installation: &Installation) -> std::convert::Infallible
     loop {
         sleep(Duration::from_secs(1)).await;
         let both = [allocator(0), allocator(1)];
-        for seat in both {
-            fleet.arm(seat, "after-delivery=freeze@2");
+        for node in both {
+            fleet.arm(node, "after-delivery=freeze@2");
         }
         // Only the owner of the one partition has deliveries.
         let Some(first) = stopped(fleet, &both).await else { continue };
@@ -283,25 +283,25 @@ async fn freeze_in_turn(installation: &Installation) -> std::convert::Infallible
 }
 
 /// The first of these to be stopped by its failpoint.
-async fn stopped(fleet: &Fleet, seats: &[Seat]) -> Option<Seat> {
+async fn stopped(fleet: &Fleet, nodes: &[Node]) -> Option<Node> {
     let until = Instant::now() + TAKEOVER;
     while Instant::now() < until {
-        if let Some(seat) = seats.iter().find(|seat| fleet.is_stopped(**seat)) {
-            return Some(*seat);
+        if let Some(node) = nodes.iter().find(|node| fleet.is_stopped(**node)) {
+            return Some(*node);
         }
         sleep(Duration::from_millis(100)).await;
     }
     None
 }
 
-fn allocator(n: usize) -> Seat {
-    Seat { service: Service::Allocator, n }
+fn allocator(n: usize) -> Node {
+    Node { service: Service::Allocator, n }
 }
 
 /// Kills the allocators in turn, with time for a takeover in between.
 fn kills() -> Vec<(Duration, Fault)> {
     let kill = |n: u64| Fault::Kill {
-        seat: allocator(usize::try_from(n % 2).unwrap_or_default()),
+        node: allocator(usize::try_from(n % 2).unwrap_or_default()),
         down: Duration::from_secs(4),
     };
     (0..3).map(|n| (Duration::from_secs(3 + 5 * n), kill(n))).collect()
@@ -316,7 +316,7 @@ fn deaths_in_hand() -> Vec<(Duration, Fault)> {
 /// Kills the ingress nodes in turn, with answers under way.
 fn lost_answers() -> Vec<(Duration, Fault)> {
     let kill = |s: u64| Fault::Kill {
-        seat: Seat { service: Service::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
+        node: Node { service: Service::Ingress, n: usize::try_from(s % 2).unwrap_or_default() },
         down: Duration::from_millis(200),
     };
     (1..10).map(|s| (Duration::from_secs(s), kill(s))).collect()

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::{
     fault::Fault,
-    fleet::{Seat, Service},
+    fleet::{Node, Service},
     run::{Installation, Script, Verdict},
     sale::Halls,
 };
@@ -72,7 +72,7 @@ pub async fn run(
         let arming = async {
             sleep(Duration::from_millis(1200)).await;
             for n in 0..2 {
-                installation.fleet.arm(Seat { service: *service, n }, &armed);
+                installation.fleet.arm(Node { service: *service, n }, &armed);
             }
             std::future::pending::<std::convert::Infallible>().await
         };

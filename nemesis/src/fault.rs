@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::{
     arena::{Arena, Backend},
     deadlock, detour,
-    fleet::{Build, Fleet, Seat, Service},
+    fleet::{Build, Fleet, Node, Service},
     office::Office,
     poison::Poison,
     sale::Hall,
@@ -32,15 +32,15 @@ const IN_HAND_WAIT: Duration = Duration::from_secs(8);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Kill {
-        seat: Seat,
+        node: Node,
         down: Duration,
     },
     /// A process is stopped gracefully and started again.
     Restart {
-        seat: Seat,
+        node: Node,
     },
     Freeze {
-        seat: Seat,
+        node: Node,
         lasts: Duration,
     },
     /// An allocator freezes with a batch in hand.
@@ -66,11 +66,11 @@ pub enum Fault {
     },
     TerminateSessions,
     Reset {
-        seat: Seat,
+        node: Node,
         wire: Wire,
     },
     Disturb {
-        seat: Seat,
+        node: Node,
         wire: Wire,
         mode: Mode,
         lasts: Duration,
@@ -127,7 +127,7 @@ pub enum Fault {
     Migrate,
     /// A process is stopped gracefully and replaced by another build.
     Replace {
-        seat: Seat,
+        node: Node,
         build: Build,
     },
     /// The clock of PostgreSQL or Redis jumps, and jumps back.
@@ -150,9 +150,9 @@ impl Fault {
     /// The kind of the fault, for the report.
     pub fn kind(&self) -> String {
         match self {
-            Self::Kill { seat, .. } => format!("kill {}", service_word(seat.service)),
-            Self::Restart { seat } => format!("restart {}", service_word(seat.service)),
-            Self::Freeze { seat, .. } => format!("freeze {}", service_word(seat.service)),
+            Self::Kill { node, .. } => format!("kill {}", service_word(node.service)),
+            Self::Restart { node } => format!("restart {}", service_word(node.service)),
+            Self::Freeze { node, .. } => format!("freeze {}", service_word(node.service)),
             Self::FreezeInHand { .. } => "freeze with a batch in hand".into(),
             Self::DieInHand { .. } => "die with a batch in hand".into(),
             Self::KillBackend { backend, .. } => format!("kill {}", backend_word(*backend)),
@@ -184,11 +184,11 @@ impl Fault {
             Self::CountAgain { .. } => "a line counts again".into(),
             Self::GoBack { .. } => "redis goes back".into(),
             Self::Migrate => "migrate".into(),
-            Self::Replace { seat, build: Build::This } => {
-                format!("upgrade {}", service_word(seat.service))
+            Self::Replace { node, build: Build::This } => {
+                format!("upgrade {}", service_word(node.service))
             }
-            Self::Replace { seat, build: Build::Before } => {
-                format!("take back {}", service_word(seat.service))
+            Self::Replace { node, build: Build::Before } => {
+                format!("take back {}", service_word(node.service))
             }
             Self::Step { backend, .. } => format!("step the clock of {}", backend_word(*backend)),
         }
@@ -261,26 +261,26 @@ impl Nemesis<'_> {
 
     async fn inflict(&self, fault: Fault) -> anyhow::Result<()> {
         match fault {
-            Fault::Kill { seat, down } => self.fleet.kill(seat, down),
-            Fault::Restart { seat } => self.fleet.stop(seat),
-            Fault::Freeze { seat, lasts } => {
-                self.fleet.freeze(seat, true);
+            Fault::Kill { node, down } => self.fleet.kill(node, down),
+            Fault::Restart { node } => self.fleet.stop(node),
+            Fault::Freeze { node, lasts } => {
+                self.fleet.freeze(node, true);
                 sleep(lasts).await;
-                self.fleet.freeze(seat, false);
+                self.fleet.freeze(node, false);
             }
             Fault::FreezeInHand { n, lasts } => {
-                let seat = Seat { service: Service::Allocator, n };
-                self.fleet.arm(seat, "after-delivery=freeze");
-                if self.fleet.stops_within(seat, IN_HAND_WAIT).await {
+                let node = Node { service: Service::Allocator, n };
+                self.fleet.arm(node, "after-delivery=freeze");
+                if self.fleet.stops_within(node, IN_HAND_WAIT).await {
                     sleep(lasts).await;
-                    self.fleet.freeze(seat, false);
+                    self.fleet.freeze(node, false);
                 } else {
                     // The failpoint must not stay armed after the fault.
-                    self.fleet.kill(seat, Duration::ZERO);
+                    self.fleet.kill(node, Duration::ZERO);
                 }
             }
             Fault::DieInHand { n } => {
-                self.fleet.arm(Seat { service: Service::Allocator, n }, "before-commit=abort");
+                self.fleet.arm(Node { service: Service::Allocator, n }, "before-commit=abort");
             }
             Fault::KillBackend { backend, down } => {
                 drop(self.office.declaring.lock().await);
@@ -310,15 +310,15 @@ impl Nemesis<'_> {
                 raised?;
             }
             Fault::TerminateSessions => terminate_sessions(self.arena).await?,
-            Fault::Reset { seat, wire } => self.wire(seat, wire, Proxy::reset),
-            Fault::Disturb { seat, wire, mode, lasts } => {
-                self.wire(seat, wire, |proxy| proxy.set(mode));
+            Fault::Reset { node, wire } => self.wire(node, wire, Proxy::reset),
+            Fault::Disturb { node, wire, mode, lasts } => {
+                self.wire(node, wire, |proxy| proxy.set(mode));
                 sleep(lasts).await;
-                self.wire(seat, wire, |proxy| proxy.set(Mode::Pass));
+                self.wire(node, wire, |proxy| proxy.set(Mode::Pass));
             }
             Fault::CutCommit { n, cut } => {
-                let seat = Seat { service: Service::Allocator, n };
-                self.wire(seat, Wire::Postgres, |proxy| proxy.cut_commits(cut, COMMITS_CUT));
+                let node = Node { service: Service::Allocator, n };
+                self.wire(node, Wire::Postgres, |proxy| proxy.cut_commits(cut, COMMITS_CUT));
             }
             Fault::Part { node, lasts } => {
                 self.arena.part(node, true).await?;
@@ -338,7 +338,7 @@ impl Nemesis<'_> {
             Fault::Alter { change, lasts } => schema::alter(self.arena, change, lasts).await?,
             Fault::CountAgain { by } => count_again(self.arena, self.poison.halls, by).await?,
             Fault::Migrate => usher::migrate::run(self.arena.postgres_url()?).await?,
-            Fault::Replace { seat, build } => self.fleet.replace(seat, build),
+            Fault::Replace { node, build } => self.fleet.replace(node, build),
             Fault::GoBack { by } => go_back(self.arena, by).await?,
             Fault::Step { backend, seconds, lasts } => {
                 ensure!(self.arena.has_clocks(), "faketime is missing");
@@ -350,8 +350,8 @@ impl Nemesis<'_> {
         Ok(())
     }
 
-    fn wire(&self, seat: Seat, wire: Wire, act: impl FnOnce(&Proxy)) {
-        self.fleet.with_links(seat, |links| {
+    fn wire(&self, node: Node, wire: Wire, act: impl FnOnce(&Proxy)) {
+        self.fleet.with_links(node, |links| {
             act(match wire {
                 Wire::Postgres => &links.postgres,
                 Wire::Redis => &links.redis,

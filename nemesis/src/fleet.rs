@@ -72,12 +72,12 @@ pub enum Build {
 
 /// One of the processes: its service, and its number within the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Seat {
+pub struct Node {
     pub service: Service,
     pub n: usize,
 }
 
-impl Seat {
+impl Node {
     /// Every process of the fleet.
     pub fn all() -> impl Iterator<Item = Self> {
         Service::ALL
@@ -92,7 +92,7 @@ impl Seat {
     }
 }
 
-impl std::fmt::Display for Seat {
+impl std::fmt::Display for Node {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.service.binary(), self.n + 1)
     }
@@ -117,7 +117,7 @@ pub struct Orders {
 }
 
 struct Post {
-    seat: Seat,
+    node: Node,
     address: SocketAddr,
     links: Links,
     environment: Vec<(&'static str, String)>,
@@ -148,9 +148,9 @@ impl Fleet {
         std::fs::create_dir_all(&orders.logs)?;
         let mut posts = Vec::new();
         let base = free_ports()?;
-        for seat in Seat::all() {
-            let port = base + u16::try_from(seat.index())?;
-            posts.push(post(arena, orders, seat, port, stop).await?);
+        for node in Node::all() {
+            let port = base + u16::try_from(node.index())?;
+            posts.push(post(arena, orders, node, port, stop).await?);
         }
         let fleet = Self { posts: Arc::new(Mutex::new(posts)), ended_alone: Arc::default() };
         let keeping = fleet.clone();
@@ -168,27 +168,27 @@ impl Fleet {
     }
 
     /// The address of a process.
-    pub fn address(&self, seat: Seat) -> SocketAddr {
-        self.posts()[seat.index()].address
+    pub fn address(&self, node: Node) -> SocketAddr {
+        self.posts()[node.index()].address
     }
 
     /// Does something to the links of a process.
-    pub fn with_links<T>(&self, seat: Seat, act: impl FnOnce(&Links) -> T) -> T {
-        act(&self.posts()[seat.index()].links)
+    pub fn with_links<T>(&self, node: Node, act: impl FnOnce(&Links) -> T) -> T {
+        act(&self.posts()[node.index()].links)
     }
 
     /// Sends SIGKILL; the process is started again after `down`.
-    pub fn kill(&self, seat: Seat, down: Duration) {
+    pub fn kill(&self, node: Node, down: Duration) {
         let mut posts = self.posts();
-        let post = &mut posts[seat.index()];
+        let post = &mut posts[node.index()];
         post.down_until = Some(Instant::now() + down);
         post.end();
     }
 
     /// Sends SIGTERM, as in a rolling restart; the process is started again once it has ended.
-    pub fn stop(&self, seat: Seat) {
+    pub fn stop(&self, node: Node) {
         let mut posts = self.posts();
-        let post = &mut posts[seat.index()];
+        let post = &mut posts[node.index()];
         if let Some(child) = &post.child {
             post.is_told = true;
             process::signal(child.id(), "TERM");
@@ -196,15 +196,15 @@ impl Fleet {
     }
 
     /// Sends SIGTERM and then starts another build, as in an upgrade or a rollback.
-    pub fn replace(&self, seat: Seat, build: Build) {
-        self.posts()[seat.index()].build = build;
-        self.stop(seat);
+    pub fn replace(&self, node: Node, build: Build) {
+        self.posts()[node.index()].build = build;
+        self.stop(node);
     }
 
     /// Sends SIGSTOP or SIGCONT.
-    pub fn freeze(&self, seat: Seat, frozen: bool) {
+    pub fn freeze(&self, node: Node, frozen: bool) {
         let mut posts = self.posts();
-        let post = &mut posts[seat.index()];
+        let post = &mut posts[node.index()];
         post.frozen = frozen;
         if let Some(child) = &post.child {
             process::signal(child.id(), if frozen { "STOP" } else { "CONT" });
@@ -212,16 +212,16 @@ impl Fleet {
     }
 
     /// Whether a process is stopped, by a fault or by its failpoint.
-    pub fn is_stopped(&self, seat: Seat) -> bool {
-        let pid = self.posts()[seat.index()].child.as_ref().map(Child::id);
+    pub fn is_stopped(&self, node: Node) -> bool {
+        let pid = self.posts()[node.index()].child.as_ref().map(Child::id);
         pid.is_some_and(process::is_stopped)
     }
 
     /// Waits until a process is stopped; `false` if it is not within `at_most`.
-    pub async fn stops_within(&self, seat: Seat, at_most: Duration) -> bool {
+    pub async fn stops_within(&self, node: Node, at_most: Duration) -> bool {
         let until = Instant::now() + at_most;
         while Instant::now() < until {
-            if self.is_stopped(seat) {
+            if self.is_stopped(node) {
                 return true;
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -230,9 +230,9 @@ impl Fleet {
     }
 
     /// Ends a process and starts it again with a failpoint, such as `after-commit=abort`.
-    pub fn arm(&self, seat: Seat, failpoint: &str) {
+    pub fn arm(&self, node: Node, failpoint: &str) {
         let mut posts = self.posts();
-        let post = &mut posts[seat.index()];
+        let post = &mut posts[node.index()];
         post.failpoint = Some(failpoint.to_owned());
         post.down_until = None;
         post.end();
@@ -240,9 +240,9 @@ impl Fleet {
 
     /// Lets every process run and every link pass.
     pub fn heal(&self) {
-        for seat in Seat::all() {
-            self.freeze(seat, false);
-            self.with_links(seat, |links| {
+        for node in Node::all() {
+            self.freeze(node, false);
+            self.with_links(node, |links| {
                 for proxy in [&links.postgres, &links.redis, &links.amqp] {
                     proxy.heal();
                 }
@@ -271,7 +271,7 @@ impl Fleet {
                 && is_due
                 && let Err(error) = post.launch()
             {
-                eprintln!("{} cannot be started: {error:#}", post.seat);
+                eprintln!("{} cannot be started: {error:#}", post.node);
             }
         }
     }
@@ -290,7 +290,7 @@ impl Fleet {
 impl Post {
     fn launch(&mut self) -> anyhow::Result<()> {
         let log = File::options().append(true).create(true).open(&self.log)?;
-        let name = self.seat.service.binary();
+        let name = self.node.service.binary();
         let program = match (self.build, &self.before) {
             (Build::Before, Some(folder)) => folder.join(name),
             _ => binary(name)?,
@@ -330,13 +330,13 @@ impl Drop for Post {
 async fn post(
     arena: &Arena,
     orders: &Orders,
-    seat: Seat,
+    node: Node,
     port: u16,
     stop: &Shutdown,
 ) -> anyhow::Result<Post> {
     let urls = arena.amqp_urls()?;
     // The processes of a service go to different nodes of a cluster.
-    let amqp = urls[seat.index() % urls.len()];
+    let amqp = urls[node.index() % urls.len()];
     let links = Links {
         postgres: Proxy::start(address_in(&orders.database)?, stop).await?,
         redis: Proxy::start(address_in(arena.redis_url()?)?, stop).await?,
@@ -350,11 +350,11 @@ async fn post(
         ("USHER_MASTER_KEY", orders.master_key.clone()),
         ("USHER_TRUSTED_PROXIES", "127.0.0.1".into()),
         ("USHER_LOG", "info".into()),
-        (seat.service.listen_variable(), address.to_string()),
+        (node.service.listen_variable(), address.to_string()),
     ];
     environment.extend(orders.environment.iter().cloned());
     Ok(Post {
-        seat,
+        node,
         address,
         links,
         environment,
@@ -365,7 +365,7 @@ async fn post(
         frozen: false,
         is_told: false,
         down_until: None,
-        log: orders.logs.join(format!("{}-{}.log", seat.service.binary(), seat.n + 1)),
+        log: orders.logs.join(format!("{}-{}.log", node.service.binary(), node.n + 1)),
     })
 }
 

@@ -10,7 +10,7 @@ use testing::proxy::{CommitCut, Mode};
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_TAKEOVER, Schedule, Wire},
-    fleet::{Seat, Service},
+    fleet::{Node, Service},
 };
 
 /// Paths that a suite of runs must have taken at least once, named as in
@@ -33,9 +33,9 @@ pub const ALL_TAKE: Duration = Duration::from_secs(24);
 /// Faults that take every rare path within one run, each chosen for one of them.
 pub fn faults() -> Schedule {
     let (seconds, millis) = (Duration::from_secs, Duration::from_millis);
-    let ingress = Seat { service: Service::Ingress, n: 0 };
+    let ingress = Node { service: Service::Ingress, n: 0 };
     let mute =
-        Fault::Disturb { seat: ingress, wire: Wire::Amqp, mode: Mode::Mute, lasts: seconds(3) };
+        Fault::Disturb { node: ingress, wire: Wire::Amqp, mode: Mode::Mute, lasts: seconds(3) };
     let mut faults = vec![
         (seconds(1), Fault::FreezeInHand { n: 0, lasts: PAST_TAKEOVER }),
         (seconds(2), mute),
@@ -46,7 +46,7 @@ pub fn faults() -> Schedule {
         (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
         (
             seconds(22),
-            Fault::Kill { seat: Seat { service: Service::Allocator, n: 1 }, down: seconds(2) },
+            Fault::Kill { node: Node { service: Service::Allocator, n: 1 }, down: seconds(2) },
         ),
     ];
     // Until 13 s the other allocator has all partitions, then the two share them.

@@ -9,7 +9,7 @@ use anyhow::ensure;
 
 use crate::{
     fault::{Fault, Schedule},
-    fleet::{Build, PER_SERVICE, Seat, Service},
+    fleet::{Build, Node, PER_SERVICE, Service},
     run::{Installation, Script, Verdict},
     sale::Halls,
 };
@@ -60,7 +60,7 @@ fn schedule() -> Schedule {
     for (order, build) in [(&on, Build::This), (&back, Build::Before), (&on, Build::This)] {
         for service in order {
             for n in 0..PER_SERVICE {
-                schedule.push((at, Fault::Replace { seat: Seat { service: *service, n }, build }));
+                schedule.push((at, Fault::Replace { node: Node { service: *service, n }, build }));
                 at += PACE;
             }
         }
@@ -78,7 +78,7 @@ mod tests {
         let replaced: Vec<(Service, Build)> = schedule()
             .into_iter()
             .filter_map(|(_, fault)| match fault {
-                Fault::Replace { seat, build } => Some((seat.service, build)),
+                Fault::Replace { node, build } => Some((node.service, build)),
                 _ => None,
             })
             .collect();

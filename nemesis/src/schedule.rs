@@ -8,7 +8,7 @@ use testing::proxy::{CommitCut, Mode};
 use crate::{
     arena::Backend,
     fault::{Fault, PAST_HEARTBEAT, PAST_TAKEOVER, Schedule, Wire},
-    fleet::{Seat, Service},
+    fleet::{Node, Service},
     schema::SchemaChange,
 };
 
@@ -77,7 +77,7 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
         8 => Service::WaitingRoom,
         _ => Service::Notifier,
     };
-    let seat = Seat { service, n: rng.usize(0..2) };
+    let node = Node { service, n: rng.usize(0..2) };
     let wire = match rng.u8(0..3) {
         0 => Wire::Postgres,
         1 => Wire::Redis,
@@ -85,10 +85,10 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
     };
     let broker = if is_cluster { Backend::RabbitMqNode(rng.u8(1..=3)) } else { Backend::RabbitMq };
     match rng.u8(0..124) {
-        0..16 => Fault::Kill { seat, down: millis(rng, 100, 2_500) },
-        16..20 => Fault::Restart { seat },
-        20..30 => Fault::Freeze { seat, lasts: millis(rng, 500, 4_000) },
-        30..33 => Fault::Freeze { seat, lasts: PAST_HEARTBEAT },
+        0..16 => Fault::Kill { node, down: millis(rng, 100, 2_500) },
+        16..20 => Fault::Restart { node },
+        20..30 => Fault::Freeze { node, lasts: millis(rng, 500, 4_000) },
+        30..33 => Fault::Freeze { node, lasts: PAST_HEARTBEAT },
         33..36 => Fault::FreezeInHand { n: rng.usize(0..2), lasts: PAST_TAKEOVER },
         36..42 => Fault::Flush,
         42..46 => Fault::KillBackend { backend: Backend::Redis, down: millis(rng, 200, 3_000) },
@@ -103,7 +103,7 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
         }
         57..59 => Fault::Alarm { lasts: millis(rng, 1_000, 3_000) },
         59..64 => Fault::TerminateSessions,
-        64..70 => Fault::Reset { seat, wire },
+        64..70 => Fault::Reset { node, wire },
         70..86 => {
             let mode = match rng.u8(0..5) {
                 0 => Mode::Stall,
@@ -112,7 +112,7 @@ fn draw(rng: &mut Rng, is_cluster: bool) -> Fault {
                 3 => Mode::Slow(millis(rng, 10, 80)),
                 _ => Mode::Refuse,
             };
-            Fault::Disturb { seat, wire, mode, lasts: millis(rng, 500, 7_000) }
+            Fault::Disturb { node, wire, mode, lasts: millis(rng, 500, 7_000) }
         }
         86..91 => Fault::CutCommit { n: rng.usize(0..2), cut: CommitCut::Delivered },
         91..94 => Fault::Poison { n: rng.usize(0..3) },
