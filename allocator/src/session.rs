@@ -161,7 +161,7 @@ impl Session<'_> {
         let owner = format!("{}", std::process::id());
         let (mut was_locked_out, mut wait) = (false, RETRY_WAIT);
         loop {
-            let turn = self.turn(was_locked_out).await?;
+            let turn = if was_locked_out { Some(self.turn().await?) } else { None };
             let begun = async {
                 let pool = &self.allocator.pool;
                 let epoch = partitions::begin_session(pool, partition, &owner).await?;
@@ -245,7 +245,7 @@ impl Session<'_> {
     async fn settle_and_ack(&self, ledger: &mut Ledger, gathered: Gathered) -> bool {
         failpoint("after-delivery");
         let acked = without(Guarantee::AckAfterCommit) && ack_all(&gathered.last).await;
-        // One of those that came back too often may end the process: the others are settled before.
+        // One of those that came back too often may end the process: those before it are settled.
         let parts = match &gathered.requests[..] {
             requests if gathered.suspicious => requests.chunks(1).collect(),
             requests => vec![requests],
@@ -294,7 +294,12 @@ impl Session<'_> {
     ) -> Settled {
         let (mut again, mut was_locked_out, mut wait) = (0, false, RETRY_WAIT);
         while !requests.is_empty() {
-            let Some(turn) = self.turn(was_locked_out).await else { return Settled::Over };
+            let turn = if was_locked_out {
+                let Some(turn) = self.turn().await else { return Settled::Over };
+                Some(turn)
+            } else {
+                None
+            };
             let Err(error) = ledger.settle(self.allocator, requests).await else { break };
             drop(turn);
             again += 1;
@@ -323,15 +328,12 @@ impl Session<'_> {
         Settled::Done
     }
 
-    /// Waits for its turn to try again, if it waited in vain for a lock: while it waits for one, it
-    /// keeps a connection, and not all connections may be used for that. `None` if the session is
+    /// Waits for its turn to try again after it waited in vain for a lock: while it waits for one,
+    /// it keeps a connection, and not all connections may be used for that. `None` if the session is
     /// over.
-    async fn turn(&self, was_locked_out: bool) -> Option<Option<SemaphorePermit<'_>>> {
-        if !was_locked_out {
-            return Some(None);
-        }
-        let turn = self.stop.run_until_cancelled(self.allocator.retries.acquire()).await?;
-        self.may_go_on().then_some(turn.ok())
+    async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        let turn = self.stop.run_until_cancelled(self.allocator.retries.acquire()).await?.ok()?;
+        self.may_go_on().then_some(turn)
     }
 
     /// Waits for the database, longer each time. Returns whether the session is still on.

@@ -26,7 +26,7 @@ const TEND_EVERY: Duration = Duration::from_secs(1);
 pub(crate) fn tend_memory(ingress: &Arc<Ingress>, shutdown: &Shutdown) {
     let (ingress, stop) = (Arc::clone(ingress), shutdown.clone());
     shutdown.spawn(async move {
-        let untold = &ingress.bookings.untold;
+        let untold = &ingress.pipeline.untold;
         loop {
             // Keys that are added meanwhile are left for the next round.
             let n_untold = untold.load(Ordering::SeqCst);

@@ -14,7 +14,7 @@ mod catalogue;
 mod kept;
 mod admin;
 mod bookings;
-mod desk;
+mod pipeline;
 mod idempotency;
 mod limits;
 mod page;
@@ -75,6 +75,6 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         })
         .needs("rabbitmq", move || {
             let ingress = Arc::clone(&ingress);
-            async move { ingress.bookings.publisher.check().await }
+            async move { ingress.pipeline.publisher.check().await }
         }))
 }

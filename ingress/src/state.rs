@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds, config::Config, desk::Bookings, errors::database, kept::KeptAnswers,
-    passwords::Passwords, sign_ins::SignIns,
+    account_ids::AccountIds, config::Config, errors::database, kept::KeptAnswers,
+    passwords::Passwords, pipeline::Pipeline, sign_ins::SignIns,
 };
 
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
@@ -57,7 +57,7 @@ pub(crate) struct Ingress {
     pub(crate) sign_ins: SignIns,
     pub(crate) account_ids: AccountIds,
     pub(crate) kept: Arc<KeptAnswers>,
-    pub(crate) bookings: Bookings,
+    pub(crate) pipeline: Pipeline,
 }
 
 impl Ingress {
@@ -81,7 +81,7 @@ impl Ingress {
         let revocations = revocations::follow(following.clone(), shutdown).await?;
         let board = board::watch(following.clone(), shutdown).await?;
         Ok(Arc::new(Self {
-            bookings: Bookings::start(&following, &board, backends, shutdown).await?,
+            pipeline: Pipeline::start(&following, &board, backends, shutdown).await?,
             board,
             pass_keys,
             revoked: Revoked::watch(following, shutdown).await?,

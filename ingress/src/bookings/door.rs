@@ -188,7 +188,7 @@ async fn seats_exist(
     if tier.general_admission {
         return Err(unknown(format!("{} has no seat numbers: ask for a quantity", tier.tier)));
     }
-    let tiers = ingress.bookings.seat_tiers.of_show(sale.show).await?;
+    let tiers = ingress.pipeline.seat_tiers.of_show(sale.show).await?;
     let strangers: Vec<&str> = seats
         .iter()
         .filter(|seat| tiers.get(*seat) != Some(&tier.tier))

@@ -27,7 +27,7 @@ use store::{
 };
 use tokio::time::{Instant, sleep};
 
-use crate::desk::intake::count_accepted;
+use crate::pipeline::intake::count_accepted;
 use crate::{Ingress, idempotency::key_reused};
 
 /// Time after which a node that has not recorded the result of its publish counts as dead: the
@@ -140,7 +140,7 @@ async fn publish(
     if is_again {
         sometimes("unknown publish retried");
     }
-    let published = ingress.bookings.intake.submit(&partition, request).await;
+    let published = ingress.pipeline.intake.submit(&partition, request).await;
     match &published {
         Ok(()) => {
             count_accepted(&partition);
@@ -167,7 +167,7 @@ async fn publish(
 /// Redis no longer proves that a key is new.
 async fn remember(ingress: &Ingress, keyed: &Keyed, state: BindingState) {
     if try_to_remember(ingress, keyed, state).await.is_err() {
-        ingress.bookings.untold.fetch_add(1, Ordering::SeqCst);
+        ingress.pipeline.untold.fetch_add(1, Ordering::SeqCst);
         metrics::counter!("usher_keys_untold_total").increment(1);
     }
 }
@@ -202,7 +202,7 @@ pub(crate) async fn refused(
     let (account, key) = (keyed.account, &keyed.last.key);
     let show = Some(keyed.last.show);
     // Read before the look, since `tend_memory` may clear the count after Redis begins anew.
-    let is_told = ingress.bookings.untold.load(Ordering::SeqCst) == 0;
+    let is_told = ingress.pipeline.untold.load(Ordering::SeqCst) == 0;
     let memory = bound_keys::look(&ingress.cache, account, show, key, now).await.ok();
     let (is_anothers, is_proof) = match &memory {
         Some(KeyMemory { binding: Some(before), .. }) if keyed.is_mine(before) => {
@@ -236,10 +236,10 @@ pub(crate) async fn refused(
     }
     let asked = if is_anothers {
         // Redis may have forgotten this request before the other one used the key.
-        ingress.bookings.questions.is_decided(keyed.booking).await
+        ingress.pipeline.questions.is_decided(keyed.booking).await
     } else {
         let since = memory.map(|memory| memory.since);
-        ingress.bookings.questions.was_accepted(sale, keyed.booking, since).await
+        ingress.pipeline.questions.was_accepted(sale, keyed.booking, since).await
     };
     match asked {
         Some(true) => Ok(None),
@@ -250,7 +250,7 @@ pub(crate) async fn refused(
 
 /// The answer to a request whose first try may have been accepted: accepted if it is decided.
 async fn asked_before(ingress: &Ingress, keyed: &Keyed) -> ApiResult<Before> {
-    match ingress.bookings.questions.is_decided(keyed.booking).await {
+    match ingress.pipeline.questions.is_decided(keyed.booking).await {
         Some(true) => Ok(None),
         Some(false) | None => Err(unknown(keyed.booking, "asked before")),
     }
@@ -265,12 +265,12 @@ async fn accepted(ingress: &Ingress, keyed: &Keyed, before: &Binding) -> ApiResu
 /// How a booking ended whose time is over; without an outcome it is recorded as expired now. `None`
 /// where the database does not answer.
 async fn over(ingress: &Ingress, keyed: &Keyed, before: &Binding) -> Before {
-    if let Some(view) = ingress.bookings.looker.look(keyed.booking).await.ok()?.view {
+    if let Some(view) = ingress.pipeline.looker.look(keyed.booking).await.ok()?.view {
         return Some(view);
     }
     let last = LastTry { at: before.at, ..keyed.last.clone() };
     bookings::expire(&ingress.pool, keyed.booking, keyed.account, last).await.ok()?;
-    ingress.bookings.looker.look(keyed.booking).await.ok()?.view
+    ingress.pipeline.looker.look(keyed.booking).await.ok()?.view
 }
 
 /// The answer 503 where it is not known whether a booking was accepted.

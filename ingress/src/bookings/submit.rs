@@ -35,7 +35,7 @@ use super::{
     door::{self, BookingAsked, PreferWait},
     repetition::{self, Keyed, not_published},
 };
-use crate::desk::{intake::count_accepted, outcomes::Waiter};
+use crate::pipeline::{intake::count_accepted, outcomes::Waiter};
 use crate::{
     Ingress,
     errors::{database, not_on_board},
@@ -84,12 +84,12 @@ pub(crate) async fn read(
     PreferWait(wait): PreferWait,
     SignedIn(caller): SignedIn,
 ) -> ApiResult<Json<Booking>> {
-    if !ingress.bookings.ids.belongs_to(id, caller.account) {
+    if !ingress.pipeline.ids.belongs_to(id, caller.account) {
         return Err(ApiError::not_found(Code::BookingNotFound));
     }
-    let waiter = ingress.bookings.outcomes.register(id);
+    let waiter = ingress.pipeline.outcomes.register(id);
     let look = waiter
-        .outcome(&ingress.bookings.looker, wait.unwrap_or_default())
+        .outcome(&ingress.pipeline.looker, wait.unwrap_or_default())
         .await
         .map_err(database)?;
     match look.view {
@@ -107,12 +107,12 @@ async fn undecided(
     now: DateTime<Utc>,
 ) -> StoreResult<Booking> {
     let (pool, cache) = (&ingress.pool, &ingress.cache);
-    let accepted_at = ingress.bookings.ids.accepted_at(id, owner);
+    let accepted_at = ingress.pipeline.ids.accepted_at(id, owner);
     if bookings::fate(pool, cache, id, owner, accepted_at, now).await? == Fate::Queued {
         return Ok(Booking::queued(id));
     }
     // The booking may have been decided since the last look.
-    let view = ingress.bookings.looker.look(id).await?.view;
+    let view = ingress.pipeline.looker.look(id).await?.view;
     Ok(view.map_or(Booking::expired(id), |view| view.booking))
 }
 
@@ -145,8 +145,8 @@ pub(crate) async fn take_in(
     let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
     let now = board.now();
     let booking = match &key {
-        None => ingress.bookings.ids.fresh(account, now),
-        Some(key) => ingress.bookings.ids.derive(&RequestIdentity {
+        None => ingress.pipeline.ids.fresh(account, now),
+        Some(key) => ingress.pipeline.ids.derive(&RequestIdentity {
             account,
             show: asked.show,
             tier: &asked.tier,
@@ -155,7 +155,7 @@ pub(crate) async fn take_in(
             key,
         }),
     };
-    let waiter = ingress.bookings.outcomes.register(booking);
+    let waiter = ingress.pipeline.outcomes.register(booking);
     let let_in = door::pass_through(ingress, &sale, now, account, &asked, headers).await;
     let partition = Partition { show: asked.show, tier: asked.tier };
     let keyed = key.clone().map(|key| Keyed {
@@ -177,7 +177,7 @@ pub(crate) async fn take_in(
     };
     let before = match (keyed, let_in) {
         (None, let_in) => {
-            let published = ingress.bookings.intake.submit(&partition, request(let_in?)).await;
+            let published = ingress.pipeline.intake.submit(&partition, request(let_in?)).await;
             published.map_err(|error| not_published(&error, false, booking))?;
             count_accepted(&partition);
             None
@@ -199,7 +199,7 @@ async fn outcome(ingress: &Ingress, waiter: &Waiter, booking: BookingId, wait: D
         Duration::ZERO => None,
         // The booking is accepted even if the database cannot be read now.
         wait => {
-            waiter.outcome(&ingress.bookings.looker, wait).await.ok().and_then(|look| look.view)
+            waiter.outcome(&ingress.pipeline.looker, wait).await.ok().and_then(|look| look.view)
         }
     };
     Taken { booking, decided }
