@@ -2,8 +2,9 @@
 //!
 //! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the
 //! [`seats`], to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures
-//! them, the [`journal`] keeps what they were promised, and the [`report`] sums up. A [`stampede`]
-//! is one of several processes, each with thousands of visitors that only wait.
+//! them, the [`journal`] keeps what they were promised, and the [`report`] sums up and draws a
+//! picture. A [`stampede`] is one of several processes, each with thousands of visitors that only
+//! wait.
 
 pub mod client;
 pub mod calls;
@@ -18,6 +19,7 @@ pub mod stampede;
 pub mod tally;
 pub mod journal;
 pub mod report;
+mod picture;
 pub mod progress;
 
 pub use calls::BookAnswer;

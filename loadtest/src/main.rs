@@ -34,6 +34,9 @@ struct Settings {
     /// File to write the ids of all accepted bookings to, for `usher audit --accepted`.
     #[arg(long)]
     accepted: Option<PathBuf>,
+    /// File to write a picture of the sale over time to, as SVG.
+    #[arg(long)]
+    picture: Option<PathBuf>,
 }
 
 #[tokio::main]
@@ -70,6 +73,9 @@ async fn main() -> anyhow::Result<ExitCode> {
         let ids: Vec<String> = journal.ids().iter().map(ToString::to_string).collect();
         std::fs::write(&path, ids.join("\n") + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    if let Some(path) = &settings.picture {
+        report.write_picture(path)?;
     }
     let kept = report.broken_promises() == 0;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })

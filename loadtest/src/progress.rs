@@ -1,4 +1,5 @@
-//! The progress of a crowd, one line per second: rewritten on a terminal, appended elsewhere.
+//! The progress of a crowd, once per second: a line, rewritten on a terminal and appended elsewhere,
+//! and a moment in the tally.
 
 use std::{
     io::{IsTerminal as _, Write as _},
@@ -24,6 +25,7 @@ pub async fn print(tally: &Tally, client: &Client, show: ShowId) {
             .await
             .ok()
             .map(|show| show.available.iter().map(|tier| tier.seats).sum::<i32>());
+        tally.note_moment(seats_left);
         let (admitted, now) = (tally.admitted.get(), tally.elapsed());
         let seconds = now.saturating_sub(at).as_secs_f64();
         let admitted_now = u32::try_from(admitted - before).unwrap_or(u32::MAX);

@@ -7,7 +7,7 @@ use contract::api::catalogue::RoomSettings;
 use crate::{
     Journal, Tally,
     journal::Recheck,
-    tally::{Step, VisitEnd},
+    tally::{Moment, Sample, Step, VisitEnd},
 };
 
 /// The result of a crowd's run.
@@ -22,6 +22,10 @@ pub struct Report {
     /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
     pub outcomes: BTreeMap<Option<&'static str>, u64>,
     pub latencies: Vec<(Step, Latency)>,
+    /// How far the sale was, moment by moment.
+    pub moments: Vec<Moment>,
+    /// The times of each step, second by second: the second, and its 95th percentile.
+    pub paces: Vec<(Step, Vec<(u32, Duration)>)>,
     pub admission: Option<AdmissionPace>,
     /// How the line was configured, to compare with.
     pub room: Option<RoomSettings>,
@@ -116,11 +120,16 @@ impl Report {
     /// The report on the counts.
     #[must_use]
     pub fn new(tally: &Tally, journal: &Journal, repeats: u64) -> Self {
-        let latencies = tally
-            .samples()
-            .into_iter()
-            .filter_map(|(step, samples)| Some((step, Latency::of(samples)?)))
-            .collect();
+        let samples = tally.samples();
+        let latency = |samples: &[Sample]| Latency::of(samples.iter().map(|s| s.micros).collect());
+        let latencies = samples.iter().filter_map(|(step, all)| Some((*step, latency(all)?)));
+        let paces = samples.iter().map(|(step, all)| {
+            let mut all = all.clone();
+            all.sort_unstable_by_key(|sample| sample.second);
+            let seconds = all.chunk_by(|one, next| one.second == next.second);
+            let p95 = |of: &[Sample]| Some((of.first()?.second, latency(of)?.p95));
+            (*step, seconds.filter_map(p95).collect())
+        });
         Self {
             took: tally.elapsed(),
             visitors: tally.arrived.get(),
@@ -128,7 +137,9 @@ impl Report {
             accepted: tally.accepted.get(),
             found_seats: tally.allocated.get(),
             outcomes: journal.outcomes(),
-            latencies,
+            latencies: latencies.collect(),
+            moments: tally.moments(),
+            paces: paces.collect(),
             admission: AdmissionPace::of(tally.admissions(), tally.sold_out_first()),
             room: None,
             went_up: tally.went_up.get(),

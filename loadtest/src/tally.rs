@@ -85,6 +85,29 @@ impl VisitEnd {
     }
 }
 
+/// How long a step took that ended in this second of the crowd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub second: u32,
+    pub micros: u32,
+}
+
+/// How far a sale was at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the crowd set out.
+    pub at: Duration,
+    pub waiting: u64,
+    pub admitted: u64,
+    pub accepted: u64,
+    pub allocated: u64,
+    pub tickets: u64,
+    /// `None` if the show could not be read.
+    pub seats_left: Option<i32>,
+}
+
+/// Most moments that are kept: a day, second by second. Later ones are left out.
+const MOMENTS_MAX: usize = 24 * 60 * 60;
 /// Most endings that are counted apart; reasons of failures may differ without bound.
 const ENDINGS_MAX: usize = 50;
 
@@ -106,7 +129,8 @@ pub struct Tally {
     pub went_up: Count,
     /// Lapsed holds and orders that the API then called EXPIRED.
     pub lapses_seen: Count,
-    samples: Mutex<BTreeMap<Step, Vec<u32>>>,
+    samples: Mutex<BTreeMap<Step, Vec<Sample>>>,
+    moments: Mutex<Vec<Moment>>,
     admissions: Mutex<Vec<Duration>>,
     sold_out_first: OnceLock<Duration>,
     endings: Mutex<BTreeMap<VisitEnd, u64>>,
@@ -128,6 +152,7 @@ impl Default for Tally {
             went_up: Count::default(),
             lapses_seen: Count::default(),
             samples: Mutex::default(),
+            moments: Mutex::default(),
             admissions: Mutex::default(),
             sold_out_first: OnceLock::new(),
             endings: Mutex::default(),
@@ -143,8 +168,41 @@ impl Tally {
 
     /// Notes how long a step took since `from`.
     pub fn took(&self, step: Step, from: Instant) {
-        let micros = u32::try_from(from.elapsed().as_micros()).unwrap_or(u32::MAX);
-        lock(&self.samples).entry(step).or_default().push(micros);
+        let of = |time: Duration, unit: Duration| {
+            u32::try_from(time.as_micros() / unit.as_micros()).unwrap_or(u32::MAX)
+        };
+        let sample = Sample {
+            second: of(self.elapsed(), Duration::from_secs(1)),
+            micros: of(from.elapsed(), Duration::from_micros(1)),
+        };
+        lock(&self.samples).entry(step).or_default().push(sample);
+    }
+
+    /// Notes how far the sale is now.
+    pub fn note_moment(&self, seats_left: Option<i32>) {
+        let moment = self.moment(seats_left);
+        let mut moments = lock(&self.moments);
+        if moments.len() < MOMENTS_MAX {
+            moments.push(moment);
+        }
+    }
+
+    /// How far the sale was, moment by moment, and how far it is now.
+    pub fn moments(&self) -> Vec<Moment> {
+        let now = self.moment(None);
+        lock(&self.moments).iter().copied().chain([now]).collect()
+    }
+
+    fn moment(&self, seats_left: Option<i32>) -> Moment {
+        Moment {
+            at: self.elapsed(),
+            waiting: self.waiting.get(),
+            admitted: self.admitted.get(),
+            accepted: self.accepted.get(),
+            allocated: self.allocated.get(),
+            tickets: self.tickets.get(),
+            seats_left,
+        }
     }
 
     /// Notes that a visitor was admitted just now.
@@ -174,8 +232,8 @@ impl Tally {
         }
     }
 
-    /// Every step's times so far, in microseconds.
-    pub fn samples(&self) -> BTreeMap<Step, Vec<u32>> {
+    /// Every step's times so far.
+    pub fn samples(&self) -> BTreeMap<Step, Vec<Sample>> {
         lock(&self.samples).clone()
     }
 

@@ -6,6 +6,7 @@ mod proof;
 mod invitation;
 
 use std::{
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -52,6 +53,9 @@ pub struct Demo {
     /// End after the proof instead of staying up.
     #[arg(long)]
     exit: bool,
+    /// File to write a picture of the sale over time to, as SVG.
+    #[arg(long)]
+    picture: Option<PathBuf>,
     /// Decide no bookings here, because allocator processes run beside this one.
     #[arg(long)]
     external_allocator: bool,
@@ -130,6 +134,10 @@ impl Demo {
         ));
         let report = self.send(&client, &premiere, tokens.clone()).await?;
         let code = proof::print(&pool, &premiere, &report.0, &report.1).await?;
+        if let Some(path) = &self.picture {
+            report.0.write_picture(path)?;
+            say(&format!("picture: {}", path.display()));
+        }
         let token = tokens.first().context("the demonstration has no visitors")?;
         let invitation = invitation::text(&invitation::Invitation {
             origin: &origin,
