@@ -74,7 +74,8 @@ async fn a_small_stampede_is_let_in_exactly_and_sees_no_number_rise() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bookings_are_measured_in_a_sale_that_is_audited() {
-    let (ran, report) = load("bookings", &["--bookings=300", "--rounds=1", "--at-once=8"]).await;
+    let small = &["--bookings=300", "--rounds=1", "--at-once=8", "--large-hall=2000"];
+    let (ran, report) = load("bookings", small).await;
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
     let ours = &report["figures"]["ours"];
@@ -82,11 +83,26 @@ async fn bookings_are_measured_in_a_sale_that_is_audited() {
     assert!(figure("decided_per_second") > 1.0, "{said}");
     assert!(figure("decided_per_second") <= figure("accepted_per_second"), "{said}");
     let aside = &report["figures"]["aside"];
-    for name in ["publishes", "commits", "textbook", "refusals", "healthz", "winners", "losers"] {
+    for name in [
+        "publishes",
+        "consumes",
+        "scripts",
+        "commits",
+        "textbook",
+        "refusals",
+        "healthz",
+        "catalogue",
+        "seat_maps",
+        "winners",
+        "losers",
+    ] {
         let per_second = aside[format!("{name}_per_second")]["median"].as_f64().unwrap();
         assert!(per_second > 1.0, "{name}: {said}");
     }
-    assert_eq!(report["goals"].as_array().unwrap().len(), 5, "{said}");
+    assert_eq!(report["goals"].as_array().unwrap().len(), 9, "{said}");
+    for ratio in ["catalogue_to_healthz", "seat_map_to_healthz", "large_map_ratio"] {
+        assert!(aside[ratio]["median"].as_f64().unwrap() > 0.0, "{said}");
+    }
     for process in ["ingress", "allocator", "notifier"] {
         assert!(ours["micros"][process]["median"].as_f64().unwrap() > 0.0, "{said}");
     }

@@ -6,8 +6,11 @@
 mod settings;
 mod yardstick;
 mod sender;
+mod asking;
 mod door;
+mod reads;
 mod backlog;
+mod growth;
 mod house;
 mod textbook;
 mod round;

@@ -6,7 +6,10 @@ use platform::number::float;
 use serde::Serialize;
 use serde_json::json;
 
-use super::round::{Aside, Round};
+use super::{
+    reads::Pace,
+    round::{Aside, Round},
+};
 use crate::goals::Goal;
 
 /// Accepted per second ÷ confirmed publishes of single messages per second.
@@ -17,6 +20,11 @@ const BROKER_MAX: f64 = 0.25;
 const LOSERS_MIN: f64 = 3.0;
 /// Refused at the door per second ÷ `GET /healthz` per second.
 const DOOR_MIN: f64 = 0.5;
+/// Time of 95 of 100 reads ÷ the same of `GET /healthz`, each at half of its most per second.
+const READS_MAX: f64 = 3.0;
+/// A compressed seat map ÷ the same as it is, and a decision in a large hall ÷ in a small one.
+const MAP_MAX: f64 = 0.05;
+const LARGE_HALL_MAX: f64 = 1.3;
 /// Decided per second ÷ the textbook's bookings per second.
 const DECIDED_MIN: f64 = 20.0;
 
@@ -41,12 +49,24 @@ struct Asides {
     /// Refusals of a show without free seats.
     refusals_per_second: Spread,
     healthz_per_second: Spread,
+    /// Reads of the catalogue and of a seat map.
+    catalogue_per_second: Spread,
+    seat_maps_per_second: Spread,
+    /// The time of 95 of 100 at half of that, ÷ the same of `GET /healthz`.
+    catalogue_to_healthz: Spread,
+    seat_map_to_healthz: Spread,
+    /// A request until its decision, one after the other.
+    small_hall_ms: Spread,
+    large_hall_ms: Spread,
+    large_map_ratio: Spread,
     /// Decided by one allocator from a full queue.
     winners_per_second: Spread,
     losers_per_second: Spread,
     publishes_per_second: Spread,
     /// The broker's processor time per publish; `None` if it could not be read.
     publish_micros: Option<Spread>,
+    consumes_per_second: Spread,
+    scripts_per_second: Spread,
     commits_per_second: Spread,
     textbook_per_second: Spread,
 }
@@ -115,6 +135,14 @@ impl Figures {
         goal("P6", "losers decided per second ÷ winners", Some(losers), LOSERS_MIN, true);
         let door = aside.refusals_per_second / aside.healthz_per_second;
         goal("P6", "refused at the door per second ÷ /healthz", Some(door), DOOR_MIN, true);
+        let catalogue = aside.catalogue_to_healthz.median;
+        goal("P13", "p95 of catalogue reads ÷ of /healthz", Some(catalogue), READS_MAX, false);
+        let map = aside.seat_map_to_healthz.median;
+        goal("P13", "p95 of seat-map reads ÷ of /healthz", Some(map), READS_MAX, false);
+        let short = aside.large_map_ratio.median;
+        goal("P16", "large seat map, compressed ÷ as it is", Some(short), MAP_MAX, false);
+        let large = aside.large_hall_ms / aside.small_hall_ms;
+        goal("P16", "a decision in a large hall ÷ in a small", Some(large), LARGE_HALL_MAX, false);
         if let Some(against) = &self.against {
             let speed = ours.decided_per_second / against.decided_per_second;
             goal("P15", "decided per second ÷ the other version's", Some(speed), SPEED_MIN, true);
@@ -148,14 +176,27 @@ impl Figures {
 impl Asides {
     fn of(rounds: &[Aside]) -> Self {
         let of = |figure: &dyn Fn(&Aside) -> f64| Spread::of(rounds.iter().map(figure).collect());
+        let to_healthz = |pace: Pace, round: &Aside| {
+            pace.p95.as_secs_f64() / round.reads.healthz.p95.as_secs_f64()
+        };
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let micros = |round: &Aside| Some(round.alone.publish_cpu?.as_secs_f64() * 1e6);
         Self {
             refusals_per_second: of(&|round| round.door.refusals_per_second),
             healthz_per_second: of(&|round| round.door.healthz_per_second),
+            catalogue_per_second: of(&|round| round.reads.catalogue.per_second),
+            seat_maps_per_second: of(&|round| round.reads.seat_map.per_second),
+            catalogue_to_healthz: of(&|round| to_healthz(round.reads.catalogue, round)),
+            seat_map_to_healthz: of(&|round| to_healthz(round.reads.seat_map, round)),
+            small_hall_ms: of(&|round| ms(round.growth.small_hall)),
+            large_hall_ms: of(&|round| ms(round.growth.large_hall)),
+            large_map_ratio: of(&|round| round.growth.map_ratio),
             winners_per_second: of(&|round| round.backlog.winners_per_second),
             losers_per_second: of(&|round| round.backlog.losers_per_second),
             publishes_per_second: of(&|round| round.alone.publishes_per_second),
             publish_micros: rounds.iter().map(micros).collect::<Option<_>>().map(Spread::of),
+            consumes_per_second: of(&|round| round.alone.consumes_per_second),
+            scripts_per_second: of(&|round| round.alone.scripts_per_second),
             commits_per_second: of(&|round| round.alone.commits_per_second),
             textbook_per_second: of(&|round| round.textbook_per_second),
         }
@@ -165,6 +206,10 @@ impl Asides {
         writeln!(f, "\nin the same rounds")?;
         row(f, "bookings refused at the door per second", self.refusals_per_second)?;
         row(f, "GET /healthz per second", self.healthz_per_second)?;
+        row(f, "reads of the catalogue per second", self.catalogue_per_second)?;
+        row(f, "reads of a seat map per second", self.seat_maps_per_second)?;
+        row(f, "request to decision, hall of 1,000, p50, ms", self.small_hall_ms)?;
+        row(f, "request to decision, large hall, p50, ms", self.large_hall_ms)?;
         row(f, "winners decided per second, from a full queue", self.winners_per_second)?;
         row(f, "losers decided per second, from a full queue", self.losers_per_second)?;
         writeln!(f, "\nthe backends, with Usher at rest")?;
@@ -172,6 +217,8 @@ impl Asides {
         if let Some(micros) = self.publish_micros {
             row(f, "processor time per publish, rabbitmq, µs", micros)?;
         }
+        row(f, "messages consumed and acked per second", self.consumes_per_second)?;
+        row(f, "calls of a script per second, in series", self.scripts_per_second)?;
         row(f, "commits of one row per second, in series", self.commits_per_second)?;
         row(f, "bookings of the textbook per second", self.textbook_per_second)
     }
@@ -250,7 +297,10 @@ fn row(f: &mut String, name: &str, figure: Spread) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bookings::{backlog::Backlog, door::Door, sender::Sent, yardstick::Yardstick};
+    use crate::bookings::{
+        backlog::Backlog, door::Door, growth::Growth, reads::Reads, sender::Sent,
+        yardstick::Yardstick,
+    };
 
     fn round(decided_s: u64, cpu_s: u64, processes: usize) -> Round {
         let sent = Sent {
@@ -260,11 +310,23 @@ mod tests {
         };
         let cpu = |n: usize| (format!("process {n}"), Duration::from_secs(cpu_s));
         let decided_in = Duration::from_secs(decided_s);
-        let alone =
-            Yardstick { publishes_per_second: 800.0, publish_cpu: None, commits_per_second: 300.0 };
+        let alone = Yardstick {
+            publishes_per_second: 800.0,
+            publish_cpu: None,
+            consumes_per_second: 900.0,
+            scripts_per_second: 700.0,
+            commits_per_second: 300.0,
+        };
         let backlog = Backlog { winners_per_second: 100.0, losers_per_second: 400.0 };
         let door = Door { refusals_per_second: 90.0, healthz_per_second: 100.0 };
-        let aside = Some(Aside { door, backlog, alone, textbook_per_second: 50.0 });
+        let pace = |ms| Pace { per_second: 100.0, p95: Duration::from_millis(ms) };
+        let reads = Reads { catalogue: pace(2), seat_map: pace(4), healthz: pace(1) };
+        let growth = Growth {
+            small_hall: Duration::from_millis(10),
+            large_hall: Duration::from_millis(12),
+            map_ratio: 0.04,
+        };
+        let aside = Some(Aside { door, reads, growth, backlog, alone, textbook_per_second: 50.0 });
         Round { sent, decided_in, cpu: (0..processes).map(cpu).collect(), aside }
     }
 
@@ -276,23 +338,24 @@ mod tests {
         assert!((figures.ours.decided_per_second.median - 500.0).abs() < 1e-9);
         assert!((figures.ours.accepted_p99_ms.median - 3.0).abs() < 1e-9);
         let measured: Vec<_> = figures.goals().into_iter().map(|goal| goal.measured).collect();
-        assert_eq!(measured, ["1.25", "?", "10.00", "4.00", "0.90", "2.00", "0.12"]);
+        assert_eq!(
+            measured,
+            ["1.25", "?", "10.00", "4.00", "0.90", "2.00", "4.00", "0.04", "1.20", "2.00", "0.12",]
+        );
         let met = |figures: &Figures| -> Vec<Option<bool>> {
             figures.goals().into_iter().map(|goal| goal.met).collect()
         };
-        assert_eq!(
-            met(&figures),
-            [Some(true), None, Some(false), Some(true), Some(true), Some(true), Some(true)]
-        );
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(met(&figures), [yes, None, no, yes, yes, yes, no, yes, yes, yes, yes]);
         let other_way_round = Figures::of(1_000, 8, &theirs, &ours);
-        assert_eq!(met(&other_way_round)[5..], [Some(false), Some(false)]);
+        assert_eq!(met(&other_way_round)[9..], [no, no]);
     }
 
     #[test]
     fn a_process_that_cannot_be_read_leaves_the_cost_unknown() {
         let (ours, theirs) = ([round(2, 1, PROCESSES - 1)], [round(2, 1, PROCESSES)]);
         let figures = Figures::of(1_000, 8, &ours, &theirs);
-        assert_eq!(figures.goals()[6].met, None);
-        assert_eq!(Figures::of(1_000, 8, &ours, &[]).goals().len(), 5, "nothing to compare with");
+        assert_eq!(figures.goals()[10].met, None);
+        assert_eq!(Figures::of(1_000, 8, &ours, &[]).goals().len(), 9, "nothing to compare with");
     }
 }

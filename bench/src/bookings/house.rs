@@ -165,6 +165,20 @@ impl House {
         Backlog::watch(&self.database_url, show, n).await
     }
 
+    /// A show on sale in a hall of this many seats, and these visitors as its own, all in its
+    /// largest tier.
+    pub(super) async fn stalls(
+        &self,
+        seats: usize,
+        visitors: &[Wanted],
+    ) -> anyhow::Result<Vec<Wanted>> {
+        let (show, tiers) = self.open_show(format!("Hall of {seats}"), hall::hall(seats)).await?;
+        let largest = tiers.iter().max_by_key(|tier| tier.capacity);
+        let tier = &largest.context("a hall has tiers")?.tier;
+        let want = |of: &Wanted| Wanted { token: of.token.clone(), show, tier: tier.clone() };
+        Ok(visitors.iter().map(want).collect())
+    }
+
     /// A show on sale with this many places without numbers, and these visitors as its own.
     async fn lawn(
         &self,

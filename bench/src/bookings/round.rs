@@ -15,7 +15,9 @@ use tokio::time::{Instant, sleep};
 use super::{
     backlog::Backlog,
     door::Door,
+    growth::Growth,
     house::House,
+    reads::Reads,
     sender::{self, Sent, Wanted},
     settings::Bookings,
     textbook,
@@ -50,6 +52,8 @@ pub(super) struct Round {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Aside {
     pub(super) door: Door,
+    pub(super) reads: Reads,
+    pub(super) growth: Growth,
     pub(super) backlog: Backlog,
     /// The backends, with Usher at rest.
     pub(super) alone: Yardstick,
@@ -119,14 +123,19 @@ async fn measure_aside(
     console.say("a show that is sold out");
     let refused = house.sold_out(&visitors).await?;
     let door = Door::measure(house.ingress(), refused).await?;
+    console.say("reads, and a large hall");
+    let show = visitors.first().context("there are bookings")?.show;
+    let reads = Reads::measure(house.ingress(), show).await?;
+    let growth = Growth::measure(house, &visitors, bench.large_hall as usize).await?;
     console.say("a full queue");
     let backlog = house.full_queue(&visitors, bench.at_once).await?;
     house.audit().await?;
     console.say("the backends alone, and the booking of the textbooks");
-    let alone = Yardstick::take(&bench.site.amqp_url, &house.database_url).await?;
+    let alone =
+        Yardstick::take(&bench.site.amqp_url, &bench.site.redis_url, &house.database_url).await?;
     let readers = visitors.into_iter().take(READERS_MAX).collect();
     let textbook = textbook::sell(&house.database_url, house.free_port(), house.master(), readers);
-    Ok(Aside { door, backlog, alone, textbook_per_second: textbook.await? })
+    Ok(Aside { door, reads, growth, backlog, alone, textbook_per_second: textbook.await? })
 }
 
 /// Processor time of the backends and of our processes so far.

@@ -89,7 +89,7 @@ async fn until_accepted(
     let key = fresh_key();
     let began = Instant::now();
     for tries in 1..=TRIES_MAX {
-        let (status, answer) = server.ask(request(n, booking, Some(&key))?).await?;
+        let (status, answer) = server.ask(request(n, booking, Some(&key), 0)?).await?;
         match status {
             StatusCode::ACCEPTED => return Ok((began.elapsed(), tries)),
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
@@ -104,11 +104,12 @@ async fn until_accepted(
     bail!("a booking was not accepted in {TRIES_MAX} tries")
 }
 
-/// The request of the visitor with this number.
+/// The request of the visitor with this number, which waits for its outcome for so many seconds.
 pub(super) fn request(
     n: usize,
     booking: &Wanted,
     key: Option<&str>,
+    wait: u8,
 ) -> anyhow::Result<Request<Full<Bytes>>> {
     let tier = booking.tier.clone();
     let wanted = NewBooking { show_id: booking.show, tier, seats: None, quantity: Some(1) };
@@ -117,7 +118,7 @@ pub(super) fn request(
         .header("host", "localhost")
         .header("authorization", format!("Bearer {}", booking.token))
         .header("x-forwarded-for", address.to_string())
-        .header("prefer", "wait=0")
+        .header("prefer", format!("wait={wait}"))
         .header("content-type", "application/json");
     if let Some(key) = key {
         request = request.header("idempotency-key", key);

@@ -18,6 +18,10 @@ pub(crate) struct Bookings {
     /// Requests that are under way at once, each on a connection of its own.
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     pub(super) at_once: u16,
+    /// Seats of the large hall, in which a decision is compared with one in a hall of 1,000. With
+    /// its aisles a larger one would not fit into a layout.
+    #[arg(long, default_value_t = 96_000, value_parser = clap::value_parser!(u32).range(1_000..=96_000))]
+    pub(super) large_hall: u32,
     /// Folder with the programs of another version, which is measured in turn with this one.
     #[arg(long)]
     pub(super) against: Option<PathBuf>,

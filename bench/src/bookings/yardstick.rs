@@ -10,9 +10,14 @@ use std::{
 
 use anyhow::{Context as _, ensure};
 use contract::{ShowId, topology::Partition};
+use futures_util::StreamExt as _;
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    options::{
+        BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions,
+        ConfirmSelectOptions,
+    },
+    types::FieldTable,
 };
 use platform::{
     broker::{declare_requests, delete_requests},
@@ -30,6 +35,13 @@ const MEASURED_FOR: Duration = Duration::from_millis(1_500);
 /// As long as a request's message: an envelope of one booking with a key.
 const MESSAGE_BYTES: usize = 400;
 const COMMITS: u32 = 200;
+/// Messages on their way to a consumer, and how many of them are acked at once.
+const PREFETCH: u16 = 500;
+const ACKED_AT_ONCE: usize = 100;
+const SCRIPTS: u32 = 2_000;
+/// Writes and reads one key, as most of our scripts do several times.
+const SCRIPT: &str = "redis.call('set', KEYS[1], ARGV[1], 'px', 10000)
+    return redis.call('get', KEYS[1])";
 
 /// What was measured with Usher at rest.
 #[derive(Clone, Copy, Debug)]
@@ -38,15 +50,28 @@ pub(super) struct Yardstick {
     pub(super) publishes_per_second: f64,
     /// The broker's processor time for each, if it can be read.
     pub(super) publish_cpu: Option<Duration>,
+    /// The same messages taken from their queue and acked, a hundred at once, per second.
+    pub(super) consumes_per_second: f64,
+    /// Calls of a short script over one connection, one after the other, per second.
+    pub(super) scripts_per_second: f64,
     /// Durable commits of one row, one after the other, per second.
     pub(super) commits_per_second: f64,
 }
 
 impl Yardstick {
-    pub(super) async fn take(amqp_url: &str, database_url: &str) -> anyhow::Result<Self> {
+    pub(super) async fn take(
+        amqp_url: &str,
+        redis_url: &str,
+        database_url: &str,
+    ) -> anyhow::Result<Self> {
         let (publishes_per_second, publish_cpu) = publishes(amqp_url).await?;
-        let commits_per_second = commits(database_url).await?;
-        Ok(Self { publishes_per_second, publish_cpu, commits_per_second })
+        Ok(Self {
+            publishes_per_second,
+            publish_cpu,
+            consumes_per_second: consumes(amqp_url).await?,
+            scripts_per_second: scripts(redis_url).await?,
+            commits_per_second: commits(database_url).await?,
+        })
     }
 }
 
@@ -110,6 +135,43 @@ async fn publish(
         done??;
     }
     Ok(usize::try_from(n.load(Ordering::Relaxed))?)
+}
+
+/// Fills a queue, and takes all of it.
+async fn consumes(amqp_url: &str) -> anyhow::Result<f64> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let queue = partition.queue();
+    declare_requests(&channel, &partition).await?;
+    let n = publish(&channel, &queue, IN_FLIGHT[0], Instant::now() + MEASURED_FOR).await?;
+    channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let began = Instant::now();
+    let mut messages =
+        channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    for at in 1..=n {
+        let message = messages.next().await.context("the queue ended")??;
+        if at.is_multiple_of(ACKED_AT_ONCE) || at == n {
+            message.acker.ack(BasicAckOptions { multiple: true }).await?;
+        }
+    }
+    let took = began.elapsed();
+    delete_requests(&channel, &partition).await?;
+    connection.close(200, "measured".into()).await?;
+    Ok(float(n) / took.as_secs_f64())
+}
+
+async fn scripts(redis_url: &str) -> anyhow::Result<f64> {
+    let client = redis::Client::open(redis_url)?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let script = redis::Script::new(SCRIPT);
+    let began = Instant::now();
+    for n in 0..SCRIPTS {
+        let _: String = script.key("bench:script").arg(n).invoke_async(&mut connection).await?;
+    }
+    Ok(f64::from(SCRIPTS) / began.elapsed().as_secs_f64())
 }
 
 async fn commits(database_url: &str) -> anyhow::Result<f64> {
