@@ -65,6 +65,9 @@ async fn one_bad_booking_among_many_costs_few_transactions() {
     // A half of the half and so on: six parts without the bad one.
     let n_committed = counted("usher_batch_bookings_count");
     assert!((1..=8).contains(&n_committed), "{n_committed}");
+    // The batch, and each half that had the bad one, once.
+    let failed = "usher_batch_failed_total{failure=\"Poisoned\"}";
+    assert!((1..=14).contains(&counted(failed)), "{}", counted(failed));
     assert_eq!(outcome(&system, poisoned.booking_id).await.1.as_deref(), Some("INTERNAL"));
     system.stop().await;
 }

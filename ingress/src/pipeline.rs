@@ -24,8 +24,8 @@ use outcomes::Outcomes;
 use questions::Questions;
 use seat_tiers::SeatTiers;
 
-/// The state of the booking calls.
-pub(crate) struct Bookings {
+/// The way of a booking through this node, from its acceptance to its outcome.
+pub(crate) struct Pipeline {
     pub(crate) ids: BookingIds,
     /// For the readiness check.
     pub(crate) publisher: Publisher,
@@ -39,7 +39,7 @@ pub(crate) struct Bookings {
     pub(crate) untold: AtomicU64,
 }
 
-impl Bookings {
+impl Pipeline {
     /// Connects to the broker, and starts the tasks that hear outcomes and report acceptances.
     pub(crate) async fn start(
         following: &Pool,

@@ -1,7 +1,8 @@
 //! The notifier: what became of a booking, told to its owner over WebSocket as it happens.
 //!
-//! It hears every event of every booking on a queue of its own, finds out who is listening, and
-//! sends the booking as it stands in the database; to those who watch a show's seats, the seats. It decides nothing and remembers nothing.
+//! It hears every event of every booking on a queue of its own, and finds out whom it concerns: the
+//! owner of the booking gets the booking as it stands in the database, the watchers of the show get
+//! its seats. It decides nothing, and what it keeps in memory can be read again.
 
 pub mod metrics;
 mod limits;

@@ -15,6 +15,8 @@ use platform::http::{
 
 use crate::{notifier::Notifier, seats_socket::SeatTeller, socket::Teller};
 
+const INSTEAD: &str = "this is a WebSocket: open it as one";
+
 /// WebSocket: the booking as it is, at once, and then at each change.
 #[utoipa::path(get, path = "/bookings/{id}/live", tag = "live",
     params(("id" = BookingId, Path), ("Sec-WebSocket-Protocol" = Option<String>, Header,
@@ -54,15 +56,16 @@ pub(crate) async fn watch_account(
 
 /// WebSocket: which seats of a show are held and sold, at once, and then each change.
 ///
-/// Needs an account, because the sockets of an account are limited. Who has none asks for the seat
-/// map again, with its `ETag`.
+/// Needs an account, because the sockets of an account are limited. Others read the seat map again,
+/// with its `ETag`.
 #[utoipa::path(get, path = "/shows/{id}/seats/live", tag = "live",
     params(("id" = ShowId, Path), ("Sec-WebSocket-Protocol" = Option<String>, Header,
         description = "`usher.v1`, and `bearer.<access token>` where no Authorization header can be set")),
     responses((status = 101, description = "frames of SeatsFrame", body = SeatsFrame),
         (status = 403, description = "ORIGIN_REFUSED"),
         (status = 404, description = "SHOW_NOT_FOUND"),
-        (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
+        (status = 426, description = "UPGRADE_REQUIRED"),
+        (status = 503, description = "NODE_FULL, DATABASE_UNAVAILABLE")),
     security(("bearer" = [])))]
 pub(crate) async fn watch_seats(
     State(notifier): State<Arc<Notifier>>,
@@ -77,8 +80,6 @@ pub(crate) async fn watch_seats(
     let teller = SeatTeller::new(watcher, door.access.watch(caller), shutdown.clone());
     Ok(accept(upgrade, connection, shutdown, move |socket| talk(socket, teller)))
 }
-
-const INSTEAD: &str = "this is a WebSocket: open it as one";
 
 fn open(
     notifier: Arc<Notifier>,

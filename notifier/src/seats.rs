@@ -1,8 +1,9 @@
 //! The seats of the shows that somebody watches, and what changed on them.
 //!
 //! An event is a reason to look at its seats, as for bookings: what a watcher is told was read from
-//! the database. The work follows what changes and what is watched, not the size of the hall or the
-//! number of watchers.
+//! the database. What is read follows what changes, not the size of the hall or the number of
+//! watchers. A hold that has lapsed is told when it is swept, half a second later; where no allocator
+//! serves its tier, at the next read of all seats.
 
 mod picture;
 
@@ -22,14 +23,17 @@ use platform::{
     },
     number::float,
 };
-use store::{Pool, StoreResult, catalogue::seat_map};
+use store::{
+    Pool, StoreResult,
+    catalogue::{seat_map, shows},
+};
 use tokio::{
     sync::{OnceCell, broadcast},
     time::Instant,
 };
 use tracing::warn;
 
-use picture::Picture;
+use picture::{Picture, Pieces};
 
 /// How often changes are read and told.
 const TICK: Duration = Duration::from_millis(250);
@@ -40,11 +44,14 @@ const UNREAD_MAX: Duration = Duration::from_secs(10);
 /// Shows that are read at the same time.
 const READS_AT_ONCE: usize = 4;
 /// Seats that are looked for one by one; of more, the whole show is read.
-const LOOKED_FOR_MAX: usize = 1_000;
-/// Changes a socket may lag behind before it is closed as too slow.
-const LAG_MAX: usize = 64;
-/// Shows that can be watched on a node, and sockets one account may have open for them.
+const LOOKED_FOR_MAX: usize = 10_000;
+/// Frames a socket may lag behind before it is closed as too slow: a change of all seats of the
+/// largest hall, and as many again.
+const LAG_MAX: usize = 256;
+/// Shows that can be watched on a node, and seats that are taken in all of them; 503 beyond.
 const SHOWS_MAX: usize = 1_000;
+const SEATS_MAX: usize = 2_000_000;
+/// Sockets one account may have open for seats; the next closes the oldest.
 const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 /// Seconds after which a client that finds too many watched shows should come back.
 const RETRY_AFTER_S: u64 = 5;
@@ -102,8 +109,8 @@ impl ToRead {
 pub(crate) struct Watcher {
     _show: Arc<Show>,
     pub(crate) socket: SocketSlot,
-    /// The state when the watcher came, in pieces; the first may be empty.
-    pub(crate) whole: Arc<[Arc<SeatsChange>]>,
+    /// The state when the watcher came, until it is sent.
+    pub(crate) whole: Pieces,
     /// Ends when the show's seats cannot be read.
     pub(crate) changes: broadcast::Receiver<Arc<SeatsChange>>,
 }
@@ -133,8 +140,10 @@ impl Seats {
             return Ok(show);
         }
         shows.retain(|_, show| show.strong_count() > 0);
-        if shows.len() >= SHOWS_MAX {
-            let detail = "the seats of too many shows are watched here; connect again";
+        let watched = shows.values().filter_map(Weak::upgrade);
+        let n_taken: usize = watched.map(|show| lock(&show.picture).n_taken()).sum();
+        if shows.len() >= SHOWS_MAX || n_taken >= SEATS_MAX {
+            let detail = "the seats of too many shows are watched on this node; connect again";
             return Err(ApiError::unavailable(Code::NodeFull, detail, RETRY_AFTER_S));
         }
         let show = Arc::new(Show {
@@ -148,7 +157,7 @@ impl Seats {
     }
 
     async fn read_first(&self, show: &Show) -> ApiResult<()> {
-        let found = seat_map::exists(&self.pool, show.id).await;
+        let found = shows::exists(&self.pool, show.id).await;
         if !found.map_err(|error| away().caused_by(error))? {
             return Err(ApiError::not_found(Code::ShowNotFound));
         }
@@ -180,6 +189,7 @@ impl Seats {
             let watched = self.watched();
             metrics::gauge!("usher_seats_watched_shows").set(float(watched.len()));
             let due = watched.into_iter().filter(|show| show.is_read.initialized());
+            let due = due.filter(|show| !lock(&show.picture).has_ended());
             let renew = async |show: Arc<Show>| self.renew(&show).await;
             stream::iter(due).for_each_concurrent(READS_AT_ONCE, renew).await;
         }
@@ -188,7 +198,7 @@ impl Seats {
     /// Reads and tells what may have changed. What cannot be read is read at the next tick.
     async fn renew(&self, show: &Show) {
         // Taken first: the lock must not be held while the database is asked.
-        let wanted = lock(&show.to_read).take();
+        let (wanted, began) = (lock(&show.to_read).take(), Instant::now());
         let read = match wanted {
             None => return,
             Some(Wanted::All) => self.read_all(show).await,
@@ -201,7 +211,7 @@ impl Seats {
         };
         metrics::counter!("usher_seats_reads_failed_total").increment(1);
         to_read.all = true;
-        if to_read.failing_since.get_or_insert_with(Instant::now).elapsed() >= UNREAD_MAX {
+        if to_read.failing_since.get_or_insert(began).elapsed() >= UNREAD_MAX {
             warn!(show = %show.id, "the seats of a show are not told any more: {error}");
             lock(&show.picture).end();
         }

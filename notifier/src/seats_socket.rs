@@ -1,7 +1,5 @@
 //! What the socket of a show's seats sends, from its first frame to its close.
 
-use std::sync::Arc;
-
 use axum::extract::ws::Message;
 use contract::api::{
     catalogue::{SeatsChange, SeatsFrame},
@@ -17,7 +15,10 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{seats::Watcher, socket::count_end};
+use crate::{
+    seats::Watcher,
+    socket::{AWAY, TOO_SLOW, count_end, over},
+};
 
 /// Sends the state of a show's seats, and then each change.
 pub(crate) struct SeatTeller {
@@ -43,28 +44,21 @@ impl Frames for SeatTeller {
     type Frame = SeatsFrame;
 
     async fn next(&mut self, until: Instant) -> Option<Next<SeatsFrame>> {
-        let told = usize::try_from(self.version).unwrap_or(usize::MAX);
-        if let Some(piece) = self.watcher.whole.get(told).map(Arc::clone) {
-            return Some(Next::Frame(self.frame(&piece)));
-        }
-        let end = tokio::select! {
-            () = self.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
-            why = self.token.ended() => (close::POLICY, why),
-            () = self.watcher.socket.replaced.cancelled() => {
-                (close::REPLACED, "a newer socket took its place")
-            }
-            change = self.watcher.changes.recv() => match change {
-                Ok(change) => return Some(Next::Frame(self.frame(&change))),
-                Err(RecvError::Lagged(_)) => {
-                    (close::TOO_SLOW, "frames were not read in time; connect again")
-                }
-                Err(RecvError::Closed) => {
-                    (close::TRY_LATER, "the database does not answer; connect again")
-                }
-            },
+        let told = tokio::select! {
+            biased;
+            end = over(&self.shutdown, &self.token, &self.watcher.socket) => Err(end),
+            // Taken at its turn: a future that is dropped must not take a piece with it.
+            Some(piece) = async { self.watcher.whole.next() } => Ok(piece),
+            change = self.watcher.changes.recv() => change.map_err(|error| match error {
+                RecvError::Lagged(_) => TOO_SLOW,
+                RecvError::Closed => AWAY,
+            }),
             () = sleep_until(until) => return None,
         };
-        Some(Next::End(end))
+        Some(match told {
+            Ok(change) => Next::Frame(self.frame(&change)),
+            Err(end) => Next::End(end),
+        })
     }
 
     async fn hear(&mut self, _: Message) -> End {

@@ -12,8 +12,9 @@ use contract::{
     },
 };
 use platform::{
+    Shutdown,
     access::TokenWatch,
-    http::socket::{End, Frames, Next},
+    http::socket::{End, Frames, Next, SocketSlot},
 };
 use store::bookings::{self, Fate};
 use tokio::time::{Instant, sleep_until};
@@ -90,17 +91,13 @@ impl Frames for Teller {
                 continue;
             }
             let end = tokio::select! {
-                () = self.notifier.shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
-                why = self.token.ended() => (close::POLICY, why),
-                () = self.ear.socket.replaced.cancelled() => {
-                    (close::REPLACED, "a newer socket took its place")
-                }
+                end = over(&self.notifier.shutdown, &self.token, &self.ear.socket) => end,
                 changed = self.ear.changed.recv() => {
                     self.due = changed;
                     if self.due.is_some() {
                         continue;
                     }
-                    (close::TOO_SLOW, "frames were not read in time; connect again")
+                    TOO_SLOW
                 }
                 () = sleep_until(self.look_at.min(until)) => continue,
             };
@@ -114,6 +111,15 @@ impl Frames for Teller {
 
     fn ended(end: Option<End>) {
         count_end(end);
+    }
+}
+
+/// Waits until a socket is over, whatever it still has to say, and returns why.
+pub(crate) async fn over(shutdown: &Shutdown, token: &TokenWatch, slot: &SocketSlot) -> End {
+    tokio::select! {
+        () = shutdown.begun() => (close::DRAIN, "this node is stopping; connect again"),
+        why = token.ended() => (close::POLICY, why),
+        () = slot.replaced.cancelled() => (close::REPLACED, "a newer socket took its place"),
     }
 }
 
@@ -145,5 +151,7 @@ async fn undecided(
     Ok(view.map_or(Booking::expired(booking), |view| view.booking))
 }
 
-/// How a socket ends when its booking cannot be read.
-const AWAY: End = (close::TRY_LATER, "the database does not answer; connect again");
+/// How a socket ends when what it tells of cannot be read.
+pub(crate) const AWAY: End = (close::TRY_LATER, "the database does not answer; connect again");
+/// How a socket ends when its client does not keep up.
+pub(crate) const TOO_SLOW: End = (close::TOO_SLOW, "frames were not read in time; connect again");

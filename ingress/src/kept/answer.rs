@@ -1,6 +1,6 @@
 //! One answer, and the forms in which it goes out.
 
-use std::io::Write as _;
+use std::{io::Write as _, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
@@ -11,7 +11,7 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use headers::{ETag, HeaderMapExt as _, IfNoneMatch};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, task::spawn_blocking};
 
 /// Shorter answers are not compressed: their headers are as long.
 const COMPRESSED_FROM: usize = 1_024;
@@ -42,13 +42,13 @@ impl Tag {
 pub(super) struct Answer {
     tag: Tag,
     json: Bytes,
-    brotli: OnceCell<Bytes>,
-    gzip: OnceCell<Bytes>,
+    /// Compressed, by coding.
+    forms: [OnceCell<Bytes>; Coding::ALL.len()],
 }
 
 impl Answer {
     pub(super) fn new(tag: Tag, json: Bytes) -> Self {
-        Self { tag, json, brotli: OnceCell::new(), gzip: OnceCell::new() }
+        Self { tag, json, forms: Default::default() }
     }
 
     /// Its length in bytes, without compression.
@@ -58,7 +58,7 @@ impl Answer {
 
     /// What goes to a caller with these headers: the answer in the shortest form that the caller
     /// reads, or nothing where the caller has it already.
-    pub(super) async fn to_caller(&self, headers: &HeaderMap) -> Response {
+    pub(super) async fn to_caller(self: &Arc<Self>, headers: &HeaderMap) -> Response {
         let tag = self.tag.as_etag();
         let has_it = headers
             .typed_get::<IfNoneMatch>()
@@ -71,30 +71,59 @@ impl Answer {
             return (StatusCode::NOT_MODIFIED, out).into_response();
         }
         out.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let (form, coding) = if self.json.len() < COMPRESSED_FROM {
-            (self.json.clone(), None)
-        } else if reads(headers, "br") {
-            (self.compressed(&self.brotli, brotli).await, Some("br"))
-        } else if reads(headers, "gzip") {
-            (self.compressed(&self.gzip, gzip).await, Some("gzip"))
-        } else {
-            (self.json.clone(), None)
+        let coding = Coding::ALL.into_iter().find(|coding| reads(headers, coding.name()));
+        let coding = coding.filter(|_| self.json.len() >= COMPRESSED_FROM);
+        let compressed = match coding {
+            Some(coding) => self.compressed(coding).await.map(|form| (coding, form)),
+            None => None,
         };
-        if let Some(coding) = coding {
-            out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
-        }
+        let Some((coding, form)) = compressed else {
+            return (out, self.json.clone()).into_response();
+        };
+        out.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
         (out, form).into_response()
     }
 
-    async fn compressed(&self, form: &OnceCell<Bytes>, how: fn(&[u8]) -> Bytes) -> Bytes {
-        let json = self.json.clone();
-        // Long answers take a tenth of a second: not on a thread that serves others.
-        let compress = || async {
-            tokio::task::spawn_blocking(move || how(&json))
-                .await
-                .expect("compressing does not fail")
+    /// The compressed form. It is made once, also if the caller that was first goes away. `None` if
+    /// it cannot be made: then the answer goes out as it is.
+    async fn compressed(self: &Arc<Self>, coding: Coding) -> Option<Bytes> {
+        if let Some(form) = self.forms[coding as usize].get() {
+            return Some(form.clone());
+        }
+        let this = Arc::clone(self);
+        let work = async move {
+            let json = this.json.clone();
+            // Long answers take a tenth of a second: not on a thread that serves others.
+            let compress = || spawn_blocking(move || coding.compress(&json));
+            let form = this.forms[coding as usize].get_or_try_init(compress).await;
+            form.ok().cloned()
         };
-        form.get_or_init(compress).await.clone()
+        store::detached(work).await
+    }
+}
+
+/// How an answer is compressed; the one that makes it shortest comes first.
+#[derive(Clone, Copy)]
+enum Coding {
+    Brotli,
+    Gzip,
+}
+
+impl Coding {
+    const ALL: [Self; 2] = [Self::Brotli, Self::Gzip];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Brotli => "br",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    fn compress(self, json: &[u8]) -> Bytes {
+        match self {
+            Self::Brotli => brotli(json),
+            Self::Gzip => gzip(json),
+        }
     }
 }
 
@@ -103,7 +132,8 @@ fn reads(headers: &HeaderMap, coding: &str) -> bool {
     let listed = headers.get_all(header::ACCEPT_ENCODING).into_iter();
     listed.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(|item| {
         let (name, weight) = item.split_once(';').unwrap_or((item, ""));
-        let weight = weight.trim().strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
+        let weight = weight.trim().to_ascii_lowercase();
+        let weight = weight.strip_prefix("q=").map_or(Ok(1.0), str::parse::<f32>);
         name.trim().eq_ignore_ascii_case(coding) && weight.is_ok_and(|weight| weight > 0.0)
     })
 }
@@ -135,11 +165,13 @@ mod tests {
     }
 
     #[test]
-    fn a_coding_is_sent_only_to_who_reads_it() {
+    fn a_coding_is_sent_only_to_callers_that_read_it() {
         for accepts in ["br", "gzip, deflate, br", "gzip;q=0.5,BR;q=1.0", "identity, br;q=0.001"] {
             assert!(reads(&callers(accepts), "br"), "{accepts}");
         }
-        for accepts in ["", "gzip", "br;q=0", "br; q=0.000", "brotli", "identity", "br;q=x"] {
+        for accepts in
+            ["", "gzip", "br;q=0", "br; q=0.000", "br;Q=0", "brotli", "identity", "br;q=x"]
+        {
             assert!(!reads(&callers(accepts), "br"), "{accepts}");
         }
         assert!(!reads(&HeaderMap::new(), "gzip"));
@@ -148,7 +180,7 @@ mod tests {
     #[tokio::test]
     async fn each_form_of_an_answer_has_its_name_and_the_same_tag() {
         let json = Bytes::from("{\"seatId\":\"A1\"},".repeat(200));
-        let answer = Answer::new(Tag::of(&json), json.clone());
+        let answer = Arc::new(Answer::new(Tag::of(&json), json.clone()));
         let mut tags = std::collections::HashSet::new();
         for (accepts, coding) in [("gzip, br", Some("br")), ("gzip", Some("gzip")), ("", None)] {
             let response = answer.to_caller(&callers(accepts)).await;

@@ -1,4 +1,4 @@
-//! The seats of one show as its watchers know them. Pure.
+//! The seats of one show as its watchers know them. It asks nobody.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -9,14 +9,32 @@ use tokio::sync::broadcast;
 /// Most seats in one frame: 35 KB of the longest labels, about half of what a socket buffers.
 const FRAME_SEATS_MAX: usize = 1_000;
 
-/// A state, in as many pieces as it needs frames.
-pub(super) type Pieces = Arc<[Arc<SeatsChange>]>;
+/// A state, in as many pieces as it needs frames, at least one. Shared by the watchers that come at
+/// the same time, and let go of with the last piece.
+#[derive(Default)]
+pub(crate) struct Pieces {
+    all: Arc<[Arc<SeatsChange>]>,
+    n_taken: usize,
+}
+
+impl Iterator for Pieces {
+    type Item = Arc<SeatsChange>;
+
+    fn next(&mut self) -> Option<Arc<SeatsChange>> {
+        let piece = self.all.get(self.n_taken).map(Arc::clone);
+        match piece {
+            Some(_) => self.n_taken += 1,
+            None => *self = Self::default(),
+        }
+        piece
+    }
+}
 
 pub(super) struct Picture {
     /// The seats that are not free.
     taken: HashMap<SeatLabel, Taken>,
     /// The state for new watchers, until it changes.
-    whole: Option<Pieces>,
+    whole: Option<Arc<[Arc<SeatsChange>]>>,
     /// `None` once the show is not told any more.
     changes: Option<broadcast::Sender<Arc<SeatsChange>>>,
 }
@@ -38,7 +56,7 @@ impl Picture {
             }
             pieces.into_iter().map(Arc::new).collect()
         });
-        Some((Arc::clone(whole), changes))
+        Some((Pieces { all: Arc::clone(whole), n_taken: 0 }, changes))
     }
 
     /// Takes in what these seats are now: those not in `taken` are free.
@@ -72,6 +90,11 @@ impl Picture {
     /// Ends the sockets of all watchers.
     pub(super) fn end(&mut self) {
         self.changes = None;
+    }
+
+    /// How many seats are not free.
+    pub(super) fn n_taken(&self) -> usize {
+        self.taken.len()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -108,17 +131,12 @@ mod tests {
 
     use super::*;
 
-    /// What a watcher knows after these frames.
-    fn told<'a>(
-        known: &mut HashMap<SeatLabel, Taken>,
-        frames: impl IntoIterator<Item = &'a SeatsChange>,
-    ) {
-        for frame in frames {
-            assert!(frame.held.len() + frame.sold.len() + frame.released.len() <= FRAME_SEATS_MAX);
-            known.extend(frame.held.iter().map(|seat| (seat.clone(), Taken::Held)));
-            known.extend(frame.sold.iter().map(|seat| (seat.clone(), Taken::Sold)));
-            known.retain(|seat, _| !frame.released.contains(seat));
-        }
+    /// What a watcher knows after this frame.
+    fn told(known: &mut HashMap<SeatLabel, Taken>, frame: &SeatsChange) {
+        assert!(frame.held.len() + frame.sold.len() + frame.released.len() <= FRAME_SEATS_MAX);
+        known.extend(frame.held.iter().map(|seat| (seat.clone(), Taken::Held)));
+        known.extend(frame.sold.iter().map(|seat| (seat.clone(), Taken::Sold)));
+        known.retain(|seat, _| !frame.released.contains(seat));
     }
 
     fn hall(states: &[Option<bool>]) -> HashMap<SeatLabel, Taken> {
@@ -157,13 +175,13 @@ mod tests {
             picture.replace(&last);
             let (whole, mut changes) = watcher.unwrap();
             let mut known = HashMap::new();
-            told(&mut known, whole.iter().map(|piece| &**piece));
+            whole.for_each(|piece| told(&mut known, &piece));
             while let Ok(change) = changes.try_recv() {
-                told(&mut known, [&*change]);
+                told(&mut known, &change);
             }
             prop_assert_eq!(&known, &last);
             let mut late = HashMap::new();
-            told(&mut late, picture.subscribe().unwrap().0.iter().map(|piece| &**piece));
+            picture.subscribe().unwrap().0.for_each(|piece| told(&mut late, &piece));
             prop_assert_eq!(late, last);
         }
     }
@@ -171,9 +189,9 @@ mod tests {
     #[test]
     fn a_big_hall_comes_in_pieces_and_an_empty_one_in_one() {
         let mut picture = Picture::new(64);
-        assert_eq!(picture.subscribe().unwrap().0.len(), 1);
+        assert_eq!(picture.subscribe().unwrap().0.count(), 1);
         picture.replace(&hall(&vec![Some(true); 2 * FRAME_SEATS_MAX + 1]));
-        assert_eq!(picture.subscribe().unwrap().0.len(), 3);
+        assert_eq!(picture.subscribe().unwrap().0.count(), 3);
     }
 
     #[test]

@@ -51,15 +51,6 @@ pub enum Taken {
     Sold,
 }
 
-/// Whether there is such a show.
-pub async fn exists(pool: &Pool, show: ShowId) -> StoreResult<bool> {
-    let found = sqlx::query_scalar!(
-        r#"select exists (select from shows where show_id = $1 and retired_at is null) as "found!""#,
-        show.0
-    );
-    Ok(found.fetch_one(pool).await?)
-}
-
 /// The seats of a show that are not free.
 pub async fn taken(pool: &Pool, show: ShowId) -> StoreResult<HashMap<SeatLabel, Taken>> {
     let rows = sqlx::query_as!(

@@ -74,6 +74,15 @@ pub async fn list(pool: &Pool, filter: Filter) -> StoreResult<Listed> {
     Ok(Listed { sales: read(pool, &ids).await?.sales, last })
 }
 
+/// Whether there is such a show.
+pub async fn exists(pool: &Pool, show: ShowId) -> StoreResult<bool> {
+    let found = sqlx::query_scalar!(
+        r#"select exists (select from shows where show_id = $1 and retired_at is null) as "found!""#,
+        show.0
+    );
+    Ok(found.fetch_one(pool).await?)
+}
+
 /// Finds a show.
 pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<Option<Sale>> {
     let ShowsFound { mut sales, mut unreadable } = read(executor, &[show.0]).await?;
