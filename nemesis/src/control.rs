@@ -1,10 +1,10 @@
 //! Negative controls: if a guarantee is missing, the checks of the same sale must fail.
 
-use std::{path::Path, time::Duration};
+use std::{convert::Infallible, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
 use platform::faults::Guarantee;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{
     arena::Backend,
@@ -232,10 +232,8 @@ pub async fn run(control: &Control, folder: &Path, seed: u64) -> anyhow::Result<
     let faults = (control.faults)();
     let script = Script { seed, length, seats: control.seats, halls: partitions, faults };
     let verdict = if control.freezes {
-        tokio::select! {
-            verdict = installation.run(&script) => verdict,
-            never = freeze_in_turn(&installation) => match never {},
-        }
+        let until = Instant::now() + length;
+        tokio::join!(installation.run(&script), freeze_in_turn(&installation, until)).0
     } else {
         installation.run(&script).await
     };
@@ -259,26 +257,33 @@ pub fn is_as_expected(control: &Control, verdict: &Verdict) -> anyhow::Result<()
 }
 
 /// Freezes an allocator with deliveries in hand, and the other one as soon as it has taken over.
-/// Then the first goes on, under an epoch that is old by now.
-async fn freeze_in_turn(installation: &Installation) -> std::convert::Infallible {
+/// Then the first goes on, under an epoch that is old by now. In the end both run undisturbed.
+async fn freeze_in_turn(installation: &Installation, until: Instant) {
     let fleet = &installation.fleet;
-    loop {
-        sleep(Duration::from_secs(1)).await;
-        let both = [allocator(0), allocator(1)];
-        for node in both {
-            fleet.arm(node, "after-delivery=freeze@2");
-        }
-        // Only the owner of the one partition has deliveries.
-        let Some(first) = stopped(fleet, &both).await else { continue };
-        let second = allocator(1 - first.n);
-        fleet.arm(second, "after-epoch=freeze");
-        if stopped(fleet, &[second]).await.is_some() {
+    let both = [allocator(0), allocator(1)];
+    let freezing = async {
+        loop {
+            sleep(Duration::from_secs(1)).await;
+            for node in both {
+                fleet.arm(node, "after-delivery=freeze@2");
+            }
+            // Only the owner of the one partition has deliveries.
+            let Some(first) = stopped(fleet, &both).await else { continue };
+            let second = allocator(1 - first.n);
+            fleet.arm(second, "after-epoch=freeze");
+            if stopped(fleet, &[second]).await.is_some() {
+                fleet.freeze(first, false);
+                sleep(Duration::from_secs(2)).await;
+            }
             fleet.freeze(first, false);
+            fleet.freeze(second, false);
             sleep(Duration::from_secs(2)).await;
         }
-        fleet.freeze(first, false);
-        fleet.freeze(second, false);
-        sleep(Duration::from_secs(2)).await;
+    };
+    let _: Result<Infallible, _> = timeout_at(until, freezing).await;
+    for node in both {
+        fleet.freeze(node, false);
+        fleet.kill(node, Duration::ZERO);
     }
 }
 

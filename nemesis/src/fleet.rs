@@ -182,6 +182,7 @@ impl Fleet {
         let mut posts = self.posts();
         let post = &mut posts[node.index()];
         post.down_until = Some(Instant::now() + down);
+        post.failpoint = None;
         post.end();
     }
 
