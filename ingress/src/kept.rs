@@ -35,13 +35,13 @@ use uuid::Uuid;
 
 use answer::{Answer, Tag};
 
-/// How long an answer is kept after its read began. It is at most 500 ms old while it is compressed
-/// in 100 ms, as the map of the largest hall is.
+/// How long an answer is kept after its read began. The caller for whom it is compressed gets it
+/// later by as much.
 const KEPT_FOR: Duration = Duration::from_millis(400);
 /// Most bytes of all kept answers together, without their compressed forms; those that were not
 /// used for the longest time are dropped first. As many again are remembered to be compressed once.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Most bytes of one answer; a hall of 100,000 seats has a tenth of it.
+/// Most bytes of one answer; beyond, the call fails.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The answers that this node keeps.

@@ -48,7 +48,8 @@ const LOOKED_FOR_MAX: usize = 10_000;
 /// Frames a socket may lag behind before it is closed as too slow: a change of all seats of the
 /// largest hall, and as many again.
 const LAG_MAX: usize = 256;
-/// Shows that can be watched on a node, and seats that are taken in all of them; 503 beyond.
+/// Shows that can be watched on a node, and seats that are taken in all of them; beyond, further
+/// shows are refused with 503.
 const SHOWS_MAX: usize = 1_000;
 const SEATS_MAX: usize = 2_000_000;
 /// Sockets one account may have open for seats; the next closes the oldest.

@@ -32,7 +32,7 @@ const SEATS_IN_ROW_MAX: usize = 500;
 const SEATS_MAX: usize = 100_000;
 const GENERAL_ADMISSION_MAX: i32 = 100_000;
 
-/// A screen of the most seats has 5 MB, and twice that with long names.
+/// A seat with the longest names has about 100 bytes.
 const SCREEN_BYTES_MAX: usize = 12 * 1024 * 1024;
 type ScreenBody = Body<NewScreen, SCREEN_BYTES_MAX>;
 
