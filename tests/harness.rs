@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 pub(crate) use testing::Answer;
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// All services in this process, on one port.
 pub(crate) struct System {

@@ -1,4 +1,5 @@
-//! A part of `./dev chaos`, small enough for every run of the tests.
+//! A part of `./dev chaos`, small enough for every run of the tests. The goal for the time until
+//! everything is decided is checked there, on a quiet machine.
 
 use std::{
     path::{Path, PathBuf},
@@ -31,7 +32,7 @@ async fn nothing_is_sold_twice_lost_invented_or_changed_whatever_dies() {
         let script = Script::drawn(seed, LENGTH, SEATS, false);
         let verdict = installation.run(&script).await.expect("it runs");
         eprintln!("{}", report::line(&verdict));
-        if !verdict.is_green() {
+        if !verdict.is_right() {
             red.push(seed);
         }
     }
@@ -51,7 +52,7 @@ async fn every_rare_path_is_taken_and_nothing_comes_of_it() {
         let script = Script { seed, length, seats: SEATS, halls, faults: rare::faults() };
         let verdict = installation.run(&script).await.expect("it runs");
         eprintln!("{}", report::line(&verdict));
-        assert!(verdict.is_green(), "see {}", folder.display());
+        assert!(verdict.is_right(), "see {}", folder.display());
         untaken = installation.rare.missing();
         if untaken.is_empty() {
             break;
@@ -69,16 +70,25 @@ async fn every_hand_off_may_be_the_last_thing_a_process_does() {
         eprintln!("{} {}", aborted.failpoint, report::line(&aborted.verdict));
     };
     let results = failpoints::run(&folder, &failpoints::ALL, print).await.expect("they run");
-    let broken: Vec<&str> = results.iter().filter(|r| !r.is_green()).map(|r| r.failpoint).collect();
+    let is_broken =
+        |result: &&failpoints::Aborted| !result.was_reached || !result.verdict.is_right();
+    let broken: Vec<&str> = results.iter().filter(is_broken).map(|r| r.failpoint).collect();
     assert!(broken.is_empty(), "{broken:?} were not reached or do not hold: {}", folder.display());
 }
 
 /// Checks that the damage is found if a guarantee is missing.
 async fn damage_is_found(name: &str) {
     let control = control::named(name).expect("it exists");
-    let verdict = control::run(control, &folder(name), 1).await.expect("it runs");
-    eprintln!("{}", report::line(&verdict));
-    control::is_as_expected(control, &verdict).expect("the damage is found");
+    let mut found = Ok(());
+    for seed in 1..=ROUNDS_MAX {
+        let verdict = control::run(control, &folder(name), seed).await.expect("it runs");
+        eprintln!("{}", report::line(&verdict));
+        found = control::is_as_expected(control, &verdict);
+        if found.is_ok() {
+            break;
+        }
+    }
+    found.expect("the damage is found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,8 +27,10 @@ pub static MIGRATIONS: Migrator = sqlx::migrate!();
 
 /// Longest wait for a strong lock; sales that need the table wait behind it for as long.
 const LOCK_WAIT: Duration = Duration::from_millis(400);
-/// Pause between two tries, in which the waiting statements run.
+/// Pause after the first try, in which the waiting statements run; it doubles with each try, so that
+/// a transaction that stays open does not make sales wait all the time.
 const BETWEEN_TRIES: Duration = Duration::from_millis(600);
+const BETWEEN_TRIES_MAX: Duration = Duration::from_secs(5);
 
 /// Applies the missing migrations; of several processes that try, one does it. Migrations of a
 /// newer version are left alone. `tell` gets a text for what is done and what is waited for.
@@ -118,6 +120,7 @@ async fn patiently(
 ) -> anyhow::Result<()> {
     set(connection, "lock_timeout", LOCK_WAIT).await?;
     let (began, mut told) = (Instant::now(), None::<Instant>);
+    let mut pause = BETWEEN_TRIES;
     loop {
         let done = match change {
             Change::Statement(sql) => {
@@ -140,7 +143,8 @@ async fn patiently(
             tell(&format!("waits for transactions that use the table; open: {holders}"));
             told = Some(Instant::now());
         }
-        tokio::time::sleep(BETWEEN_TRIES).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(BETWEEN_TRIES_MAX);
     }
 }
 

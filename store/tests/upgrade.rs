@@ -20,6 +20,11 @@ use tokio::time::Instant;
 const BEFORE: i64 = 21;
 /// A migration waits half a second for a lock at most; the rest is for a busy machine.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// A write that takes longer waited for a lock.
+const IS_PAUSED: Duration = Duration::from_millis(200);
+/// How long a transaction stands in the way, and how much of that a writer may wait: for four tries.
+const IN_THE_WAY: Duration = Duration::from_secs(8);
+const PAUSED_MAX: Duration = Duration::from_millis(2400);
 const SOON: Duration = Duration::from_secs(30);
 
 /// A query of an earlier version, with the columns it had then.
@@ -161,11 +166,18 @@ async fn migrations_beside_the_sale_end_where_the_written_ones_end() {
     assert!(told.into_inner().unwrap().concat().contains("9999"));
 }
 
-/// Writes and reads the table as a sale would, until it is stopped. Returns its longest pause and
-/// how often it wrote.
-async fn admit(url: &str, show: uuid::Uuid, stop: &AtomicBool) -> (Duration, u32) {
+/// How a writer fared.
+#[derive(Default)]
+struct Writing {
+    longest: Duration,
+    paused: Duration,
+    n: u32,
+}
+
+/// Writes to the table as a sale would, until it is stopped.
+async fn admit(url: &str, show: uuid::Uuid, stop: &AtomicBool) -> Writing {
     let mut direct = connect(url).await;
-    let (mut longest, mut n) = (Duration::ZERO, 0);
+    let mut writing = Writing::default();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
         sqlx::query(
@@ -176,11 +188,15 @@ async fn admit(url: &str, show: uuid::Uuid, stop: &AtomicBool) -> (Duration, u32
         .execute(&mut direct)
         .await
         .unwrap();
-        longest = longest.max(began.elapsed());
-        n += 1;
+        let took = began.elapsed();
+        writing.longest = writing.longest.max(took);
+        if took > IS_PAUSED {
+            writing.paused += took;
+        }
+        writing.n += 1;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    (longest, n)
+    writing
 }
 
 async fn half_built(direct: &mut PgConnection) -> i64 {
@@ -233,7 +249,7 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
     let broken = "create unique index concurrently admissions_by_time on admissions (lane)";
     direct.execute(broken).await.expect_err("all are in one lane");
     assert_eq!(half_built(&mut direct).await, 1);
-    // A reader of the table, because of which no strong lock is granted for three seconds.
+    // A reader of the table, because of which no strong lock is granted for a while.
     let mut reader = connect(&slot.database_url).await;
     reader.execute("set idle_in_transaction_session_timeout = 0").await.unwrap();
     reader.execute("begin; lock table admissions in access share mode").await.unwrap();
@@ -258,12 +274,13 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
             .then_some(())
         })
         .await;
-        tokio::time::sleep(Duration::from_secs(4)).await;
+        tokio::time::sleep(IN_THE_WAY).await;
         reader.execute("commit").await.unwrap();
     };
-    let ((longest, n), (), ()) =
+    let (Writing { longest, paused, n }, (), ()) =
         futures_util::join!(admit(&slot.database_url, show, &stop), migrating, reading);
     assert!(longest < PAUSE_MAX, "a writer waited {longest:?}");
+    assert!(paused < PAUSED_MAX, "a writer waited {paused:?} in all");
     assert!(n > 100, "it was written all the time: {n}");
     assert_eq!(half_built(&mut direct).await, 0);
     let index: String = sqlx::query_scalar(

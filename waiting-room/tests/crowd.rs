@@ -10,11 +10,15 @@ use std::{
     time::Duration,
 };
 
-use contract::api::line::PlaceState;
+use contract::{AccountId, api::line::PlaceState};
 use futures_util::{StreamExt as _, stream};
 use reqwest::StatusCode;
 use testing::eventually;
-use tokio::{task::JoinSet, time::timeout};
+use tokio::{
+    sync::Semaphore,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use crate::{
     harness::{Plan, Stage, Visitor},
@@ -27,7 +31,9 @@ const SOCKETS: usize = 2_000;
 const AT_ONCE: usize = 64;
 /// Ranks that are not drawn by lot begin above this.
 const DRAWN_MAX: u64 = 1 << 20;
-const LONG: Duration = Duration::from_secs(30);
+const LONG: Duration = Duration::from_mins(1);
+/// How long a visitor whose socket was refused waits before the next try.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// A place, and the smallest number shown for it.
 struct Client {
@@ -59,8 +65,13 @@ impl Client {
     async fn watches(mut self, crowd: Arc<Crowd>, mut node: usize) -> u32 {
         let mut connections = 0;
         loop {
-            let Some(mut socket) = crowd.stage.try_watch(node, &self.visitor).await else {
+            let opened = {
+                let _turn = crowd.connecting.acquire().await.expect("it stays open");
+                crowd.stage.try_watch(node, &self.visitor).await
+            };
+            let Some(mut socket) = opened else {
                 node = (node + 1) % crowd.stage.nodes.len();
+                sleep(AGAIN_AFTER).await;
                 continue;
             };
             connections += 1;
@@ -87,11 +98,17 @@ impl Client {
 struct Crowd {
     stage: Stage,
     connected: AtomicUsize,
+    /// Turns of those who connect: two thousand handshakes at once time out on a slow machine.
+    connecting: Semaphore,
 }
 
 impl Crowd {
     async fn before(nodes: usize) -> Arc<Self> {
-        Arc::new(Self { stage: Stage::crowded(nodes).await, connected: AtomicUsize::new(0) })
+        Arc::new(Self {
+            stage: Stage::crowded(nodes).await,
+            connected: AtomicUsize::new(0),
+            connecting: Semaphore::new(AT_ONCE),
+        })
     }
 
     /// Lets every fifth of these watch; returns the others once all watchers are connected.
@@ -116,7 +133,9 @@ impl Crowd {
 /// Lets all visitors join over all nodes, in no particular order.
 async fn everybody_joins(stage: &Stage, show: contract::ShowId) -> Vec<Client> {
     let joins = stream::iter(0..PLACES).map(|turn| async move {
-        let (visitor, place) = stage.join_new(turn % stage.nodes.len(), show).await;
+        let (account, node) = (AccountId::new(), turn % stage.nodes.len());
+        let join = async || stage.try_join(node, show, account).await;
+        let (visitor, place) = eventually("a place", LONG, join).await;
         Client { visitor, lowest: place.position.expect("first come, first served") }
     });
     joins.buffer_unordered(AT_ONCE).collect().await

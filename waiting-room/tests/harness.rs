@@ -21,7 +21,7 @@ use waiting_room::{ChallengeKind, Config, LineSettings};
 pub(crate) use show::Plan;
 pub(crate) use visitor::Visitor;
 
-pub(crate) const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// Starts recording metrics in this process.
 pub(crate) fn measure() {

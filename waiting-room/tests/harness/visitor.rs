@@ -76,13 +76,26 @@ impl Stage {
 
     /// The same; also returns the status of the place.
     pub(crate) async fn join_new(&self, node: usize, show: ShowId) -> (Visitor, PlaceStatus) {
-        let account = AccountId::new();
+        self.try_join(node, show, AccountId::new()).await.expect("the line can be reached")
+    }
+
+    /// This account joins; `None` if the line cannot be reached for a moment.
+    pub(crate) async fn try_join(
+        &self,
+        node: usize,
+        show: ShowId,
+        account: AccountId,
+    ) -> Option<(Visitor, PlaceStatus)> {
         let token = self.token(account);
         let answer = self.post_queue(node, show, &token).await;
-        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            return None;
+        }
+        // A join whose answer was lost is answered as the place that is there.
+        assert!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
         let place = answer.place();
         let (ticket, place_ticket) = (place.ticket_id, place.place_ticket.clone());
-        (Visitor { show, account, token, ticket, place_ticket }, place)
+        Some((Visitor { show, account, token, ticket, place_ticket }, place))
     }
 
     pub(crate) async fn look(&self, node: usize, visitor: &Visitor) -> PlaceStatus {
