@@ -1,8 +1,10 @@
 //! The figures of a run.
 
+use std::time::Duration;
+
 use loadtest::{
-    report::Latency,
     stampede::{Counts, Joined},
+    times::Latency,
 };
 use platform::number::float;
 use serde::Serialize;
@@ -78,8 +80,9 @@ impl Joins {
         let took: Vec<u32> = told.into_iter().flat_map(|joined| joined.took_micros).collect();
         let joined = took.len();
         let seconds = float(until.saturating_sub(from).max(1)) / 1000.0;
-        let latency = Latency::of(took);
-        let ms = |of: fn(&Latency) -> std::time::Duration| {
+        let micros = |took| Duration::from_micros(u64::from(took));
+        let latency = Latency::of(took.into_iter().map(micros));
+        let ms = |of: fn(&Latency) -> Duration| {
             latency.as_ref().map_or(0.0, |latency| of(latency).as_secs_f64() * 1000.0)
         };
         Self {

@@ -11,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Client, Journal, Tally, plan::Plan, tally::VisitEnd, visitor::Visitor};
+use crate::{Client, Journal, Tally, plan::Mix, tally::VisitEnd, visitor::Visitor};
 
 /// Longest visit; after that a visitor counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -23,10 +23,11 @@ pub struct Crowd {
     pub visitors: usize,
     /// All of them arrive within this time.
     pub ramp: Duration,
-    /// Most visits at once; further visitors arrive later.
+    /// Most visits at once; further visitors arrive later ([`Step::Arrive`](crate::tally::Step)).
     pub at_once_max: usize,
     /// The same seed draws the same visitors.
     pub seed: u64,
+    pub mix: Mix,
     /// Access tokens of existing accounts. Visitors without one sign up; they are spread evenly
     /// over the crowd, because hashing passwords is slow.
     pub tokens: Vec<String>,
@@ -41,8 +42,9 @@ impl Crowd {
         let mut visits = JoinSet::new();
         let mut tokens = self.tokens.iter();
         for n in 0..self.visitors {
-            let plan = Plan::draw(&mut rng);
-            sleep_until(started + self.arrival(n)).await;
+            let plan = self.mix.draw(&mut rng);
+            let arrives_at = started + self.arrival(n);
+            sleep_until(arrives_at).await;
             let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
             let client = client.from_address(address(n));
             let token = if self.signs_up(n) { None } else { tokens.next() };
@@ -51,6 +53,7 @@ impl Crowd {
                 client: token.map_or(client.clone(), |token| client.signed_in(token)),
                 show: self.show,
                 plan,
+                arrives_at,
                 tally: Arc::clone(tally),
                 journal: Arc::clone(journal),
             };
@@ -122,6 +125,7 @@ mod tests {
             ramp: Duration::from_secs(10),
             at_once_max: 10,
             seed: 1,
+            mix: Mix::All,
             tokens: vec![String::new(); tokens],
         }
     }

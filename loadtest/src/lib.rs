@@ -2,7 +2,7 @@
 //!
 //! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the
 //! [`seats`], to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures
-//! them, the [`journal`] keeps what they were promised, and the [`report`] sums up and draws a
+//! them, with their [`times`], the [`journal`] keeps what they were promised, and the [`report`] sums up and draws a
 //! picture. A [`stampede`] is one of several processes, each with thousands of visitors that only
 //! wait.
 
@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod visitor;
 pub mod crowd;
 pub mod stampede;
+pub mod times;
 pub mod tally;
 pub mod journal;
 pub mod report;
@@ -26,5 +27,6 @@ pub use calls::BookAnswer;
 pub use client::{CallError, Client, fresh_key};
 pub use crowd::Crowd;
 pub use journal::Journal;
+pub use plan::Mix;
 pub use report::Report;
 pub use tally::Tally;

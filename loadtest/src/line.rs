@@ -33,16 +33,16 @@ pub enum LineEnd {
     Closed,
 }
 
-/// Joins the line and waits for the turn.
+/// Joins the line and waits for the turn. The join's time counts from `ready_at`.
 pub async fn wait(
     client: &Client,
     show: ShowId,
     plan: &Plan,
     tally: &Tally,
+    ready_at: Instant,
 ) -> Result<LineEnd, CallError> {
-    let asked = Instant::now();
     let place = client.join(show).await?;
-    tally.took(Step::Join, asked);
+    tally.took(Step::Join, ready_at);
     let joined = Instant::now();
     let _counted = tally.waiting.present();
     let mut visitor = InLine {

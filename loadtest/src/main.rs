@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::Parser;
 use contract::ShowId;
-use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
+use loadtest::{Client, Crowd, Journal, Mix, Report, Tally, progress};
 
 /// Sends a crowd of visitors through the public API and reports the result.
 #[derive(Parser)]
@@ -27,6 +27,9 @@ struct Settings {
     /// The same seed sends the same visitors.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Every visitor takes the best seat available and pays.
+    #[arg(long)]
+    buyers: bool,
     /// File with access tokens, one per line, as `usher seed accounts` writes it. Visitors without
     /// a token sign up.
     #[arg(long)]
@@ -57,6 +60,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         ramp: Duration::from_secs(settings.ramp_seconds),
         at_once_max: settings.at_once_max,
         seed: settings.seed,
+        mix: if settings.buyers { Mix::Buyers } else { Mix::All },
         tokens,
     };
     let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));

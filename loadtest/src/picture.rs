@@ -19,9 +19,17 @@ use crate::{
 
 const SIZE: (u32, u32) = (1_000, 900);
 const FONT: &str = "sans-serif";
-/// The steps whose times are drawn; the others depend on what visitors wait for or think about.
-const STEPS: [Step; 6] =
-    [Step::Join, Step::SeatMap, Step::Accept, Step::Decide, Step::Hold, Step::Pay];
+/// The steps whose times are drawn, from the join to the payment. The wait in the line is long by
+/// design, and the rest is small or rare.
+const STEPS: [Step; 7] = [
+    Step::Join,
+    Step::SeatMap,
+    Step::Availability,
+    Step::Accept,
+    Step::Decide,
+    Step::Hold,
+    Step::Pay,
+];
 
 type Panel<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 type Curve = (&'static str, Vec<(f64, f64)>);

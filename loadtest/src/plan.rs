@@ -15,7 +15,7 @@ pub struct Plan {
     pub hopes_for: Duration,
     /// Loses the connection once, after this time, and comes back.
     pub drops_after: Option<Duration>,
-    /// Picks seats on the map; otherwise takes the best available.
+    /// Picks seats on the map; otherwise takes the best available of a tier.
     pub chooses_seats: bool,
     pub quantity: u16,
     /// Holds seats and then orders; otherwise books in one step.
@@ -29,6 +29,30 @@ pub struct Plan {
     pub thinks: Duration,
     /// Seed of the choices during the visit.
     pub seed: u64,
+}
+
+/// Who comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// All kinds of visitors.
+    All,
+    /// Visitors who stay in the line, take the best seat available and pay for it.
+    Buyers,
+}
+
+impl Mix {
+    /// Draws the next visitor.
+    pub fn draw(self, rng: &mut Rng) -> Plan {
+        let plan = Plan::draw(rng);
+        match self {
+            Self::All => plan,
+            Self::Buyers => {
+                let (leaves_after, drops_after) = (None, None);
+                let (quantity, chooses_seats, intent) = (1, false, Intent::Pays);
+                Plan { leaves_after, drops_after, chooses_seats, quantity, intent, ..plan }
+            }
+        }
+    }
 }
 
 /// How a visitor follows the line.
@@ -122,6 +146,18 @@ mod tests {
         assert_ne!(crowd(1, 500), crowd(2, 500));
         // A larger crowd begins with the same visitors.
         assert_eq!(crowd(1, 500), crowd(1, 800)[..500]);
+    }
+
+    #[test]
+    fn buyers_pay_for_one_seat_and_are_otherwise_like_all() {
+        let draw = |mix: Mix| {
+            let mut rng = Rng::with_seed(3);
+            (0..500).map(|_| mix.draw(&mut rng)).collect::<Vec<_>>()
+        };
+        for (one, buyer) in draw(Mix::All).into_iter().zip(draw(Mix::Buyers)) {
+            let pays = Plan { leaves_after: None, drops_after: None, intent: Intent::Pays, ..one };
+            assert_eq!(buyer, Plan { quantity: 1, chooses_seats: false, ..pays });
+        }
     }
 
     #[test]

@@ -7,7 +7,8 @@ use contract::api::catalogue::RoomSettings;
 use crate::{
     Journal, Tally,
     journal::Recheck,
-    tally::{Moment, Sample, Step, VisitEnd},
+    tally::{Moment, Step, VisitEnd},
+    times::Latency,
 };
 
 /// The result of a crowd's run.
@@ -35,35 +36,6 @@ pub struct Report {
     pub lapses_seen: u64,
     /// The result of asking again for every booking, if that was done.
     pub recheck: Option<Recheck>,
-}
-
-/// Times of one step. Percentiles are exact: nearest rank among all samples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Latency {
-    pub n: usize,
-    pub p50: Duration,
-    pub p95: Duration,
-    pub p99: Duration,
-    pub max: Duration,
-}
-
-impl Latency {
-    /// The latency of samples in microseconds; `None` without samples.
-    #[must_use]
-    pub fn of(mut micros: Vec<u32>) -> Option<Self> {
-        micros.sort_unstable();
-        let rank = |percent: usize| {
-            let at = (micros.len() * percent).div_ceil(100).max(1) - 1;
-            micros.get(at).map(|sample| Duration::from_micros(u64::from(*sample)))
-        };
-        Some(Self {
-            n: micros.len(),
-            p50: rank(50)?,
-            p95: rank(95)?,
-            p99: rank(99)?,
-            max: rank(100)?,
-        })
-    }
 }
 
 /// The pace of admission, by the moments at which visitors heard of it.
@@ -120,16 +92,9 @@ impl Report {
     /// The report on the counts.
     #[must_use]
     pub fn new(tally: &Tally, journal: &Journal, repeats: u64) -> Self {
-        let samples = tally.samples();
-        let latency = |samples: &[Sample]| Latency::of(samples.iter().map(|s| s.micros).collect());
-        let latencies = samples.iter().filter_map(|(step, all)| Some((*step, latency(all)?)));
-        let paces = samples.iter().map(|(step, all)| {
-            let mut all = all.clone();
-            all.sort_unstable_by_key(|sample| sample.second);
-            let seconds = all.chunk_by(|one, next| one.second == next.second);
-            let p95 = |of: &[Sample]| Some((of.first()?.second, latency(of)?.p95));
-            (*step, seconds.filter_map(p95).collect())
-        });
+        let times = tally.times();
+        let latencies = times.iter().filter_map(|(step, of)| Some((*step, of.latency()?)));
+        let paces = times.iter().map(|(step, of)| (*step, of.paces()));
         Self {
             took: tally.elapsed(),
             visitors: tally.arrived.get(),
@@ -156,6 +121,12 @@ impl Report {
         let failed =
             |(ending, n): (&VisitEnd, &u64)| matches!(ending, VisitEnd::Failed(_)).then_some(*n);
         self.endings.iter().filter_map(failed).sum()
+    }
+
+    /// Visitors who paid, each for one order.
+    #[must_use]
+    pub fn paid(&self) -> u64 {
+        self.endings.get(&VisitEnd::Ticket).copied().unwrap_or_default()
     }
 
     /// Broken promises: outcomes lost or changed, and positions that went up.
@@ -250,20 +221,6 @@ fn short(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn percentiles_are_samples_at_their_nearest_rank() {
-        let latency = Latency::of((1..=1000).rev().collect()).unwrap();
-        let micros = |time: Duration| time.as_micros();
-        assert_eq!(latency.n, 1000);
-        assert_eq!(micros(latency.p50), 500);
-        assert_eq!(micros(latency.p95), 950);
-        assert_eq!(micros(latency.p99), 990);
-        assert_eq!(micros(latency.max), 1000);
-        let one = Latency::of(vec![7]).unwrap();
-        assert_eq!((micros(one.p50), micros(one.max)), (7, 7));
-        assert_eq!(Latency::of(Vec::new()), None);
-    }
 
     #[test]
     fn the_pace_is_measured_over_the_longest_stretch_without_a_pause() {

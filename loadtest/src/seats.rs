@@ -1,11 +1,11 @@
-//! Choosing a tier and seats from the seat map. Every visitor prefers the middle, so that a crowd
+//! Choosing a tier, and seats from the seat map. Every visitor prefers the middle, so that a crowd
 //! wants the same seats.
 
 use std::collections::HashSet;
 
 use contract::{
     SeatLabel, TierCode,
-    api::catalogue::{Row, Seat, SeatMap},
+    api::catalogue::{Row, Seat, SeatMap, TierAvailable},
 };
 use fastrand::Rng;
 
@@ -20,16 +20,14 @@ pub struct Wanted {
     pub seats: Vec<SeatLabel>,
 }
 
-/// Decides on a tier, and with `chooses` on neighbouring seats of it, if there are any.
+/// Decides on a tier, and on neighbouring seats of it if there are any; otherwise on the best
+/// available.
 ///
 /// `None` when the map shows no free seat.
-pub fn decide(map: &SeatMap, chooses: bool, quantity: u16, rng: &mut Rng) -> Option<Wanted> {
+pub fn on_the_map(map: &SeatMap, quantity: u16, rng: &mut Rng) -> Option<Wanted> {
     let taken: HashSet<&SeatLabel> =
         map.unavailable_seat_ids.iter().chain(&map.held_seat_ids).collect();
     let tier = tier_with_free_seats(map, &taken, rng)?;
-    if !chooses {
-        return Some(Wanted { tier, seats: Vec::new() });
-    }
     let mut blocks = blocks(map, &tier, usize::from(quantity), &taken);
     blocks.sort_by_key(|(distance, _)| *distance);
     blocks.truncate(BEST_BLOCKS);
@@ -38,6 +36,26 @@ pub fn decide(map: &SeatMap, chooses: bool, quantity: u16, rng: &mut Rng) -> Opt
         n => blocks.swap_remove(rng.usize(..n)).1,
     };
     Some(Wanted { tier, seats })
+}
+
+/// Decides on the best available of a random tier, weighted by the seats that are left.
+///
+/// `None` when none is left; held seats are not left.
+pub fn best_available(left: &[TierAvailable], rng: &mut Rng) -> Option<Wanted> {
+    let weights = left.iter().map(|tier| usize::try_from(tier.seats).unwrap_or_default());
+    let tier = left[weighted(weights, rng)?].tier.clone();
+    Some(Wanted { tier, seats: Vec::new() })
+}
+
+/// A random index; each is as likely as its weight is large. `None` if all weights are zero.
+fn weighted(weights: impl Iterator<Item = usize> + Clone, rng: &mut Rng) -> Option<usize> {
+    let total: usize = weights.clone().sum();
+    let mut at = (total > 0).then(|| rng.usize(..total))?;
+    weights.enumerate().find_map(|(index, weight)| {
+        let is_here = at < weight;
+        at = at.saturating_sub(weight);
+        is_here.then_some(index)
+    })
 }
 
 /// A random tier, weighted by its free seats. The map does not show the stock of general-admission
@@ -59,18 +77,7 @@ fn tier_with_free_seats(
             of_tier.filter(|seat| is_free(seat, taken)).count()
         })
         .collect();
-    let total: usize = weights.iter().sum();
-    if total == 0 {
-        return None;
-    }
-    let mut at = rng.usize(..total);
-    for (price, weight) in map.prices.iter().zip(weights) {
-        if at < weight {
-            return Some(price.tier.clone());
-        }
-        at -= weight;
-    }
-    None
+    Some(map.prices[weighted(weights.into_iter(), rng)?].tier.clone())
 }
 
 /// Blocks of free neighbouring seats of a tier, with their distance from the middle of its first
@@ -138,7 +145,7 @@ mod tests {
     fn chosen_seats_are_free_neighbours() {
         let map = map(&["A5", "B6"]);
         for seed in 0..200 {
-            let wanted = decide(&map, true, 2, &mut Rng::with_seed(seed)).unwrap();
+            let wanted = on_the_map(&map, 2, &mut Rng::with_seed(seed)).unwrap();
             let columns: Vec<u32> =
                 wanted.seats.iter().map(|seat| seat.as_str()[1..].parse().unwrap()).collect();
             assert_eq!(columns[0] + 1, columns[1], "{wanted:?}");
@@ -152,13 +159,29 @@ mod tests {
         let all: Vec<String> =
             ["A", "B"].iter().flat_map(|row| (1..=9).map(move |n| format!("{row}{n}"))).collect();
         let full = map(&all.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(decide(&full, false, 1, &mut Rng::with_seed(1)), None);
+        assert_eq!(on_the_map(&full, 1, &mut Rng::with_seed(1)), None);
+    }
+
+    #[test]
+    fn the_best_available_are_of_a_tier_with_seats_left() {
+        let left = |seats: [i32; 3]| {
+            let tiers = ["A", "B", "C"].map(|tier| tier.parse().unwrap());
+            let tiers = tiers.into_iter().zip(seats);
+            tiers.map(|(tier, seats)| TierAvailable { tier, seats }).collect::<Vec<_>>()
+        };
+        let mut seen = HashSet::new();
+        for seed in 0..100 {
+            let wanted = best_available(&left([3, 0, 1]), &mut Rng::with_seed(seed)).unwrap();
+            seen.insert(wanted.tier.to_string());
+        }
+        assert_eq!(seen, HashSet::from(["A".to_owned(), "C".to_owned()]));
+        assert_eq!(best_available(&left([0, 0, 0]), &mut Rng::with_seed(1)), None);
     }
 
     #[test]
     fn without_neighbours_the_best_available_are_asked_for() {
         let sparse = map(&["A2", "A4", "A6", "A8", "B2", "B4", "B6", "B8"]);
-        let wanted = decide(&sparse, true, 2, &mut Rng::with_seed(1)).unwrap();
+        let wanted = on_the_map(&sparse, 2, &mut Rng::with_seed(1)).unwrap();
         assert!(wanted.seats.is_empty());
     }
 }

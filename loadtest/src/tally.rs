@@ -12,14 +12,22 @@ use std::{
 
 use tokio::time::Instant;
 
+use crate::times::Times;
+
 /// A part of the journey that is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
+    /// From the planned moment of arrival until the crowd had room for the visitor.
+    Arrive,
+    /// From the planned moment of arrival.
     SignUp,
+    /// From the arrival, or from the end of the sign-up, to the answer.
     Join,
     /// From getting the place to getting the pass.
     Line,
     SeatMap,
+    /// How many seats of each tier are left.
+    Availability,
     /// From `POST /bookings` to the 202.
     Accept,
     /// From the 202 to the outcome.
@@ -36,10 +44,12 @@ impl Step {
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
+            Self::Arrive => "late by the plan",
             Self::SignUp => "sign up and log in",
             Self::Join => "join the line",
             Self::Line => "wait in the line",
             Self::SeatMap => "seat map",
+            Self::Availability => "seats left, by tier",
             Self::Accept => "booking to 202",
             Self::Decide => "202 to outcome",
             Self::Hold => "hold, decided",
@@ -85,13 +95,6 @@ impl VisitEnd {
     }
 }
 
-/// How long a step took that ended in this second of the crowd.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    pub second: u32,
-    pub micros: u32,
-}
-
 /// How far a sale was at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -129,7 +132,7 @@ pub struct Tally {
     pub went_up: Count,
     /// Lapsed holds and orders that the API then called EXPIRED.
     pub lapses_seen: Count,
-    samples: Mutex<BTreeMap<Step, Vec<Sample>>>,
+    times: Mutex<BTreeMap<Step, Times>>,
     moments: Mutex<Vec<Moment>>,
     admissions: Mutex<Vec<Duration>>,
     sold_out_first: OnceLock<Duration>,
@@ -151,7 +154,7 @@ impl Default for Tally {
             reconnects: Count::default(),
             went_up: Count::default(),
             lapses_seen: Count::default(),
-            samples: Mutex::default(),
+            times: Mutex::default(),
             moments: Mutex::default(),
             admissions: Mutex::default(),
             sold_out_first: OnceLock::new(),
@@ -168,14 +171,10 @@ impl Tally {
 
     /// Notes how long a step took since `from`.
     pub fn took(&self, step: Step, from: Instant) {
-        let of = |time: Duration, unit: Duration| {
-            u32::try_from(time.as_micros() / unit.as_micros()).unwrap_or(u32::MAX)
-        };
-        let sample = Sample {
-            second: of(self.elapsed(), Duration::from_secs(1)),
-            micros: of(from.elapsed(), Duration::from_micros(1)),
-        };
-        lock(&self.samples).entry(step).or_default().push(sample);
+        let took = from.elapsed();
+        let mut times = lock(&self.times);
+        let second = u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX);
+        times.entry(step).or_default().note(second, took);
     }
 
     /// Notes how far the sale is now.
@@ -233,8 +232,8 @@ impl Tally {
     }
 
     /// Every step's times so far.
-    pub fn samples(&self) -> BTreeMap<Step, Vec<Sample>> {
-        lock(&self.samples).clone()
+    pub fn times(&self) -> BTreeMap<Step, Times> {
+        lock(&self.times).clone()
     }
 
     /// Times of admissions, from the start of the crowd.

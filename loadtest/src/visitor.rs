@@ -54,10 +54,14 @@ impl Visitor {
 
     async fn journey(&mut self) -> Result<VisitEnd, CallError> {
         self.tally.arrived.up();
+        self.tally.took(Step::Arrive, self.arrives_at);
+        // A visitor who comes late because the crowd had no room has waited all the same.
+        let mut ready_at = self.arrives_at;
         if let Some(signup) = self.signs_up.take() {
-            self.sign_up(signup).await?;
+            self.sign_up(signup, self.arrives_at).await?;
+            ready_at = Instant::now();
         }
-        let turn = line::wait(&self.client, self.show, &self.plan, &self.tally).await?;
+        let turn = line::wait(&self.client, self.show, &self.plan, &self.tally, ready_at).await?;
         let pass = match turn {
             LineEnd::Admitted(pass) => pass,
             LineEnd::Left => return Ok(VisitEnd::LeftTheLine),
@@ -72,8 +76,7 @@ impl Visitor {
         }
     }
 
-    async fn sign_up(&mut self, signup: Signup) -> Result<(), CallError> {
-        let from = Instant::now();
+    async fn sign_up(&mut self, signup: Signup, from: Instant) -> Result<(), CallError> {
         let login = Login { email: signup.email.clone(), password: signup.password.clone() };
         self.client.sign_up(&signup).await?;
         let signed_in = self.client.log_in(&login).await?;

@@ -50,6 +50,11 @@ impl Aborted {
     pub fn is_green(&self) -> bool {
         self.was_reached && self.verdict.is_green()
     }
+
+    /// Whether every promise was kept but that of time.
+    pub fn is_right(&self) -> bool {
+        self.was_reached && self.verdict.is_right()
+    }
 }
 
 /// Aborts at each of these hand-offs, in both processes of its service.

@@ -111,7 +111,7 @@ impl Verdict {
         self.findings.is_clean()
     }
 
-    /// Whether every promise was kept, however long that took: a busy machine is slow.
+    /// Whether every promise was kept but that of time: a busy machine is slow.
     pub fn is_right(&self) -> bool {
         self.findings.kinds().all(|kind| kind == TOO_SLOW)
     }

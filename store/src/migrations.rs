@@ -30,6 +30,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(400);
 /// Pause after the first try, in which the waiting statements run; it doubles with each try, so that
 /// a transaction that stays open does not make sales wait all the time.
 const BETWEEN_TRIES: Duration = Duration::from_millis(600);
+/// A table that is free may be noticed this much later.
 const BETWEEN_TRIES_MAX: Duration = Duration::from_secs(5);
 
 /// Applies the missing migrations; of several processes that try, one does it. Migrations of a

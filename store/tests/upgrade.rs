@@ -22,8 +22,9 @@ const BEFORE: i64 = 21;
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A write that takes longer waited for a lock.
 const IS_PAUSED: Duration = Duration::from_millis(200);
-/// How long a transaction stands in the way, and how much of that a writer may wait: for four tries.
+/// How long a transaction stands in the way.
 const IN_THE_WAY: Duration = Duration::from_secs(8);
+/// Longest time that a writer waits in all: for four tries of 0.4 s, and the rest of a busy machine.
 const PAUSED_MAX: Duration = Duration::from_millis(2400);
 const SOON: Duration = Duration::from_secs(30);
 

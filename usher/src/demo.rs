@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use loadtest::{Client, Crowd, Journal, Report, Tally, client, progress};
+use loadtest::{Client, Crowd, Journal, Mix, Report, Tally, client, progress};
 use platform::Shutdown;
 use tokio::time::{Instant, sleep};
 
@@ -28,8 +28,6 @@ use premiere::Premiere;
 
 /// Visitors who sign up and log in; the others have tokens, since argon2id is slow by design.
 const SIGN_UPS_MAX: usize = 50;
-/// Time within which all visitors arrive.
-const RAMP: Duration = Duration::from_secs(10);
 /// Most visitors at once: each takes two sockets of this process, one at each end.
 const AT_ONCE_MAX: usize = 8_000;
 /// Longest wait for the services to be ready.
@@ -44,12 +42,18 @@ pub struct Demo {
     /// Seats of the premiere.
     #[arg(long, default_value_t = hall::PREMIERE_SEATS, value_parser = hall::seats)]
     seats: usize,
-    /// Visitors admitted per second; by default so that the sale lasts about a minute.
+    /// Visitors admitted per second; by default as many as arrive, or so that the sale lasts a minute.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// The same seed sends the same visitors.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Seconds within which all visitors arrive, evenly.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=3_600))]
+    ramp_seconds: u32,
+    /// Every visitor takes the best seat available and pays.
+    #[arg(long)]
+    buyers: bool,
     /// End after the proof instead of staying up.
     #[arg(long)]
     exit: bool,
@@ -126,7 +130,8 @@ impl Demo {
         let n = usize::try_from(self.visitors).unwrap_or(usize::MAX);
         let with_tokens = n.saturating_sub(SIGN_UPS_MAX).max(1);
         let tokens = seed::tokens(&pool, &own.backends.master_key, with_tokens).await?;
-        let rate = self.rate.unwrap_or_else(|| (self.visitors / 60).clamp(10, 100));
+        let rate =
+            self.rate.unwrap_or_else(|| (self.visitors / self.ramp_seconds.max(60)).clamp(10, 100));
         let premiere = Premiere::open(&admin.client, &catalogue, rate).await?;
         say(&format!(
             "sale: {} seats, {n} visitors, {rate} admitted per second, seed {}",
@@ -159,9 +164,10 @@ impl Demo {
         let crowd = Crowd {
             show: premiere.show,
             visitors: usize::try_from(self.visitors).unwrap_or(usize::MAX),
-            ramp: RAMP,
+            ramp: Duration::from_secs(self.ramp_seconds.into()),
             at_once_max: AT_ONCE_MAX,
             seed: self.seed,
+            mix: if self.buyers { Mix::Buyers } else { Mix::All },
             tokens,
         };
         let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));

@@ -98,7 +98,7 @@ impl Client {
 struct Crowd {
     stage: Stage,
     connected: AtomicUsize,
-    /// Turns of those who connect: two thousand handshakes at once time out on a slow machine.
+    /// Turns of visitors that connect: two thousand handshakes at once time out on a slow machine.
     connecting: Semaphore,
 }
 

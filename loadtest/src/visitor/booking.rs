@@ -58,9 +58,15 @@ impl Visitor {
 
     async fn choose(&self, rng: &mut Rng) -> Result<Option<Wanted>, CallError> {
         let from = Instant::now();
-        let map = self.client.seat_map(self.show).await?;
-        self.tally.took(Step::SeatMap, from);
-        Ok(seats::decide(&map, self.plan.chooses_seats, self.plan.quantity, rng))
+        if self.plan.chooses_seats {
+            let map = self.client.seat_map(self.show).await?;
+            self.tally.took(Step::SeatMap, from);
+            Ok(seats::on_the_map(&map, self.plan.quantity, rng))
+        } else {
+            let show = self.client.show(self.show).await?;
+            self.tally.took(Step::Availability, from);
+            Ok(seats::best_available(&show.available, rng))
+        }
     }
 
     async fn book(&self, wanted: &Wanted, pass: Option<&str>) -> Result<Bought, CallError> {
@@ -81,7 +87,7 @@ impl Visitor {
                 let offered = problem.more.get("alternatives").cloned().unwrap_or_default();
                 Ok(Bought::Taken(serde_json::from_value(offered).unwrap_or_default()))
             }
-            // This tier is full; the next look at the map shows whether another has seats.
+            // This tier is full; the next look shows whether another has seats.
             Err(error) if matches!(error.code(), Some(Code::SoldOut | Code::AllHeld)) => {
                 Ok(Bought::Taken(Vec::new()))
             }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use contract::{ShowId, api::accounts::Signup};
+use tokio::time::Instant;
 
 use crate::{Client, Journal, Tally, plan::Plan};
 
@@ -11,6 +12,8 @@ pub struct Visitor {
     pub client: Client,
     pub show: ShowId,
     pub plan: Plan,
+    /// When the visitor comes by the plan of the crowd.
+    pub arrives_at: Instant,
     /// The account to make first; without it the client is signed in already.
     pub signs_up: Option<Signup>,
     pub tally: Arc<Tally>,

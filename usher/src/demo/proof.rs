@@ -3,7 +3,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use contract::ShowId;
-use loadtest::{Journal, Report, tally::VisitEnd};
+use loadtest::{Journal, Report};
+use platform::number::float;
 use store::Pool;
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +27,10 @@ pub(super) async fn print(
     report.room = Some(premiere.room.clone());
     let audit = settled(pool, premiere.show, journal).await?;
     println!("\n{report}\n{}", table(&audit));
-    let tickets = report.endings.get(&VisitEnd::Ticket).copied().unwrap_or_default();
+    let tickets = report.paid();
+    if let Some(rate) = per_hour_and_core(tickets, report.took) {
+        println!("Paid orders per hour and core of this machine, visitors included: {rate:.0}");
+    }
     if tickets == 0 {
         println!("NOBODY GOT A TICKET: see above how the visits ended");
     }
@@ -41,6 +45,13 @@ pub(super) async fn print(
     let worked = tickets > 0 && failed * 100 <= report.visitors;
     let kept = audit.is_clean() && report.broken_promises() == 0 && worked;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `None` if no time passed, or the cores cannot be counted.
+fn per_hour_and_core(n: u64, took: Duration) -> Option<f64> {
+    let cores = std::thread::available_parallelism().ok()?.get();
+    let core_hours = took.as_secs_f64() / 3600.0 * float(cores);
+    (core_hours > 0.0).then(|| float(n) / core_hours)
 }
 
 /// The audit, repeated until it is clean or [`QUIET_WAIT`] is over.

@@ -16,11 +16,14 @@ const UNAVAILABLE_EVERY: usize = 147;
 const TIERS: [(&str, &str, usize); 3] =
     [("STANDARD", "Standard", 50), ("PREMIUM", "Premium", 35), ("RECLINER", "Recliner", 15)];
 
+/// The API takes 100,000 places in a layout, aisles included.
+const SEATS_MAX: usize = 96_000;
+
 /// Parses a number of seats that makes a hall and whose layout fits into one request.
 pub fn seats(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(seats @ 50..=10_000) => Ok(seats),
-        _ => Err("between 50 and 10000 seats".into()),
+        Ok(seats @ 50..=SEATS_MAX) => Ok(seats),
+        _ => Err("between 50 and 96000 seats".into()),
     }
 }
 
@@ -31,7 +34,8 @@ pub fn hall(seats: usize) -> (Vec<ScreenTier>, Layout) {
         0..200 => [3, 6, 3],
         200..600 => [5, 10, 5],
         600..6_000 => [8, 16, 8],
-        _ => [14, 30, 14],
+        6_000..20_000 => [14, 30, 14],
+        _ => [60, 120, 60],
     };
     let rows_about = seats.div_ceil(blocks.iter().sum());
     let mut left = seats;
@@ -106,7 +110,7 @@ fn tier(layout: &Layout, text: &str, name: &str) -> Option<ScreenTier> {
     let seats = layout.rows.iter().flat_map(|row| &row.seats);
     let sellable =
         seats.filter(|seat| seat.tier.as_str() == text && seat.kind.is_sellable()).count();
-    let capacity = i32::try_from(sellable).expect("a hall has some thousand seats");
+    let capacity = i32::try_from(sellable).expect("a hall has at most a hundred thousand seats");
     (capacity > 0).then(|| ScreenTier {
         tier: code(text),
         name: name.to_owned(),
@@ -151,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_hall_has_exactly_its_seats_each_with_a_label_of_its_own() {
-        for seats in [50, 100, 147, 250, 999, 1000, 5_999, 10_000] {
+        for seats in [50, 100, 147, 250, 999, 1000, 5_999, 10_000, 20_000, SEATS_MAX] {
             let (tiers, layout) = hall(seats);
             let all: Vec<&Seat> = layout.rows.iter().flat_map(|row| &row.seats).collect();
             let sellable = all.iter().filter(|seat| seat.kind.is_sellable()).count();
@@ -161,8 +165,9 @@ mod tests {
             let labels: HashSet<_> = all.iter().map(|seat| &seat.seat_id).collect();
             assert_eq!(labels.len(), all.len());
             assert_eq!(tiers.len(), 3, "{seats} seats");
+            assert!(all.len() <= 100_000, "what the API takes");
             let most = layout.rows.iter().map(|row| row.seats.len()).max().unwrap();
-            assert!(layout.rows.len() <= 200 && most <= 200, "what the API takes");
+            assert!(layout.rows.len() <= 2000 && most <= 500, "what the API takes");
         }
     }
 

@@ -76,10 +76,14 @@ impl Stage {
 
     /// The same; also returns the status of the place.
     pub(crate) async fn join_new(&self, node: usize, show: ShowId) -> (Visitor, PlaceStatus) {
-        self.try_join(node, show, AccountId::new()).await.expect("the line can be reached")
+        let account = AccountId::new();
+        let token = self.token(account);
+        let answer = self.post_queue(node, show, &token).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+        placed(show, account, token, &answer)
     }
 
-    /// This account joins; `None` if the line cannot be reached for a moment.
+    /// This account joins, perhaps again; `None` if the line cannot be reached for a moment.
     pub(crate) async fn try_join(
         &self,
         node: usize,
@@ -93,9 +97,7 @@ impl Stage {
         }
         // A join whose answer was lost is answered as the place that is there.
         assert!(answer.status.is_success(), "{}: {}", answer.status, answer.body);
-        let place = answer.place();
-        let (ticket, place_ticket) = (place.ticket_id, place.place_ticket.clone());
-        Some((Visitor { show, account, token, ticket, place_ticket }, place))
+        Some(placed(show, account, token, &answer))
     }
 
     pub(crate) async fn look(&self, node: usize, visitor: &Visitor) -> PlaceStatus {
@@ -123,4 +125,16 @@ impl Stage {
         })
         .await
     }
+}
+
+/// A visitor who got a place by this answer, and the place.
+fn placed(
+    show: ShowId,
+    account: AccountId,
+    token: String,
+    answer: &Answer,
+) -> (Visitor, PlaceStatus) {
+    let place = answer.place();
+    let (ticket, place_ticket) = (place.ticket_id, place.place_ticket.clone());
+    (Visitor { show, account, token, ticket, place_ticket }, place)
 }
