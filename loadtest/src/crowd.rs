@@ -11,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Client, Journal, Tally, plan::Mix, tally::VisitEnd, visitor::Visitor};
+use crate::{Client, Journal, Tally, plan::Plan, tally::VisitEnd, visitor::Visitor};
 
 /// Longest visit; after that a visitor counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
@@ -23,11 +23,12 @@ pub struct Crowd {
     pub visitors: usize,
     /// All of them arrive within this time.
     pub ramp: Duration,
-    /// Most visits at once; further visitors arrive later ([`Step::Arrive`](crate::tally::Step)).
+    /// Most visits at once; further visitors arrive late, and the report says how late.
     pub at_once_max: usize,
     /// The same seed draws the same visitors.
     pub seed: u64,
-    pub mix: Mix,
+    /// Whether all stay in the line, take the best seat available and pay.
+    pub buyers: bool,
     /// Access tokens of existing accounts. Visitors without one sign up; they are spread evenly
     /// over the crowd, because hashing passwords is slow.
     pub tokens: Vec<String>,
@@ -42,7 +43,7 @@ impl Crowd {
         let mut visits = JoinSet::new();
         let mut tokens = self.tokens.iter();
         for n in 0..self.visitors {
-            let plan = self.mix.draw(&mut rng);
+            let plan = if self.buyers { Plan::buyer(&mut rng) } else { Plan::draw(&mut rng) };
             let arrives_at = started + self.arrival(n);
             sleep_until(arrives_at).await;
             let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
@@ -125,7 +126,7 @@ mod tests {
             ramp: Duration::from_secs(10),
             at_once_max: 10,
             seed: 1,
-            mix: Mix::All,
+            buyers: false,
             tokens: vec![String::new(); tokens],
         }
     }

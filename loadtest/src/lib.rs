@@ -2,9 +2,9 @@
 //!
 //! Each [`visitor`] follows a [`plan`] drawn from a seed: through the [`line`](mod@line), to the
 //! [`seats`], to an [`outcome`] and a ticket. The [`crowd`] sends them, the [`tally`] measures
-//! them, with their [`times`], the [`journal`] keeps what they were promised, and the [`report`] sums up and draws a
-//! picture. A [`stampede`] is one of several processes, each with thousands of visitors that only
-//! wait.
+//! them, with their [`times`], the [`journal`] keeps what they were promised, and the [`report`]
+//! sums up and draws a picture. A [`stampede`] is one of several processes, each with thousands of
+//! visitors that only wait.
 
 pub mod client;
 pub mod calls;
@@ -27,6 +27,5 @@ pub use calls::BookAnswer;
 pub use client::{CallError, Client, fresh_key};
 pub use crowd::Crowd;
 pub use journal::Journal;
-pub use plan::Mix;
 pub use report::Report;
 pub use tally::Tally;

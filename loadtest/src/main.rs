@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use clap::Parser;
 use contract::ShowId;
-use loadtest::{Client, Crowd, Journal, Mix, Report, Tally, progress};
+use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
 
 /// Sends a crowd of visitors through the public API and reports the result.
 #[derive(Parser)]
@@ -60,7 +60,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         ramp: Duration::from_secs(settings.ramp_seconds),
         at_once_max: settings.at_once_max,
         seed: settings.seed,
-        mix: if settings.buyers { Mix::Buyers } else { Mix::All },
+        buyers: settings.buyers,
         tokens,
     };
     let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));

@@ -31,30 +31,6 @@ pub struct Plan {
     pub seed: u64,
 }
 
-/// Who comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mix {
-    /// All kinds of visitors.
-    All,
-    /// Visitors who stay in the line, take the best seat available and pay for it.
-    Buyers,
-}
-
-impl Mix {
-    /// Draws the next visitor.
-    pub fn draw(self, rng: &mut Rng) -> Plan {
-        let plan = Plan::draw(rng);
-        match self {
-            Self::All => plan,
-            Self::Buyers => {
-                let (leaves_after, drops_after) = (None, None);
-                let (quantity, chooses_seats, intent) = (1, false, Intent::Pays);
-                Plan { leaves_after, drops_after, chooses_seats, quantity, intent, ..plan }
-            }
-        }
-    }
-}
-
 /// How a visitor follows the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Watches {
@@ -120,6 +96,18 @@ impl Plan {
             seed: rng.u64(..),
         }
     }
+
+    /// Draws the next visitor, who stays in the line, takes the best seat available and pays.
+    pub fn buyer(rng: &mut Rng) -> Self {
+        Self {
+            leaves_after: None,
+            drops_after: None,
+            chooses_seats: false,
+            quantity: 1,
+            intent: Intent::Pays,
+            ..Self::draw(rng)
+        }
+    }
 }
 
 /// True for `share` visitors in a hundred.
@@ -150,13 +138,11 @@ mod tests {
 
     #[test]
     fn buyers_pay_for_one_seat_and_are_otherwise_like_all() {
-        let draw = |mix: Mix| {
-            let mut rng = Rng::with_seed(3);
-            (0..500).map(|_| mix.draw(&mut rng)).collect::<Vec<_>>()
-        };
-        for (one, buyer) in draw(Mix::All).into_iter().zip(draw(Mix::Buyers)) {
+        let mut rng = Rng::with_seed(3);
+        for one in crowd(3, 500) {
             let pays = Plan { leaves_after: None, drops_after: None, intent: Intent::Pays, ..one };
-            assert_eq!(buyer, Plan { quantity: 1, chooses_seats: false, ..pays });
+            let buyer = Plan { quantity: 1, chooses_seats: false, ..pays };
+            assert_eq!(Plan::buyer(&mut rng), buyer);
         }
     }
 

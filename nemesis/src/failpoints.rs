@@ -51,7 +51,7 @@ impl Aborted {
         self.was_reached && self.verdict.is_green()
     }
 
-    /// Whether every promise was kept but that of time.
+    /// Whether it was reached, and the run is right; see [`Verdict::is_right`].
     pub fn is_right(&self) -> bool {
         self.was_reached && self.verdict.is_right()
     }

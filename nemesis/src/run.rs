@@ -111,7 +111,8 @@ impl Verdict {
         self.findings.is_clean()
     }
 
-    /// Whether every promise was kept but that of time: a busy machine is slow.
+    /// Whether every promise was kept but that of [`CONVERGED_WITHIN`]: a busy machine is slow. That
+    /// everything is decided within [`QUIET_WAIT`] is still asked.
     pub fn is_right(&self) -> bool {
         self.findings.kinds().all(|kind| kind == TOO_SLOW)
     }

@@ -310,14 +310,16 @@ pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<OpenedParti
     sqlx::query!("set transaction isolation level repeatable read, read only")
         .execute(&mut *tx)
         .await?;
-    let version = sqlx::query_scalar!(
-        "select version from partitions where show_id = $1 and tier = $2",
+    let row = sqlx::query!(
+        "select p.version, p.name, p.price, p.general_admission, s.currency,
+             s.max_seats_per_user, s.hold_seconds, s.order_seconds
+         from partitions p join shows s using (show_id)
+         where p.show_id = $1 and p.tier = $2",
         partition.show.0,
         partition.tier.as_str(),
     )
     .fetch_one(&mut *tx)
     .await?;
-    let terms = Terms::read(&mut tx, partition).await?;
     let seats = sqlx::query!(
         r#"select seat_id, row_index, seat_index,
                exists (select from seat_claims c
@@ -339,7 +341,16 @@ pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<OpenedParti
             Ok((SeatRow { label, row: s.row_index, seat: s.seat_index }, s.claimed))
         })
         .collect::<StoreResult<_>>()?;
-    Ok(OpenedPartition { version, terms, seats })
+    let terms = Terms {
+        tier_name: row.name,
+        price: row.price,
+        currency: row.currency,
+        general_admission: row.general_admission,
+        max_seats_per_user: row.max_seats_per_user,
+        hold_seconds: row.hold_seconds,
+        order_seconds: row.order_seconds,
+    };
+    Ok(OpenedPartition { version: row.version, terms, seats })
 }
 
 /// Every seat of a partition. Does not change while the show exists.

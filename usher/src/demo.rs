@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use loadtest::{Client, Crowd, Journal, Mix, Report, Tally, client, progress};
+use loadtest::{Client, Crowd, Journal, Report, Tally, client, progress};
 use platform::Shutdown;
 use tokio::time::{Instant, sleep};
 
@@ -42,7 +42,8 @@ pub struct Demo {
     /// Seats of the premiere.
     #[arg(long, default_value_t = hall::PREMIERE_SEATS, value_parser = hall::seats)]
     seats: usize,
-    /// Visitors admitted per second; by default as many as arrive, or so that the sale lasts a minute.
+    /// Visitors admitted per second; by default as many as arrive, over a minute at least, between 10
+    /// and 100.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     rate: Option<u32>,
     /// The same seed sends the same visitors.
@@ -167,7 +168,7 @@ impl Demo {
             ramp: Duration::from_secs(self.ramp_seconds.into()),
             at_once_max: AT_ONCE_MAX,
             seed: self.seed,
-            mix: if self.buyers { Mix::Buyers } else { Mix::All },
+            buyers: self.buyers,
             tokens,
         };
         let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));

@@ -41,11 +41,15 @@ pub async fn place(
 ) -> StoreResult<Placement> {
     let row = sqlx::query!(
         r#"select b.show_id, b.tier, b.seat_ids as "seat_ids!", b.state::text as "state!",
-               coalesce(b.expires_at > clock_timestamp(), true) as "in_time!"
+               coalesce(b.expires_at > clock_timestamp(), true) as "in_time!",
+               p.name, p.price, p.general_admission, s.currency, s.order_seconds,
+               s.max_seats_per_user, s.hold_seconds
            from bookings b
+           join partitions p using (show_id, tier)
+           join shows s using (show_id)
            where b.booking_id = $1 and b.account_id = $2 and b.kind = 'HOLD'
              and b.status = 'ALLOCATED'
-           for no key update"#,
+           for no key update of b"#,
         hold.0,
         owner.0,
     )
@@ -65,8 +69,15 @@ pub async fn place(
         return Ok(Placement::HoldExpired);
     }
     let seats: Vec<SeatLabel> = labels(&row.seat_ids)?;
-    let partition = Partition { show, tier: readable(&row.tier)? };
-    let terms = Terms::read(&mut *tx, &partition).await?;
+    let terms = Terms {
+        tier_name: row.name,
+        price: row.price,
+        currency: row.currency,
+        general_admission: row.general_admission,
+        max_seats_per_user: row.max_seats_per_user,
+        hold_seconds: row.hold_seconds,
+        order_seconds: row.order_seconds,
+    };
     let order = OrderId::new();
     let customer = serde_json::to_value(customer).expect("a customer is plain JSON");
     let moved = sqlx::query!(
@@ -95,6 +106,7 @@ pub async fn place(
     )
     .fetch_one(&mut *tx)
     .await?;
+    let partition = Partition { show, tier: readable(&row.tier)? };
     let event = BookingEvent::new(&partition, hold, owner, moved.seq, moved.created_at);
     let event = event.now(pending, seats, Some(order));
     outbox::append(tx, &[event]).await?;

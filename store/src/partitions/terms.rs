@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use contract::{booking::Kind, topology::Partition};
-
-use crate::{Connection, StoreResult};
+use contract::booking::Kind;
 
 /// The conditions for every booking of a partition.
 #[derive(Clone, Debug)]
@@ -19,23 +17,6 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Reads the terms as they are now.
-    pub(crate) async fn read(
-        connection: &mut Connection,
-        partition: &Partition,
-    ) -> StoreResult<Self> {
-        let terms = sqlx::query_as!(
-            Self,
-            "select p.name as tier_name, p.price, s.currency, p.general_admission,
-                 s.max_seats_per_user, s.hold_seconds, s.order_seconds
-             from partitions p join shows s using (show_id)
-             where p.show_id = $1 and p.tier = $2",
-            partition.show.0,
-            partition.tier.as_str(),
-        );
-        Ok(terms.fetch_one(connection).await?)
-    }
-
     /// How long a booking keeps its seats after it was allocated as this kind, or after an order
     /// was made of it.
     #[must_use]

@@ -23,7 +23,7 @@ const SEATS_MAX: usize = 96_000;
 pub fn seats(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(seats @ 50..=SEATS_MAX) => Ok(seats),
-        _ => Err("between 50 and 96000 seats".into()),
+        _ => Err(format!("between 50 and {SEATS_MAX} seats")),
     }
 }
 
