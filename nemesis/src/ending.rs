@@ -22,19 +22,27 @@ const QUIET_WAIT_MAX: Duration = Duration::from_mins(5);
 /// Longest wait for the backends to serve; after that the run goes on.
 const SERVING_WAIT: Duration = Duration::from_mins(1);
 
-/// The longest that an accepted booking waited for its decision.
-pub(crate) async fn longest_wait(pool: &Pool, stories: &[Story]) -> anyhow::Result<Duration> {
+/// A booking's wait for its decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Wait {
+    pub since: DateTime<Utc>,
+    pub took: Duration,
+}
+
+/// The longest wait of an accepted booking, as far as clocks can tell; `None` if none was decided.
+pub(crate) async fn longest_wait(pool: &Pool, stories: &[Story]) -> anyhow::Result<Option<Wait>> {
     let (ids, times) = accepted_at(stories);
-    let longest: Option<f64> = sqlx::query_scalar(
-        "select max(extract(epoch from b.decided_at - accepted.at))::float8
+    let longest: Option<(DateTime<Utc>, f64)> = sqlx::query_as(
+        "select accepted.at, greatest(extract(epoch from b.decided_at - accepted.at), 0)::float8
          from unnest($1::uuid[], $2::timestamptz[]) as accepted (id, at)
-         join bookings b on b.booking_id = accepted.id",
+         join bookings b on b.booking_id = accepted.id
+         order by 2 desc limit 1",
     )
     .bind(&ids)
     .bind(&times)
-    .fetch_one(pool)
+    .fetch_optional(pool)
     .await?;
-    Ok(Duration::from_secs_f64(longest.unwrap_or_default().max(0.0)))
+    Ok(longest.map(|(since, took)| Wait { since, took: Duration::from_secs_f64(took) }))
 }
 
 /// Waits until the backends serve again, which counts as the end of the faults: a killed broker

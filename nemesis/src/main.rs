@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
+use anyhow::Context as _;
 use clap::Parser;
 use nemesis::{
     control, failpoints, rehearsal, report,
@@ -169,9 +170,13 @@ async fn rehearse(
     let before = std::path::absolute(before)?;
     let verdict = rehearsal::run(folder, &before, settings.seed, settings.archived).await?;
     println!("{}\n{}", report::faults(std::slice::from_ref(&verdict)), report::line(&verdict));
-    let (longest, at_most) = (verdict.longest_wait, rehearsal::PAUSE_MAX);
-    let is_short = longest <= at_most;
+    let longest = verdict.longest_wait.context("no booking was decided")?;
+    let (took, at_most) = (longest.took, rehearsal::PAUSE_MAX);
+    let is_short = took <= at_most;
     let word = if is_short { "met" } else { "MISSED" };
-    println!("longest wait for a decision: {longest:.1?} (goal R9: {at_most:?}, {word})");
+    println!(
+        "longest wait for a decision: {took:.1?}, since {} (goal R9: {at_most:?}, {word})",
+        longest.since.format("%H:%M:%S%.3fZ"),
+    );
     Ok(if verdict.is_green() && is_short { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -28,7 +28,7 @@ use crate::{
     arena::{Arena, Backend},
     buyer::{Buyer, Visit, Wishes},
     check::{self, Findings, Scene},
-    ending::{Healed, QUIET_WAIT, converged, longest_wait, serving, settled},
+    ending::{Healed, QUIET_WAIT, Wait, converged, longest_wait, serving, settled},
     fault::{Fault, Nemesis, Schedule},
     fleet::{Fleet, Orders},
     history::History,
@@ -101,8 +101,7 @@ pub struct Verdict {
     pub converged: Option<Duration>,
     /// The part of that time in which a backend was slow.
     pub backends: Duration,
-    /// The longest wait of an accepted booking for its decision, as far as clocks can tell.
-    pub longest_wait: Duration,
+    pub longest_wait: Option<Wait>,
     pub findings: Findings,
 }
 

@@ -175,20 +175,17 @@ struct Writing {
     n: u32,
 }
 
-/// Writes to the table as a sale would, until it is stopped.
-async fn admit(url: &str, show: uuid::Uuid, stop: &AtomicBool) -> Writing {
+const ADMIT: &str = "insert into admissions (show_id, ticket_id, account_id, lane, epoch, number)
+                     values ($1, gen_random_uuid(), gen_random_uuid(), 0, 1, 1)";
+const DECIDE: &str = "update partitions set version = version + 1 where show_id = $1";
+
+/// Runs a statement of a sale again and again, until it is stopped.
+async fn write(url: &str, statement: &'static str, show: uuid::Uuid, stop: &AtomicBool) -> Writing {
     let mut direct = connect(url).await;
     let mut writing = Writing::default();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
-        sqlx::query(
-            "insert into admissions (show_id, ticket_id, account_id, lane, epoch, number)
-             values ($1, gen_random_uuid(), gen_random_uuid(), 0, 1, 1)",
-        )
-        .bind(show)
-        .execute(&mut direct)
-        .await
-        .unwrap();
+        sqlx::query(statement).bind(show).execute(&mut direct).await.unwrap();
         let took = began.elapsed();
         writing.longest = writing.longest.max(took);
         if took > IS_PAUSED {
@@ -279,7 +276,7 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
         reader.execute("commit").await.unwrap();
     };
     let (Writing { longest, paused, n }, (), ()) =
-        futures_util::join!(admit(&slot.database_url, show, &stop), migrating, reading);
+        futures_util::join!(write(&slot.database_url, ADMIT, show, &stop), migrating, reading);
     assert!(longest < PAUSE_MAX, "a writer waited {longest:?}");
     assert!(paused < PAUSED_MAX, "a writer waited {paused:?} in all");
     assert!(n > 100, "it was written all the time: {n}");
@@ -291,4 +288,40 @@ async fn a_table_of_a_hundred_thousand_rows_in_use_is_migrated_while_it_is_writt
     .await
     .unwrap();
     assert!(index.contains("show_id, admitted_at, ticket_id"), "{index}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_migration_that_waits_for_one_table_has_not_locked_another() {
+    let slot = Slot::take().await;
+    let mut direct = emptied(&slot, BEFORE).await;
+    let show = show_with_admissions(&mut direct, 1).await;
+    sqlx::query(
+        "insert into partitions (show_id, tier, name, price, general_admission, capacity, available)
+         values ($1, 'STANDARD', 'x', 1, true, 1, 1)",
+    )
+    .bind(show)
+    .execute(&mut direct)
+    .await
+    .unwrap();
+    direct.execute("set idle_in_transaction_session_timeout = 0").await.unwrap();
+    direct.execute("begin; lock table allocators in access share mode").await.unwrap();
+    let (stop, told) = (AtomicBool::new(false), Mutex::new(String::new()));
+    let tell = |line: &str| told.lock().unwrap().push_str(line);
+    let migrating = async {
+        migrate(&slot.database_url, &tell).await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+    };
+    let releasing = async {
+        eventually("it is told who stands in the way", SOON, async || {
+            told.lock().unwrap().contains("waits for transactions").then_some(())
+        })
+        .await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        direct.execute("commit").await.unwrap();
+    };
+    let writing = write(&slot.database_url, DECIDE, show, &stop);
+    let (Writing { longest, paused, n }, (), ()) =
+        futures_util::join!(writing, migrating, releasing);
+    assert!(longest < PAUSE_MAX && paused < PAUSE_MAX, "{longest:?}, {paused:?} in all");
+    assert!(n > 100, "it was written all the time: {n}");
 }
