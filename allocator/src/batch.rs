@@ -22,7 +22,7 @@ use platform::{
 };
 use store::{
     Connection, StoreError, StoreResult, acceptance,
-    bookings::{self, Decided, Outcome, Quota},
+    bookings::{self, Advance, Decided, Outcome, Quota},
     partitions::{self, Locked, Terms},
     seat_locks::TriedSeat,
 };
@@ -143,7 +143,7 @@ impl Ledger {
         &self,
         allocator: &Allocator,
         requests: &[BookingRequested],
-    ) -> (SeatsFor, Vec<AccountId>) {
+    ) -> (SeatsFor, HashMap<AccountId, i32>) {
         let round = decide(requests, &mut self.map.clone(), &Facts::nothing_known());
         let wanted = won(&round.decided);
         if !wanted.is_empty() {
@@ -156,7 +156,7 @@ impl Ledger {
         &mut self,
         allocator: &Allocator,
         requests: &[BookingRequested],
-        likely: Vec<AccountId>,
+        likely: HashMap<AccountId, i32>,
     ) -> StoreResult<Vec<Decided>> {
         let mut tx = allocator.pool.begin().await?;
         let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
@@ -167,12 +167,16 @@ impl Ledger {
         // locked later may deadlock; then the batch runs again.
         let show = self.partition.show;
         let due = bookings::due(&mut tx, &self.partition).await?;
-        let touched: Vec<AccountId> =
-            likely.iter().copied().chain(due.iter().map(|(_, account)| *account)).collect();
-        let mut quotas = bookings::lock_quotas(&mut tx, show, &touched).await?;
+        let mut touched = likely.clone();
+        for (_, account) in &due {
+            touched.entry(*account).or_default();
+        }
+        let mut advance = Advance::default();
+        let mut quotas = advance.lock(&mut tx, show, &touched).await?;
         let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
         if !lapsed.is_empty() {
-            quotas = bookings::lock_quotas(&mut tx, show, &touched).await?;
+            let nothing_more = touched.keys().map(|account| (*account, 0)).collect();
+            quotas = advance.lock(&mut tx, show, &nothing_more).await?;
         }
         for ended in &lapsed {
             map.free(&ended.seats);
@@ -180,14 +184,15 @@ impl Ledger {
             self.came_back.add(&ended.seats, locked.now);
         }
         let mut facts = self.facts(&mut tx, requests, locked).await?;
-        self.note(&mut tx, requests, &likely, &quotas, &mut facts).await?;
-        let decided = self.decide(&mut tx, &mut map, requests, facts).await?;
+        self.note(&mut tx, requests, likely.keys(), &quotas, &mut facts).await?;
+        let decided = self.decide(&mut tx, &mut map, &mut advance, requests, facts).await?;
         let version = bookings::write_outcomes(
             &mut tx,
             &self.partition,
             self.epoch,
             &self.terms,
             &decided,
+            &advance,
             locked.now,
         )
         .await?;
@@ -225,6 +230,7 @@ impl Ledger {
         &self,
         tx: &mut Connection,
         map: &mut SeatMap,
+        advance: &mut Advance,
         requests: &[BookingRequested],
         mut facts: Facts,
     ) -> StoreResult<Vec<Decided>> {
@@ -241,8 +247,8 @@ impl Ledger {
                 }
                 return Ok(decided);
             }
-            let quotas = bookings::lock_quotas(tx, self.partition.show, &unknown).await?;
-            self.note(tx, requests, &unknown, &quotas, &mut facts).await?;
+            let quotas = advance.lock(tx, self.partition.show, &unknown).await?;
+            self.note(tx, requests, unknown.keys(), &quotas, &mut facts).await?;
         }
     }
 
@@ -278,14 +284,14 @@ impl Ledger {
         &self,
         tx: &mut Connection,
         requests: &[BookingRequested],
-        accounts: &[AccountId],
+        accounts: impl Iterator<Item = &AccountId>,
         quotas: &HashMap<AccountId, Quota>,
         facts: &mut Facts,
     ) -> StoreResult<()> {
-        for account in accounts {
+        let asked: HashSet<AccountId> = accounts.copied().collect();
+        for account in &asked {
             facts.quotas.insert(*account, quotas.get(account).copied());
         }
-        let asked: HashSet<AccountId> = accounts.iter().copied().collect();
         let tickets: Vec<_> = requests
             .iter()
             .filter(|r| asked.contains(&r.account_id))

@@ -55,8 +55,9 @@ impl Facts {
 #[derive(Debug)]
 pub(crate) struct Round {
     pub(crate) decided: Vec<Decided>,
-    /// Accounts that would win but whose quotas are not among the facts: ask and decide again.
-    pub(crate) unknown: Vec<AccountId>,
+    /// Accounts that would win so many seats but whose quotas are not among the facts: ask and decide
+    /// again.
+    pub(crate) unknown: HashMap<AccountId, i32>,
 }
 
 /// Decides the requests in their order. `map` then has the winners' claims.
@@ -66,7 +67,7 @@ pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &F
         keys: facts.keys_used.clone(),
         passes: facts.passes_spent.clone(),
         seen: facts.decided.clone(),
-        unknown: Vec::new(),
+        unknown: HashMap::new(),
         facts,
         map,
     };
@@ -118,7 +119,7 @@ struct Decider<'a> {
     keys: HashSet<(AccountId, String)>,
     passes: HashSet<TicketId>,
     seen: HashSet<BookingId>,
-    unknown: Vec<AccountId>,
+    unknown: HashMap<AccountId, i32>,
 }
 
 impl Decider<'_> {
@@ -219,7 +220,7 @@ impl Decider<'_> {
             // A token outlived its account, or a message was put into the queue by hand.
             Some(None) => Err(Outcome::rejected(Reason::Internal)),
             None => {
-                self.unknown.push(request.account_id);
+                *self.unknown.entry(request.account_id).or_default() += n;
                 Ok(())
             }
         }
@@ -359,7 +360,7 @@ mod tests {
         let mut facts = facts(&requests);
         facts.quotas.clear();
         let round = decide(&requests, &mut map(2), &facts);
-        assert_eq!(round.unknown, [requests[0].account_id]);
+        assert_eq!(round.unknown, HashMap::from([(requests[0].account_id, 1)]));
         facts.quotas.insert(requests[0].account_id, None);
         let round = decide(&requests, &mut map(2), &facts);
         assert_eq!(reasons(&round), [Some(Reason::Internal)]);

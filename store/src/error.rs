@@ -109,6 +109,15 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// Fails as a broken constraint does if a statement wrote fewer rows than it was to write.
+pub(crate) fn all_written(written: u64, wanted: usize, constraint: &str) -> StoreResult<()> {
+    if usize::try_from(written) == Ok(wanted) {
+        return Ok(());
+    }
+    let source = sqlx::Error::RowNotFound;
+    Err(StoreError::Constraint { constraint: constraint.to_owned(), source })
+}
+
 /// Whether a connection with this error should run no other statement, for example because its
 /// plans are of an older schema.
 pub(crate) fn spoils_connection(error: &sqlx::Error) -> bool {

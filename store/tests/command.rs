@@ -1,6 +1,6 @@
 //! Commands to bookings, carried out on the real store as the services do it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel,
@@ -9,7 +9,7 @@ use contract::{
 };
 use store::{
     Connection, Pool, StoreError, StoreResult,
-    bookings::{self, Decided, Ended, Outcome, Payment, Placement, Refusal},
+    bookings::{self, Advance, Decided, Ended, Outcome, Payment, Placement, Refusal},
     orders,
     partitions::{self, Terms},
 };
@@ -38,6 +38,8 @@ pub(crate) enum Command {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Forgery {
     SeatOfAnother,
+    SeatOfNoShow,
+    AccountOfNobody,
     PassOfAnother,
     KeyOfAnother,
     DecidedBefore,
@@ -171,17 +173,26 @@ impl Clerk {
             map.free.retain(|seat| !change.claimed.contains(seat));
         }
         let due = bookings::due(&mut tx, partition).await?;
-        let accounts: Vec<AccountId> =
-            requests.iter().map(|r| r.account).chain(due.iter().map(|(_, a)| *a)).collect();
-        bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
+        // As if each request were likely to win, so that what is wrong has to be made right.
+        let mut likely: HashMap<AccountId, i32> = HashMap::new();
+        for (_, account) in &due {
+            likely.entry(*account).or_default();
+        }
+        for request in requests {
+            *likely.entry(request.account).or_default() +=
+                i32::try_from(request.wish.n_seats()).unwrap();
+        }
+        let mut advance = Advance::default();
+        advance.lock(&mut tx, partition.show, &likely).await?;
         let lapsed = bookings::end(&mut tx, partition, &due, Ending::Lapsed).await?;
         map.free.extend(lapsed.iter().flat_map(|ended| ended.seats.iter().cloned()));
-        let facts = self.facts(&mut tx, requests, map.free.clone()).await?;
+        let facts = self.facts(&mut tx, requests, map.free.clone(), &mut advance).await?;
         let decided = rules::decide(requests, facts);
         let (epoch, terms) = (self.epochs[tier], &self.terms[tier]);
-        let version =
-            bookings::write_outcomes(&mut tx, partition, epoch, terms, &decided, locked.now)
-                .await?;
+        let version = bookings::write_outcomes(
+            &mut tx, partition, epoch, terms, &decided, &advance, locked.now,
+        )
+        .await?;
         tx.commit().await?;
         for decided in &decided {
             if let Outcome::Allocated { seats } = &decided.outcome {
@@ -198,16 +209,17 @@ impl Clerk {
         tx: &mut Connection,
         requests: &[Request],
         free: BTreeSet<SeatLabel>,
+        advance: &mut Advance,
     ) -> StoreResult<Facts> {
         let show = self.hall.show;
         let ids: Vec<BookingId> = requests.iter().map(|r| r.booking).collect();
-        let accounts: Vec<AccountId> = requests.iter().map(|r| r.account).collect();
+        let nothing_more = requests.iter().map(|r| (r.account, 0)).collect();
         let keys: Vec<_> =
             requests.iter().filter_map(|r| Some((r.account, r.key.clone()?))).collect();
         let tickets: Vec<_> = requests.iter().filter_map(|r| r.ticket).collect();
         Ok(Facts {
             free,
-            quotas: bookings::lock_quotas(tx, show, &accounts).await?,
+            quotas: advance.lock(tx, show, &nothing_more).await?,
             decided: bookings::decided(tx, show, &ids).await?,
             keys: bookings::keys_used(tx, show, &keys).await?,
             passes: bookings::passes_spent(tx, show, &tickets).await?,
@@ -228,7 +240,8 @@ impl Clerk {
             let accounts: Vec<AccountId> = decided.iter().map(|d| d.account).collect();
             bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
             let (terms, now) = (&self.terms[tier], locked.now);
-            bookings::write_outcomes(&mut tx, partition, epoch, terms, decided, now).await
+            let advance = Advance::default();
+            bookings::write_outcomes(&mut tx, partition, epoch, terms, decided, &advance, now).await
         };
         let forged = forged.await;
         match forged {

@@ -79,6 +79,8 @@ fn op() -> impl Strategy<Value = Op> {
         Forgery::KeyOfAnother,
         Forgery::DecidedBefore,
         Forgery::OldSession,
+        Forgery::SeatOfNoShow,
+        Forgery::AccountOfNobody,
     ]);
     let tier = || 0..TIERS;
     prop_oneof![
@@ -163,7 +165,7 @@ impl Script<'_> {
                 model.bookings.iter().filter(|(_, b)| b.key.is_some()).collect()
             }
             Forgery::DecidedBefore => model.bookings.iter().collect(),
-            Forgery::OldSession => Vec::new(),
+            Forgery::OldSession | Forgery::SeatOfNoShow | Forgery::AccountOfNobody => Vec::new(),
         };
         let victim = victims.get(n.checked_rem(victims.len()).unwrap_or(0)).copied();
         let winner = |seats| Decided {
@@ -177,6 +179,12 @@ impl Script<'_> {
         let mut forged = match (forgery, victim) {
             (Forgery::SeatOfAnother, victim) => winner(victim?.1.seats().to_vec()),
             (Forgery::OldSession, _) => winner(vec![free.next()?]),
+            (Forgery::SeatOfNoShow, _) => winner(vec!["ZZ99".parse().unwrap()]),
+            (Forgery::AccountOfNobody, _) => Decided {
+                account: *self.hall.accounts.last()?,
+                kind: Kind::Order,
+                ..winner(vec![free.next()?])
+            },
             (_, victim) => {
                 victim?;
                 winner(vec![free.next()?])
@@ -217,6 +225,10 @@ async fn live(stage: &Stage, ops: &[Op]) -> Result<(), TestCaseError> {
             script.given.push(command);
         }
     }
+    let deletion = "delete from accounts
+                    where account_id in (select account_id from orders where show_id = $1)";
+    let deleted = sqlx::query(deletion).bind(hall.show.0).execute(&stage.pool).await;
+    prop_assert!(deleted.map_or(0, |gone| gone.rows_affected()) == 0, "an order has its account");
     let accepted: Vec<BookingId> = model.bookings.keys().copied().collect();
     audited(&stage.pool, &hall, &accepted).await.map_err(TestCaseError::fail)
 }

@@ -149,7 +149,10 @@ impl Model {
                 self.refuse(*tier, *booking, *account, key.as_ref())
             }
             Command::Forge(forgery, ..) => match forgery {
-                Forgery::SeatOfAnother => Reply::Denied("seat_claims_one_live".into()),
+                Forgery::SeatOfAnother | Forgery::SeatOfNoShow => {
+                    Reply::Denied("seat_claims_one_live".into())
+                }
+                Forgery::AccountOfNobody => Reply::Denied("orders_account_exists".into()),
                 Forgery::PassOfAnother => Reply::Denied("bookings_pass_used_once".into()),
                 Forgery::KeyOfAnother => Reply::Denied("bookings_idempotency".into()),
                 Forgery::DecidedBefore => Reply::Denied("bookings_pkey".into()),

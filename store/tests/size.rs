@@ -1,8 +1,14 @@
-//! The audit of a large installation ends, and still finds what is wrong.
+//! The audit of a large installation ends, and still finds what is wrong. A large hall is read, even
+//! before PostgreSQL knows that it is large.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
-use store::{audit::audit, connect_patiently};
+use contract::SeatLabel;
+use store::{
+    audit::audit,
+    catalogue::seat_map::{self, Taken},
+    connect_patiently,
+};
 use tokio::time::Instant;
 
 use crate::stage::Stage;
@@ -51,4 +57,31 @@ async fn twenty_thousand_seats_and_fifty_thousand_buyers_are_counted() {
     assert_eq!((found.quotas_wrong, found.tiers_miscounted), (2, 1), "{found:?}");
     // And no limit ends a statement that takes long.
     sqlx::query("select pg_sleep(7)").execute(&patient).await.unwrap();
+}
+
+/// PostgreSQL's statistics know other shows alone, as until a minute after an opening.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_taken_seats_of_a_large_hall_are_read_as_soon_as_it_is_open() {
+    let stage = Stage::build().await;
+    let small = stage.show().await.show;
+    let claims = "insert into seat_claims (show_id, seat_id, booking_id, state)
+                  select show_id, seat_id, gen_random_uuid(), 'SOLD' from show_seats";
+    let bookings = "insert into bookings (show_id, booking_id, account_id, tier, kind, status,
+                        seat_ids, state)
+                    select show_id, booking_id, gen_random_uuid(), 'STALLS', 'ORDER', 'ALLOCATED',
+                        array[seat_id], 'CONFIRMED'
+                    from seat_claims";
+    for sql in [claims, bookings, "analyze"] {
+        sqlx::query(sql).execute(&stage.pool).await.unwrap();
+    }
+    let show = stage.show().await.show;
+    for sql in &LARGE[..4] {
+        sqlx::query(*sql).bind(show.0).execute(&stage.pool).await.unwrap();
+    }
+    let taken = seat_map::taken(&stage.pool, show).await.expect("within the time of a statement");
+    assert_eq!(taken.len(), 20_000);
+    let of = |label: &str| label.parse::<SeatLabel>().unwrap();
+    let some = seat_map::taken_of(&stage.pool, show, &[of("X7"), of("A1")]).await.unwrap();
+    assert_eq!(some, HashMap::from([(of("X7"), Taken::Sold)]));
+    assert!(!seat_map::taken(&stage.pool, small).await.unwrap().is_empty());
 }

@@ -206,7 +206,7 @@ impl Sale {
                 return decided;
             }
             let known = about.len();
-            about.extend(unknown);
+            about.extend(unknown.into_keys());
             assert!(about.len() > known, "every round asks for something new");
         }
     }

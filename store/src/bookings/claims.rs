@@ -5,9 +5,10 @@ use platform::faults::{Guarantee, without};
 use uuid::Uuid;
 
 use super::outcome::Decided;
-use crate::{Connection, StoreError, StoreResult};
+use crate::{Connection, StoreResult, error::all_written};
 
-/// The index that a second live claim on a seat breaks. The map in memory is then wrong.
+/// The index that a second live claim on a seat breaks. The map in memory is then wrong, as it is if
+/// a seat is not the show's.
 const CLAIM_CONFLICT: &str = "seat_claims_one_live";
 
 /// Claims all seats of a batch's winners, or fails.
@@ -38,10 +39,13 @@ pub(super) async fn insert(
         return Ok(());
     }
     // `on conflict` names the index, so that the statement fails if the index is missing.
+    // `offset 0`: seat by seat, by the index (`store::bookings`).
     let inserted = sqlx::query!(
         "insert into seat_claims (show_id, seat_id, booking_id, state)
-         select $1, seat_id, booking_id, 'HELD'
+         select $1, c.seat_id, c.booking_id, 'HELD'
          from unnest($2::text[], $3::uuid[]) as c (seat_id, booking_id)
+         cross join lateral (
+             select from show_seats where show_id = $1 and seat_id = c.seat_id offset 0) as known
          on conflict (show_id, seat_id) where state in ('HELD', 'SOLD') do nothing",
         show.0,
         &seats,
@@ -50,21 +54,13 @@ pub(super) async fn insert(
     .execute(tx)
     .await?
     .rows_affected();
-    if usize::try_from(inserted) == Ok(wanted) {
-        return Ok(());
-    }
-    Err(StoreError::Constraint {
-        constraint: CLAIM_CONFLICT.into(),
-        source: sqlx::Error::RowNotFound,
-    })
+    all_written(inserted, wanted, CLAIM_CONFLICT)
 }
 
 /// Marks the claims of a paid booking as sold.
-pub(super) async fn sell(tx: &mut Connection, show: ShowId, booking: BookingId) -> StoreResult<()> {
+pub(super) async fn sell(tx: &mut Connection, booking: BookingId) -> StoreResult<()> {
     sqlx::query!(
-        "update seat_claims set state = 'SOLD'
-         where show_id = $1 and booking_id = $2 and state = 'HELD'",
-        show.0,
+        "update seat_claims set state = 'SOLD' where booking_id = $1 and state = 'HELD'",
         booking.0,
     )
     .execute(tx)
@@ -73,11 +69,10 @@ pub(super) async fn sell(tx: &mut Connection, show: ShowId, booking: BookingId) 
 }
 
 /// Ends the claims of these bookings, so that their seats are free again.
-pub(super) async fn free(tx: &mut Connection, show: ShowId, bookings: &[Uuid]) -> StoreResult<()> {
+pub(super) async fn free(tx: &mut Connection, bookings: &[Uuid]) -> StoreResult<()> {
     sqlx::query!(
         "update seat_claims set state = 'RELEASED', ended_at = clock_timestamp()
-         where show_id = $1 and booking_id = any($2) and state in ('HELD', 'SOLD')",
-        show.0,
+         where booking_id = any($1) and state in ('HELD', 'SOLD')",
         bookings,
     )
     .execute(tx)

@@ -89,7 +89,7 @@ async fn confirm_with(
     let Some(row) = row else { return Ok(None) };
     let partition = Partition { show: ShowId(row.show_id), tier: readable(&row.tier)? };
     let booking = BookingId(row.booking_id);
-    claims::sell(&mut *tx, partition.show, booking).await?;
+    claims::sell(&mut *tx, booking).await?;
     sqlx::query!(
         "update orders set status = 'CONFIRMED', confirmed_at = $3, ticket_code = $4
          where show_id = $1 and order_id = $2",

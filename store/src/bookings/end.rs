@@ -91,7 +91,7 @@ async fn free(
     state: State,
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|e| e.booking.0).collect();
-    claims::free(tx, partition.show, &ids).await?;
+    claims::free(tx, &ids).await?;
     let kept: Vec<_> = ended.iter().map(|e| (e.booking, e.account, e.seats.len())).collect();
     quotas::settle(tx, partition.show, &kept).await?;
     if let Some(status) = state.order_status() {

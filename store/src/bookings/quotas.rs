@@ -20,6 +20,66 @@ pub struct Quota {
     pub unpaid_times: i32,
 }
 
+/// Seats that a batch has added to quotas when it locked them, because it is likely to decide so.
+/// A winner's quota is then written once.
+#[derive(Debug, Default)]
+pub struct Advance(HashMap<AccountId, i32>);
+
+impl Advance {
+    /// Locks the quotas of these accounts as [`lock_quotas`] does, and adds the seats to them. What it
+    /// returns does not contain what was added.
+    pub async fn lock(
+        &mut self,
+        tx: &mut Connection,
+        show: ShowId,
+        likely: &HashMap<AccountId, i32>,
+    ) -> StoreResult<HashMap<AccountId, Quota>> {
+        let mut quotas = lock(tx, show, likely).await?;
+        for account in quotas.keys() {
+            *self.0.entry(*account).or_default() += likely[account];
+        }
+        for (account, quota) in &mut quotas {
+            quota.live -= self.0[account];
+        }
+        Ok(quotas)
+    }
+
+    /// Makes the quotas right for the winners of the batch, which must be locked.
+    pub(super) async fn settle(
+        &self,
+        tx: &mut Connection,
+        show: ShowId,
+        winners: &[(&Decided, &[SeatLabel])],
+    ) -> StoreResult<()> {
+        let mut missing: HashMap<AccountId, i32> =
+            self.0.iter().map(|(account, added)| (*account, -added)).collect();
+        for (decided, seats) in winners {
+            *missing.entry(decided.account).or_default() += n_seats(seats.len());
+        }
+        missing.retain(|_, n| *n != 0);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (accounts, seats): (Vec<Uuid>, Vec<i32>) =
+            missing.into_iter().map(|(account, n)| (account.0, n)).unzip();
+        sqlx::query!(
+            "update account_quotas q set live = q.live + m.n
+             from unnest($2::uuid[], $3::integer[]) as m (account_id, n)
+             where q.show_id = $1 and q.account_id = m.account_id",
+            show.0,
+            &accounts,
+            &seats,
+        )
+        .execute(tx)
+        .await?;
+        Ok(())
+    }
+}
+
+fn n_seats(n: usize) -> i32 {
+    i32::try_from(n).unwrap_or(i32::MAX)
+}
+
 /// Locks the quota rows of these accounts, in order, and makes missing rows. An account that does
 /// not exist is left out.
 pub async fn lock_quotas(
@@ -27,21 +87,33 @@ pub async fn lock_quotas(
     show: ShowId,
     accounts: &[AccountId],
 ) -> StoreResult<HashMap<AccountId, Quota>> {
-    if accounts.is_empty() {
+    lock(tx, show, &accounts.iter().map(|account| (*account, 0)).collect()).await
+}
+
+async fn lock(
+    tx: &mut Connection,
+    show: ShowId,
+    to_add: &HashMap<AccountId, i32>,
+) -> StoreResult<HashMap<AccountId, Quota>> {
+    if to_add.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut ids: Vec<Uuid> = accounts.iter().map(|account| account.0).collect();
-    ids.sort_unstable();
-    ids.dedup();
+    let (accounts, seats): (Vec<Uuid>, Vec<i32>) =
+        to_add.iter().map(|(account, n)| (account.0, *n)).unzip();
+    // `offset 0`: account by account, by the index (`store::bookings`).
     let rows = sqlx::query!(
         "insert into account_quotas (show_id, account_id, live)
-         select $1, account_id, 0
-         from (select account_id from accounts where account_id = any($2)
-               order by account_id) as known
-         on conflict (show_id, account_id) do update set live = account_quotas.live
+         select $1, a.account_id, a.n
+         from unnest($2::uuid[], $3::integer[]) as a (account_id, n)
+         cross join lateral (
+             select from accounts where account_id = a.account_id offset 0) as known
+         order by a.account_id
+         on conflict (show_id, account_id) do update
+         set live = account_quotas.live + excluded.live
          returning account_id, live, unpaid_seat_seconds, unpaid_times",
         show.0,
-        &ids,
+        &accounts,
+        &seats,
     )
     .fetch_all(tx)
     .await?;
@@ -56,34 +128,6 @@ pub async fn lock_quotas(
     Ok(quotas.collect())
 }
 
-/// Adds the seats of a batch's winners. The quotas must be there and locked; they are written as
-/// new ones so that each is found by the index.
-pub(super) async fn raise(
-    tx: &mut Connection,
-    show: ShowId,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<()> {
-    let accounts: Vec<Uuid> = winners.iter().map(|(d, _)| d.account.0).collect();
-    let seats: Vec<i32> = winners
-        .iter()
-        .map(|(_, seats)| i32::try_from(seats.len()).expect("a request has at most 20 seats"))
-        .collect();
-    sqlx::query!(
-        "insert into account_quotas (show_id, account_id, live)
-         select $1, account_id, sum(n)
-         from unnest($2::uuid[], $3::integer[]) as w (account_id, n)
-         group by account_id
-         on conflict (show_id, account_id) do update
-         set live = account_quotas.live + excluded.live",
-        show.0,
-        &accounts,
-        &seats,
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
-}
-
 /// Takes the seats of ended bookings off the quotas of their accounts, and adds the time for which
 /// unpaid seats were kept from others. The time of a lapsed booking counts up to its limit, however
 /// late the booking is ended.
@@ -94,8 +138,7 @@ pub(super) async fn settle(
 ) -> StoreResult<()> {
     let ids: Vec<Uuid> = ended.iter().map(|(booking, _, _)| booking.0).collect();
     let accounts: Vec<Uuid> = ended.iter().map(|(_, account, _)| account.0).collect();
-    let n_seats: Vec<i32> =
-        ended.iter().map(|(_, _, n)| i32::try_from(*n).unwrap_or(i32::MAX)).collect();
+    let n_seats: Vec<i32> = ended.iter().map(|(_, _, n)| n_seats(*n)).collect();
     sqlx::query!(
         "update account_quotas q
          set live = q.live - e.n, unpaid_seat_seconds = q.unpaid_seat_seconds + e.unpaid,
@@ -108,7 +151,7 @@ pub(super) async fn settle(
                    select c.booking_id, sum(greatest(1, ceil(extract(
                        epoch from least(c.ended_at, b.expires_at) - c.claimed_at)))) as seconds
                    from seat_claims c join bookings b using (show_id, booking_id)
-                   where c.show_id = $1 and c.booking_id = any($2)
+                   where c.booking_id = any($2)
                      and not exists (
                          select from orders o
                          where o.show_id = $1 and o.booking_id = c.booking_id

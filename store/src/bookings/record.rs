@@ -18,21 +18,24 @@ use super::{
     codes::new_reference,
     outcome::{Decided, Outcome},
     prices::{amount, lines_json},
-    quotas,
+    quotas::Advance,
 };
 use crate::{
-    Connection, StoreResult, outbox,
+    Connection, StoreResult,
+    error::all_written,
+    outbox,
     partitions::{self, Terms},
 };
 
 /// Writes a batch's outcomes in the order of locks. The partition and the quotas of all winners
-/// must be locked. Returns the partition's new version, if seats were claimed.
+/// must be locked, and `advance` is what was added to them. Returns the partition's new version, if seats were claimed.
 pub async fn write_outcomes(
     tx: &mut Connection,
     partition: &Partition,
     epoch: i64,
     terms: &Terms,
     decided: &[Decided],
+    advance: &Advance,
     now: DateTime<Utc>,
 ) -> StoreResult<Option<i64>> {
     let winners: Vec<(&Decided, &[SeatLabel])> = decided
@@ -44,10 +47,10 @@ pub async fn write_outcomes(
         .collect();
     insert_outcomes(tx, partition, epoch, terms, decided).await?;
     failpoint("mid-inserts");
+    advance.settle(tx, partition.show, &winners).await?;
     let mut version = None;
     if !winners.is_empty() {
         claims::insert(tx, partition.show, &winners).await?;
-        quotas::raise(tx, partition.show, &winners).await?;
         let claimed: Vec<SeatLabel> =
             winners.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
         version = Some(partitions::record_change(tx, partition, &claimed, &[]).await?);
@@ -81,7 +84,7 @@ async fn insert_orders(
         orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
     let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
     // `offset 0`: booking by booking, by the index (`store::bookings`).
-    sqlx::query!(
+    let written = sqlx::query!(
         "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
              lines, amount, currency, customer, expires_at)
          select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
@@ -104,7 +107,9 @@ async fn insert_orders(
         &amounts,
     )
     .execute(tx)
-    .await?;
+    .await?
+    .rows_affected();
+    all_written(written, orders.len(), "orders_account_exists")?;
     Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
 }
 
