@@ -11,9 +11,11 @@ mod door;
 mod reads;
 mod backlog;
 mod growth;
+mod latency;
 mod house;
 mod textbook;
 mod round;
+mod spread;
 mod figures;
 
 use std::process::ExitCode;

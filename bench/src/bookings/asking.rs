@@ -24,6 +24,15 @@ const MEASURED_FOR: Duration = Duration::from_millis(1_500);
 
 type Asked = Request<Full<Bytes>>;
 
+/// An answer to one of the requests.
+pub(super) struct Answered {
+    /// The number of the request.
+    pub(super) at: usize,
+    /// When it was sent; when it was due, if no client was free to send it then.
+    pub(super) from: Instant,
+    pub(super) took: Duration,
+}
+
 /// Answers with this status per second, with each of 64 clients asking as soon as it is answered.
 /// Requests that are refused by their number do not count.
 pub(super) async fn per_second(
@@ -33,8 +42,8 @@ pub(super) async fn per_second(
 ) -> anyhow::Result<f64> {
     let began = Instant::now();
     let next = move |_| (began.elapsed() < MEASURED_FOR).then(Instant::now);
-    let times = answered(port, expected, request, next).await?;
-    Ok(float(times.len()) / began.elapsed().as_secs_f64())
+    let answers = answered(port, expected, request, next).await?;
+    Ok(float(answers.len()) / began.elapsed().as_secs_f64())
 }
 
 /// The time within which 95 of 100 requests are answered that come at this rate, however long the
@@ -50,9 +59,26 @@ pub(super) async fn p95_at(
         let due = Duration::from_secs_f64(float(at) / per_second);
         (due < MEASURED_FOR).then(|| began + due)
     };
-    let mut times = answered(port, expected, request, next).await?;
+    let answers = answered(port, expected, request, next).await?;
+    let mut times: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
     times.sort_unstable();
     Ok(times[(times.len() - 1) * 95 / 100])
+}
+
+/// Sends this many requests at this rate, however long the ones before them take.
+pub(super) async fn at_rate(
+    port: u16,
+    per_second: f64,
+    n: usize,
+    expected: StatusCode,
+    request: impl Fn(usize) -> anyhow::Result<Asked> + Send + Sync + 'static,
+) -> anyhow::Result<Vec<Answered>> {
+    let began = Instant::now();
+    let next =
+        move |at: usize| (at < n).then(|| began + Duration::from_secs_f64(float(at) / per_second));
+    let answered = answered(port, expected, request, next).await?;
+    ensure!(answered.len() == n, "{} of {n} answers were {expected}", answered.len());
+    Ok(answered)
 }
 
 /// `GET /healthz`: the least that the server can answer.
@@ -60,31 +86,32 @@ pub(super) fn healthz(_: usize) -> anyhow::Result<Asked> {
     Ok(Request::get("/healthz").header("host", "localhost").body(Full::default())?)
 }
 
-/// Sends request after request, each when `due` says, until it says `None`. Returns how long the
-/// answers took; a request that no client was free to send counts from when it was due.
+/// Sends request after request, each when `due` says, until it says `None`.
 async fn answered(
     port: u16,
     expected: StatusCode,
     request: impl Fn(usize) -> anyhow::Result<Asked> + Send + Sync + 'static,
     due: impl Fn(usize) -> Option<Instant> + Send + Sync + 'static,
-) -> anyhow::Result<Vec<Duration>> {
+) -> anyhow::Result<Vec<Answered>> {
     let (shared, sent) = (Arc::new((request, due)), Arc::new(AtomicUsize::new(0)));
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         let (shared, sent) = (Arc::clone(&shared), Arc::clone(&sent));
         clients.spawn(async move {
             let (request, due) = &*shared;
-            let (mut server, mut times) = (Server::connect(port).await?, Vec::new());
+            let (mut server, mut answers) = (Server::connect(port).await?, Vec::new());
             loop {
                 let at = sent.fetch_add(1, Ordering::Relaxed);
-                let Some(mut from) = due(at) else { return anyhow::Ok(times) };
+                let Some(mut from) = due(at) else { return anyhow::Ok(answers) };
                 if from > Instant::now() {
                     sleep_until(from).await;
                     // A timer is late by up to a millisecond, which is not the server's.
                     from = Instant::now();
                 }
                 match server.ask(request(at)?).await? {
-                    (status, _) if status == expected => times.push(from.elapsed()),
+                    (status, _) if status == expected => {
+                        answers.push(Answered { at, from, took: from.elapsed() });
+                    }
                     (StatusCode::TOO_MANY_REQUESTS, _) => {}
                     (status, answer) => {
                         bail!("{status}, not {expected}: {}", String::from_utf8_lossy(&answer));
@@ -93,10 +120,10 @@ async fn answered(
             }
         });
     }
-    let mut times = Vec::new();
+    let mut answers = Vec::new();
     while let Some(client) = clients.join_next().await {
-        times.extend(client??);
+        answers.extend(client??);
     }
-    ensure!(!times.is_empty(), "no answer was {expected}");
-    Ok(times)
+    ensure!(!answers.is_empty(), "no answer was {expected}");
+    Ok(answers)
 }

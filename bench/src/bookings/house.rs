@@ -82,6 +82,11 @@ impl House {
         self.ports[0]
     }
 
+    /// Where the notifier is.
+    pub(super) fn notifier(&self) -> String {
+        origin(self.ports[2])
+    }
+
     /// A port that nobody uses.
     pub(super) fn free_port(&self) -> u16 {
         self.ports[3]
@@ -180,7 +185,7 @@ impl House {
     }
 
     /// A show on sale with this many places without numbers, and these visitors as its own.
-    async fn lawn(
+    pub(super) async fn lawn(
         &self,
         name: &str,
         places: i32,

@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use contract::ShowId;
+use platform::number::float;
 use reqwest::Url;
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
@@ -17,6 +18,7 @@ use super::{
     door::Door,
     growth::Growth,
     house::House,
+    latency::Latency,
     reads::Reads,
     sender::{self, Sent, Wanted},
     settings::Bookings,
@@ -54,6 +56,7 @@ pub(super) struct Aside {
     pub(super) door: Door,
     pub(super) reads: Reads,
     pub(super) growth: Growth,
+    pub(super) latency: Latency,
     pub(super) backlog: Backlog,
     /// The backends, with Usher at rest.
     pub(super) alone: Yardstick,
@@ -103,7 +106,8 @@ pub(super) async fn play(
     // The audit of an old version gives up on this many bookings.
     let aside = if programs.is_none() {
         house.audit().await?;
-        Some(measure_aside(bench, &mut house, visitors, console).await?)
+        let half = float(n) / sent.took.as_secs_f64() / 2.0;
+        Some(measure_aside(bench, &mut house, visitors, half, console).await?)
     } else {
         None
     };
@@ -118,8 +122,11 @@ async fn measure_aside(
     bench: &Bookings,
     house: &mut House,
     visitors: Vec<Wanted>,
+    half_of_the_peak: f64,
     console: &mut Console,
 ) -> anyhow::Result<Aside> {
+    console.say("bookings at half of that rate");
+    let latency = Latency::measure(house, &visitors, half_of_the_peak).await?;
     console.say("a show that is sold out");
     let refused = house.sold_out(&visitors).await?;
     let door = Door::measure(house.ingress(), refused).await?;
@@ -131,11 +138,12 @@ async fn measure_aside(
     let backlog = house.full_queue(&visitors, bench.at_once).await?;
     house.audit().await?;
     console.say("the backends alone, and the booking of the textbooks");
-    let alone =
-        Yardstick::take(&bench.site.amqp_url, &bench.site.redis_url, &house.database_url).await?;
+    let site = &bench.site;
+    let (amqp, redis, database) = (&site.amqp_url, &site.redis_url, &house.database_url);
+    let alone = Yardstick::take(amqp, redis, database, half_of_the_peak).await?;
     let readers = visitors.into_iter().take(READERS_MAX).collect();
     let textbook = textbook::sell(&house.database_url, house.free_port(), house.master(), readers);
-    Ok(Aside { door, reads, growth, backlog, alone, textbook_per_second: textbook.await? })
+    Ok(Aside { door, reads, growth, latency, backlog, alone, textbook_per_second: textbook.await? })
 }
 
 /// Processor time of the backends and of our processes so far.

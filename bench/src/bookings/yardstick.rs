@@ -25,8 +25,12 @@ use platform::{
 };
 use reqwest::Url;
 use sqlx::{Connection as _, PgConnection};
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
+use super::latency::Times;
 use crate::usage;
 
 /// Publishes that wait for their confirm at once; the best of these counts.
@@ -56,6 +60,10 @@ pub(super) struct Yardstick {
     pub(super) scripts_per_second: f64,
     /// Durable commits of one row, one after the other, per second.
     pub(super) commits_per_second: f64,
+    /// One confirmed publish, at the rate at which [`super::latency`] was measured.
+    pub(super) publish: Times,
+    /// A confirmed publish, its delivery and a durable commit of one row, in series.
+    pub(super) series: Times,
 }
 
 impl Yardstick {
@@ -63,6 +71,7 @@ impl Yardstick {
         amqp_url: &str,
         redis_url: &str,
         database_url: &str,
+        per_second: f64,
     ) -> anyhow::Result<Self> {
         let (publishes_per_second, publish_cpu) = publishes(amqp_url).await?;
         Ok(Self {
@@ -71,6 +80,8 @@ impl Yardstick {
             consumes_per_second: consumes(amqp_url).await?,
             scripts_per_second: scripts(redis_url).await?,
             commits_per_second: commits(database_url).await?,
+            publish: publish_at(amqp_url, per_second).await?,
+            series: series(amqp_url, database_url).await?,
         })
     }
 }
@@ -110,22 +121,12 @@ async fn publish(
     in_flight: usize,
     until: Instant,
 ) -> anyhow::Result<usize> {
-    let message: Arc<[u8]> = vec![b'm'; MESSAGE_BYTES].into();
     let (n, mut publishers) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
     for _ in 0..in_flight {
-        let (channel, queue) = (channel.clone(), queue.to_owned());
-        let (message, n) = (Arc::clone(&message), Arc::clone(&n));
+        let (channel, queue, n) = (channel.clone(), queue.to_owned(), Arc::clone(&n));
         publishers.spawn(async move {
             while Instant::now() < until {
-                let published = channel.basic_publish(
-                    "".into(),
-                    queue.as_str().into(),
-                    BasicPublishOptions::default(),
-                    &message,
-                    BasicProperties::default().with_delivery_mode(2),
-                );
-                let confirmed = published.await?.await?;
-                ensure!(matches!(confirmed, Confirmation::Ack(_)), "the broker refused a message");
+                publish_one(&channel, &queue).await?;
                 n.fetch_add(1, Ordering::Relaxed);
             }
             anyhow::Ok(())
@@ -135,6 +136,76 @@ async fn publish(
         done??;
     }
     Ok(usize::try_from(n.load(Ordering::Relaxed))?)
+}
+
+/// Publishes a message and waits for its confirm.
+async fn publish_one(channel: &Channel, queue: &str) -> anyhow::Result<()> {
+    let published = channel.basic_publish(
+        "".into(),
+        queue.into(),
+        BasicPublishOptions::default(),
+        &[b'm'; MESSAGE_BYTES],
+        BasicProperties::default().with_delivery_mode(2),
+    );
+    let confirmed = published.await?.await?;
+    ensure!(matches!(confirmed, Confirmation::Ack(_)), "the broker refused a message");
+    Ok(())
+}
+
+/// Publishes at this rate, however long the confirms take.
+async fn publish_at(amqp_url: &str, per_second: f64) -> anyhow::Result<Times> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    declare_requests(&channel, &partition).await?;
+    let (began, mut publishers) = (Instant::now(), JoinSet::new());
+    for n in 0.. {
+        let due = Duration::from_secs_f64(f64::from(n) / per_second);
+        if due > MEASURED_FOR {
+            break;
+        }
+        let (channel, queue) = (channel.clone(), partition.queue());
+        publishers.spawn(async move {
+            sleep_until(began + due).await;
+            let from = Instant::now();
+            publish_one(&channel, &queue).await?;
+            anyhow::Ok(from.elapsed())
+        });
+    }
+    let mut times = Vec::new();
+    while let Some(done) = publishers.join_next().await {
+        times.push(done??);
+    }
+    delete_requests(&channel, &partition).await?;
+    connection.close(200, "measured".into()).await?;
+    Ok(Times::of(times))
+}
+
+/// The way of a booking as the backends alone would go it, one after the other.
+async fn series(amqp_url: &str, database_url: &str) -> anyhow::Result<Times> {
+    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
+    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let queue = partition.queue();
+    declare_requests(&channel, &partition).await?;
+    let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
+    let consuming =
+        channel.basic_consume(queue.as_str().into(), "".into(), options, FieldTable::default());
+    let (mut messages, mut rows, mut times) =
+        (consuming.await?, Rows::table(database_url).await?, Vec::new());
+    for n in 0..COMMITS {
+        let from = Instant::now();
+        publish_one(&channel, &queue).await?;
+        messages.next().await.context("the queue ended")??;
+        rows.commit(n).await?;
+        times.push(from.elapsed());
+    }
+    rows.drop_table().await?;
+    delete_requests(&channel, &partition).await?;
+    connection.close(200, "measured".into()).await?;
+    Ok(Times::of(times))
 }
 
 /// Fills a queue, and takes all of it.
@@ -175,19 +246,35 @@ async fn scripts(redis_url: &str) -> anyhow::Result<f64> {
 }
 
 async fn commits(database_url: &str) -> anyhow::Result<f64> {
-    let mut connection = PgConnection::connect(database_url).await?;
-    sqlx::query("create table if not exists bench_commits (n integer not null)")
-        .execute(&mut connection)
-        .await?;
+    let mut rows = Rows::table(database_url).await?;
     let began = Instant::now();
     for n in 0..COMMITS {
-        sqlx::query("insert into bench_commits (n) values ($1)")
-            .bind(i32::try_from(n).context("a small number")?)
-            .execute(&mut connection)
-            .await?;
+        rows.commit(n).await?;
     }
     let took = began.elapsed();
-    sqlx::query("drop table bench_commits").execute(&mut connection).await?;
-    connection.close().await?;
+    rows.drop_table().await?;
     Ok(f64::from(COMMITS) / took.as_secs_f64())
+}
+
+/// A table of its own, for commits of one row.
+struct Rows(PgConnection);
+
+impl Rows {
+    async fn table(database_url: &str) -> anyhow::Result<Self> {
+        let mut connection = PgConnection::connect(database_url).await?;
+        let table = "create table if not exists bench_commits (n integer not null)";
+        sqlx::query(table).execute(&mut connection).await?;
+        Ok(Self(connection))
+    }
+
+    async fn commit(&mut self, n: u32) -> anyhow::Result<()> {
+        let row = sqlx::query("insert into bench_commits (n) values ($1)");
+        row.bind(i32::try_from(n)?).execute(&mut self.0).await?;
+        Ok(())
+    }
+
+    async fn drop_table(mut self) -> anyhow::Result<()> {
+        sqlx::query("drop table bench_commits").execute(&mut self.0).await?;
+        Ok(self.0.close().await?)
+    }
 }
