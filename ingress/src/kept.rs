@@ -1,6 +1,5 @@
 //! Answers of the catalogue, kept for less than half a second and compressed once: a thousand
-//! visitors who look at the same hall cost one read of the database. An answer that is in demand is
-//! read again before its time is over, so that nobody waits for that. Every answer has an `ETag`; a
+//! visitors who look at the same hall cost one read of the database. Every answer has an `ETag`; a
 //! caller that has the answer already is told so without a body.
 
 mod answer;
@@ -9,7 +8,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -39,8 +38,6 @@ use answer::{Answer, Tag};
 /// How long an answer is kept after its read began. The caller for whom it is compressed gets it
 /// later by as much.
 const KEPT_FOR: Duration = Duration::from_millis(400);
-/// Age from which the next caller has the answer read again, for those who come later.
-const RENEWED_FROM: Duration = Duration::from_millis(200);
 /// Most bytes of all kept answers together, without their compressed forms; those that were not
 /// used for the longest time are dropped first. As many again are remembered to be compressed once.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -61,18 +58,6 @@ pub(crate) struct KeptAnswers {
 struct Fresh {
     answer: Arc<Answer>,
     read_at: Instant,
-    is_being_renewed: Arc<AtomicBool>,
-}
-
-impl Fresh {
-    fn left(&self) -> Duration {
-        KEPT_FOR.saturating_sub(self.read_at.elapsed())
-    }
-
-    /// Whether the answer should be read again; says so to one caller.
-    fn wants_renewal(&self) -> bool {
-        self.read_at.elapsed() >= RENEWED_FROM && !self.is_being_renewed.swap(true, Relaxed)
-    }
 }
 
 struct Expires;
@@ -84,17 +69,7 @@ impl Expiry<(u64, String), Fresh> for Expires {
         fresh: &Fresh,
         _: Instant,
     ) -> Option<Duration> {
-        Some(fresh.left())
-    }
-
-    fn expire_after_update(
-        &self,
-        _: &(u64, String),
-        fresh: &Fresh,
-        _: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        Some(fresh.left())
+        Some(KEPT_FOR.saturating_sub(fresh.read_at.elapsed()))
     }
 }
 
@@ -119,22 +94,6 @@ impl KeptAnswers {
     async fn answer(&self, json: Bytes) -> Arc<Answer> {
         let tag = Tag::of(&json);
         self.known.get_with(tag, async { Arc::new(Answer::new(tag, json)) }).await
-    }
-
-    async fn read(&self, request: Request, next: Next) -> ApiResult<Fresh> {
-        metrics::counter!("usher_catalogue_reads_total").increment(1);
-        let read_at = Instant::now();
-        let json = successful(next.run(request).await).await?;
-        let is_being_renewed = Arc::default();
-        Ok(Fresh { answer: self.answer(json).await, read_at, is_being_renewed })
-    }
-
-    /// Reads an answer again, and has it compressed as it was before. After a refusal the old answer
-    /// is kept until its time is over.
-    async fn renew(&self, key: (u64, String), old: &Answer, request: Request, next: Next) {
-        let Ok(fresh) = self.read(request, next).await else { return };
-        fresh.answer.compress_as(old).await;
-        self.fresh.insert(key, fresh).await;
     }
 }
 
@@ -190,24 +149,15 @@ async fn read(
     let query = request.uri().query().filter(|_| is_asked).unwrap_or_default();
     let key = (kept.n_writes.load(Relaxed), asked(path, &ids, query));
     let headers = request.headers().clone();
-    metrics::counter!("usher_catalogue_calls_total").increment(1);
-    let fresh = match kept.fresh.get(&key).await {
-        Some(fresh) if fresh.wants_renewal() => {
-            let (kept, old) = (Arc::clone(kept), Arc::clone(&fresh.answer));
-            let renewing = async move { kept.renew(key, &old, request, next).await };
-            #[expect(
-                clippy::disallowed_methods,
-                reason = "bounded by what its statements may take"
-            )]
-            tokio::spawn(renewing);
-            fresh
-        }
-        Some(fresh) => fresh,
-        None => {
-            let fresh = kept.fresh.try_get_with(key, kept.read(request, next)).await;
-            fresh.map_err(|error: Arc<ApiError>| ApiError::clone(&error))?
-        }
+    let read = async {
+        metrics::counter!("usher_catalogue_reads_total").increment(1);
+        let read_at = Instant::now();
+        let json = successful(next.run(request).await).await?;
+        Ok(Fresh { answer: kept.answer(json).await, read_at })
     };
+    metrics::counter!("usher_catalogue_calls_total").increment(1);
+    let fresh = kept.fresh.try_get_with(key, read).await;
+    let fresh = fresh.map_err(|error: Arc<ApiError>| ApiError::clone(&error))?;
     Ok(fresh.answer.to_caller(&headers).await)
 }
 
@@ -270,48 +220,4 @@ fn reads_query(item: &PathItem) -> bool {
     parameters.into_iter().any(|parameter| {
         matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use axum::{Router, body::Body, routing::get};
-    use testing::eventually;
-    use tokio::{sync::Notify, time::timeout};
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    const SOON: Duration = Duration::from_secs(10);
-
-    async fn asked_for(router: &Router) -> Bytes {
-        let request = Request::get("/count").body(Body::empty()).unwrap();
-        let answered = timeout(SOON, router.clone().oneshot(request)).await.expect("it is kept");
-        to_bytes(answered.unwrap().into_body(), 100).await.unwrap()
-    }
-
-    #[tokio::test]
-    async fn an_answer_in_demand_is_read_again_while_callers_get_the_old_one() {
-        let (reads, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
-        let (count, closed) = (Arc::clone(&reads), Arc::clone(&gate));
-        let handler = async move || {
-            let n = count.fetch_add(1, Relaxed);
-            if n == 1 {
-                closed.notified().await;
-            }
-            n.to_string()
-        };
-        let router = OpenApiRouter::new().route("/count", get(handler));
-        let router: Router =
-            with_kept_answers(router, &Arc::new(KeptAnswers::new())).split_for_parts().0;
-        eventually("it is read again", SOON, async || {
-            assert_eq!(asked_for(&router).await, "0", "nobody waits for that");
-            (reads.load(Relaxed) == 2).then_some(())
-        })
-        .await;
-        gate.notify_one();
-        eventually("the new answer is kept", SOON, async || {
-            (asked_for(&router).await != "0").then_some(())
-        })
-        .await;
-    }
 }
