@@ -6,9 +6,8 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
 };
 
-use reqwest::{Client, StatusCode};
+use reqwest::Client;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection};
 use testing::{Slot, eventually};
 use tokio::time::{Duration, Instant, timeout};
 use usher::up::Allocation;
@@ -143,53 +142,4 @@ async fn one_signal_stops_in_good_order_once_the_drain_is_over() {
         assert!(asked.elapsed() >= Duration::from_secs(drain), "it stopped before: {log}");
         assert!(usher.get("/healthz").await.is_none(), "nobody listens any more");
     }
-}
-
-async fn becomes_true(direct: &mut PgConnection, condition: &str) {
-    let until = Instant::now() + SOON;
-    while !sqlx::query_scalar::<_, bool>(AssertSqlSafe(condition))
-        .fetch_one(&mut *direct)
-        .await
-        .unwrap()
-    {
-        assert!(Instant::now() < until, "never true: {condition}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// The others take over while it ends, not afterwards.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_allocator_that_stops_says_goodbye_before_its_last_batch_is_decided() {
-    let system = System::start_with(Allocation::Elsewhere).await;
-    let mut first = Process::start(&system.slot, "allocator", &[]).await;
-    let show = system.show(Plan::default()).await;
-    let token = system.visitor().await;
-    let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
-    let booked = system.book(&token, wish.clone()).await;
-    assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
-    let mut direct = system.direct().await;
-    direct.execute("set idle_in_transaction_session_timeout = 0; begin").await.unwrap();
-    let lock = "select from partitions where show_id = $1 for update";
-    sqlx::query(lock).bind(show.0).execute(&mut direct).await.unwrap();
-    let accepted = system.post("/api/v1/bookings", &token, wish).await;
-    assert_eq!(accepted.status, StatusCode::ACCEPTED, "{accepted:?}");
-    let waits = "select exists (select from pg_locks
-                                where not granted
-                                    and pg_backend_pid() = any(pg_blocking_pids(pid)))";
-    becomes_true(&mut direct, waits).await;
-    first.signal("-TERM");
-    let has_left = "not exists (select from allocators)";
-    becomes_true(&mut direct, &format!("{waits} and {has_left}")).await;
-    let second = Process::start(&system.slot, "allocator", &[]).await;
-    direct.execute("rollback").await.unwrap();
-    let path = format!("/api/v1/bookings/{}", accepted.body["bookingId"].as_str().unwrap());
-    eventually("the booking is decided", SOON, async || {
-        let seen = system.get(&path, Some(&token)).await;
-        (seen.body["status"] == "ALLOCATED").then_some(())
-    })
-    .await;
-    assert!(first.ended().await.0.success());
-    assert!(system.audit(&[]).await.is_clean());
-    drop(second);
-    system.stop().await;
 }

@@ -22,7 +22,7 @@ use platform::{
 };
 use store::{
     Connection, StoreError, StoreResult, acceptance,
-    bookings::{self, Advance, Decided, Outcome, Quota},
+    bookings::{self, Decided, Outcome, Quota, SeatsInAdvance},
     partitions::{self, Locked, Terms},
     seat_locks::TriedSeat,
 };
@@ -171,7 +171,7 @@ impl Ledger {
         for (_, account) in &due {
             touched.entry(*account).or_default();
         }
-        let mut advance = Advance::default();
+        let mut advance = SeatsInAdvance::default();
         let mut quotas = advance.lock(&mut tx, show, &touched).await?;
         let lapsed = bookings::end(&mut tx, &self.partition, &due, Ending::Lapsed).await?;
         if !lapsed.is_empty() {
@@ -230,7 +230,7 @@ impl Ledger {
         &self,
         tx: &mut Connection,
         map: &mut SeatMap,
-        advance: &mut Advance,
+        advance: &mut SeatsInAdvance,
         requests: &[BookingRequested],
         mut facts: Facts,
     ) -> StoreResult<Vec<Decided>> {

@@ -95,9 +95,9 @@ struct Session<'a> {
 }
 
 /// Longest that a batch waits for more bookings …
-const GATHER_MAX: Duration = Duration::from_millis(20);
-/// … unless it has so many: what each costs is then hardly more than in a longer batch.
-const GATHERED: usize = 64;
+const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
+/// … unless it has this many: each of them costs hardly more than in a longer batch.
+const GATHERED_ENOUGH: usize = 64;
 
 /// Deliveries of one batch, acked together by the last one.
 struct Gathered {
@@ -154,7 +154,7 @@ impl Session<'_> {
                 break;
             }
             (next, linger) = match self.consumer.next_now() {
-                Some(next) => (Some(next), began.elapsed().min(GATHER_MAX)),
+                Some(next) => (Some(next), began.elapsed().min(GATHER_WAIT_MAX)),
                 None => (self.next().await, Duration::ZERO),
             };
         }
@@ -246,7 +246,7 @@ impl Session<'_> {
             }
             let mut next = self.consumer.next_now();
             if next.is_none()
-                && gathered.requests.len() < GATHERED
+                && gathered.requests.len() < GATHERED_ENOUGH
                 && let Some(time) = linger.take()
             {
                 let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;

@@ -56,13 +56,11 @@ pub(crate) async fn run(allocator: Allocator, roster: watch::Sender<Roster>) {
             warn!("the backlog cannot be written: {:#}", anyhow::Error::from(error));
         }
     }
-    // No heartbeat may come after the goodbye. Others hear it while the keepers here finish what they
-    // have in hand, and consume each queue as soon as its keeper has ended.
+    kept.end().await;
     let _ = beating.await;
     if let Err(error) = allocators::leave(&allocator.following, me).await {
         warn!("not signed off, others notice in seconds: {:#}", anyhow::Error::from(error));
     }
-    kept.end().await;
 }
 
 /// Writes a heartbeat every second, and reads more often which allocators are alive.

@@ -1,5 +1,5 @@
--- An order is made by a statement that reads its account: who deletes an account looks for orders, not who orders
--- for the account. Locks as in 0047.
+-- An order is made by a statement that locks its account as the key did, only not by a statement of its own for each
+-- order. A deletion waits for that lock, and then looks for orders. Locks as in 0047.
 create function accounts_with_orders_stay() returns trigger language plpgsql as $$
 begin
     if exists (select from orders where account_id = old.account_id) then

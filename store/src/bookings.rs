@@ -29,7 +29,7 @@ pub use fate::{Fate, LastTry, expire, fate, is_over, remember};
 pub use looker::{Look, Looker};
 pub use outcome::{Decided, Outcome};
 pub use place::{Placement, place};
-pub use quotas::{Advance, Quota, lock_quotas};
+pub use quotas::{Quota, SeatsInAdvance, lock_quotas};
 pub use record::write_outcomes;
 pub use refusal::{Refusal, keep_parked, refuse};
 pub use sweep::{due, partitions_with_due, sweep};

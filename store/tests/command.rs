@@ -9,7 +9,7 @@ use contract::{
 };
 use store::{
     Connection, Pool, StoreError, StoreResult,
-    bookings::{self, Advance, Decided, Ended, Outcome, Payment, Placement, Refusal},
+    bookings::{self, Decided, Ended, Outcome, Payment, Placement, Refusal, SeatsInAdvance},
     orders,
     partitions::{self, Terms},
 };
@@ -175,15 +175,15 @@ impl Clerk {
         let due = bookings::due(&mut tx, partition).await?;
         // As if each request were likely to win, so that what is wrong has to be made right.
         let mut likely: HashMap<AccountId, i32> = HashMap::new();
-        for (_, account) in &due {
-            likely.entry(*account).or_default();
-        }
         for request in requests {
             *likely.entry(request.account).or_default() +=
                 i32::try_from(request.wish.n_seats()).unwrap();
         }
-        let mut advance = Advance::default();
-        advance.lock(&mut tx, partition.show, &likely).await?;
+        let mut advance = SeatsInAdvance::default();
+        let nothing = due.iter().map(|(_, account)| (*account, 0)).collect();
+        for seats in [nothing, likely] {
+            advance.lock(&mut tx, partition.show, &seats).await?;
+        }
         let lapsed = bookings::end(&mut tx, partition, &due, Ending::Lapsed).await?;
         map.free.extend(lapsed.iter().flat_map(|ended| ended.seats.iter().cloned()));
         let facts = self.facts(&mut tx, requests, map.free.clone(), &mut advance).await?;
@@ -209,7 +209,7 @@ impl Clerk {
         tx: &mut Connection,
         requests: &[Request],
         free: BTreeSet<SeatLabel>,
-        advance: &mut Advance,
+        advance: &mut SeatsInAdvance,
     ) -> StoreResult<Facts> {
         let show = self.hall.show;
         let ids: Vec<BookingId> = requests.iter().map(|r| r.booking).collect();
@@ -240,7 +240,7 @@ impl Clerk {
             let accounts: Vec<AccountId> = decided.iter().map(|d| d.account).collect();
             bookings::lock_quotas(&mut tx, partition.show, &accounts).await?;
             let (terms, now) = (&self.terms[tier], locked.now);
-            let advance = Advance::default();
+            let advance = SeatsInAdvance::default();
             bookings::write_outcomes(&mut tx, partition, epoch, terms, decided, &advance, now).await
         };
         let forged = forged.await;
@@ -260,7 +260,7 @@ fn told_ended(ended: impl IntoIterator<Item = Ended>) -> Reply {
     Reply::Ended(ended.into_iter().map(|ended| ended.booking).collect())
 }
 
-fn customer() -> Customer {
+pub(crate) fn customer() -> Customer {
     Customer { name: "Asha Rao".into(), email: "asha@visitor.example".into(), phone: None }
 }
 

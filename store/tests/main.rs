@@ -17,5 +17,6 @@ mod words;
 mod looks;
 mod backlogs;
 mod sweep;
+mod deletion;
 mod old;
 mod waiting;

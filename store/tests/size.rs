@@ -83,5 +83,7 @@ async fn the_taken_seats_of_a_large_hall_are_read_as_soon_as_it_is_open() {
     let of = |label: &str| label.parse::<SeatLabel>().unwrap();
     let some = seat_map::taken_of(&stage.pool, show, &[of("X7"), of("A1")]).await.unwrap();
     assert_eq!(some, HashMap::from([(of("X7"), Taken::Sold)]));
+    let map = seat_map::read(&stage.pool, show).await.expect("in time, too").unwrap();
+    assert!(map.unavailable_seat_ids.contains(&of("X20000")));
     assert!(!seat_map::taken(&stage.pool, small).await.unwrap().is_empty());
 }

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::sender::Server;
+use super::{latency::within, sender::Server};
 
 const CLIENTS: usize = 64;
 const MEASURED_FOR: Duration = Duration::from_millis(1_500);
@@ -61,8 +61,7 @@ pub(super) async fn p95_at(
     };
     let answers = answered(port, expected, request, next).await?;
     let mut times: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
-    times.sort_unstable();
-    Ok(times[(times.len() - 1) * 95 / 100])
+    Ok(within(&mut times, 95))
 }
 
 /// Sends this many requests at this rate, however long the ones before them take.

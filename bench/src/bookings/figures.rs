@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    latency::Times,
+    latency::{Times, within},
     reads::Pace,
     round::{Aside, Round},
     spread::{Percentiles, Spread, row},
@@ -18,7 +18,8 @@ use crate::goals::Goal;
 const ACCEPTED_MIN: f64 = 1.25;
 /// The broker's time per booking ÷ its time per such message.
 const BROKER_MAX: f64 = 0.25;
-/// Times at half of the peak ÷ what the backends alone need, of half and of 99 of 100.
+/// Times at half of our own peak, since half of the raw publish's is beyond it (P1), ÷ what the
+/// backends alone need; of half and of 99 of 100.
 const ACCEPT_MAX: [f64; 2] = [2.0, 3.0];
 const TELL_MAX: [f64; 2] = [3.0, 4.0];
 /// Losers decided per second ÷ winners decided per second.
@@ -143,7 +144,7 @@ impl Figures {
         let of_publish = aside.accepted_ms / aside.publish_ms;
         let of_series = aside.told_ms / aside.series_ms;
         for (n, percent) in ["p50", "p99"].into_iter().enumerate() {
-            let accept = format!("accepted ÷ a publish, half the peak, {percent}");
+            let accept = format!("accepted ÷ a publish, half of our peak, {percent}");
             goal("P4", accept, Some(of_publish[n]), ACCEPT_MAX[n], false);
             let tell = format!("told ÷ backends in series, {percent}");
             goal("P5", tell, Some(of_series[n]), TELL_MAX[n], false);
@@ -214,7 +215,6 @@ impl Asides {
         let to_healthz = |pace: Pace, round: &Aside| {
             pace.p95.as_secs_f64() / round.reads.healthz.p95.as_secs_f64()
         };
-        let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let times = |of_round: &dyn Fn(&Aside) -> Times| Percentiles {
             p50: of(&|round| ms(of_round(round).p50)),
             p99: of(&|round| ms(of_round(round).p99)),
@@ -287,8 +287,8 @@ impl Version {
             rounds: rounds.len(),
             accepted_per_second: of(&|round| n / round.sent.took.as_secs_f64()),
             decided_per_second: of(&|round| n / round.decided_in.as_secs_f64()),
-            accepted_p50_ms: of(&|round| percentile_ms(&round.sent.accepted_in, 50)),
-            accepted_p99_ms: of(&|round| percentile_ms(&round.sent.accepted_in, 99)),
+            accepted_p50_ms: of(&|round| ms(within(&mut round.sent.accepted_in.clone(), 50))),
+            accepted_p99_ms: of(&|round| ms(within(&mut round.sent.accepted_in.clone(), 99))),
             repeats: of(&|round| float(round.sent.repeats)),
             micros: micros.into_iter().map(|(name, all)| (name, Spread::of(all))).collect(),
             micros_of_all: rounds.iter().map(all).collect::<Option<Vec<_>>>().map(Spread::of),
@@ -312,11 +312,8 @@ impl Version {
     }
 }
 
-fn percentile_ms(times: &[Duration], percent: usize) -> f64 {
-    let mut times = times.to_vec();
-    times.sort_unstable();
-    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    times.get(at).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use super::{
 
 /// Most visitors, each with a socket and one booking.
 const VISITORS_MAX: usize = 3_000;
-/// Of ten bookings the first does not count: a session begins with it.
+/// The first of so many parts of the bookings does not count: a session begins with it.
 const WARM_UP: usize = 10;
 const OPENED_AT_ONCE: usize = 64;
 const TOLD_WAIT: Duration = Duration::from_mins(1);
@@ -34,14 +34,17 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn of(mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let at = |percent: usize| {
-            let last = times.len().saturating_sub(1);
-            times.get(last * percent / 100).copied().unwrap_or_default()
-        };
-        Self { p50: at(50), p99: at(99) }
+    pub(super) fn of(times: Vec<Duration>) -> Self {
+        let mut times = times;
+        Self { p50: within(&mut times, 50), p99: within(&mut times, 99) }
     }
+}
+
+/// What so many of 100 times do not exceed; zero if there are none.
+pub(super) fn within(times: &mut [Duration], percent: usize) -> Duration {
+    times.sort_unstable();
+    let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
+    times.get(at).copied().unwrap_or_default()
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -11,7 +11,7 @@ pub(super) struct Spread {
     most: f64,
 }
 
-/// What half and what 99 of 100 do not exceed.
+/// The figures of [`Times`](super::latency::Times).
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Spread,

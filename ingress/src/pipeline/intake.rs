@@ -1,6 +1,6 @@
 //! Publishing requests in batches: requests of one partition that come while a publish is under way
-//! go out together in the next envelope, with those that come within as much time again. A request
-//! that comes while none is under way goes at once.
+//! go out together in the next envelope. Before that it waits for more, as long as the last publish
+//! took. A request that comes while none is under way goes at once.
 
 use std::{
     collections::HashMap,
@@ -30,7 +30,7 @@ use super::acceptances::{Acceptances, Producer};
 /// Most requests of one partition that wait to be published; more are refused with 503.
 const WAITING_MAX: usize = 4096;
 /// Longest that an envelope waits for more requests.
-const GATHER_MAX: Duration = Duration::from_millis(20);
+const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Once a sale is over, a producer that has numbered nothing for this long is sealed, so that it is
 /// soon known that nothing more was accepted. While the sale is open a producer lives its whole
 /// life, so that a slow sale does not cost a producer per booking.
@@ -124,7 +124,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
             continue;
         }
         if is_crowded && batch.len() < ENVELOPE_BOOKINGS_MAX {
-            sleep(publish_took.min(GATHER_MAX)).await;
+            sleep(publish_took.min(GATHER_WAIT_MAX)).await;
             take_more(&mut waiting, &mut batch);
         }
         asked_at = Instant::now();

@@ -47,9 +47,10 @@ pub async fn place(
            from bookings b
            join partitions p using (show_id, tier)
            join shows s using (show_id)
+           join accounts a on a.account_id = b.account_id
            where b.booking_id = $1 and b.account_id = $2 and b.kind = 'HOLD'
              and b.status = 'ALLOCATED'
-           for no key update of b"#,
+           for no key update of b for key share of a"#,
         hold.0,
         owner.0,
     )

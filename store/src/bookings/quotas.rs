@@ -7,7 +7,7 @@ use contract::{AccountId, BookingId, SeatLabel, ShowId};
 use uuid::Uuid;
 
 use super::outcome::Decided;
-use crate::{Connection, StoreResult};
+use crate::{Connection, StoreResult, error::all_written};
 
 /// What an account has of a show, over all tiers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,14 +20,14 @@ pub struct Quota {
     pub unpaid_times: i32,
 }
 
-/// Seats that a batch has added to quotas when it locked them, because it is likely to decide so.
-/// A winner's quota is then written once.
+/// The seats that a batch added to quotas when it locked them, because it is likely to decide so: a
+/// winner's quota is then written once.
 #[derive(Debug, Default)]
-pub struct Advance(HashMap<AccountId, i32>);
+pub struct SeatsInAdvance(HashMap<AccountId, i32>);
 
-impl Advance {
-    /// Locks the quotas of these accounts as [`lock_quotas`] does, and adds the seats to them. What it
-    /// returns does not contain what was added.
+impl SeatsInAdvance {
+    /// Locks the quotas of these accounts as [`lock_quotas`] does, and adds the seats to them. The
+    /// quotas that it returns are without what was added.
     pub async fn lock(
         &mut self,
         tx: &mut Connection,
@@ -62,22 +62,27 @@ impl Advance {
         }
         let (accounts, seats): (Vec<Uuid>, Vec<i32>) =
             missing.into_iter().map(|(account, n)| (account.0, n)).unzip();
-        sqlx::query!(
+        // `offset 0`: account by account, by the index (`store::bookings`).
+        let written = sqlx::query!(
             "update account_quotas q set live = q.live + m.n
              from unnest($2::uuid[], $3::integer[]) as m (account_id, n)
-             where q.show_id = $1 and q.account_id = m.account_id",
+             cross join lateral (
+                 select ctid from account_quotas
+                 where show_id = $1 and account_id = m.account_id offset 0) as found
+             where q.ctid = found.ctid",
             show.0,
             &accounts,
             &seats,
         )
         .execute(tx)
-        .await?;
-        Ok(())
+        .await?
+        .rows_affected();
+        all_written(written, accounts.len(), "account_quotas_locked")
     }
 }
 
 fn n_seats(n: usize) -> i32 {
-    i32::try_from(n).unwrap_or(i32::MAX)
+    i32::try_from(n).expect("a booking has at most 20 seats")
 }
 
 /// Locks the quota rows of these accounts, in order, and makes missing rows. An account that does
@@ -158,7 +163,10 @@ pub(super) async fn settle(
                            and o.confirmed_at is not null)
                    group by c.booking_id) as kept using (booking_id)
                group by e.account_id) as e
-         where q.show_id = $1 and q.account_id = e.account_id",
+         cross join lateral (
+             select ctid from account_quotas
+             where show_id = $1 and account_id = e.account_id offset 0) as found
+         where q.ctid = found.ctid",
         show.0,
         &ids,
         &accounts,

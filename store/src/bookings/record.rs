@@ -18,7 +18,7 @@ use super::{
     codes::new_reference,
     outcome::{Decided, Outcome},
     prices::{amount, lines_json},
-    quotas::Advance,
+    quotas::SeatsInAdvance,
 };
 use crate::{
     Connection, StoreResult,
@@ -35,7 +35,7 @@ pub async fn write_outcomes(
     epoch: i64,
     terms: &Terms,
     decided: &[Decided],
-    advance: &Advance,
+    advance: &SeatsInAdvance,
     now: DateTime<Utc>,
 ) -> StoreResult<Option<i64>> {
     let winners: Vec<(&Decided, &[SeatLabel])> = decided
@@ -97,7 +97,8 @@ async fn insert_orders(
          cross join lateral (
              select booking_id, account_id, tier, seat_ids, expires_at from bookings
              where show_id = $1 and booking_id = o.booking_id offset 0) as b
-         join accounts a on a.account_id = b.account_id",
+         join accounts a on a.account_id = b.account_id
+         for key share of a",
         partition.show.0,
         terms.currency,
         &ids,
