@@ -99,7 +99,10 @@ async fn bookings_are_measured_in_a_sale_that_is_audited() {
         let per_second = aside[format!("{name}_per_second")]["median"].as_f64().unwrap();
         assert!(per_second > 1.0, "{name}: {said}");
     }
-    assert_eq!(report["goals"].as_array().unwrap().len(), 9, "{said}");
+    assert_eq!(report["goals"].as_array().unwrap().len(), 13, "{said}");
+    for times in ["accepted_ms", "told_ms", "publish_ms", "series_ms"] {
+        assert!(aside[times]["p50"]["median"].as_f64().unwrap() > 0.0, "{times}: {said}");
+    }
     for ratio in ["catalogue_to_healthz", "seat_map_to_healthz", "large_map_ratio"] {
         assert!(aside[ratio]["median"].as_f64().unwrap() > 0.0, "{said}");
     }

@@ -94,11 +94,6 @@ struct Session<'a> {
     passed: &'a Passed,
 }
 
-/// Longest that a batch waits for more bookings …
-const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
-/// … unless it has this many: each of them costs hardly more than in a longer batch.
-const GATHERED_ENOUGH: usize = 64;
-
 /// Deliveries of one batch, acked together by the last one.
 struct Gathered {
     requests: Vec<BookingRequested>,
@@ -128,10 +123,9 @@ impl Session<'_> {
         if first.redelivered {
             sometimes("redelivered after takeover");
         }
-        let (mut ledger, mut linger) = (None, Duration::ZERO);
+        let mut ledger = None;
         while let Some(delivery) = next {
-            let Some(mut gathered) = self.gather(delivery, linger).await else { break };
-            let began = Instant::now();
+            let Some(mut gathered) = self.gather(delivery).await else { break };
             if without(Guarantee::Order) {
                 gathered.requests.reverse();
             }
@@ -150,13 +144,7 @@ impl Session<'_> {
                 self.passed.sentinel.send_replace(Some(sentinel));
             }
             in_hand.is_empty_again(Instant::now());
-            if self.stop.is_cancelled() {
-                break;
-            }
-            (next, linger) = match self.consumer.next_now() {
-                Some(next) => (Some(next), began.elapsed().min(GATHER_WAIT_MAX)),
-                None => (self.next().await, Duration::ZERO),
-            };
+            next = self.next().await;
         }
     }
 
@@ -206,17 +194,16 @@ impl Session<'_> {
         }
     }
 
-    /// Takes the deliveries that are already here, up to the bound; if there are fewer, also those
-    /// that come within `linger`. Waits besides for the database, to set an unreadable message
-    /// aside. `None` if the session is over before that.
-    async fn gather(&mut self, first: Delivery, linger: Duration) -> Option<Gathered> {
+    /// Takes the deliveries that are already here, up to the bound. Waits only for the database, to
+    /// set an unreadable message aside. `None` if the session is over before that.
+    async fn gather(&mut self, first: Delivery) -> Option<Gathered> {
         let mut gathered = Gathered {
             requests: Vec::new(),
             sentinels: Vec::new(),
             last: first,
             suspicious: false,
         };
-        let (mut wait, mut linger) = (RETRY_WAIT, Some(linger).filter(|time| !time.is_zero()));
+        let mut wait = RETRY_WAIT;
         loop {
             let (key, body) = (gathered.last.routing_key.as_str(), &gathered.last.data);
             let read = match Sentinel::decode(body) {
@@ -244,16 +231,10 @@ impl Session<'_> {
             if gathered.suspicious || gathered.requests.len() >= self.allocator.batch_bookings_max {
                 return Some(gathered);
             }
-            let mut next = self.consumer.next_now();
-            if next.is_none()
-                && gathered.requests.len() < GATHERED_ENOUGH
-                && let Some(time) = linger.take()
-            {
-                let _ = self.stop.run_until_cancelled(tokio::time::sleep(time)).await;
-                next = self.consumer.next_now();
-            }
-            match next {
-                Some(delivery) => gathered.last = delivery,
+            match self.consumer.next_now() {
+                Some(delivery) => {
+                    gathered.last = delivery;
+                }
                 None => return Some(gathered),
             }
         }

@@ -6,6 +6,7 @@
 mod settings;
 mod yardstick;
 mod sender;
+mod times;
 mod asking;
 mod door;
 mod reads;

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{latency::within, sender::Server};
+use super::{sender::Server, times::within};
 
 const CLIENTS: usize = 64;
 const MEASURED_FOR: Duration = Duration::from_millis(1_500);

@@ -7,10 +7,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    latency::{Times, within},
     reads::Pace,
     round::{Aside, Round},
     spread::{Percentiles, Spread, row},
+    times::{Times, within},
 };
 use crate::goals::Goal;
 

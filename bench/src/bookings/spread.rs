@@ -11,7 +11,7 @@ pub(super) struct Spread {
     most: f64,
 }
 
-/// The figures of [`Times`](super::latency::Times).
+/// The figures of [`Times`](super::times::Times).
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(super) struct Percentiles {
     pub(super) p50: Spread,

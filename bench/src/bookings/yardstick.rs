@@ -30,7 +30,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::latency::Times;
+use super::times::Times;
 use crate::usage;
 
 /// Publishes that wait for their confirm at once; the best of these counts.

@@ -1,6 +1,5 @@
 //! Publishing requests in batches: requests of one partition that come while a publish is under way
-//! go out together in the next envelope. Before that it waits for more, as long as the last publish
-//! took. A request that comes while none is under way goes at once.
+//! go out together in the next envelope. A request that comes while none is under way goes at once.
 
 use std::{
     collections::HashMap,
@@ -29,8 +28,6 @@ use super::acceptances::{Acceptances, Producer};
 
 /// Most requests of one partition that wait to be published; more are refused with 503.
 const WAITING_MAX: usize = 4096;
-/// Longest that an envelope waits for more requests.
-const GATHER_WAIT_MAX: Duration = Duration::from_millis(20);
 /// Once a sale is over, a producer that has numbered nothing for this long is sealed, so that it is
 /// soon known that nothing more was accepted. While the sale is open a producer lives its whole
 /// life, so that a slow sale does not cost a producer per booking.
@@ -101,14 +98,12 @@ impl Intake {
     }
 }
 
-/// One envelope is under way at a time.
+/// One envelope is under way at a time: requests that come meanwhile share the next one.
 async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<Waiting>) {
     let mut producer: Option<Producer> = None;
     let mut asked_at = Instant::now();
-    let mut publish_took = Duration::ZERO;
     loop {
         let mut batch = Vec::new();
-        let is_crowded = !waiting.is_empty();
         tokio::select! {
             taken = waiting.recv_many(&mut batch, ENVELOPE_BOOKINGS_MAX) => if taken == 0 { return },
             () = sleep(SEALED_AFTER), if producer.is_some() => {
@@ -123,10 +118,6 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
             // The channel is closed now; the next rounds take what is left in it.
             continue;
         }
-        if is_crowded && batch.len() < ENVELOPE_BOOKINGS_MAX {
-            sleep(publish_took.min(GATHER_WAIT_MAX)).await;
-            take_more(&mut waiting, &mut batch);
-        }
         asked_at = Instant::now();
         metrics::histogram!("usher_envelope_bookings").record(float(batch.len()));
         let numbering = producer
@@ -137,17 +128,7 @@ async fn run(intake: Intake, partition: Partition, mut waiting: mpsc::Receiver<W
             waiting.request.number = numbering.number();
         }
         publish(&intake.publisher, &numbering, &partition, batch).await;
-        publish_took = asked_at.elapsed();
         producer = Some(numbering);
-    }
-}
-
-/// Takes what is waiting, up to a full envelope. An envelope costs the broker about the same however
-/// many bookings are in it.
-fn take_more(waiting: &mut mpsc::Receiver<Waiting>, batch: &mut Vec<Waiting>) {
-    while batch.len() < ENVELOPE_BOOKINGS_MAX {
-        let Ok(one) = waiting.try_recv() else { return };
-        batch.push(one);
     }
 }
 
