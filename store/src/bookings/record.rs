@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// Writes a batch's outcomes in the order of locks. The partition and the quotas of all winners
-/// must be locked, and `advance` is what was added to them. Returns the partition's new version, if seats were claimed.
+/// must be locked, and `advance` is what was added to them. Returns the partition's new version, if
+/// seats were claimed.
 pub async fn write_outcomes(
     tx: &mut Connection,
     partition: &Partition,
