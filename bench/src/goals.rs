@@ -20,7 +20,7 @@ const OFF_PERCENT_MAX: f64 = 1.0;
 #[derive(Debug, Serialize)]
 pub(crate) struct Goal {
     pub(crate) id: &'static str,
-    pub(crate) what: String,
+    pub(crate) what: &'static str,
     pub(crate) wanted: String,
     pub(crate) measured: String,
     /// `None` if this run could not measure it.
@@ -30,7 +30,7 @@ pub(crate) struct Goal {
 impl Goal {
     pub(crate) fn new(
         id: &'static str,
-        what: impl Into<String>,
+        what: &'static str,
         wanted: impl Into<String>,
         measured: Option<(String, bool)>,
     ) -> Self {
@@ -38,7 +38,7 @@ impl Goal {
             Some((measured, met)) => (measured, Some(met)),
             None => ("?".into(), None),
         };
-        Self { id, what: what.into(), wanted: wanted.into(), measured, met }
+        Self { id, what, wanted: wanted.into(), measured, met }
     }
 }
 

@@ -121,7 +121,7 @@ impl Figures {
     fn goals(&self) -> Vec<Goal> {
         let Self { ours, aside, .. } = self;
         let mut goals = Vec::new();
-        let mut goal = |id, what: String, ratio: Option<f64>, bound: f64, is_least: bool| {
+        let mut goal = |id, what, ratio: Option<f64>, bound: f64, is_least: bool| {
             let sign = if is_least { '≥' } else { '≤' };
             let is_met = |ratio: f64| if is_least { ratio >= bound } else { ratio <= bound };
             let figure = ratio.filter(|ratio| ratio.is_finite());
@@ -129,62 +129,41 @@ impl Figures {
             goals.push(Goal::new(id, what, format!("{sign} {bound}"), figure));
         };
         let accepted = ours.accepted_per_second / aside.publishes_per_second;
-        goal(
-            "P1",
-            "accepted per second ÷ single publishes".into(),
-            Some(accepted),
-            ACCEPTED_MIN,
-            true,
-        );
+        goal("P1", "accepted per second ÷ single publishes", Some(accepted), ACCEPTED_MIN, true);
         let broker = ours.micros.get("rabbitmq").copied().zip(aside.publish_micros);
         let broker = broker.map(|(ours, alone)| ours / alone);
-        goal("P1", "broker's time per booking ÷ per publish".into(), broker, BROKER_MAX, false);
+        goal("P1", "broker's time per booking ÷ per publish", broker, BROKER_MAX, false);
         let decided = ours.decided_per_second / aside.textbook_per_second;
-        goal("P2", "decided per second ÷ the textbook's".into(), Some(decided), DECIDED_MIN, true);
+        goal("P2", "decided per second ÷ the textbook's", Some(decided), DECIDED_MIN, true);
         let of_publish = aside.accepted_ms / aside.publish_ms;
         let of_series = aside.told_ms / aside.series_ms;
-        for (n, percent) in ["p50", "p99"].into_iter().enumerate() {
-            let accept = format!("accepted ÷ a publish, half of our peak, {percent}");
-            goal("P4", accept, Some(of_publish[n]), ACCEPT_MAX[n], false);
-            let tell = format!("told ÷ backends in series, {percent}");
-            goal("P5", tell, Some(of_series[n]), TELL_MAX[n], false);
+        let accept = [
+            "accepted ÷ a publish, our half peak, p50",
+            "accepted ÷ a publish, our half peak, p99",
+        ];
+        let tell = ["told ÷ backends in series, p50", "told ÷ backends in series, p99"];
+        for n in 0..2 {
+            goal("P4", accept[n], Some(of_publish[n]), ACCEPT_MAX[n], false);
+            goal("P5", tell[n], Some(of_series[n]), TELL_MAX[n], false);
         }
         let losers = aside.losers_per_second / aside.winners_per_second;
-        goal("P6", "losers decided per second ÷ winners".into(), Some(losers), LOSERS_MIN, true);
+        goal("P6", "losers decided per second ÷ winners", Some(losers), LOSERS_MIN, true);
         let door = aside.refusals_per_second / aside.healthz_per_second;
-        goal("P6", "refused at the door per second ÷ /healthz".into(), Some(door), DOOR_MIN, true);
+        goal("P6", "refused at the door per second ÷ /healthz", Some(door), DOOR_MIN, true);
         let catalogue = aside.catalogue_to_healthz.median;
-        goal(
-            "P13",
-            "p95 of catalogue reads ÷ of /healthz".into(),
-            Some(catalogue),
-            READS_MAX,
-            false,
-        );
+        goal("P13", "p95 of catalogue reads ÷ of /healthz", Some(catalogue), READS_MAX, false);
         let map = aside.seat_map_to_healthz.median;
-        goal("P13", "p95 of seat-map reads ÷ of /healthz".into(), Some(map), READS_MAX, false);
+        goal("P13", "p95 of seat-map reads ÷ of /healthz", Some(map), READS_MAX, false);
         let short = aside.large_map_ratio.median;
-        goal("P16", "large seat map, compressed ÷ as it is".into(), Some(short), MAP_MAX, false);
+        goal("P16", "large seat map, compressed ÷ as it is", Some(short), MAP_MAX, false);
         let large = aside.large_hall_ms / aside.small_hall_ms;
-        goal(
-            "P16",
-            "a decision in a large hall ÷ in a small".into(),
-            Some(large),
-            LARGE_HALL_MAX,
-            false,
-        );
+        goal("P16", "a decision in a large hall ÷ in a small", Some(large), LARGE_HALL_MAX, false);
         if let Some(against) = &self.against {
             let speed = ours.decided_per_second / against.decided_per_second;
-            goal(
-                "P15",
-                "decided per second ÷ the other version's".into(),
-                Some(speed),
-                SPEED_MIN,
-                true,
-            );
+            goal("P15", "decided per second ÷ the other version's", Some(speed), SPEED_MIN, true);
             let cost = ours.micros_of_all.zip(against.micros_of_all);
             let cost = cost.map(|(ours, theirs)| ours / theirs);
-            goal("P15", "processor time per booking ÷ its".into(), cost, COST_MAX, false);
+            goal("P15", "processor time per booking ÷ its", cost, COST_MAX, false);
         }
         goals
     }

@@ -45,8 +45,9 @@ impl Latency {
         let visitors = &visitors[..visitors.len().min(VISITORS_MAX)];
         let places = i32::try_from(visitors.len())?;
         let (_, wanted) = house.lawn("Terrace", places, visitors).await?;
+        let client = Client::new(&house.notifier())?;
         let sockets: Vec<Socket> = stream::iter(wanted.clone())
-            .map(|visitor| open_socket(house, visitor))
+            .map(|visitor| open_socket(&client, visitor))
             .buffered(OPENED_AT_ONCE)
             .try_collect()
             .await?;
@@ -74,10 +75,9 @@ impl Latency {
     }
 }
 
-async fn open_socket(house: &House, visitor: Wanted) -> anyhow::Result<Socket> {
-    let client = Client::new(&house.notifier())?;
+async fn open_socket(client: &Client, visitor: Wanted) -> anyhow::Result<Socket> {
     let credential = format!("bearer.{}", visitor.token);
-    Ok(Socket::open(&client, "/api/v1/live", &credential).await?)
+    Ok(Socket::open(client, "/api/v1/live", &credential).await?)
 }
 
 /// When the first frame came.

@@ -10,8 +10,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    pub(super) fn of(times: Vec<Duration>) -> Self {
-        let mut times = times;
+    pub(super) fn of(mut times: Vec<Duration>) -> Self {
         Self { p50: within(&mut times, 50), p99: within(&mut times, 99) }
     }
 }

@@ -86,12 +86,18 @@ impl Yardstick {
     }
 }
 
-/// The best rate, and the broker's time per message at that rate.
-async fn publishes(amqp_url: &str) -> anyhow::Result<(f64, Option<Duration>)> {
+/// A channel with confirms, and a partition of which nobody knows.
+async fn connect(amqp_url: &str) -> anyhow::Result<(Connection, Channel, Partition)> {
     let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
     let channel = connection.create_channel().await?;
     channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
     let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    Ok((connection, channel, partition))
+}
+
+/// The best rate, and the broker's time per message at that rate.
+async fn publishes(amqp_url: &str) -> anyhow::Result<(f64, Option<Duration>)> {
+    let (connection, channel, partition) = connect(amqp_url).await?;
     let broker = Url::parse(amqp_url)?.port().and_then(usage::listener);
     let cpu = || broker.and_then(usage::cpu_with_children);
     let mut best: (f64, Option<Duration>) = (0.0, None);
@@ -154,10 +160,7 @@ async fn publish_one(channel: &Channel, queue: &str) -> anyhow::Result<()> {
 
 /// Publishes at this rate, however long the confirms take.
 async fn publish_at(amqp_url: &str, per_second: f64) -> anyhow::Result<Times> {
-    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let (connection, channel, partition) = connect(amqp_url).await?;
     declare_requests(&channel, &partition).await?;
     let (began, mut publishers) = (Instant::now(), JoinSet::new());
     for n in 0.. {
@@ -184,10 +187,7 @@ async fn publish_at(amqp_url: &str, per_second: f64) -> anyhow::Result<Times> {
 
 /// The way of a booking as the backends alone would go it, one after the other.
 async fn series(amqp_url: &str, database_url: &str) -> anyhow::Result<Times> {
-    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let (connection, channel, partition) = connect(amqp_url).await?;
     let queue = partition.queue();
     declare_requests(&channel, &partition).await?;
     let options = BasicConsumeOptions { no_ack: true, ..BasicConsumeOptions::default() };
@@ -210,10 +210,7 @@ async fn series(amqp_url: &str, database_url: &str) -> anyhow::Result<Times> {
 
 /// Fills a queue, and takes all of it.
 async fn consumes(amqp_url: &str) -> anyhow::Result<f64> {
-    let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
-    let channel = connection.create_channel().await?;
-    channel.confirm_select(ConfirmSelectOptions { nowait: false }).await?;
-    let partition = Partition { show: ShowId::new(), tier: "BENCH".parse()? };
+    let (connection, channel, partition) = connect(amqp_url).await?;
     let queue = partition.queue();
     declare_requests(&channel, &partition).await?;
     let n = publish(&channel, &queue, IN_FLIGHT[0], Instant::now() + MEASURED_FOR).await?;

@@ -35,11 +35,10 @@ impl SeatsInAdvance {
         likely: &HashMap<AccountId, i32>,
     ) -> StoreResult<HashMap<AccountId, Quota>> {
         let mut quotas = lock(tx, show, likely).await?;
-        for account in quotas.keys() {
-            *self.0.entry(*account).or_default() += likely[account];
-        }
         for (account, quota) in &mut quotas {
-            quota.live -= self.0[account];
+            let added = self.0.entry(*account).or_default();
+            *added += likely[account];
+            quota.live -= *added;
         }
         Ok(quotas)
     }
