@@ -43,8 +43,7 @@ async fn let_go(database: &mut PgConnection) {
 
 /// Searches for bookings by id so far.
 async fn searches(system: &System) -> i64 {
-    let searches =
-        "select idx_scan from pg_stat_user_indexes where indexrelname = 'bookings_by_id'";
+    let searches = "select idx_scan from pg_stat_user_indexes where indexrelname = 'bookings_pkey'";
     sqlx::query_scalar(searches).fetch_one(&system.pool).await.unwrap()
 }
 

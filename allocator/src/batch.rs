@@ -11,7 +11,7 @@ use std::{
 };
 
 use contract::{
-    AccountId, BookingId, SeatLabel,
+    AccountId, BookingId, SeatLabel, TicketId,
     booking::{Ending, Limit, Reason, SEATS_PER_REQUEST_MAX},
     message::BookingRequested,
     topology::Partition,
@@ -22,7 +22,7 @@ use platform::{
 };
 use store::{
     Connection, StoreError, StoreResult, acceptance,
-    bookings::{self, Decided, Outcome, Quota, SeatsInAdvance},
+    bookings::{self, Asked, Decided, Outcome, Quota, SeatsInAdvance},
     partitions::{self, Locked, Terms},
     seat_locks::TriedSeat,
 };
@@ -183,8 +183,7 @@ impl Ledger {
             // Noted even if this is rolled back: the seats then come back a little later.
             self.came_back.add(&ended.seats, locked.now);
         }
-        let mut facts = self.facts(&mut tx, requests, locked).await?;
-        self.note(&mut tx, requests, likely.keys(), &quotas, &mut facts).await?;
+        let facts = self.facts(&mut tx, requests, locked, &likely, &quotas).await?;
         let decided = self.decide(&mut tx, &mut map, &mut advance, requests, facts).await?;
         let version = bookings::write_outcomes(
             &mut tx,
@@ -247,58 +246,42 @@ impl Ledger {
                 }
                 return Ok(decided);
             }
-            let quotas = advance.lock(tx, self.partition.show, &unknown).await?;
-            self.note(tx, requests, unknown.keys(), &quotas, &mut facts).await?;
+            let show = self.partition.show;
+            let quotas = advance.lock(tx, show, &unknown).await?;
+            let tickets = tickets(requests, &unknown);
+            let known = bookings::known(tx, show, &Asked { tickets, ..Asked::default() }).await?;
+            facts.known.passes_spent.extend(known.passes_spent);
+            facts.note_quotas(&unknown, &quotas);
         }
     }
 
+    /// What the database knows, of quotas and passes those of the likely winners.
     async fn facts(
         &mut self,
         tx: &mut Connection,
         requests: &[BookingRequested],
         locked: Locked,
+        likely: &HashMap<AccountId, i32>,
+        quotas: &HashMap<AccountId, Quota>,
     ) -> StoreResult<Facts> {
-        let show = self.partition.show;
-        let ids: Vec<BookingId> = requests.iter().map(|r| r.booking_id).collect();
-        let decided = bookings::decided(tx, show, &ids).await?;
-        self.note_repeated(requests, &decided);
-        let keys: Vec<(AccountId, String)> = requests
-            .iter()
-            .filter(|r| !decided.contains(&r.booking_id))
-            .filter_map(|r| Some((r.account_id, r.idempotency_key.clone()?)))
-            .collect();
-        let keys_used = bookings::keys_used(tx, show, &keys).await?;
-        Ok(Facts {
+        let key = |r: &BookingRequested| Some((r.account_id, r.idempotency_key.clone()?));
+        let asked = Asked {
+            bookings: requests.iter().map(|r| r.booking_id).collect(),
+            keys: requests.iter().filter_map(key).collect(),
+            tickets: tickets(requests, likely),
+        };
+        let known = bookings::known(tx, self.partition.show, &asked).await?;
+        self.note_repeated(requests, &known.decided);
+        let mut facts = Facts {
             now: locked.now,
             max_seats_per_user: self.terms.max_seats_per_user,
             unpaid_seconds_max: self.terms.unpaid_seconds_max(),
             came_back: self.came_back.lately(locked.now),
-            decided,
-            keys_used,
+            known,
             ..Facts::default()
-        })
-    }
-
-    /// Notes the quotas of likely winners, and reads whether their passes are spent.
-    async fn note(
-        &self,
-        tx: &mut Connection,
-        requests: &[BookingRequested],
-        accounts: impl Iterator<Item = &AccountId>,
-        quotas: &HashMap<AccountId, Quota>,
-        facts: &mut Facts,
-    ) -> StoreResult<()> {
-        let asked: HashSet<AccountId> = accounts.copied().collect();
-        for account in &asked {
-            facts.quotas.insert(*account, quotas.get(account).copied());
-        }
-        let tickets: Vec<_> = requests
-            .iter()
-            .filter(|r| asked.contains(&r.account_id))
-            .filter_map(|r| r.ticket_id)
-            .collect();
-        facts.passes_spent.extend(bookings::passes_spent(tx, self.partition.show, &tickets).await?);
-        Ok(())
+        };
+        facts.note_quotas(likely, quotas);
+        Ok(facts)
     }
 
     /// Records the rare path if requests turn out to have been decided before.
@@ -309,6 +292,12 @@ impl Ledger {
             sometimes("redelivery deduplicated");
         }
     }
+}
+
+/// The places of these accounts' requests.
+fn tickets(requests: &[BookingRequested], of: &HashMap<AccountId, i32>) -> Vec<TicketId> {
+    let theirs = requests.iter().filter(|request| of.contains_key(&request.account_id));
+    theirs.filter_map(|request| request.ticket_id).collect()
 }
 
 fn won(decided: &[Decided]) -> SeatsFor {

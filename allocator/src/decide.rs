@@ -12,7 +12,7 @@ use contract::{
     booking::{Limit, Reason, Wish},
     message::BookingRequested,
 };
-use store::bookings::{Decided, Outcome, Quota};
+use store::bookings::{Decided, Known, Outcome, Quota};
 
 use crate::seat_map::SeatMap;
 
@@ -33,14 +33,11 @@ pub(crate) struct Facts {
     /// Seats that have just come back, which are only for accounts that have not given back unpaid
     /// seats more than once.
     pub(crate) came_back: HashSet<SeatLabel>,
-    /// Requests that already have an outcome.
-    pub(crate) decided: HashSet<BookingId>,
-    /// Keys of decided bookings. A new booking with such a key has another body.
-    pub(crate) keys_used: HashSet<(AccountId, String)>,
+    /// Requests that already have an outcome; keys of decided bookings, where a new booking with such
+    /// a key has another body; and spent passes, of the places that were asked about.
+    pub(crate) known: Known,
     /// The quotas of the accounts that were asked about. `None` for an account that does not exist.
     pub(crate) quotas: HashMap<AccountId, Option<Quota>>,
-    /// Places with a spent pass, among those that were asked about.
-    pub(crate) passes_spent: HashSet<TicketId>,
 }
 
 impl Facts {
@@ -48,6 +45,16 @@ impl Facts {
     /// has no limits: a seat that is locked in vain is given back.
     pub(crate) fn nothing_known() -> Self {
         Self { max_seats_per_user: i32::MAX, ..Self::default() }
+    }
+
+    /// Notes the quotas of accounts that were asked about. An account without one does not exist.
+    pub(crate) fn note_quotas(
+        &mut self,
+        asked: &HashMap<AccountId, i32>,
+        quotas: &HashMap<AccountId, Quota>,
+    ) {
+        let noted = asked.keys().map(|account| (*account, quotas.get(account).copied()));
+        self.quotas.extend(noted);
     }
 }
 
@@ -64,9 +71,9 @@ pub(crate) struct Round {
 pub(crate) fn decide(requests: &[BookingRequested], map: &mut SeatMap, facts: &Facts) -> Round {
     let mut deciding = Decider {
         quotas: facts.quotas.clone(),
-        keys: facts.keys_used.clone(),
-        passes: facts.passes_spent.clone(),
-        seen: facts.decided.clone(),
+        keys: facts.known.keys_used.clone(),
+        passes: facts.known.passes_spent.clone(),
+        seen: facts.known.decided.clone(),
         unknown: HashMap::new(),
         facts,
         map,

@@ -72,7 +72,8 @@ impl Relay {
         let now = Instant::now();
         let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
         let but_not: Vec<i64> = stuck.chain(self.suspect).collect();
-        let mut tx = self.allocator.pool.begin().await?;
+        // After a crash the marks may be gone, and their messages go out twice.
+        let mut tx = self.allocator.pool.begin_async_commit().await?;
         let taken = outbox::take(&mut tx, self.at_once, &but_not).await?;
         if taken.is_empty() {
             self.suspect = None;

@@ -24,7 +24,7 @@ mod fate;
 
 pub use confirm::{Payment, confirm};
 pub use end::{Ended, end, end_one};
-pub use facts::{decided, keys_used, passes_spent, seats_held};
+pub use facts::{Asked, Known, known, seats_held};
 pub use fate::{Fate, LastTry, expire, fate, is_over, remember};
 pub use looker::{Look, Looker};
 pub use outcome::{Decided, Outcome};

@@ -163,11 +163,14 @@ impl<'c> Executor<'c> for &'c mut Connection {
 pub struct Transaction(Connection);
 
 impl Transaction {
-    pub(crate) async fn begin(mut connection: Connection) -> sqlx::Result<Self> {
+    pub(crate) async fn begin(
+        mut connection: Connection,
+        begin: &'static str,
+    ) -> sqlx::Result<Self> {
         // Set before `BEGIN` is sent: a caller that goes away half way must not leave the
         // transaction to the next user.
         connection.in_transaction = true;
-        connection.execute("BEGIN").await?;
+        connection.execute(begin).await?;
         Ok(Self(connection))
     }
 

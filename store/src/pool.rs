@@ -138,7 +138,14 @@ impl Pool {
 
     /// Begins a transaction. Dropped without a commit, it is rolled back.
     pub async fn begin(&self) -> sqlx::Result<Transaction> {
-        Transaction::begin(self.acquire().await?).await
+        Transaction::begin(self.acquire().await?, "BEGIN").await
+    }
+
+    /// As [`begin`](Self::begin), but the commit does not wait for the disk: if the server crashes in
+    /// the next moment, the transaction may not have happened. Only for what is then done again.
+    pub async fn begin_async_commit(&self) -> sqlx::Result<Transaction> {
+        let begin = "BEGIN; SET LOCAL synchronous_commit = off";
+        Transaction::begin(self.acquire().await?, begin).await
     }
 
     /// Waits until every connection has come back, and closes them.

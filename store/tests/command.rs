@@ -9,7 +9,9 @@ use contract::{
 };
 use store::{
     Connection, Pool, StoreError, StoreResult,
-    bookings::{self, Decided, Ended, Outcome, Payment, Placement, Refusal, SeatsInAdvance},
+    bookings::{
+        self, Asked, Decided, Ended, Known, Outcome, Payment, Placement, Refusal, SeatsInAdvance,
+    },
     orders,
     partitions::{self, Terms},
 };
@@ -212,18 +214,16 @@ impl Clerk {
         advance: &mut SeatsInAdvance,
     ) -> StoreResult<Facts> {
         let show = self.hall.show;
-        let ids: Vec<BookingId> = requests.iter().map(|r| r.booking).collect();
         let nothing_more = requests.iter().map(|r| (r.account, 0)).collect();
-        let keys: Vec<_> =
-            requests.iter().filter_map(|r| Some((r.account, r.key.clone()?))).collect();
-        let tickets: Vec<_> = requests.iter().filter_map(|r| r.ticket).collect();
-        Ok(Facts {
-            free,
-            quotas: advance.lock(tx, show, &nothing_more).await?,
-            decided: bookings::decided(tx, show, &ids).await?,
-            keys: bookings::keys_used(tx, show, &keys).await?,
-            passes: bookings::passes_spent(tx, show, &tickets).await?,
-        })
+        let keys = requests.iter().filter_map(|r| Some((r.account, r.key.clone()?)));
+        let asked = Asked {
+            bookings: requests.iter().map(|r| r.booking).collect(),
+            keys: keys.collect(),
+            tickets: requests.iter().filter_map(|r| r.ticket).collect(),
+        };
+        let quotas = advance.lock(tx, show, &nothing_more).await?;
+        let Known { decided, keys_used, passes_spent } = bookings::known(tx, show, &asked).await?;
+        Ok(Facts { free, quotas, decided, keys: keys_used, passes: passes_spent })
     }
 
     async fn forge(

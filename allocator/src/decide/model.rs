@@ -12,7 +12,7 @@ use contract::{
     message::BookingRequested,
 };
 use proptest::{collection::vec, prelude::*, test_runner::TestCaseError};
-use store::bookings::{Decided, Outcome, Quota};
+use store::bookings::{Decided, Known, Outcome, Quota};
 
 use super::{Facts, Round, decide};
 use crate::{
@@ -183,15 +183,15 @@ impl Sale {
             unpaid_times: self.gave_back.get(&account).copied().unwrap_or(0),
         };
         let live = self.live.iter().filter(|(request, _)| about.contains(&request.account_id));
+        let passes_spent = live.filter_map(|(request, _)| request.ticket_id).collect();
+        let (decided, keys_used) = (self.decided.clone(), self.keys.clone());
         Facts {
             now: DateTime::UNIX_EPOCH,
             max_seats_per_user: MAX_SEATS_PER_USER,
             unpaid_seconds_max: UNPAID_SECONDS_MAX,
             came_back: self.came_back.clone(),
-            decided: self.decided.clone(),
-            keys_used: self.keys.clone(),
+            known: Known { decided, keys_used, passes_spent },
             quotas: about.iter().map(|&a| (a, (a != nobody).then(|| quota(a)))).collect(),
-            passes_spent: live.filter_map(|(request, _)| request.ticket_id).collect(),
         }
     }
 

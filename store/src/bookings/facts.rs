@@ -7,49 +7,76 @@ use uuid::Uuid;
 
 use crate::{Connection, StoreResult};
 
-/// Which of these bookings have been decided.
-pub async fn decided(
-    tx: &mut Connection,
-    show: ShowId,
-    bookings: &[BookingId],
-) -> StoreResult<HashSet<BookingId>> {
-    let ids: Vec<Uuid> = bookings.iter().map(|id| id.0).collect();
-    let rows = sqlx::query_scalar!(
-        "select booking_id from bookings where show_id = $1 and booking_id = any($2)",
-        show.0,
-        &ids,
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(BookingId).collect())
+/// What a batch asks about.
+#[derive(Debug, Default)]
+pub struct Asked {
+    pub bookings: Vec<BookingId>,
+    pub keys: Vec<(AccountId, String)>,
+    /// Ask about them after [`lock_quotas`](super::lock_quotas) of their accounts: a pass belongs to
+    /// one account, so the lock keeps other tiers from using the pass meanwhile.
+    pub tickets: Vec<TicketId>,
 }
 
-/// Which of these idempotency keys belong to a decided booking of their account.
-pub async fn keys_used(
-    tx: &mut Connection,
-    show: ShowId,
-    keys: &[(AccountId, String)],
-) -> StoreResult<HashSet<(AccountId, String)>> {
-    if keys.is_empty() {
-        return Ok(HashSet::new());
+/// What the database knows of that.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The bookings that have been decided.
+    pub decided: HashSet<BookingId>,
+    /// The keys that belong to a decided booking of their account.
+    pub keys_used: HashSet<(AccountId, String)>,
+    /// The places with a spent pass: it bought a live booking, or a paid one since cancelled, or was
+    /// revoked.
+    pub passes_spent: HashSet<TicketId>,
+}
+
+/// Answers a batch's questions, all in one statement.
+pub async fn known(tx: &mut Connection, show: ShowId, asked: &Asked) -> StoreResult<Known> {
+    let Asked { bookings, keys, tickets } = asked;
+    if bookings.is_empty() && keys.is_empty() && tickets.is_empty() {
+        return Ok(Known::default());
     }
-    let accounts: Vec<Uuid> = keys.iter().map(|(account, _)| account.0).collect();
-    let texts: Vec<String> = keys.iter().map(|(_, key)| key.clone()).collect();
+    let bookings: Vec<Uuid> = bookings.iter().map(|booking| booking.0).collect();
+    let (accounts, texts): (Vec<Uuid>, Vec<String>) =
+        keys.iter().map(|(account, key)| (account.0, key.clone())).unzip();
+    let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
     // `offset 0`: key by key, by the index (`store::bookings`).
     let rows = sqlx::query!(
-        r#"select k.account_id as "account_id!", k.key as "key!"
-           from unnest($2::uuid[], $3::text[]) as k (account_id, key)
-           cross join lateral (
-               select from bookings
-               where show_id = $1 and account_id = k.account_id and idempotency_key = k.key
-               offset 0) as b"#,
+        "select booking_id as decided, null::uuid as account_id, null as key, null::uuid as spent
+         from bookings where show_id = $1 and booking_id = any($2)
+         union all
+         select null, k.account_id, k.key, null
+         from unnest($3::uuid[], $4::text[]) as k (account_id, key)
+         cross join lateral (
+             select from bookings
+             where show_id = $1 and account_id = k.account_id and idempotency_key = k.key
+             offset 0) as b
+         union all
+         select null, null, null, ticket_id from bookings
+         where show_id = $1 and ticket_id = any($5)
+           and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
+         union all
+         select null, null, null, b.ticket_id
+         from bookings b join orders o using (show_id, booking_id)
+         where show_id = $1 and b.ticket_id = any($5) and b.state = 'CANCELLED'
+           and o.confirmed_at is not null
+         union all
+         select null, null, null, ticket_id from admissions
+         where show_id = $1 and ticket_id = any($5) and revoked_at is not null",
         show.0,
+        &bookings,
         &accounts,
         &texts,
+        &tickets,
     )
     .fetch_all(tx)
     .await?;
-    Ok(rows.into_iter().map(|row| (AccountId(row.account_id), row.key)).collect())
+    let mut known = Known::default();
+    for row in rows {
+        known.decided.extend(row.decided.map(BookingId));
+        known.keys_used.extend(row.account_id.map(AccountId).zip(row.key));
+        known.passes_spent.extend(row.spent.map(TicketId));
+    }
+    Ok(known)
 }
 
 /// How many seats of a partition are held and not sold, counted up to the first `at_most` bookings.
@@ -70,35 +97,4 @@ pub async fn seats_held(
     .fetch_one(tx)
     .await?;
     Ok(held)
-}
-
-/// Which of these places have a spent pass: it bought a live booking, or a paid one since
-/// cancelled, or was revoked. Call it after [`lock_quotas`](super::lock_quotas) of their accounts:
-/// a pass belongs to one account, so the lock keeps other tiers from using the pass meanwhile.
-pub async fn passes_spent(
-    tx: &mut Connection,
-    show: ShowId,
-    tickets: &[TicketId],
-) -> StoreResult<HashSet<TicketId>> {
-    if tickets.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let ids: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
-    let rows = sqlx::query_scalar!(
-        r#"select ticket_id as "ticket_id!" from bookings
-           where show_id = $1 and ticket_id = any($2)
-             and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
-           union all
-           select b.ticket_id from bookings b join orders o using (show_id, booking_id)
-           where show_id = $1 and b.ticket_id = any($2) and b.state = 'CANCELLED'
-             and o.confirmed_at is not null
-           union all
-           select ticket_id from admissions
-           where show_id = $1 and ticket_id = any($2) and revoked_at is not null"#,
-        show.0,
-        &ids,
-    )
-    .fetch_all(tx)
-    .await?;
-    Ok(rows.into_iter().map(TicketId).collect())
 }

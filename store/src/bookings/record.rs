@@ -46,7 +46,7 @@ pub async fn write_outcomes(
             Outcome::Rejected { .. } => None,
         })
         .collect();
-    insert_outcomes(tx, partition, epoch, terms, decided).await?;
+    let orders = insert(tx, partition, epoch, terms, decided).await?;
     failpoint("mid-inserts");
     advance.settle(tx, partition.show, &winners).await?;
     let mut version = None;
@@ -56,63 +56,10 @@ pub async fn write_outcomes(
             winners.iter().flat_map(|(_, seats)| seats.iter().cloned()).collect();
         version = Some(partitions::record_change(tx, partition, &claimed, &[]).await?);
     }
-    let orders = insert_orders(tx, partition, terms, &winners).await?;
     let events: Vec<BookingEvent> =
         decided.iter().map(|d| event(partition, d, now, &orders)).collect();
     outbox::append(tx, &events).await?;
     Ok(version)
-}
-
-/// Makes the orders of a batch's winners that asked for one.
-async fn insert_orders(
-    tx: &mut Connection,
-    partition: &Partition,
-    terms: &Terms,
-    winners: &[(&Decided, &[SeatLabel])],
-) -> StoreResult<HashMap<BookingId, OrderId>> {
-    let orders: Vec<(OrderId, &Decided, &[SeatLabel])> = winners
-        .iter()
-        .filter(|(d, _)| d.kind == Kind::Order)
-        .map(|(d, seats)| (OrderId::new(), *d, *seats))
-        .collect();
-    if orders.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let ids: Vec<Uuid> = orders.iter().map(|(id, _, _)| id.0).collect();
-    let bookings: Vec<Uuid> = orders.iter().map(|(_, d, _)| d.booking.0).collect();
-    let references: Vec<String> = orders.iter().map(|_| new_reference()).collect();
-    let lines: Vec<serde_json::Value> =
-        orders.iter().map(|(_, _, seats)| lines_json(terms, seats)).collect();
-    let amounts: Vec<i64> = orders.iter().map(|(_, _, seats)| amount(terms, seats)).collect();
-    // `offset 0`: booking by booking, by the index (`store::bookings`).
-    let written = sqlx::query!(
-        "insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
-             lines, amount, currency, customer, expires_at)
-         select $1, o.order_id, b.booking_id, o.reference, b.account_id, b.tier, b.seat_ids,
-             o.lines, o.amount, $2,
-             jsonb_strip_nulls(jsonb_build_object(
-                 'name', a.name, 'email', a.email, 'phone', a.phone)),
-             b.expires_at
-         from unnest($3::uuid[], $4::uuid[], $5::text[], $6::jsonb[], $7::bigint[])
-             as o (order_id, booking_id, reference, lines, amount)
-         cross join lateral (
-             select booking_id, account_id, tier, seat_ids, expires_at from bookings
-             where show_id = $1 and booking_id = o.booking_id offset 0) as b
-         join accounts a on a.account_id = b.account_id
-         for key share of a",
-        partition.show.0,
-        terms.currency,
-        &ids,
-        &bookings,
-        &references,
-        &lines,
-        &amounts,
-    )
-    .execute(tx)
-    .await?
-    .rows_affected();
-    all_written(written, orders.len(), "orders_account_exists")?;
-    Ok(orders.iter().map(|(id, d, _)| (d.booking, *id)).collect())
 }
 
 fn event(
@@ -131,7 +78,7 @@ fn event(
     }
 }
 
-/// Outcomes, column by column.
+/// Outcomes and the orders that come with them, column by column.
 #[derive(Default)]
 struct Columns {
     ids: Vec<Uuid>,
@@ -148,6 +95,10 @@ struct Columns {
     limits: Vec<Option<String>>,
     taken: Vec<Option<String>>,
     alternatives: Vec<Option<String>>,
+    orders: Vec<Option<Uuid>>,
+    references: Vec<Option<String>>,
+    lines: Vec<Option<serde_json::Value>>,
+    amounts: Vec<Option<i64>>,
 }
 
 impl Columns {
@@ -170,6 +121,16 @@ impl Columns {
         self.limits.push(lost.and_then(|(_, limit, ..)| Some((*limit)?.as_str().to_owned())));
         self.taken.push(lost.and_then(|(_, _, taken, _)| joined(taken)));
         self.alternatives.push(lost.and_then(|(.., alternatives)| joined(alternatives)));
+        let ordered = won.filter(|_| decided.kind == Kind::Order);
+        self.orders.push(ordered.map(|_| OrderId::new().0));
+        self.references.push(ordered.map(|_| new_reference()));
+        self.lines.push(ordered.map(|seats| lines_json(terms, seats)));
+        self.amounts.push(ordered.map(|seats| amount(terms, seats)));
+    }
+
+    fn orders(&self) -> HashMap<BookingId, OrderId> {
+        let all = self.ids.iter().zip(&self.orders);
+        all.filter_map(|(id, order)| Some((BookingId(*id), OrderId((*order)?)))).collect()
     }
 }
 
@@ -178,31 +139,52 @@ fn joined(seats: &[SeatLabel]) -> Option<String> {
     (!texts.is_empty()).then(|| texts.join(" "))
 }
 
-async fn insert_outcomes(
+/// Writes the bookings, and the orders of the winners that asked for one.
+async fn insert(
     tx: &mut Connection,
     partition: &Partition,
     epoch: i64,
     terms: &Terms,
     decided: &[Decided],
-) -> StoreResult<()> {
+) -> StoreResult<HashMap<BookingId, OrderId>> {
     let mut columns = Columns::default();
     for outcome in decided {
         columns.push(outcome, terms);
     }
-    sqlx::query!(
-        "insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
-             limit_hit, taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch,
-             state, expires_at)
-         select $1, booking_id, account_id, $2, kind::booking_kind,
-             case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
-             reason::rejection, limit_hit, string_to_array(taken, ' '),
-             string_to_array(alternatives, ' '), string_to_array(seats, ' '), ticket_id, idempotency_key, $3,
-             state::booking_state, clock_timestamp() + make_interval(secs => seconds)
-         from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
+    let orders = columns.orders();
+    let n_orders = sqlx::query_scalar!(
+        r#"with decided as (
+             select *, string_to_array(seats, ' ') as seat_ids,
+                 clock_timestamp() + make_interval(secs => seconds) as expires_at
+             from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
                      $10::text[], $11::text[], $12::uuid[], $13::text[], $14::text[],
-                     $15::float8[])
-             as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
-                   ticket_id, idempotency_key, limit_hit, seconds)",
+                     $15::float8[], $16::uuid[], $17::text[], $18::jsonb[], $19::bigint[])
+                 as d (booking_id, account_id, kind, state, reason, taken, alternatives, seats,
+                     ticket_id, idempotency_key, limit_hit, seconds, order_id, reference, lines,
+                     amount)),
+         outcomes as (
+             insert into bookings (show_id, booking_id, account_id, tier, kind, status, reason,
+                 limit_hit, taken_seats, alternatives, seat_ids, ticket_id, idempotency_key, epoch,
+                 state, expires_at)
+             select $1, booking_id, account_id, $2, kind::booking_kind,
+                 case when state is null then 'REJECTED' else 'ALLOCATED' end::booking_status,
+                 reason::rejection, limit_hit, string_to_array(taken, ' '),
+                 string_to_array(alternatives, ' '), seat_ids, ticket_id, idempotency_key, $3,
+                 state::booking_state, expires_at
+             from decided),
+         ordered as (
+             insert into orders (show_id, order_id, booking_id, reference, account_id, tier,
+                 seat_ids, lines, amount, currency, customer, expires_at)
+             select $1, order_id, booking_id, reference, d.account_id, $2, seat_ids, lines, amount,
+                 $20,
+                 jsonb_strip_nulls(jsonb_build_object(
+                     'name', a.name, 'email', a.email, 'phone', a.phone)),
+                 expires_at
+             from decided d join accounts a on a.account_id = d.account_id
+             where order_id is not null
+             for key share of a
+             returning order_id)
+         select count(*) as "n!" from ordered"#,
         partition.show.0,
         partition.tier.as_str(),
         epoch,
@@ -218,8 +200,14 @@ async fn insert_outcomes(
         &columns.keys as &[Option<String>],
         &columns.limits as &[Option<String>],
         &columns.seconds as &[Option<f64>],
+        &columns.orders as &[Option<Uuid>],
+        &columns.references as &[Option<String>],
+        &columns.lines as &[Option<serde_json::Value>],
+        &columns.amounts as &[Option<i64>],
+        terms.currency,
     )
-    .execute(tx)
+    .fetch_one(tx)
     .await?;
-    Ok(())
+    all_written(n_orders.unsigned_abs(), orders.len(), "orders_account_exists")?;
+    Ok(orders)
 }
