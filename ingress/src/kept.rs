@@ -1,6 +1,7 @@
-//! Answers of the catalogue, kept for less than half a second and compressed once: a thousand
-//! visitors who look at the same hall cost one read of the database. Every answer has an `ETag`; a
-//! caller that has the answer already is told so without a body.
+//! Answers of the catalogue, kept for less than a second and compressed once: a thousand visitors
+//! who look at the same hall cost one read of the database. An answer in demand is read again while
+//! callers still get the old one. Every answer has an `ETag`; a caller that has the answer already
+//! is told so without a body.
 
 mod answer;
 
@@ -8,7 +9,7 @@ use std::{
     collections::HashSet,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -35,9 +36,12 @@ use uuid::Uuid;
 
 use answer::{Answer, Tag};
 
-/// How long an answer is kept after its read began. The caller for whom it is compressed gets it
+/// How long an answer is fresh after its read began. The caller for whom it is compressed gets it
 /// later by as much.
-const KEPT_FOR: Duration = Duration::from_millis(400);
+const FRESH_FOR: Duration = Duration::from_millis(400);
+/// How long an answer is given after its read began: from the first call after [`FRESH_FOR`] on it
+/// is read again meanwhile.
+const GIVEN_FOR: Duration = Duration::from_millis(800);
 /// Most bytes of all kept answers together, without their compressed forms; those that were not
 /// used for the longest time are dropped first. As many again are remembered to be compressed once.
 const BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -46,48 +50,95 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The answers that this node keeps.
 pub(crate) struct KeptAnswers {
-    /// By what was asked for, and by how many writes this node had seen.
-    fresh: Cache<(u64, String), Fresh>,
+    given: Cache<Asked, Kept>,
+    /// The reads that are on their way; what they found is kept above.
+    reads: Cache<Asked, Kept>,
     /// What was answered lately, fresh or not: what did not change is not compressed again.
     known: Cache<Tag, Arc<Answer>>,
     n_writes: AtomicU64,
 }
 
-/// An answer that may still be given.
+/// What was asked for, and how many writes this node had seen.
+type Asked = (u64, String);
+
 #[derive(Clone)]
-struct Fresh {
+struct Kept {
     answer: Arc<Answer>,
     read_at: Instant,
+    is_read_again: Arc<AtomicBool>,
+}
+
+impl Kept {
+    fn is_fresh(&self) -> bool {
+        self.read_at.elapsed() < FRESH_FOR
+    }
 }
 
 struct Expires;
 
-impl Expiry<(u64, String), Fresh> for Expires {
-    fn expire_after_create(
+impl Expiry<Asked, Kept> for Expires {
+    fn expire_after_create(&self, _: &Asked, kept: &Kept, _: Instant) -> Option<Duration> {
+        Some(GIVEN_FOR.saturating_sub(kept.read_at.elapsed()))
+    }
+
+    fn expire_after_update(
         &self,
-        _: &(u64, String),
-        fresh: &Fresh,
-        _: Instant,
+        asked: &Asked,
+        kept: &Kept,
+        now: Instant,
+        _: Option<Duration>,
     ) -> Option<Duration> {
-        Some(KEPT_FOR.saturating_sub(fresh.read_at.elapsed()))
+        self.expire_after_create(asked, kept, now)
     }
 }
 
 impl KeptAnswers {
     pub(crate) fn new() -> Self {
         let bytes = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let fresh = Cache::builder()
+        let given = Cache::builder()
             .max_capacity(BYTES_MAX)
-            .weigher(move |(_, asked): &(u64, String), fresh: &Fresh| {
-                bytes(asked.len() + fresh.answer.len())
-            })
+            .weigher(move |(_, asked): &Asked, kept: &Kept| bytes(asked.len() + kept.answer.len()))
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Expires);
         let known = Cache::builder()
             .max_capacity(BYTES_MAX)
             .weigher(move |_, answer: &Arc<Answer>| bytes(answer.len()))
             .eviction_policy(EvictionPolicy::lru());
-        Self { fresh: fresh.build(), known: known.build(), n_writes: AtomicU64::new(0) }
+        Self {
+            given: given.build(),
+            reads: Cache::builder().max_capacity(1_000).time_to_live(Duration::ZERO).build(),
+            known: known.build(),
+            n_writes: AtomicU64::new(0),
+        }
+    }
+
+    /// Reads an answer, or waits for the read that is on its way: also for a refusal. What has the
+    /// place of an old answer is compressed as that was.
+    async fn read(
+        &self,
+        asked: Asked,
+        old: Option<&Answer>,
+        request: Request,
+        next: Next,
+    ) -> ApiResult<Kept> {
+        let read = async {
+            // It may have been read a moment ago.
+            if let Some(kept) = self.given.get(&asked).await.filter(Kept::is_fresh) {
+                return Ok(kept);
+            }
+            metrics::counter!("usher_catalogue_reads_total").increment(1);
+            let read_at = Instant::now();
+            let json = successful(next.run(request).await).await?;
+            let answer = self.answer(json).await;
+            if let Some(old) = old {
+                answer.compress_as(old).await;
+            }
+            let kept = Kept { answer, read_at, is_read_again: Arc::default() };
+            self.given.insert(asked.clone(), kept.clone()).await;
+            Ok(kept)
+        };
+        let kept = self.reads.try_get_with_by_ref(&asked, read).await;
+        kept.map_err(|error: Arc<ApiError>| ApiError::clone(&error))
     }
 
     /// Keeps a new answer, or finds that it is one already known.
@@ -130,7 +181,6 @@ pub(crate) fn forgetting_answers<S: Clone + Send + Sync + 'static>(
     router.layer(from_fn_with_state(Arc::clone(kept), forget_after))
 }
 
-/// Reads at the same moment share one answer, also a refusal.
 async fn read(
     State(layer): State<Arc<ReadLayer>>,
     path: MatchedPath,
@@ -147,29 +197,37 @@ async fn read(
     let path = path.as_str();
     let is_asked = layer.with_query.contains(path.strip_prefix(BASE).unwrap_or(path));
     let query = request.uri().query().filter(|_| is_asked).unwrap_or_default();
-    let key = (kept.n_writes.load(Relaxed), asked(path, &ids, query));
+    let asked = (kept.n_writes.load(Relaxed), one_text(path, &ids, query));
     let headers = request.headers().clone();
-    let read = async {
-        metrics::counter!("usher_catalogue_reads_total").increment(1);
-        let read_at = Instant::now();
-        let json = successful(next.run(request).await).await?;
-        Ok(Fresh { answer: kept.answer(json).await, read_at })
-    };
     metrics::counter!("usher_catalogue_calls_total").increment(1);
-    let fresh = kept.fresh.try_get_with(key, read).await;
-    let fresh = fresh.map_err(|error: Arc<ApiError>| ApiError::clone(&error))?;
-    Ok(fresh.answer.to_caller(&headers).await)
+    let given = match kept.given.get(&asked).await {
+        None => kept.read(asked, None, request, next).await?,
+        Some(given) => {
+            if !given.is_fresh() && !given.is_read_again.swap(true, Relaxed) {
+                let (kept, old) = (Arc::clone(kept), Arc::clone(&given.answer));
+                // After a refusal the old answer is given until its time is over.
+                let read = async move { kept.read(asked, Some(&old), request, next).await.ok() };
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "bounded by what its statements may take"
+                )]
+                tokio::spawn(read);
+            }
+            given
+        }
+    };
+    Ok(given.answer.to_caller(&headers).await)
 }
 
 /// One text for all ways to write the same request.
-fn asked(path: &str, ids: &RawPathParams, query: &str) -> String {
-    let mut asked = path.to_owned();
+fn one_text(path: &str, ids: &RawPathParams, query: &str) -> String {
+    let mut text = path.to_owned();
     for (_, id) in ids {
         let id = id.parse::<Uuid>().map_or_else(|_| id.to_owned(), |id| id.to_string());
-        asked.extend([" ", &id]);
+        text.extend([" ", &id]);
     }
-    asked.extend(["?", query]);
-    asked
+    text.extend(["?", query]);
+    text
 }
 
 /// The body of a handler's answer, or its refusal.
@@ -220,4 +278,57 @@ fn reads_query(item: &PathItem) -> bool {
     parameters.into_iter().any(|parameter| {
         matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use testing::eventually;
+    use tokio::{sync::Notify, time::timeout};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    async fn asked_for(router: &Router) -> Bytes {
+        let request = Request::get("/count").body(Body::empty()).unwrap();
+        let answered = timeout(SOON, router.clone().oneshot(request)).await.expect("it is kept");
+        to_bytes(answered.unwrap().into_body(), 100).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_old_answer_is_given_while_it_is_read_again_and_then_its_callers_wait_for_that_read()
+    {
+        let (reads, gate) = (Arc::new(AtomicU64::new(0)), Arc::new(Notify::new()));
+        let (count, closed) = (Arc::clone(&reads), Arc::clone(&gate));
+        let handler = async move || {
+            let n = count.fetch_add(1, Relaxed);
+            if n == 1 {
+                closed.notified().await;
+            }
+            n.to_string()
+        };
+        let router = OpenApiRouter::new().route("/count", get(handler));
+        let router: Router =
+            with_kept_answers(router, &Arc::new(KeptAnswers::new())).split_for_parts().0;
+        let began = Instant::now();
+        while reads.load(Relaxed) < 2 {
+            assert_eq!(asked_for(&router).await, "0", "nobody waits for the second read");
+            assert!(began.elapsed() < SOON, "an old answer is read again");
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(GIVEN_FOR).await;
+        let opening = async {
+            tokio::time::sleep(FRESH_FOR).await;
+            assert_eq!(reads.load(Relaxed), 2, "who waits joins the read that is on its way");
+            gate.notify_one();
+        };
+        let (answer, ()) = tokio::join!(asked_for(&router), opening);
+        assert_eq!(answer, "1");
+        eventually("it is read a third time", SOON, async || {
+            (asked_for(&router).await == "2").then_some(())
+        })
+        .await;
+    }
 }

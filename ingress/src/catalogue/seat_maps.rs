@@ -14,7 +14,7 @@ use crate::{Ingress, errors::database};
 
 /// A show's seats: layout, prices, what is held and what is sold
 ///
-/// At most half a second old, and older by the time that a large map takes to be compressed.
+/// Less than a second old, and older by the time that a large map takes to be compressed.
 /// Places of general-admission tiers have no seats and are not listed.
 #[utoipa::path(get, path = "/shows/{id}/seatmap", tag = "catalogue",
     params(("id" = ShowId, Path)), responses(

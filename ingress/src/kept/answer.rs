@@ -84,6 +84,15 @@ impl Answer {
         (out, form).into_response()
     }
 
+    /// Makes the forms that another answer has.
+    pub(super) async fn compress_as(self: &Arc<Self>, other: &Self) {
+        for coding in Coding::ALL {
+            if other.forms[coding as usize].initialized() {
+                self.compressed(coding).await;
+            }
+        }
+    }
+
     /// The compressed form. It is made once, also if the caller that was first goes away. `None` if
     /// it cannot be made: then the answer goes out as it is.
     async fn compressed(self: &Arc<Self>, coding: Coding) -> Option<Bytes> {
