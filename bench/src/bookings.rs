@@ -13,6 +13,8 @@ mod reads;
 mod backlog;
 mod growth;
 mod latency;
+mod threads;
+mod cost;
 mod house;
 mod textbook;
 mod round;

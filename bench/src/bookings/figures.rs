@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{
+    cost::Costs,
     reads::Pace,
     round::{Aside, Round},
     spread::{Percentiles, Spread, row},
@@ -26,6 +27,8 @@ const TELL_MAX: [f64; 2] = [3.0, 4.0];
 const LOSERS_MIN: f64 = 3.0;
 /// Refused at the door per second ÷ `GET /healthz` per second.
 const DOOR_MIN: f64 = 0.5;
+/// Processor time per booking in a large hall ÷ in small ones, and in many partitions ÷ in one.
+const GROWTH_MAX: f64 = 1.3;
 /// Time of 95 of 100 reads ÷ the same of `GET /healthz`, each at half of its most per second.
 const READS_MAX: f64 = 3.0;
 /// A compressed seat map ÷ the same as it is, and a decision in a large hall ÷ in a small one.
@@ -81,6 +84,8 @@ struct Asides {
     scripts_per_second: Spread,
     commits_per_second: Spread,
     textbook_per_second: Spread,
+    /// `None` if the processor time of our processes could not be read.
+    costs: Option<Costs>,
 }
 
 /// The figures of one version.
@@ -150,6 +155,10 @@ impl Figures {
         goal("P6", "losers decided per second ÷ winners", Some(losers), LOSERS_MIN, true);
         let door = aside.refusals_per_second / aside.healthz_per_second;
         goal("P6", "refused at the door per second ÷ /healthz", Some(door), DOOR_MIN, true);
+        let seats = aside.costs.as_ref().map(Costs::growth_by_seats);
+        goal("P11", "our time per booking, large hall ÷ hall of 100", seats, GROWTH_MAX, false);
+        let partitions = aside.costs.as_ref().map(Costs::growth_by_partitions);
+        goal("P11", "our time per booking, many partitions ÷ one", partitions, GROWTH_MAX, false);
         let catalogue = aside.catalogue_to_healthz.median;
         goal("P13", "p95 of catalogue reads ÷ of /healthz", Some(catalogue), READS_MAX, false);
         let map = aside.seat_map_to_healthz.median;
@@ -199,6 +208,7 @@ impl Asides {
             p99: of(&|round| ms(of_round(round).p99)),
         };
         let micros = |round: &Aside| Some(round.alone.publish_cpu?.as_secs_f64() * 1e6);
+        let costs: Option<Vec<_>> = rounds.iter().map(|round| round.cost).collect();
         Self {
             refusals_per_second: of(&|round| round.door.refusals_per_second),
             healthz_per_second: of(&|round| round.door.healthz_per_second),
@@ -221,6 +231,7 @@ impl Asides {
             scripts_per_second: of(&|round| round.alone.scripts_per_second),
             commits_per_second: of(&|round| round.alone.commits_per_second),
             textbook_per_second: of(&|round| round.textbook_per_second),
+            costs: costs.as_deref().map(Costs::of),
         }
     }
 
@@ -236,6 +247,9 @@ impl Asides {
         row(f, "request to decision, large hall, p50, ms", self.large_hall_ms)?;
         row(f, "winners decided per second, from a full queue", self.winners_per_second)?;
         row(f, "losers decided per second, from a full queue", self.losers_per_second)?;
+        if let Some(costs) = &self.costs {
+            costs.write(f)?;
+        }
         writeln!(f, "\nthe backends, with Usher at rest")?;
         row(f, "confirmed publishes of one message per second", self.publishes_per_second)?;
         if let Some(micros) = self.publish_micros {
@@ -299,8 +313,8 @@ fn ms(time: Duration) -> f64 {
 mod tests {
     use super::*;
     use crate::bookings::{
-        backlog::Backlog, door::Door, growth::Growth, latency::Latency, reads::Reads, sender::Sent,
-        yardstick::Yardstick,
+        backlog::Backlog, cost::Cost, door::Door, growth::Growth, latency::Latency, reads::Reads,
+        sender::Sent, yardstick::Yardstick,
     };
 
     fn round(decided_s: u64, cpu_s: u64, processes: usize) -> Round {
@@ -332,8 +346,16 @@ mod tests {
             large_hall: Duration::from_millis(12),
             map_ratio: 0.04,
         };
+        let cost = Some(Cost {
+            partitions: 500,
+            small_halls_micros: 100.0,
+            large_hall_micros: 110.0,
+            one_partition_micros: 100.0,
+            many_partitions_micros: 140.0,
+        });
+        let textbook_per_second = 50.0;
         let aside =
-            Some(Aside { door, reads, growth, latency, backlog, alone, textbook_per_second: 50.0 });
+            Some(Aside { door, reads, growth, latency, backlog, alone, textbook_per_second, cost });
         Round { sent, decided_in, cpu: (0..processes).map(cpu).collect(), aside }
     }
 
@@ -348,8 +370,8 @@ mod tests {
         assert_eq!(
             measured,
             [
-                "1.25", "?", "10.00", "2.00", "1.50", "4.00", "4.00", "4.00", "0.90", "2.00",
-                "4.00", "0.04", "1.20", "2.00", "0.12",
+                "1.25", "?", "10.00", "2.00", "1.50", "4.00", "4.00", "4.00", "0.90", "1.10",
+                "1.40", "2.00", "4.00", "0.04", "1.20", "2.00", "0.12",
             ]
         );
         let met = |figures: &Figures| -> Vec<Option<bool>> {
@@ -358,17 +380,17 @@ mod tests {
         let (yes, no) = (Some(true), Some(false));
         assert_eq!(
             met(&figures),
-            [yes, None, no, yes, yes, no, yes, yes, yes, yes, no, yes, yes, yes, yes]
+            [yes, None, no, yes, yes, no, yes, yes, yes, yes, no, yes, no, yes, yes, yes, yes]
         );
         let other_way_round = Figures::of(1_000, 8, &theirs, &ours);
-        assert_eq!(met(&other_way_round)[13..], [no, no]);
+        assert_eq!(met(&other_way_round)[15..], [no, no]);
     }
 
     #[test]
     fn a_process_that_cannot_be_read_leaves_the_cost_unknown() {
         let (ours, theirs) = ([round(2, 1, PROCESSES - 1)], [round(2, 1, PROCESSES)]);
         let figures = Figures::of(1_000, 8, &ours, &theirs);
-        assert_eq!(figures.goals()[14].met, None);
-        assert_eq!(Figures::of(1_000, 8, &ours, &[]).goals().len(), 13, "nothing to compare with");
+        assert_eq!(figures.goals()[16].met, None);
+        assert_eq!(Figures::of(1_000, 8, &ours, &[]).goals().len(), 15, "nothing to compare with");
     }
 }

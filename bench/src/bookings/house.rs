@@ -1,20 +1,24 @@
 //! What a round sells with: services, an administrator, a movie and where it is shown.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, path::Path, time::Duration};
+use std::{collections::BTreeSet, iter::repeat_with, net::Ipv4Addr, path::Path, time::Duration};
 
 use anyhow::{Context as _, ensure};
 use chrono::Days;
 use contract::{
-    ShowId, TierCode,
+    ShowId,
     access::Role,
     api::catalogue::{
         Layout, Movie, RoomMode, RoomSettings, Screen, ScreenDetails, ScreenTier, Show,
         ShowDetails, Theatre,
     },
     keys::MasterKey,
+    topology::Partition,
 };
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use lapin::{Connection, ConnectionProperties};
 use loadtest::Client;
-use store::Pool;
+use platform::broker;
+use store::{Pool, partitions};
 use tokio::time::{Instant, sleep};
 use usher::seed::{self, hall, shows};
 
@@ -31,7 +35,11 @@ use crate::{
 /// Seats of each show.
 const SEATS: usize = 10_000;
 /// Of ten seats of a tier so many are sold: the last ones may be kept for who needs them.
-const SOLD_OF_TEN: u64 = 9;
+const SOLD_OF_TEN: usize = 9;
+/// Most tiers of a show.
+const TIERS_MAX: usize = 20;
+/// Shows that are opened at once.
+const OPENED_AT_ONCE: usize = 16;
 /// Places of the show that is sold out.
 const PLACES: i32 = 10;
 /// Time after which a node knows that a show is sold out.
@@ -99,19 +107,14 @@ impl House {
     /// Opens as many shows as it takes and gives each booking a visitor, a show and a tier. The
     /// tiers of all shows are asked for in turn, each as often as it has seats to sell.
     pub(super) async fn wanted(&self, n: usize) -> anyhow::Result<Vec<Wanted>> {
-        let mut left: Vec<(ShowId, TierCode, u64)> = Vec::new();
-        while left.iter().map(|(.., seats)| seats).sum::<u64>() < n as u64 {
-            let (show, tiers) =
-                self.open_show(format!("Hall {}", left.len()), hall::hall(SEATS)).await?;
-            left.extend(tiers.into_iter().map(|tier| {
-                let seats = u64::try_from(tier.capacity).unwrap_or_default();
-                (show, tier.tier, seats * SOLD_OF_TEN / 10)
-            }));
+        let mut left: Vec<(Partition, usize)> = Vec::new();
+        while left.iter().map(|(_, seats)| seats).sum::<usize>() < n {
+            left.extend(self.halls(1, SEATS).await?);
         }
         let mut tokens = seed::tokens(&self.pool, &self.master, n).await?.into_iter();
         let mut wanted = Vec::with_capacity(n);
         loop {
-            for (show, tier, seats) in left.iter_mut().filter(|(.., seats)| *seats > 0) {
+            for (Partition { show, tier }, seats) in left.iter_mut().filter(|(_, n)| *n > 0) {
                 let Some(token) = tokens.next() else { return Ok(wanted) };
                 wanted.push(Wanted { token, show: *show, tier: tier.clone() });
                 *seats -= 1;
@@ -197,6 +200,66 @@ impl House {
         Ok((show, visitors.iter().map(want).collect()))
     }
 
+    /// Opens this many shows in halls of so many seats. Returns their partitions, those of a show
+    /// together, each with the seats to sell.
+    pub(super) async fn halls(
+        &self,
+        n: usize,
+        seats: usize,
+    ) -> anyhow::Result<Vec<(Partition, usize)>> {
+        let halls = repeat_with(|| hall::hall(seats)).take(n);
+        let opened = self.open_shows(&format!("Hall of {seats}"), halls).await?;
+        let sold = |(partition, seats): (Partition, usize)| (partition, seats * SOLD_OF_TEN / 10);
+        Ok(opened.into_iter().map(sold).collect())
+    }
+
+    /// Opens as many shows as it takes for this many partitions with so many places each, without
+    /// numbers. Returns the partitions, each with its places.
+    pub(super) async fn lawns(
+        &self,
+        n: usize,
+        places: usize,
+    ) -> anyhow::Result<Vec<(Partition, usize)>> {
+        let places = i32::try_from(places)?;
+        let firsts = (0..n).step_by(TIERS_MAX);
+        let lawns = firsts.map(|first| lawn_in_parts(TIERS_MAX.min(n - first), places));
+        self.open_shows("Lawn in parts", lawns).await
+    }
+
+    /// Ends the services, and deletes their queues, so that the broker has none of them in the next
+    /// round.
+    pub(super) async fn end(mut self, amqp_url: &str) -> anyhow::Result<()> {
+        for service in &mut self.services {
+            service.child.kill().await?;
+        }
+        let connection = Connection::connect(amqp_url, ConnectionProperties::default()).await?;
+        let channel = connection.create_channel().await?;
+        for queued in partitions::queued(&self.pool).await? {
+            broker::delete_requests(&channel, &queued.partition).await?;
+        }
+        Ok(connection.close(200, "measured".into()).await?)
+    }
+
+    /// A show on sale in each of these halls. Returns the partitions, each with its seats.
+    async fn open_shows(
+        &self,
+        name: &str,
+        halls: impl IntoIterator<Item = (Vec<ScreenTier>, Layout)>,
+    ) -> anyhow::Result<Vec<(Partition, usize)>> {
+        let opened: Vec<(ShowId, Vec<ScreenTier>)> = stream::iter(halls)
+            .map(|hall| self.open_show(name.to_owned(), hall))
+            .buffered(OPENED_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut on_sale = Vec::new();
+        for (show, tiers) in opened {
+            for ScreenTier { tier, capacity, .. } in tiers {
+                on_sale.push((Partition { show, tier }, usize::try_from(capacity)?));
+            }
+        }
+        Ok(on_sale)
+    }
+
     /// A show on sale in a hall of its own, without a waiting room.
     async fn open_show(
         &self,
@@ -215,6 +278,16 @@ impl House {
         shows::open(admin, show.show_id).await?;
         Ok((show.show_id, screen.details.tiers))
     }
+}
+
+/// A lawn of this many tiers, each with so many places.
+fn lawn_in_parts(n: usize, places: i32) -> (Vec<ScreenTier>, Layout) {
+    let (lawn, layout) = hall::lawn(places);
+    let part = |n: usize| ScreenTier {
+        tier: format!("PART_{n}").parse().expect("capital letters and digits"),
+        ..lawn[0].clone()
+    };
+    ((1..=n).map(part).collect(), layout)
 }
 
 /// Runs the version's `usher` with these arguments.

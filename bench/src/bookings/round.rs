@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     backlog::Backlog,
+    cost::Cost,
     door::Door,
     growth::Growth,
     house::House,
@@ -62,6 +63,8 @@ pub(super) struct Aside {
     pub(super) alone: Yardstick,
     /// Bookings per second of the textbook.
     pub(super) textbook_per_second: f64,
+    /// `None` if the processor time of our processes could not be read.
+    pub(super) cost: Option<Cost>,
 }
 
 /// Plays a sale with the programs in this folder, or with those aside this one.
@@ -107,12 +110,16 @@ pub(super) async fn play(
     let aside = if programs.is_none() {
         house.audit().await?;
         let half = float(n) / sent.took.as_secs_f64() / 2.0;
-        Some(measure_aside(bench, &mut house, visitors, half, console).await?)
+        Some(measure_aside(bench, &mut house, &visitors, half, console).await?)
     } else {
         None
     };
     for show in &shows {
         let _: Value = house.admin.post_empty(&format!("/shows/{show}/close")).await?;
+    }
+    // The database of an old version cannot be read by this one.
+    if programs.is_none() {
+        house.end(&bench.site.amqp_url).await?;
     }
     Ok(Round { sent, decided_in, cpu, aside })
 }
@@ -121,29 +128,34 @@ pub(super) async fn play(
 async fn measure_aside(
     bench: &Bookings,
     house: &mut House,
-    visitors: Vec<Wanted>,
+    visitors: &[Wanted],
     half_of_the_peak: f64,
     console: &mut Console,
 ) -> anyhow::Result<Aside> {
     console.say("bookings at half of that rate");
-    let latency = Latency::measure(house, &visitors, half_of_the_peak).await?;
+    let latency = Latency::measure(house, visitors, half_of_the_peak).await?;
     console.say("a show that is sold out");
-    let refused = house.sold_out(&visitors).await?;
+    let refused = house.sold_out(visitors).await?;
     let door = Door::measure(house.ingress(), refused).await?;
     console.say("reads, and a large hall");
     let show = visitors.first().context("there are bookings")?.show;
     let reads = Reads::measure(house.ingress(), show).await?;
-    let growth = Growth::measure(house, &visitors, bench.large_hall as usize).await?;
+    let growth = Growth::measure(house, visitors, bench.large_hall as usize).await?;
     console.say("a full queue");
-    let backlog = house.full_queue(&visitors, bench.at_once).await?;
+    let backlog = house.full_queue(visitors, bench.at_once).await?;
     house.audit().await?;
     console.say("the backends alone, and the booking of the textbooks");
     let site = &bench.site;
     let (amqp, redis, database) = (&site.amqp_url, &site.redis_url, &house.database_url);
     let alone = Yardstick::take(amqp, redis, database, half_of_the_peak).await?;
-    let readers = visitors.into_iter().take(READERS_MAX).collect();
+    let readers = visitors.iter().take(READERS_MAX).cloned().collect();
     let textbook = textbook::sell(&house.database_url, house.free_port(), house.master(), readers);
-    Ok(Aside { door, reads, growth, latency, backlog, alone, textbook_per_second: textbook.await? })
+    let textbook_per_second = textbook.await?;
+    // Last, since hundreds of partitions that stay would be in the way of the others.
+    console.say("what a booking costs in small and large halls, in one and in many partitions");
+    let cost = Cost::measure(house, visitors, bench).await?;
+    house.audit().await?;
+    Ok(Aside { door, reads, growth, latency, backlog, alone, textbook_per_second, cost })
 }
 
 /// Processor time of the backends and of our processes so far.
