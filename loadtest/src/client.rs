@@ -111,6 +111,12 @@ impl Client {
         self.repeats.load(Ordering::Relaxed)
     }
 
+    /// The URL of the system.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The address that the client claims.
     #[must_use]
     pub fn address(&self) -> Ipv4Addr {

@@ -4,6 +4,7 @@ use std::{net::Ipv4Addr, sync::Arc, time::Duration};
 
 use contract::{ShowId, api::accounts::Signup};
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::Semaphore,
     task::JoinSet,
@@ -16,11 +17,14 @@ use crate::{Client, Journal, Tally, plan::Plan, tally::VisitEnd, visitor::Visito
 /// Longest visit; after that a visitor counts as stuck.
 const PATIENCE: Duration = Duration::from_mins(30);
 
-/// A crowd that wants seats of one show.
-#[derive(Clone)]
+/// A crowd that wants seats of one show, or a share of it.
+#[derive(Serialize, Deserialize)]
 pub struct Crowd {
     pub show: ShowId,
+    /// The visitors of the whole crowd.
     pub visitors: usize,
+    /// Which of them are sent.
+    pub share: Share,
     /// All of them arrive within this time.
     pub ramp: Duration,
     /// Most visits at once; further visitors arrive late, and the report says how late.
@@ -30,25 +34,39 @@ pub struct Crowd {
     /// Whether all stay in the line, take the best seat available and pay.
     pub buyers: bool,
     /// Access tokens of existing accounts. Visitors without one sign up; they are spread evenly
-    /// over the crowd, because hashing passwords is slow.
+    /// over the crowd, because hashing passwords is slow. In a share, those of others are empty.
     pub tokens: Vec<String>,
+}
+
+/// Every `of`th visitor of a crowd, from number `nth`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Share {
+    pub nth: usize,
+    pub of: usize,
+}
+
+impl Share {
+    /// All visitors.
+    pub const WHOLE: Self = Self { nth: 0, of: 1 };
+
+    /// How many of the first `n` visitors belong to the share.
+    pub(crate) fn of_first(self, n: usize) -> usize {
+        n.saturating_sub(self.nth).div_ceil(self.of)
+    }
 }
 
 impl Crowd {
     /// Sends the crowd and waits until the last visit has ended.
     pub async fn send(&self, client: &Client, tally: &Arc<Tally>, journal: &Arc<Journal>) {
-        let mut rng = Rng::with_seed(self.seed);
         let room = Arc::new(Semaphore::new(self.at_once_max));
         let started = Instant::now();
         let mut visits = JoinSet::new();
-        let mut tokens = self.tokens.iter();
-        for n in 0..self.visitors {
-            let plan = if self.buyers { Plan::buyer(&mut rng) } else { Plan::draw(&mut rng) };
+        for (n, plan) in self.plans() {
             let arrives_at = started + self.arrival(n);
             sleep_until(arrives_at).await;
             let permit = Arc::clone(&room).acquire_owned().await.expect("never closed");
             let client = client.from_address(address(n));
-            let token = if self.signs_up(n) { None } else { tokens.next() };
+            let token = self.token_at(n).map(|at| &self.tokens[at]);
             let visitor = Visitor {
                 signs_up: token.is_none().then(|| signup(n)),
                 client: token.map_or(client.clone(), |token| client.signed_in(token)),
@@ -72,11 +90,35 @@ impl Crowd {
         while let Some(ended) = visits.join_next().await {
             note_panic(tally, &ended);
         }
+        tally.repeats.add(client.repeats());
     }
 
-    fn signs_up(&self, n: usize) -> bool {
+    /// The share of the crowd that one of several processes sends.
+    pub(crate) fn for_share(&self, share: Share) -> Self {
+        let mut tokens = vec![String::new(); self.tokens.len()];
+        for at in (share.nth..self.visitors).step_by(share.of).filter_map(|n| self.token_at(n)) {
+            tokens[at].clone_from(&self.tokens[at]);
+        }
+        let at_once_max = share.of_first(self.at_once_max).max(1);
+        Self { share, at_once_max, tokens, ..*self }
+    }
+
+    /// The visitors to send: their numbers in the whole crowd, and their plans.
+    fn plans(&self) -> impl Iterator<Item = (usize, Plan)> {
+        let Share { nth, of } = self.share;
+        let (mut rng, buyers) = (Rng::with_seed(self.seed), self.buyers);
+        (0..self.visitors).filter_map(move |n| {
+            // Plans of other shares are drawn, too, so that the following ones are the same.
+            let plan = if buyers { Plan::buyer(&mut rng) } else { Plan::draw(&mut rng) };
+            (n % of == nth).then_some((n, plan))
+        })
+    }
+
+    /// Where the token of a visitor stands; `None` if it signs up.
+    fn token_at(&self, n: usize) -> Option<usize> {
         let sign_ups = self.visitors.saturating_sub(self.tokens.len());
-        n * sign_ups / self.visitors != (n + 1) * sign_ups / self.visitors
+        let before = n * sign_ups / self.visitors;
+        ((n + 1) * sign_ups / self.visitors == before).then_some(n - before)
     }
 
     fn arrival(&self, n: usize) -> Duration {
@@ -109,7 +151,7 @@ fn signup(n: usize) -> Signup {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -119,15 +161,17 @@ mod tests {
         assert_eq!(address(99_999), Ipv4Addr::new(10, 1, 134, 160));
     }
 
-    fn crowd(tokens: usize) -> Crowd {
+    /// A crowd of a hundred.
+    pub(crate) fn crowd(tokens: usize) -> Crowd {
         Crowd {
             show: ShowId::new(),
             visitors: 100,
+            share: Share::WHOLE,
             ramp: Duration::from_secs(10),
             at_once_max: 10,
             seed: 1,
             buyers: false,
-            tokens: vec![String::new(); tokens],
+            tokens: (0..tokens).map(|n| format!("token {n}")).collect(),
         }
     }
 
@@ -135,10 +179,34 @@ mod tests {
     fn those_without_a_token_sign_up_and_are_spread_over_the_crowd() {
         for tokens in [0, 1, 90, 99, 100, 150] {
             let crowd = crowd(tokens);
-            let n = (0..100).filter(|n| crowd.signs_up(*n)).count();
+            let n = (0..100).filter(|n| crowd.token_at(*n).is_none()).count();
             assert_eq!(n, 100 - tokens.min(100));
         }
-        assert_eq!((0..20).filter(|n| crowd(90).signs_up(*n)).count(), 2);
+        assert_eq!((0..20).filter(|n| crowd(90).token_at(*n).is_none()).count(), 2);
+    }
+
+    #[test]
+    fn the_shares_of_a_crowd_are_the_whole_crowd() {
+        for (tokens, of) in [(90, 2), (0, 3), (100, 10), (150, 64)] {
+            let whole = crowd(tokens);
+            let visitors = |crowd: &Crowd| -> Vec<_> {
+                let token = |n| crowd.token_at(n).map(|at| crowd.tokens[at].clone());
+                let plans = crowd.plans();
+                plans.map(|(n, plan)| (n, plan, crowd.arrival(n), address(n), token(n))).collect()
+            };
+            let share = |nth| whole.for_share(Share { nth, of });
+            let shares: Vec<Crowd> = (0..of).map(share).collect();
+            for share in &shares {
+                assert_eq!(visitors(share).len(), share.share.of_first(100));
+            }
+            let mut all: Vec<_> = shares.iter().flat_map(visitors).collect();
+            all.sort_by_key(|(n, ..)| *n);
+            assert_eq!(all, visitors(&whole));
+            let at_once: usize = shares.iter().map(|share| share.at_once_max).sum();
+            assert_eq!(at_once, of.max(10));
+            let sent = shares.iter().flat_map(|share| &share.tokens);
+            assert_eq!(sent.filter(|token| !token.is_empty()).count(), tokens.min(100));
+        }
     }
 
     #[test]

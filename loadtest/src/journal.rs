@@ -10,11 +10,14 @@ use contract::{
     booking::{Reason, Status},
 };
 use futures_util::{StreamExt as _, stream};
+use serde::{Deserialize, Serialize};
 
 use crate::{CallError, Client};
 
 /// Bookings asked for at the same time when the journal is checked.
 const ASKED_AT_ONCE: usize = 32;
+/// The word for an outcome of which the owner heard nothing.
+const NOT_HEARD: &str = "outcome not heard";
 
 /// A final answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +36,10 @@ struct Entry {
 pub struct Journal(Mutex<HashMap<BookingId, Entry>>);
 
 /// The result of asking again for every accepted booking.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recheck {
+    /// Outcomes by word.
+    pub outcomes: BTreeMap<String, u64>,
     /// Bookings whose outcome no visitor had heard before.
     pub late: u64,
     /// Bookings that are still QUEUED, or unknown to the server.
@@ -43,6 +48,25 @@ pub struct Recheck {
     pub changed: u64,
     /// Bookings that could not be asked for.
     pub unasked: u64,
+}
+
+impl Recheck {
+    /// The result for `n` bookings that nobody can ask for.
+    pub(crate) fn unasked(n: u64) -> Self {
+        let outcomes = BTreeMap::from([(NOT_HEARD.to_owned(), n)]);
+        Self { outcomes, unasked: n, ..Self::default() }
+    }
+
+    /// Adds the result for other bookings.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (word, n) in other.outcomes {
+            *self.outcomes.entry(word).or_default() += n;
+        }
+        self.late += other.late;
+        self.lost += other.lost;
+        self.changed += other.changed;
+        self.unasked += other.unasked;
+    }
 }
 
 impl Journal {
@@ -61,22 +85,17 @@ impl Journal {
         }
     }
 
-    /// The ids of all accepted bookings.
-    pub fn ids(&self) -> Vec<BookingId> {
-        self.entries().keys().copied().collect()
-    }
-
-    /// How many owners were told each outcome; `None` counts the bookings without an answer.
-    pub fn outcomes(&self) -> BTreeMap<Option<&'static str>, u64> {
+    /// How many owners were told each outcome.
+    fn outcomes(&self) -> BTreeMap<String, u64> {
         let mut counts = BTreeMap::new();
         for entry in self.entries().values() {
-            let word = entry.told.map(|told| match (told.status, told.reason) {
+            let word = entry.told.map_or(NOT_HEARD, |told| match (told.status, told.reason) {
                 (Status::Rejected, Some(reason)) => reason.as_str(),
                 (Status::Rejected, None) => "without a reason",
                 (Status::Allocated, _) => "ALLOCATED",
                 (Status::Queued, _) => "QUEUED",
             });
-            *counts.entry(word).or_default() += 1;
+            *counts.entry(word.to_owned()).or_default() += 1;
         }
         counts
     }
@@ -110,6 +129,7 @@ impl Journal {
                 Err(_) => seen.unasked += 1,
             }
         }
+        seen.outcomes = self.outcomes();
         seen
     }
 

@@ -1,11 +1,11 @@
 //! Sends a crowd to a running system: `loadtest --show <id> --visitors 3000 --tokens tokens.txt`.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser;
 use contract::ShowId;
-use loadtest::{Client, Crowd, Journal, Report, Tally, progress};
+use loadtest::{Client, Crowd, Spread, crowd::Share, spread};
 
 /// Sends a crowd of visitors through the public API and reports the result.
 #[derive(Parser)]
@@ -40,11 +40,16 @@ struct Settings {
     /// File to write a picture of the sale over time to, as SVG.
     #[arg(long)]
     picture: Option<PathBuf>,
+    #[command(flatten)]
+    spread: Spread,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let settings = Settings::parse();
+    if settings.spread.is_worker() {
+        return Ok(spread::work().await);
+    }
     let tokens = match &settings.tokens {
         None => Vec::new(),
         Some(path) => std::fs::read_to_string(path)
@@ -57,24 +62,18 @@ async fn main() -> anyhow::Result<ExitCode> {
     let crowd = Crowd {
         show: settings.show,
         visitors: settings.visitors,
+        share: Share::WHOLE,
         ramp: Duration::from_secs(settings.ramp_seconds),
         at_once_max: settings.at_once_max,
         seed: settings.seed,
         buyers: settings.buyers,
         tokens,
     };
-    let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));
-    tokio::select! {
-        () = crowd.send(&client, &tally, &journal) => progress::end(),
-        () = progress::print(&tally, &client, settings.show) => {}
-    }
-    let mut report = Report::new(&tally, &journal, client.repeats());
-    report.recheck = Some(journal.recheck().await);
-    report.outcomes = journal.outcomes();
+    let mut report = settings.spread.send(&crowd, &client).await?;
     report.room = client.show(settings.show).await.ok().map(|show| show.details.waiting_room);
     print!("{report}");
     if let Some(path) = settings.accepted {
-        let ids: Vec<String> = journal.ids().iter().map(ToString::to_string).collect();
+        let ids: Vec<String> = report.accepted.iter().map(ToString::to_string).collect();
         std::fs::write(&path, ids.join("\n") + "\n")
             .with_context(|| format!("cannot write {}", path.display()))?;
     }

@@ -133,19 +133,19 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use crate::{Journal, Report, Tally, tally::Step};
+    use crate::{Report, Tally, tally::Step};
 
     #[test]
     fn a_sale_has_its_curves_and_one_without_anything_an_empty_picture() {
         let tally = Tally::default();
-        let empty = Report::new(&tally, &Journal::default(), 0).picture().unwrap();
+        let empty = Report::new(&tally).picture().unwrap();
         assert!(empty.contains("</svg>"));
         for left in [Some(7), None, Some(0)] {
             tally.admitted.up();
             tally.note_moment(left);
             tally.took(Step::Accept, Instant::now());
         }
-        let report = Report::new(&tally, &Journal::default(), 0);
+        let report = Report::new(&tally);
         assert_eq!(report.moments.len(), 4);
         assert_eq!(report.paces[0].1[0].0, 0);
         assert!(report.paces[0].1[0].1 < Duration::from_secs(1));

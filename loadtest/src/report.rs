@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use contract::api::catalogue::RoomSettings;
+use contract::{BookingId, api::catalogue::RoomSettings};
 
 use crate::{
-    Journal, Tally,
+    Tally,
     journal::Recheck,
     tally::{Moment, Step, VisitEnd},
     times::Latency,
@@ -17,11 +17,9 @@ pub struct Report {
     pub took: Duration,
     pub visitors: u64,
     pub endings: BTreeMap<VisitEnd, u64>,
-    pub accepted: u64,
+    pub accepted: Vec<BookingId>,
     /// Visitors who got seats, whatever they did with them.
     pub found_seats: u64,
-    /// Outcomes by word; `None` counts accepted bookings whose owner heard nothing.
-    pub outcomes: BTreeMap<Option<&'static str>, u64>,
     pub latencies: Vec<(Step, Latency)>,
     /// How far the sale was, moment by moment.
     pub moments: Vec<Moment>,
@@ -91,7 +89,7 @@ impl AdmissionPace {
 impl Report {
     /// The report on the counts.
     #[must_use]
-    pub fn new(tally: &Tally, journal: &Journal, repeats: u64) -> Self {
+    pub fn new(tally: &Tally) -> Self {
         let times = tally.times();
         let latencies = times.iter().filter_map(|(step, of)| Some((*step, of.latency()?)));
         let paces = times.iter().map(|(step, of)| (*step, of.paces()));
@@ -99,9 +97,8 @@ impl Report {
             took: tally.elapsed(),
             visitors: tally.arrived.get(),
             endings: tally.endings(),
-            accepted: tally.accepted.get(),
+            accepted: tally.bookings(),
             found_seats: tally.allocated.get(),
-            outcomes: journal.outcomes(),
             latencies: latencies.collect(),
             moments: tally.moments(),
             paces: paces.collect(),
@@ -109,7 +106,7 @@ impl Report {
             room: None,
             went_up: tally.went_up.get(),
             reconnects: tally.reconnects.get(),
-            repeats,
+            repeats: tally.repeats.get(),
             lapses_seen: tally.lapses_seen.get(),
             recheck: None,
         }
@@ -151,11 +148,11 @@ impl fmt::Display for Report {
         row(f, "lapses that read EXPIRED in time", self.lapses_seen)?;
         row(f, "positions that went up", self.went_up)?;
         self.write_admission(f)?;
-        writeln!(f, "\nBookings accepted: {}", self.accepted)?;
-        for (word, n) in &self.outcomes {
-            row(f, word.unwrap_or("outcome not heard"), *n)?;
-        }
+        writeln!(f, "\nBookings accepted: {}", self.accepted.len())?;
         if let Some(recheck) = &self.recheck {
+            for (word, n) in &recheck.outcomes {
+                row(f, word, *n)?;
+            }
             writeln!(f, "\nEvery accepted booking, asked again")?;
             row(f, "lost", recheck.lost)?;
             row(f, "told otherwise than before", recheck.changed)?;

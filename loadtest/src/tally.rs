@@ -1,21 +1,22 @@
 //! Counts of what a crowd does, kept while it runs. They hold only what a client sees.
 
-use contract::api::problem::Code;
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
+use contract::{BookingId, api::problem::Code};
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::times::Times;
 
 /// A part of the journey that is timed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Step {
     /// From the planned moment of arrival until the crowd had room for the visitor.
     Arrive,
@@ -61,7 +62,7 @@ impl Step {
 }
 
 /// How a visit ended.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum VisitEnd {
     Ticket,
     Cancelled,
@@ -114,10 +115,24 @@ const MOMENTS_MAX: usize = 24 * 60 * 60;
 /// Most endings that are counted apart; reasons of failures may differ without bound.
 const ENDINGS_MAX: usize = 50;
 
+/// What a tally has counted since it was last taken, for another tally to add.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// In the order of [`Tally::counts`]; filled when it is taken.
+    counts: [u64; COUNTS],
+    times: BTreeMap<Step, Times>,
+    admissions: Vec<Duration>,
+    sold_out_first: Option<Duration>,
+    bookings: Vec<BookingId>,
+    endings: Vec<(VisitEnd, u64)>,
+}
+
+const COUNTS: usize = 11;
+
 /// Counts of a running crowd. Shared by all visitors.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Tally {
-    started: Instant,
+    started: Start,
     pub arrived: Count,
     pub waiting: Count,
     pub admitted: Count,
@@ -125,56 +140,39 @@ pub struct Tally {
     pub allocated: Count,
     pub rejected: Count,
     pub tickets: Count,
-    pub ended: Count,
     /// Sockets and streams of the line that were opened again.
     pub reconnects: Count,
     /// Positions shown that were larger than the one before.
     pub went_up: Count,
     /// Lapsed holds and orders that the API then called EXPIRED.
     pub lapses_seen: Count,
-    times: Mutex<BTreeMap<Step, Times>>,
+    /// Calls sent again after 429, 503 or no answer; counted when the crowd has ended.
+    pub repeats: Count,
+    seen: Mutex<Seen>,
     moments: Mutex<Vec<Moment>>,
-    admissions: Mutex<Vec<Duration>>,
-    sold_out_first: OnceLock<Duration>,
-    endings: Mutex<BTreeMap<VisitEnd, u64>>,
 }
 
-impl Default for Tally {
+/// When the crowd set out.
+#[derive(Debug)]
+struct Start(Instant);
+
+impl Default for Start {
     fn default() -> Self {
-        Self {
-            started: Instant::now(),
-            arrived: Count::default(),
-            waiting: Count::default(),
-            admitted: Count::default(),
-            accepted: Count::default(),
-            allocated: Count::default(),
-            rejected: Count::default(),
-            tickets: Count::default(),
-            ended: Count::default(),
-            reconnects: Count::default(),
-            went_up: Count::default(),
-            lapses_seen: Count::default(),
-            times: Mutex::default(),
-            moments: Mutex::default(),
-            admissions: Mutex::default(),
-            sold_out_first: OnceLock::new(),
-            endings: Mutex::default(),
-        }
+        Self(Instant::now())
     }
 }
 
 impl Tally {
     /// Time since the crowd set out.
     pub fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+        self.started.0.elapsed()
     }
 
     /// Notes how long a step took since `from`.
     pub fn took(&self, step: Step, from: Instant) {
         let took = from.elapsed();
-        let mut times = lock(&self.times);
         let second = u32::try_from(self.elapsed().as_secs()).unwrap_or(u32::MAX);
-        times.entry(step).or_default().note(second, took);
+        lock(&self.seen).times.entry(step).or_default().note(second, took);
     }
 
     /// Notes how far the sale is now.
@@ -207,43 +205,101 @@ impl Tally {
     /// Notes that a visitor was admitted just now.
     pub fn let_in(&self) {
         self.admitted.up();
-        lock(&self.admissions).push(self.elapsed());
+        lock(&self.seen).admissions.push(self.elapsed());
     }
 
     /// Notes that a visitor in the line was told that the show is sold out.
     pub fn hears_sold_out(&self) {
-        self.sold_out_first.get_or_init(|| self.elapsed());
+        lock(&self.seen).sold_out_first.get_or_insert_with(|| self.elapsed());
     }
 
     /// Time from the start until a visitor in the line first heard that the show is sold out.
     pub fn sold_out_first(&self) -> Option<Duration> {
-        self.sold_out_first.get().copied()
+        lock(&self.seen).sold_out_first
+    }
+
+    /// Notes a booking that was accepted just now.
+    pub fn accepts(&self, id: BookingId) {
+        self.accepted.up();
+        lock(&self.seen).bookings.push(id);
+    }
+
+    /// The accepted bookings so far.
+    pub fn bookings(&self) -> Vec<BookingId> {
+        lock(&self.seen).bookings.clone()
     }
 
     /// Notes how a visit ended.
     pub fn end(&self, ending: VisitEnd) {
-        self.ended.up();
-        let mut endings = lock(&self.endings);
-        if endings.len() >= ENDINGS_MAX && !endings.contains_key(&ending) {
-            *endings.entry(VisitEnd::Failed("in other ways".into())).or_default() += 1;
+        self.end_alike(ending, 1);
+    }
+
+    /// Notes how `n` visits ended.
+    pub(crate) fn end_alike(&self, mut ending: VisitEnd, n: u64) {
+        let endings = &mut lock(&self.seen).endings;
+        let is_new = endings.iter().all(|(known, _)| *known != ending);
+        if is_new && endings.len() >= ENDINGS_MAX {
+            ending = VisitEnd::Failed("in other ways".into());
+        }
+        if let Some((_, count)) = endings.iter_mut().find(|(known, _)| *known == ending) {
+            *count += n;
         } else {
-            *endings.entry(ending).or_default() += 1;
+            endings.push((ending, n));
         }
     }
 
     /// Every step's times so far.
     pub fn times(&self) -> BTreeMap<Step, Times> {
-        lock(&self.times).clone()
+        lock(&self.seen).times.clone()
     }
 
     /// Times of admissions, from the start of the crowd.
     pub fn admissions(&self) -> Vec<Duration> {
-        lock(&self.admissions).clone()
+        lock(&self.seen).admissions.clone()
     }
 
     /// How visits ended so far.
     pub fn endings(&self) -> BTreeMap<VisitEnd, u64> {
-        lock(&self.endings).clone()
+        lock(&self.seen).endings.iter().cloned().collect()
+    }
+
+    /// Takes out what was counted since the last time, but for the moments.
+    pub fn take(&self) -> Seen {
+        Seen { counts: self.counts().map(Count::take), ..std::mem::take(&mut *lock(&self.seen)) }
+    }
+
+    /// Adds what another tally counted, which began at the same moment.
+    pub fn add(&self, other: Seen) {
+        for (count, n) in self.counts().into_iter().zip(other.counts) {
+            count.add(n);
+        }
+        for (ending, n) in other.endings {
+            self.end_alike(ending, n);
+        }
+        let mut seen = lock(&self.seen);
+        for (step, times) in other.times {
+            seen.times.entry(step).or_default().add(times);
+        }
+        seen.admissions.extend(other.admissions);
+        seen.bookings.extend(other.bookings);
+        let sold_out = [seen.sold_out_first, other.sold_out_first];
+        seen.sold_out_first = sold_out.into_iter().flatten().min();
+    }
+
+    fn counts(&self) -> [&Count; COUNTS] {
+        [
+            &self.arrived,
+            &self.waiting,
+            &self.admitted,
+            &self.accepted,
+            &self.allocated,
+            &self.rejected,
+            &self.tickets,
+            &self.reconnects,
+            &self.went_up,
+            &self.lapses_seen,
+            &self.repeats,
+        ]
     }
 }
 
@@ -260,6 +316,16 @@ impl Count {
     /// One less.
     pub fn down(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Adds what was taken from another count. Both may wrap around below zero.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes the number, and leaves zero.
+    fn take(&self) -> u64 {
+        self.0.swap(0, Ordering::Relaxed)
     }
 
     /// Counts one more until the returned guard is dropped.
@@ -287,4 +353,45 @@ impl Drop for Present<'_> {
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_processes_see_adds_up_to_what_one_would_see() {
+        let (whole, sum) = (Tally::default(), Tally::default());
+        let parts = [Tally::default(), Tally::default()];
+        for n in 0..100 {
+            let part = &parts[n % 2];
+            for tally in [&whole, part] {
+                tally.arrived.up();
+                match n {
+                    0..50 => tally.waiting.up(),
+                    50..90 => tally.waiting.down(),
+                    _ => tally.let_in(),
+                }
+                tally.took(Step::Join, Instant::now());
+                tally.accepts(BookingId::new());
+                tally.end(VisitEnd::Failed(format!("for reason {}", n % 5)));
+            }
+            if n % 7 == 0 {
+                sum.add(part.take());
+            }
+        }
+        for part in &parts {
+            sum.add(part.take());
+            assert_eq!(part.take(), Seen::default());
+        }
+        assert_eq!(sum.counts().map(Count::get), whole.counts().map(Count::get));
+        assert_eq!(sum.endings(), whole.endings());
+        assert_eq!((sum.waiting.get(), sum.admissions().len()), (10, 10));
+        assert_eq!(sum.times()[&Step::Join].latency().unwrap().n, 100);
+        assert_eq!(sum.bookings().len(), 100);
+        for at in [7, 3, 5].map(Duration::from_secs) {
+            sum.add(Seen { sold_out_first: Some(at), ..Seen::default() });
+        }
+        assert_eq!(sum.sold_out_first(), Some(Duration::from_secs(3)));
+    }
 }

@@ -1,61 +1,62 @@
-//! How long a step took: a histogram of the whole run, and the pace of each second.
+//! How long a step took: how often each time was seen in the whole run, and in each second.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::{Counter, Histogram};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// Longest time that is told apart from longer ones, in microseconds: an hour.
 const MICROS_MAX: u64 = 3_600_000_000;
 /// Significant digits of the whole run, and of a second.
 const DIGITS: u8 = 3;
 const DIGITS_OF_A_SECOND: u8 = 2;
-/// Most seconds whose pace is kept: a day.
-const SECONDS_MAX: usize = 24 * 60 * 60;
+/// Binary digits that tell as much, as the histograms have them.
+const BITS: u32 = 11;
+const BITS_OF_A_SECOND: u32 = 8;
+/// Seconds of which the pace is kept: a day.
+const SECONDS_MAX: u32 = 24 * 60 * 60;
+
+/// How often each time was seen, in microseconds.
+type Counts = BTreeMap<u64, u64>;
 
 /// The times of one step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
-    all: Histogram<u64>,
-    /// The latest second and its times.
-    now: (u32, Histogram<u32>),
-    /// Earlier seconds.
-    paces: Vec<(u32, Duration)>,
-}
-
-impl Default for Times {
-    fn default() -> Self {
-        Self { all: empty(DIGITS), now: (0, empty(DIGITS_OF_A_SECOND)), paces: Vec::new() }
-    }
+    all: Counts,
+    /// The same for each second of the run, less exact.
+    seconds: BTreeMap<u32, Counts>,
 }
 
 impl Times {
-    /// Notes a step that ended in this second of the run. Seconds may not go back.
+    /// Notes a step that ended in this second of the run.
     pub fn note(&mut self, second: u32, took: Duration) {
-        record(&mut self.all, took);
-        if second != self.now.0 {
-            let ended = self.pace_now();
-            self.paces.extend(ended.filter(|_| self.paces.len() < SECONDS_MAX));
-            self.now.0 = second;
-            self.now.1.reset();
+        let micros = micros(took);
+        *self.all.entry(rounded(micros, BITS)).or_default() += 1;
+        if second < SECONDS_MAX {
+            let times = self.seconds.entry(second).or_default();
+            *times.entry(rounded(micros, BITS_OF_A_SECOND)).or_default() += 1;
         }
-        record(&mut self.now.1, took);
+    }
+
+    /// Adds the times that others took for this step.
+    pub(crate) fn add(&mut self, other: Self) {
+        add(&mut self.all, other.all);
+        for (second, times) in other.seconds {
+            add(self.seconds.entry(second).or_default(), times);
+        }
     }
 
     /// The percentiles of the run; `None` if nothing was noted.
     #[must_use]
     pub fn latency(&self) -> Option<Latency> {
-        Latency::from_histogram(&self.all)
+        Latency::from_histogram(&histogram(&self.all, DIGITS))
     }
 
     /// Each second in which the step ended for somebody, and its 95th percentile.
     #[must_use]
     pub fn paces(&self) -> Vec<(u32, Duration)> {
-        self.paces.iter().copied().chain(self.pace_now()).collect()
-    }
-
-    fn pace_now(&self) -> Option<(u32, Duration)> {
-        let (second, times) = &self.now;
-        (!times.is_empty()).then(|| (*second, at(times, 0.95)))
+        let pace = |times| at(&histogram(times, DIGITS_OF_A_SECOND), 0.95);
+        self.seconds.iter().map(|(second, times)| (*second, pace(times))).collect()
     }
 }
 
@@ -75,7 +76,7 @@ impl Latency {
     pub fn of(times: impl IntoIterator<Item = Duration>) -> Option<Self> {
         let mut all = empty(DIGITS);
         for took in times {
-            record(&mut all, took);
+            all.saturating_record(micros(took));
         }
         Self::from_histogram(&all)
     }
@@ -91,16 +92,36 @@ impl Latency {
     }
 }
 
-fn empty<C: Counter>(digits: u8) -> Histogram<C> {
+fn add(to: &mut Counts, more: Counts) {
+    for (micros, n) in more {
+        *to.entry(micros).or_default() += n;
+    }
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The largest time with the same first `bits`.
+fn rounded(micros: u64, bits: u32) -> u64 {
+    let spare = (u64::BITS - micros.leading_zeros()).saturating_sub(bits);
+    micros | !(u64::MAX << spare)
+}
+
+fn empty(digits: u8) -> Histogram<u64> {
     Histogram::new_with_bounds(1, MICROS_MAX, digits).expect("bounds that the library takes")
 }
 
 /// Times above [`MICROS_MAX`] count as that.
-fn record<C: Counter>(times: &mut Histogram<C>, took: Duration) {
-    times.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+fn histogram(times: &Counts, digits: u8) -> Histogram<u64> {
+    let mut all = empty(digits);
+    for (micros, n) in times {
+        all.saturating_record_n(*micros, *n);
+    }
+    all
 }
 
-fn at<C: Counter>(times: &Histogram<C>, quantile: f64) -> Duration {
+fn at(times: &Histogram<u64>, quantile: f64) -> Duration {
     Duration::from_micros(times.value_at_quantile(quantile))
 }
 
@@ -134,5 +155,20 @@ mod tests {
         let wrong = paces[1].1.abs_diff(Duration::from_millis(200));
         assert!(wrong < Duration::from_millis(3), "{paces:?}");
         assert_eq!(times.latency().unwrap().n, 4);
+    }
+
+    #[test]
+    fn times_that_were_noted_apart_add_up() {
+        let (mut whole, mut parts) = (Times::default(), [Times::default(), Times::default()]);
+        for n in 0..1_000u32 {
+            let (second, took) = (n / 100, Duration::from_micros(u64::from(n).pow(3)));
+            whole.note(second, took);
+            parts[usize::from(n.is_multiple_of(3))].note(second, took);
+        }
+        let [mut sum, other] = parts;
+        sum.add(other);
+        assert_eq!(sum, whole);
+        let exact = Latency::of((0..1_000u64).map(|n| Duration::from_micros(n.pow(3))));
+        assert_eq!(sum.latency(), exact);
     }
 }

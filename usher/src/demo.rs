@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use loadtest::{Client, Crowd, Journal, Report, Tally, client, progress};
+use loadtest::{Client, Crowd, Report, Spread, client, crowd::Share, spread};
 use platform::Shutdown;
 use tokio::time::{Instant, sleep};
 
@@ -28,12 +28,13 @@ use premiere::Premiere;
 
 /// Visitors who sign up and log in; the others have tokens, since argon2id is slow by design.
 const SIGN_UPS_MAX: usize = 50;
-/// Most visitors at once: each takes two sockets of this process, one at each end.
-const AT_ONCE_MAX: usize = 8_000;
+/// Most sockets of this process that visitors take: one each, and the other end of it if the
+/// visitor is in this process, too.
+const SOCKETS_MAX: usize = 16_000;
 /// Longest wait for the services to be ready.
 const READY_WAIT: Duration = Duration::from_mins(1);
 
-/// Runs a flash sale in this process.
+/// Runs a flash sale; the services are in this process.
 #[derive(Args)]
 pub struct Demo {
     /// How many visitors come.
@@ -65,12 +66,17 @@ pub struct Demo {
     #[arg(long)]
     external_allocator: bool,
     #[command(flatten)]
+    spread: Spread,
+    #[command(flatten)]
     settings: DemoSettings,
 }
 
 impl Demo {
     /// Runs the sale. Exits 0 if every promise was kept.
     pub async fn run(self) -> ExitCode {
+        if self.spread.is_worker() {
+            return spread::work().await;
+        }
         let settings = self.settings.0.clone();
         up::allow_many_files();
         // Only a sale that ends well makes it a success.
@@ -139,9 +145,9 @@ impl Demo {
             self.seats, self.seed
         ));
         let report = self.send(&client, &premiere, tokens.clone()).await?;
-        let code = proof::print(&pool, &premiere, &report.0, &report.1).await?;
+        let code = proof::print(&pool, premiere.show, &report).await?;
         if let Some(path) = &self.picture {
-            report.0.write_picture(path)?;
+            report.write_picture(path)?;
             say(&format!("picture: {}", path.display()));
         }
         let token = tokens.first().context("the demonstration has no visitors")?;
@@ -161,23 +167,22 @@ impl Demo {
         client: &Client,
         premiere: &Premiere,
         tokens: Vec<String>,
-    ) -> anyhow::Result<(Report, Journal)> {
+    ) -> anyhow::Result<Report> {
+        let visitors = usize::try_from(self.visitors).unwrap_or(usize::MAX);
+        let is_here = self.spread.processes(visitors.min(SOCKETS_MAX)) == 1;
         let crowd = Crowd {
             show: premiere.show,
-            visitors: usize::try_from(self.visitors).unwrap_or(usize::MAX),
+            visitors,
+            share: Share::WHOLE,
             ramp: Duration::from_secs(self.ramp_seconds.into()),
-            at_once_max: AT_ONCE_MAX,
+            at_once_max: if is_here { SOCKETS_MAX / 2 } else { SOCKETS_MAX },
             seed: self.seed,
             buyers: self.buyers,
             tokens,
         };
-        let (tally, journal) = (Arc::new(Tally::default()), Arc::new(Journal::default()));
-        tokio::select! {
-            () = crowd.send(client, &tally, &journal) => progress::end(),
-            () = progress::print(&tally, client, premiere.show) => {}
-        }
-        let report = Report::new(&tally, &journal, client.repeats());
-        Ok((report, Arc::into_inner(journal).context("a visit has not ended")?))
+        let mut report = self.spread.send(&crowd, client).await?;
+        report.room = Some(premiere.room.clone());
+        Ok(report)
     }
 }
 

@@ -21,7 +21,7 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Fill a running system with a believable catalogue, or with accounts for a load test.
     Seed(seed::Seed),
-    /// Run a flash sale from end to end in this process, and prove its result.
+    /// Run a flash sale from end to end, with the services in this process, and prove its result.
     Demo(Box<demo::Demo>),
     /// Change the keys that sign passes.
     Keys(keys::Keys),

@@ -172,7 +172,7 @@ impl Visitor {
 
     fn note_accepted(&self, id: BookingId) {
         if self.journal.accepted(id, &self.client) {
-            self.tally.accepted.up();
+            self.tally.accepts(id);
         }
     }
 

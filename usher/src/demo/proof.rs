@@ -2,30 +2,20 @@
 
 use std::{process::ExitCode, time::Duration};
 
-use contract::ShowId;
-use loadtest::{Journal, Report};
+use contract::{BookingId, ShowId};
+use loadtest::Report;
 use platform::number::float;
 use store::Pool;
 use tokio::time::{Instant, sleep};
 
-use super::premiere::Premiere;
 use crate::audit::table;
 
 /// Longest wait after the last visitor until lapsed seats are free and events are published.
 const QUIET_WAIT: Duration = Duration::from_secs(15);
 
 /// Prints the report and the audit; success when no promise was broken.
-pub(super) async fn print(
-    pool: &Pool,
-    premiere: &Premiere,
-    report: &Report,
-    journal: &Journal,
-) -> anyhow::Result<ExitCode> {
-    let mut report = report.clone();
-    report.recheck = Some(journal.recheck().await);
-    report.outcomes = journal.outcomes();
-    report.room = Some(premiere.room.clone());
-    let audit = settled(pool, premiere.show, journal).await?;
+pub(super) async fn print(pool: &Pool, show: ShowId, report: &Report) -> anyhow::Result<ExitCode> {
+    let audit = settled(pool, show, &report.accepted).await?;
     println!("\n{report}\n{}", table(&audit));
     let tickets = report.paid();
     if let Some(rate) = per_hour_and_core(tickets, report.took) {
@@ -58,12 +48,11 @@ fn per_hour_and_core(n: u64, took: Duration) -> Option<f64> {
 async fn settled(
     pool: &Pool,
     show: ShowId,
-    journal: &Journal,
+    accepted: &[BookingId],
 ) -> anyhow::Result<store::audit::Audit> {
-    let accepted = journal.ids();
     let until = Instant::now() + QUIET_WAIT;
     loop {
-        let audit = store::audit::audit(pool, Some(show), &accepted).await?;
+        let audit = store::audit::audit(pool, Some(show), accepted).await?;
         if audit.is_clean() || Instant::now() > until {
             return Ok(audit);
         }
