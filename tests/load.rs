@@ -1,6 +1,7 @@
 //! Small runs of `bench`, with every process, and checks of their reports.
 
 use std::{
+    net::TcpListener,
     process::Output,
     time::{Duration, Instant},
 };
@@ -73,8 +74,32 @@ async fn a_small_stampede_is_let_in_exactly_and_sees_no_number_rise() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_from_two_processes_is_one_crowd() {
+    let slot = Slot::take().await;
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let mut demo = program("usher");
+    demo.args(["demo", "--exit", "--processes=2", "--visitors=60", "--seats=100", "--buyers"]);
+    demo.args(["--ramp-seconds=2", "--rate=60", &format!("--listen=127.0.0.1:{port}")]);
+    demo.envs(slot.environment());
+    let ran = tokio::task::spawn_blocking(move || demo.output().unwrap()).await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(said.contains("Visitors: 60 in"), "{said}");
+    assert!(!said.contains("FAILED"), "{said}");
+    let unasked = said.lines().find(|line| line.contains("could not be asked")).unwrap();
+    assert!(unasked.ends_with(" 0"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bookings_are_measured_in_a_sale_that_is_audited() {
-    let small = &["--bookings=300", "--rounds=1", "--at-once=8", "--large-hall=2000"];
+    let small = &[
+        "--bookings=300",
+        "--rounds=1",
+        "--at-once=8",
+        "--large-hall=2000",
+        "--cost-bookings=100",
+        "--partitions=10",
+    ];
     let (ran, report) = load("bookings", small).await;
     let said = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
@@ -99,12 +124,16 @@ async fn bookings_are_measured_in_a_sale_that_is_audited() {
         let per_second = aside[format!("{name}_per_second")]["median"].as_f64().unwrap();
         assert!(per_second > 1.0, "{name}: {said}");
     }
-    assert_eq!(report["goals"].as_array().unwrap().len(), 13, "{said}");
+    assert_eq!(report["goals"].as_array().unwrap().len(), 15, "{said}");
     for times in ["accepted_ms", "told_ms", "publish_ms", "series_ms"] {
         assert!(aside[times]["p50"]["median"].as_f64().unwrap() > 0.0, "{times}: {said}");
     }
     for ratio in ["catalogue_to_healthz", "seat_map_to_healthz", "large_map_ratio"] {
         assert!(aside[ratio]["median"].as_f64().unwrap() > 0.0, "{said}");
+    }
+    for way in ["small_halls", "large_hall", "one_partition", "many_partitions"] {
+        let cost = &aside["costs"][format!("{way}_micros")];
+        assert!(cost["median"].as_f64().unwrap() > 0.0, "{way}: {said}");
     }
     for process in ["ingress", "allocator", "notifier"] {
         assert!(ours["micros"][process]["median"].as_f64().unwrap() > 0.0, "{said}");

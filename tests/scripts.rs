@@ -1,6 +1,17 @@
-//! The k6 scripts: what they read is explained, and k6 of every version from 1.1 on can run them.
+//! The k6 scripts: what they read is explained, k6 of every version from 1.1 on can run them, and
+//! what they ask for is what a running system answers.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    env,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use contract::{ShowId, api::catalogue::RoomMode};
+use tokio::task::spawn_blocking;
+
+use crate::harness::{Plan, System};
 
 /// Scripts that are run; the others are parts of them.
 const RUN: [&str; 4] = ["bookings", "browse", "flash-sale", "soak"];
@@ -9,6 +20,9 @@ const GONE: [&str; 4] =
     ["externally-controlled", "--no-summary", "summary-mode=legacy", "k6/experimental/redis"];
 /// In 1.1 the sockets are an experiment, from 1.6 on they are not.
 const SHIM: &str = "require('k6/experimental/websockets')";
+/// Exit codes: of k6 where a threshold does not hold, and of `./dev k6` where k6 cannot be installed.
+const THRESHOLD: i32 = 99;
+const CANNOT_BE_HAD: i32 = 69;
 
 #[test]
 fn no_script_uses_what_a_version_of_k6_lacks() {
@@ -38,6 +52,53 @@ fn every_script_explains_its_settings_and_can_fail() {
         for part in ["thresholds: {", "handleSummary"] {
             assert!(text.contains(part), "{file} has no {part}");
         }
+    }
+}
+
+/// Thresholds on times may fail here, since the machine is busy.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_script_runs_to_its_end_against_a_system() {
+    let system = System::start_with_arguments(&["--auth-per-minute=1000000"]).await;
+    let url = format!("http://{}", system.address);
+    let open = system.show(Plan { rows: 20, seats: 30, ..Plan::default() }).await;
+    let with_line = system.show(Plan { room: RoomMode::Fifo, ..Plan::default() }).await;
+    let run = |name, show: ShowId, settings: &'static [(&str, &str)]| {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("../dev"));
+        command.args(["k6", name]).envs(settings.iter().copied());
+        command.env("BASE_URL", &url).env("SHOW", show.to_string());
+        spawn_blocking(move || (name, command.output().unwrap()))
+    };
+    // Alone, since the first one installs k6.
+    let first = run("browse", open, &[("RATE", "5"), ("DURATION", "3s")]).await.unwrap();
+    if first.1.status.code() == Some(CANNOT_BE_HAD) {
+        #[expect(clippy::disallowed_methods, reason = "tests have no command line of their own")]
+        let in_ci = env::var("NEXTEST_PROFILE").as_deref() == Ok("ci");
+        assert!(!in_ci, "k6 must be there in CI");
+        eprintln!("SKIPPED: k6 cannot be installed here");
+        return;
+    }
+    let (bookings, flash_sale, soak) = tokio::join!(
+        run("bookings", open, &[("RATE", "5"), ("DURATION", "3s"), ("USERS", "3")]),
+        run("flash-sale", with_line, &[("VISITORS", "10"), ("DURATION", "3s")]),
+        run("soak", open, &[("RATE", "2"), ("DURATION", "28s"), ("USERS", "4")]),
+    );
+    for (name, ran) in [first, bookings.unwrap(), flash_sale.unwrap(), soak.unwrap()] {
+        ran_to_its_end(name, &ran);
+    }
+    assert!(system.audit(&[]).await.is_clean());
+    system.stop().await;
+}
+
+fn ran_to_its_end(name: &str, ran: &Output) {
+    let said = [&ran.stdout[..], &ran.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let code = ran.status.code();
+    assert!([Some(0), Some(THRESHOLD)].contains(&code), "{name} ended with {code:?}: {said}");
+    let ended = said.contains("all thresholds hold") || said.contains("thresholds do not hold");
+    assert!(ended, "{name} has no summary: {said}");
+    for line in said.lines().filter(|line| line.trim_start().starts_with("FAILED")) {
+        let of_times = line.contains(": p(95)<") || line.contains("_growth: value<");
+        assert!(of_times, "{name}: {line}\n{said}");
     }
 }
 
