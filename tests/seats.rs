@@ -163,7 +163,7 @@ async fn callers_who_read_a_seat_map_at_once_share_one_read() {
     let began = Instant::now();
     let answers = join_all((0..100).map(|_| system.get(&path, None))).await;
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK));
-    // An answer is kept for 400 ms.
+    // An answer is fresh for 400 ms.
     let most = 1 + began.elapsed().as_millis() / 400;
     let n_read = counted("usher_catalogue_reads_total") - before;
     assert!((1..=most).contains(&n_read.into()), "{n_read} reads, at most {most}");

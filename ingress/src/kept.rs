@@ -24,7 +24,7 @@ use axum::{
 };
 use bytes::Bytes;
 use contract::api::BASE;
-use moka::{Expiry, future::Cache, policy::EvictionPolicy};
+use moka::{future::Cache, policy::EvictionPolicy};
 use platform::http::{ApiError, ApiResult};
 use utoipa::openapi::{
     Header, ObjectBuilder, OpenApi, RefOr, Response as Described,
@@ -36,11 +36,9 @@ use uuid::Uuid;
 
 use answer::{Answer, Tag};
 
-/// How long an answer is fresh after its read began. The caller for whom it is compressed gets it
-/// later by as much.
+/// How long an answer is fresh after it was read, and compressed if it takes the place of another.
 const FRESH_FOR: Duration = Duration::from_millis(400);
-/// How long an answer is given after its read began: from the first call after [`FRESH_FOR`] on it
-/// is read again meanwhile.
+/// How long it is given: from the first call after [`FRESH_FOR`] on it is read again meanwhile.
 const GIVEN_FOR: Duration = Duration::from_millis(800);
 /// Most bytes of all kept answers together, without their compressed forms; those that were not
 /// used for the longest time are dropped first. As many again are remembered to be compressed once.
@@ -56,6 +54,7 @@ pub(crate) struct KeptAnswers {
     /// What was answered lately, fresh or not: what did not change is not compressed again.
     known: Cache<Tag, Arc<Answer>>,
     n_writes: AtomicU64,
+    fresh_for: Duration,
 }
 
 /// What was asked for, and how many writes this node had seen.
@@ -64,52 +63,43 @@ type Asked = (u64, String);
 #[derive(Clone)]
 struct Kept {
     answer: Arc<Answer>,
-    read_at: Instant,
+    since: Instant,
     is_read_again: Arc<AtomicBool>,
 }
 
-impl Kept {
-    fn is_fresh(&self) -> bool {
-        self.read_at.elapsed() < FRESH_FOR
-    }
-}
-
-struct Expires;
-
-impl Expiry<Asked, Kept> for Expires {
-    fn expire_after_create(&self, _: &Asked, kept: &Kept, _: Instant) -> Option<Duration> {
-        Some(GIVEN_FOR.saturating_sub(kept.read_at.elapsed()))
-    }
-
-    fn expire_after_update(
-        &self,
-        asked: &Asked,
-        kept: &Kept,
-        now: Instant,
-        _: Option<Duration>,
-    ) -> Option<Duration> {
-        self.expire_after_create(asked, kept, now)
-    }
+fn weigh((_, asked): &Asked, kept: &Kept) -> u32 {
+    u32::try_from(asked.len() + kept.answer.len()).unwrap_or(u32::MAX)
 }
 
 impl KeptAnswers {
     pub(crate) fn new() -> Self {
-        let bytes = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let given = Cache::builder()
-            .max_capacity(BYTES_MAX)
-            .weigher(move |(_, asked): &Asked, kept: &Kept| bytes(asked.len() + kept.answer.len()))
-            .eviction_policy(EvictionPolicy::lru())
-            .expire_after(Expires);
+        Self::keeping(FRESH_FOR, GIVEN_FOR)
+    }
+
+    fn keeping(fresh_for: Duration, given_for: Duration) -> Self {
+        let caches = |lives: Duration| {
+            Cache::builder()
+                .max_capacity(BYTES_MAX)
+                .weigher(weigh)
+                .eviction_policy(EvictionPolicy::lru())
+                .time_to_live(lives)
+                .build()
+        };
         let known = Cache::builder()
             .max_capacity(BYTES_MAX)
-            .weigher(move |_, answer: &Arc<Answer>| bytes(answer.len()))
+            .weigher(|_, answer: &Arc<Answer>| u32::try_from(answer.len()).unwrap_or(u32::MAX))
             .eviction_policy(EvictionPolicy::lru());
         Self {
-            given: given.build(),
-            reads: Cache::builder().max_capacity(1_000).time_to_live(Duration::ZERO).build(),
+            given: caches(given_for),
+            reads: caches(Duration::ZERO),
             known: known.build(),
             n_writes: AtomicU64::new(0),
+            fresh_for,
         }
+    }
+
+    fn is_fresh(&self, kept: &Kept) -> bool {
+        kept.since.elapsed() < self.fresh_for
     }
 
     /// Reads an answer, or waits for the read that is on its way: also for a refusal. What has the
@@ -123,17 +113,17 @@ impl KeptAnswers {
     ) -> ApiResult<Kept> {
         let read = async {
             // It may have been read a moment ago.
-            if let Some(kept) = self.given.get(&asked).await.filter(Kept::is_fresh) {
+            if let Some(kept) = self.given.get(&asked).await.filter(|kept| self.is_fresh(kept)) {
                 return Ok(kept);
             }
             metrics::counter!("usher_catalogue_reads_total").increment(1);
-            let read_at = Instant::now();
             let json = successful(next.run(request).await).await?;
             let answer = self.answer(json).await;
             if let Some(old) = old {
                 answer.compress_as(old).await;
             }
-            let kept = Kept { answer, read_at, is_read_again: Arc::default() };
+            let since = Instant::now();
+            let kept = Kept { answer, since, is_read_again: Arc::default() };
             self.given.insert(asked.clone(), kept.clone()).await;
             Ok(kept)
         };
@@ -203,10 +193,14 @@ async fn read(
     let given = match kept.given.get(&asked).await {
         None => kept.read(asked, None, request, next).await?,
         Some(given) => {
-            if !given.is_fresh() && !given.is_read_again.swap(true, Relaxed) {
+            if !kept.is_fresh(&given) && !given.is_read_again.swap(true, Relaxed) {
                 let (kept, old) = (Arc::clone(kept), Arc::clone(&given.answer));
-                // After a refusal the old answer is given until its time is over.
-                let read = async move { kept.read(asked, Some(&old), request, next).await.ok() };
+                let read = async move {
+                    // Where it fails, the old answer is given until its time is over.
+                    if kept.read(asked, Some(&old), request, next).await.is_err() {
+                        metrics::counter!("usher_catalogue_reads_failed_total").increment(1);
+                    }
+                };
                 #[expect(
                     clippy::disallowed_methods,
                     reason = "bounded by what its statements may take"
@@ -310,17 +304,18 @@ mod tests {
             n.to_string()
         };
         let router = OpenApiRouter::new().route("/count", get(handler));
-        let router: Router =
-            with_kept_answers(router, &Arc::new(KeptAnswers::new())).split_for_parts().0;
+        let (fresh_for, given_for) = (Duration::from_secs(1), Duration::from_secs(4));
+        let kept = Arc::new(KeptAnswers::keeping(fresh_for, given_for));
+        let router: Router = with_kept_answers(router, &kept).split_for_parts().0;
         let began = Instant::now();
         while reads.load(Relaxed) < 2 {
             assert_eq!(asked_for(&router).await, "0", "nobody waits for the second read");
             assert!(began.elapsed() < SOON, "an old answer is read again");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::sleep(GIVEN_FOR).await;
+        tokio::time::sleep(given_for).await;
         let opening = async {
-            tokio::time::sleep(FRESH_FOR).await;
+            tokio::time::sleep(fresh_for).await;
             assert_eq!(reads.load(Relaxed), 2, "who waits joins the read that is on its way");
             gate.notify_one();
         };

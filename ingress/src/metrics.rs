@@ -6,6 +6,8 @@ platform::metrics! {
         "Bookings accepted without a number; the proof that a queue may go cannot count them.";
     Counter "usher_accounts_created_total" [] "Accounts created.";
     Counter "usher_catalogue_calls_total" [] "Calls that read the catalogue or a seat map.";
+    Counter "usher_catalogue_reads_failed_total" []
+        "Reads of an answer in demand that failed, so that callers got the one before for longer.";
     Counter "usher_catalogue_reads_total" []
         "Calls that read the catalogue or a seat map whose answer this node did not have.";
     Histogram "usher_envelope_bookings" [] "Bookings published in one message.";

@@ -236,6 +236,9 @@ impl Tally {
 
     /// Notes how `n` visits ended.
     pub(crate) fn end_alike(&self, mut ending: VisitEnd, n: u64) {
+        if n == 0 {
+            return;
+        }
         let endings = &mut lock(&self.seen).endings;
         let is_new = endings.iter().all(|(known, _)| *known != ending);
         if is_new && endings.len() >= ENDINGS_MAX {

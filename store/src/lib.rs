@@ -2,7 +2,8 @@
 //!
 //! Order of locks in every transaction: partition → account quotas (sorted) → bookings → seat
 //! claims → orders → outbox → numbers decided. A transaction that changes a tier's availability
-//! locks the partition first.
+//! locks the partition first. A batch writes new orders together with their bookings, before the
+//! claims: nobody else can wait for rows that are not there yet.
 //!
 //! Queries for old rows compare their time with `statement_timestamp()`, so that an index is used:
 //! `clock_timestamp()` may differ for each row, so every row would be read.

@@ -1,4 +1,5 @@
-//! An account that has orders cannot be deleted, not even while the first of them is written.
+//! What the database itself forbids: to delete an account that has orders, also while the first of
+//! them is written; and to lead an order back to a status that it had.
 
 use contract::{BookingId, booking::Kind};
 use store::{
@@ -48,6 +49,14 @@ async fn a_deletion_waits_for_an_order_that_is_being_written_and_is_refused() ->
     tx.commit().await?;
     let deleted = sqlx::query(DELETE).bind(account.0).execute(pool).await;
     assert_eq!(code(&deleted.unwrap_err()), "23503");
+    let becomes = async |status: &str| {
+        let update = "update orders set status = $1::order_status";
+        sqlx::query(update).bind(status).execute(pool).await.map_err(|error| code(&error))
+    };
+    becomes("EXPIRED").await.unwrap();
+    assert_eq!(becomes("PAYMENT_PENDING").await.unwrap_err(), "23514");
+    becomes("CANCELLED").await.unwrap();
+    assert_eq!(becomes("EXPIRED").await.unwrap_err(), "23505");
 
     // Nor is an order made for an account that was deleted once its quota was locked.
     let gone = hall.accounts[1];

@@ -180,11 +180,9 @@ impl Script<'_> {
             (Forgery::SeatOfAnother, victim) => winner(victim?.1.seats().to_vec()),
             (Forgery::OldSession, _) => winner(vec![free.next()?]),
             (Forgery::SeatOfNoShow, _) => winner(vec!["ZZ99".parse().unwrap()]),
-            (Forgery::AccountOfNobody, _) => Decided {
-                account: *self.hall.accounts.last()?,
-                kind: Kind::Order,
-                ..winner(vec![free.next()?])
-            },
+            (Forgery::AccountOfNobody, _) => {
+                Decided { account: *self.hall.accounts.last()?, ..winner(vec![free.next()?]) }
+            }
             (_, victim) => {
                 victim?;
                 winner(vec![free.next()?])

@@ -7,6 +7,7 @@ mod stage;
 mod board;
 mod rules;
 mod command;
+mod commits;
 mod records;
 mod model;
 mod life;

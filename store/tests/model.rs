@@ -152,7 +152,7 @@ impl Model {
                 Forgery::SeatOfAnother | Forgery::SeatOfNoShow => {
                     Reply::Denied("seat_claims_one_live".into())
                 }
-                Forgery::AccountOfNobody => Reply::Denied("orders_account_exists".into()),
+                Forgery::AccountOfNobody => Reply::Denied("account_quotas_locked".into()),
                 Forgery::PassOfAnother => Reply::Denied("bookings_pass_used_once".into()),
                 Forgery::KeyOfAnother => Reply::Denied("bookings_idempotency".into()),
                 Forgery::DecidedBefore => Reply::Denied("bookings_pkey".into()),

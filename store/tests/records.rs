@@ -55,12 +55,12 @@ impl Records {
                  coalesce(taken_seats, '{}') as taken,
                  coalesce(alternatives, '{}') as alternatives, coalesce(seat_ids, '{}') as seats,
                  ticket_id, idempotency_key, state::text, seq,
-                 array(select t.from_status::text
-                       from orders o join order_transitions t using (order_id)
-                       where o.show_id = b.show_id and o.booking_id = b.booking_id
-                       order by t.at)
-                 || array(select status::text from orders o
-                          where o.show_id = b.show_id and o.booking_id = b.booking_id) as order
+                 array(select 'PAYMENT_PENDING' from orders o
+                       where o.show_id = b.show_id and o.booking_id = b.booking_id)
+                 || array(select t.to_status::text
+                          from orders o join order_transitions t using (order_id)
+                          where o.show_id = b.show_id and o.booking_id = b.booking_id
+                          order by t.at) as order
              from bookings b where show_id = $1",
         )
         .bind(show.0)

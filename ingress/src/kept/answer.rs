@@ -1,6 +1,12 @@
 //! One answer, and the forms in which it goes out.
 
-use std::{io::Write as _, sync::Arc};
+use std::{
+    io::Write as _,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use axum::{
@@ -44,11 +50,13 @@ pub(super) struct Answer {
     json: Bytes,
     /// Compressed, by coding.
     forms: [OnceCell<Bytes>; Coding::ALL.len()],
+    /// Whether a caller wanted that form.
+    wanted: [AtomicBool; Coding::ALL.len()],
 }
 
 impl Answer {
     pub(super) fn new(tag: Tag, json: Bytes) -> Self {
-        Self { tag, json, forms: Default::default() }
+        Self { tag, json, forms: Default::default(), wanted: Default::default() }
     }
 
     /// Its length in bytes, without compression.
@@ -74,7 +82,10 @@ impl Answer {
         let coding = Coding::ALL.into_iter().find(|coding| reads(headers, coding.name()));
         let coding = coding.filter(|_| self.json.len() >= COMPRESSED_FROM);
         let compressed = match coding {
-            Some(coding) => self.compressed(coding).await.map(|form| (coding, form)),
+            Some(coding) => {
+                self.wanted[coding as usize].store(true, Relaxed);
+                self.compressed(coding).await.map(|form| (coding, form))
+            }
             None => None,
         };
         let Some((coding, form)) = compressed else {
@@ -84,10 +95,10 @@ impl Answer {
         (out, form).into_response()
     }
 
-    /// Makes the forms that another answer has.
+    /// Makes the forms in which another answer was wanted.
     pub(super) async fn compress_as(self: &Arc<Self>, other: &Self) {
         for coding in Coding::ALL {
-            if other.forms[coding as usize].initialized() {
+            if other.wanted[coding as usize].load(Relaxed) {
                 self.compressed(coding).await;
             }
         }

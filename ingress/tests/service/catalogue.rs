@@ -155,7 +155,7 @@ async fn a_write_is_read_at_once_and_a_refused_one_costs_no_read() {
         for same in [format!("{path}?_=1"), upper, path.clone()] {
             titles.push(ingress.get(&same).await.body["title"].clone());
         }
-        // An answer is kept for 400 ms.
+        // An answer is fresh for 400 ms.
         if began.elapsed() < Duration::from_millis(400) {
             break titles;
         }

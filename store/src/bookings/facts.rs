@@ -39,10 +39,12 @@ pub async fn known(tx: &mut Connection, show: ShowId, asked: &Asked) -> StoreRes
     let (accounts, texts): (Vec<Uuid>, Vec<String>) =
         keys.iter().map(|(account, key)| (account.0, key.clone())).unzip();
     let tickets: Vec<Uuid> = tickets.iter().map(|ticket| ticket.0).collect();
-    // `offset 0`: key by key, by the index (`store::bookings`).
+    // `offset 0`: one by one, by the index (`store::bookings`).
     let rows = sqlx::query!(
-        "select booking_id as decided, null::uuid as account_id, null as key, null::uuid as spent
-         from bookings where show_id = $1 and booking_id = any($2)
+        "select a.id as decided, null::uuid as account_id, null as key, null::uuid as spent
+         from unnest($2::uuid[]) as a (id)
+         cross join lateral (
+             select from bookings where show_id = $1 and booking_id = a.id offset 0) as b
          union all
          select null, k.account_id, k.key, null
          from unnest($3::uuid[], $4::text[]) as k (account_id, key)
@@ -51,17 +53,19 @@ pub async fn known(tx: &mut Connection, show: ShowId, asked: &Asked) -> StoreRes
              where show_id = $1 and account_id = k.account_id and idempotency_key = k.key
              offset 0) as b
          union all
-         select null, null, null, ticket_id from bookings
-         where show_id = $1 and ticket_id = any($5)
-           and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
-         union all
-         select null, null, null, b.ticket_id
-         from bookings b join orders o using (show_id, booking_id)
-         where show_id = $1 and b.ticket_id = any($5) and b.state = 'CANCELLED'
-           and o.confirmed_at is not null
-         union all
-         select null, null, null, ticket_id from admissions
-         where show_id = $1 and ticket_id = any($5) and revoked_at is not null",
+         select null, null, null, t.id from unnest($5::uuid[]) as t (id)
+         cross join lateral (
+             select from bookings
+             where show_id = $1 and ticket_id = t.id
+               and state in ('HELD', 'PAYMENT_PENDING', 'CONFIRMED')
+             union all
+             select from bookings b join orders o using (show_id, booking_id)
+             where show_id = $1 and b.ticket_id = t.id and b.state = 'CANCELLED'
+               and o.confirmed_at is not null
+             union all
+             select from admissions
+             where show_id = $1 and ticket_id = t.id and revoked_at is not null
+             offset 0) as spent",
         show.0,
         &bookings,
         &accounts,

@@ -152,8 +152,8 @@ async fn insert(
         columns.push(outcome, terms);
     }
     let orders = columns.orders();
-    let n_orders = sqlx::query_scalar!(
-        r#"with decided as (
+    let written = sqlx::query!(
+        "with decided as (
              select *, string_to_array(seats, ' ') as seat_ids,
                  clock_timestamp() + make_interval(secs => seconds) as expires_at
              from unnest($4::uuid[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[],
@@ -171,20 +171,16 @@ async fn insert(
                  reason::rejection, limit_hit, string_to_array(taken, ' '),
                  string_to_array(alternatives, ' '), seat_ids, ticket_id, idempotency_key, $3,
                  state::booking_state, expires_at
-             from decided),
-         ordered as (
-             insert into orders (show_id, order_id, booking_id, reference, account_id, tier,
-                 seat_ids, lines, amount, currency, customer, expires_at)
-             select $1, order_id, booking_id, reference, d.account_id, $2, seat_ids, lines, amount,
-                 $20,
-                 jsonb_strip_nulls(jsonb_build_object(
-                     'name', a.name, 'email', a.email, 'phone', a.phone)),
-                 expires_at
-             from decided d join accounts a on a.account_id = d.account_id
-             where order_id is not null
-             for key share of a
-             returning order_id)
-         select count(*) as "n!" from ordered"#,
+             from decided)
+         insert into orders (show_id, order_id, booking_id, reference, account_id, tier, seat_ids,
+             lines, amount, currency, customer, expires_at)
+         select $1, order_id, booking_id, reference, d.account_id, $2, seat_ids, lines, amount, $20,
+             jsonb_strip_nulls(jsonb_build_object(
+                 'name', a.name, 'email', a.email, 'phone', a.phone)),
+             expires_at
+         from decided d join accounts a on a.account_id = d.account_id
+         where order_id is not null
+         for key share of a",
         partition.show.0,
         partition.tier.as_str(),
         epoch,
@@ -206,8 +202,9 @@ async fn insert(
         &columns.amounts as &[Option<i64>],
         terms.currency,
     )
-    .fetch_one(tx)
-    .await?;
-    all_written(n_orders.unsigned_abs(), orders.len(), "orders_account_exists")?;
+    .execute(tx)
+    .await?
+    .rows_affected();
+    all_written(written, orders.len(), "orders_account_exists")?;
     Ok(orders)
 }
