@@ -13,7 +13,6 @@ mod reads;
 mod backlog;
 mod growth;
 mod latency;
-mod threads;
 mod cost;
 mod house;
 mod textbook;

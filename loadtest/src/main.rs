@@ -80,6 +80,6 @@ async fn main() -> anyhow::Result<ExitCode> {
     if let Some(path) = &settings.picture {
         report.write_picture(path)?;
     }
-    let kept = report.broken_promises() == 0;
+    let kept = report.broken_promises() == 0 && report.unasked() == 0;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -126,6 +126,12 @@ impl Report {
         self.endings.get(&VisitEnd::Ticket).copied().unwrap_or_default()
     }
 
+    /// Accepted bookings that could not be asked for again, so that nothing is proven of them.
+    #[must_use]
+    pub fn unasked(&self) -> u64 {
+        self.recheck.as_ref().map_or(0, |recheck| recheck.unasked)
+    }
+
     /// Broken promises: outcomes lost or changed, and positions that went up.
     #[must_use]
     pub fn broken_promises(&self) -> u64 {

@@ -27,13 +27,17 @@ pub(super) async fn print(pool: &Pool, show: ShowId, report: &Report) -> anyhow:
     if report.broken_promises() > 0 {
         println!("PROMISES BROKEN: {}", report.broken_promises());
     }
+    if report.unasked() > 0 {
+        println!("{} accepted bookings could not be asked for again", report.unasked());
+    }
     let failed = report.failed();
     if failed > 0 {
         println!("{failed} visitors could not go on: see FAILED above");
     }
     // A sale in which more than 1 % of the visitors failed proves nothing.
     let worked = tickets > 0 && failed * 100 <= report.visitors;
-    let kept = audit.is_clean() && report.broken_promises() == 0 && worked;
+    let proven = report.broken_promises() == 0 && report.unasked() == 0;
+    let kept = audit.is_clean() && proven && worked;
     Ok(if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
