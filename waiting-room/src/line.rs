@@ -23,7 +23,10 @@ use std::{
 
 use contract::{
     ShowId, TicketId,
-    api::line::{Interval, PlaceState},
+    api::{
+        catalogue::RoomSettings,
+        line::{Interval, PlaceState},
+    },
     deadline::{CONFIRM_WAIT, PASS_LEEWAY},
 };
 use store::{admissions::Admission, backlogs::Backlog};
@@ -70,7 +73,7 @@ pub(crate) struct Line {
 }
 
 /// What a visitor is told about the place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Standing {
     /// `None` before the draw, and while no number can be told after a loss.
     pub ahead: Option<u64>,
@@ -78,6 +81,8 @@ pub(crate) struct Standing {
     pub told: Option<u64>,
     pub waiting: u64,
     pub eta: Option<Interval>,
+    /// Visitors admitted per second.
+    pub rate: f64,
 }
 
 /// Whether a change continued this node's picture.
@@ -135,21 +140,21 @@ impl Line {
         }
     }
 
-    /// The number ahead of a visitor, which never rises, and the expected wait. `rate` is the
-    /// visitors admitted per second.
+    /// The number ahead of a visitor, which never rises, and the expected wait.
     pub(crate) fn standing(
         &self,
         spot: &Spot,
         gate: Gate,
-        rate: f64,
+        room: &RoomSettings,
         opening: Opening,
     ) -> Standing {
         let mut guard = self.memory();
         let memory = &mut *guard;
         let waiting = memory.picture.waiting();
+        let rate = memory.pace.as_of(Instant::now()).slowed(room).rate_per_second;
         // Whatever the gate: while lots are still added to the draw, the number might rise.
         if spot.is_drawn() && !opening.draw_is_told {
-            return Standing { ahead: None, told: None, waiting, eta: None };
+            return Standing { ahead: None, told: None, waiting, eta: None, rate };
         }
         let computed = memory.picture.ahead_of(spot.rank);
         let told = memory.visitors.ahead_told(spot.place.ticket);
@@ -166,6 +171,7 @@ impl Line {
             told: ahead.or(told),
             waiting,
             eta: promise.map(|promise| promise.interval),
+            rate,
         }
     }
 

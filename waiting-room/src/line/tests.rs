@@ -55,7 +55,7 @@ fn change(epoch: u32, seq: u64) -> LineChange {
 }
 
 fn ahead(line: &Line, spot: &Spot) -> Option<u64> {
-    line.standing(spot, Gate::Open, 10.0, OPENED).ahead
+    line.standing(spot, Gate::Open, &RoomSettings::default(), OPENED).ahead
 }
 
 #[tokio::test]

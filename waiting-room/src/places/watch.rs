@@ -147,9 +147,8 @@ impl Watch {
             self.next_at = Instant::now() + cadence::IDLE;
             return;
         };
-        let rate = self.line.pace().slowed(&sale.room).rate_per_second;
-        let standing =
-            self.line.standing(&self.spot, self.gate_told, rate, Opening::of(&sale, now));
+        let opening = Opening::of(&sale, now);
+        let standing = self.line.standing(&self.spot, self.gate_told, &sale.room, opening);
         let wait = standing.ahead.map_or(cadence::IDLE, cadence::between_frames);
         self.next_at = cadence::frame_at(Instant::now(), wait);
         self.push(LineFrame::Position {
@@ -157,7 +156,7 @@ impl Watch {
             ahead: standing.ahead,
             waiting: standing.waiting,
             eta_seconds: standing.eta,
-            rate_per_second: rate,
+            rate_per_second: standing.rate,
         });
     }
 

@@ -284,8 +284,7 @@ async fn describe(room: &WaitingRoom, line: &Line, sale: &Sale, found: FoundPlac
         Life::Waiting(spot) if !matches!(gate, Gate::Over | Gate::Off) => spot,
         _ => return PlaceStatus { waiting: line.waiting(), ..status(room, place, state) },
     };
-    let rate = line.pace().slowed(&sale.room).rate_per_second;
-    let standing = line.standing(spot, gate, rate, opening);
+    let standing = line.standing(spot, gate, &sale.room, opening);
     // In the ticket, so that another node tells no larger number.
     let place = Place { told: standing.told.or(place.told), ..place.clone() };
     PlaceStatus {
