@@ -24,6 +24,8 @@ pub const HOLD_WAIT_DEFAULT: Duration = Duration::from_secs(5);
 pub const CAME_BACK_FOR_OTHERS: Duration = Duration::from_secs(3);
 /// Leeway between the clocks of two nodes when a pass is checked.
 pub const PASS_LEEWAY: Duration = Duration::from_secs(5);
+/// Number of lifetimes after which a pass ends, however often it is renewed.
+pub const PASS_LIFETIMES_MAX: u32 = 3;
 /// Longest statement and longest idle transaction in Postgres.
 pub const STATEMENT_MAX: Duration = Duration::from_secs(5);
 /// Silence after which a store counts as unreachable. Shorter than [`STATEMENT_MAX`]: better hold

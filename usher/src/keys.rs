@@ -3,9 +3,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use contract::keys::MasterKey;
+use contract::{deadline::PASS_LIFETIMES_MAX, keys::MasterKey};
 use store::keys::Rotation;
-use waiting_room::PASS_LIFETIMES_MAX;
 
 /// Changes the keys that sign passes.
 #[derive(Args)]

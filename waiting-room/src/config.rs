@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
 
 use clap::{Args, ValueEnum};
-use contract::deadline::PASS_LEEWAY;
+use contract::deadline::{PASS_LEEWAY, PASS_LIFETIMES_MAX};
 use platform::{
     config::{Backends, Http, Listen},
     number::millis,
@@ -13,8 +13,6 @@ use platform::{
 pub(crate) const ABSENT_AFTER: Duration = Duration::from_secs(20);
 /// Silence after which a node's visitors are absent; a living node reports once a second.
 pub(crate) const NODE_GONE_AFTER: Duration = Duration::from_secs(10);
-/// Number of lifetimes after which a pass ends, however often it is renewed.
-pub const PASS_LIFETIMES_MAX: u32 = 3;
 /// An admission that is not settled within this time is done again, by any node.
 const RETRY_ADMISSION_AFTER: Duration = Duration::from_secs(1);
 

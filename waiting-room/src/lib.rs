@@ -28,7 +28,7 @@ use platform::{
     http::{Door, socket::Sockets, with_door},
 };
 
-pub use config::{ChallengeKind, Config, LineSettings, PASS_LIFETIMES_MAX};
+pub use config::{ChallengeKind, Config, LineSettings};
 pub(crate) use error::LineError;
 pub use routes::limits::ROUTES;
 

@@ -3,12 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use contract::{ShowId, keys::MasterKey, pass::Pass};
+use contract::{ShowId, deadline::PASS_LIFETIMES_MAX, keys::MasterKey, pass::Pass};
 use platform::Shutdown;
 use store::{Pool, admissions::Admission, keys::PassKeySet, live};
 use tokio::sync::watch;
-
-use crate::config::PASS_LIFETIMES_MAX;
 
 /// Pause after a renewal that failed.
 const RENEW_AGAIN_AFTER: Duration = Duration::from_secs(2);
