@@ -16,7 +16,7 @@ use crate::{Pool, StoreResult};
 
 const REFRESH: Duration = Duration::from_millis(250);
 /// Longest time from a row's `revoked_at` to its commit.
-const LATE_MAX: TimeDelta = TimeDelta::seconds(10);
+const REVOKE_TO_COMMIT_MAX: TimeDelta = TimeDelta::seconds(10);
 /// How long revocations are kept: no pass is expected to live longer.
 const KEPT: TimeDelta = TimeDelta::days(1);
 /// Most passes in memory. Beyond it the oldest are forgotten here; the transaction that decides
@@ -88,7 +88,7 @@ impl Revoked {
             let last = rows.last().map(|row| row.revoked_at);
             if is_last {
                 // Read again from a little earlier, for rows that are committed late.
-                return Ok(tickets.by_time.last().map(|(time, _)| *time - LATE_MAX));
+                return Ok(tickets.by_time.last().map(|(time, _)| *time - REVOKE_TO_COMMIT_MAX));
             }
             after = last.or(after);
         }

@@ -19,7 +19,7 @@ const PAGE: i64 = 1_000;
 /// Pages of used passes read in one round; the rest follows a second later.
 const PAGES_MAX: u32 = 10;
 /// Longest time between the timestamp of a confirmation and its commit.
-const LATE_MAX: TimeDelta = TimeDelta::seconds(6);
+const CONFIRM_TO_COMMIT_MAX: TimeDelta = TimeDelta::seconds(6);
 
 /// What the log of admissions says about a ticket.
 pub(crate) async fn find(
@@ -117,7 +117,7 @@ pub(crate) async fn free_used(
         match used.last() {
             Some((_, last)) if i64::try_from(used.len()) == Ok(PAGE) => after = *last,
             last => {
-                let last = last.map_or(after, |(_, last)| *last - LATE_MAX);
+                let last = last.map_or(after, |(_, last)| *last - CONFIRM_TO_COMMIT_MAX);
                 return Ok(last.max(after));
             }
         }
