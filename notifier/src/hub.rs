@@ -9,10 +9,10 @@ use contract::{AccountId, BookingId};
 use platform::http::socket::{SocketSlot, Sockets};
 use tokio::sync::mpsc;
 
+use crate::limits::SOCKETS_PER_ACCOUNT_MAX;
+
 /// Events a socket may lag behind before it is closed as too slow.
 const LAG_MAX: usize = 64;
-/// Sockets one account may have open on a node; the next closes the oldest.
-const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 
 struct Listener {
     id: u64,

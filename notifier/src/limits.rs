@@ -1,9 +1,13 @@
-//! How often an account may open sockets.
+//! How often an account may open sockets, and how many.
 
 use platform::{
     Shutdown,
     http::limits::{Guard, Limit, Quota, Route, Strangers, by_token},
 };
+
+/// Sockets one account may have open on a node for bookings, and as many for seats; the next
+/// closes the oldest.
+pub(crate) const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 
 const SOCKETS: &str = "sockets";
 const STRANGERS: &str = "socket-strangers";

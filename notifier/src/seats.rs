@@ -33,6 +33,7 @@ use tokio::{
 };
 use tracing::warn;
 
+use crate::limits::SOCKETS_PER_ACCOUNT_MAX;
 use picture::{Picture, Pieces};
 
 /// How often changes are read and told.
@@ -52,8 +53,6 @@ const LAG_MAX: usize = 256;
 /// shows are refused with 503.
 const SHOWS_MAX: usize = 1_000;
 const SEATS_MAX: usize = 2_000_000;
-/// Sockets one account may have open for seats; the next closes the oldest.
-const SOCKETS_PER_ACCOUNT_MAX: u32 = 10;
 /// Seconds after which a client that finds too many watched shows should come back.
 const RETRY_AFTER_S: u64 = 5;
 
