@@ -1,8 +1,8 @@
 //! Error answers that several calls share.
 
-use contract::api::problem::Code;
+use contract::{ShowId, api::problem::Code};
 use platform::http::ApiError;
-use store::StoreError;
+use store::{StoreError, live::board::Board};
 
 /// The answer to a database error: 503 where the database is away or broken, else 500.
 pub(crate) fn database(error: StoreError) -> ApiError {
@@ -29,15 +29,7 @@ pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
     database(error.into())
 }
 
-/// The answer where the board has no such show: a newer version wrote it, or there is none.
-pub(crate) fn not_on_board(board: &store::live::board::Board, show: contract::ShowId) -> ApiError {
-    if board.is_unreadable(show) {
-        ApiError::unavailable(
-            Code::ShowNotReadable,
-            "another node may know this show; try again",
-            1,
-        )
-    } else {
-        ApiError::not_found(Code::ShowNotFound)
-    }
+/// The answer where the board has no such show.
+pub(crate) fn not_on_board(board: &Board, show: ShowId) -> ApiError {
+    board.no_sale(show)
 }

@@ -12,12 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{
-    ShowId,
-    api::{catalogue::RoomMode, problem::Code},
-    keys::Secret,
-    place_ticket::PlaceKeys,
-};
+use contract::{ShowId, api::catalogue::RoomMode, keys::Secret, place_ticket::PlaceKeys};
 use platform::{
     Shutdown,
     http::{ApiError, socket::Sockets},
@@ -78,11 +73,7 @@ impl WaitingRoom {
 
     /// The error where the board of this node has no sale of the show.
     pub(crate) fn no_sale(&self, show: ShowId) -> ApiError {
-        if self.is_unreadable(show) {
-            let why = "another node may know this show; try again";
-            return ApiError::unavailable(Code::ShowNotReadable, why, 1);
-        }
-        ApiError::not_found(Code::ShowNotFound)
+        self.board.borrow().no_sale(show)
     }
 
     /// The time by Postgres's clock.

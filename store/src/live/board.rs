@@ -8,8 +8,8 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use contract::{ShowId, deadline::STORE_SILENCE_MAX};
-use platform::{Shutdown, number::float};
+use contract::{ShowId, api::problem::Code, deadline::STORE_SILENCE_MAX};
+use platform::{Shutdown, http::ApiError, number::float};
 use tokio::{sync::watch, time::Instant};
 use tracing::warn;
 
@@ -48,6 +48,17 @@ impl Board {
     #[must_use]
     pub fn is_unreadable(&self, show: ShowId) -> bool {
         self.unreadable.contains(&show)
+    }
+
+    /// The answer about a show that has no sale on the board: a newer version wrote it, or there is
+    /// none.
+    #[must_use]
+    pub fn no_sale(&self, show: ShowId) -> ApiError {
+        if self.is_unreadable(show) {
+            let why = "another node may know this show; try again";
+            return ApiError::unavailable(Code::ShowNotReadable, why, 1);
+        }
+        ApiError::not_found(Code::ShowNotFound)
     }
 
     /// Every show on the board.
