@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use contract::api::{
     BASE,
-    line::{LineFrame, VisitorFrame},
+    line::{LineFrame, Posed, VisitorFrame},
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::room::{WaitingRoom, challenge::Posed};
+use crate::room::WaitingRoom;
 
 /// What no route says in its description: the frames, and the challenge inside a refusal.
 #[derive(OpenApi)]

@@ -1,10 +1,27 @@
-//! The waiting room: places and live frames.
+//! The waiting room: joining, places and live frames.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::TicketId;
+
+/// The body of a join; all of it may be left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JoinRequest {
+    /// A ticket of an earlier join, to have that place again after an outage.
+    pub place_ticket: Option<String>,
+}
+
+/// What a client is to solve.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum Posed {
+    /// Find a number such that the SHA-256 of `<challenge>.<number>` begins with `bits` zero bits,
+    /// and send that text as `Challenge-Solution`.
+    ProofOfWork { challenge: String, bits: u8, expires_at: DateTime<Utc> },
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "UPPERCASE")]

@@ -8,10 +8,9 @@ use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use contract::{
     AccountId, ShowId,
+    api::line::Posed,
     keys::{MasterKey, Secret, random},
 };
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use crate::config::ChallengeKind;
 
@@ -19,15 +18,6 @@ use crate::config::ChallengeKind;
 const LIFETIME: TimeDelta = TimeDelta::minutes(2);
 /// Longest solution that is checked.
 const SOLUTION_BYTES_MAX: usize = 256;
-
-/// What a client is to solve.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "camelCase")]
-pub(crate) enum Posed {
-    /// Find a number such that the SHA-256 of `<challenge>.<number>` begins with `bits` zero bits,
-    /// and send that text as `Challenge-Solution`.
-    ProofOfWork { challenge: String, bits: u8, expires_at: DateTime<Utc> },
-}
 
 /// Who joins what.
 #[derive(Clone, Copy, Debug)]

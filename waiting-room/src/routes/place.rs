@@ -13,7 +13,7 @@ use contract::{
     api::{
         BASE,
         catalogue::RoomMode,
-        line::{PlaceState, PlaceStatus},
+        line::{JoinRequest, PlaceState, PlaceStatus},
         problem::Code,
     },
     place_ticket::Place,
@@ -27,8 +27,7 @@ use store::sale::Sale;
 use super::{
     events, guard,
     request::{
-        JoinRequest, PlaceParams, PlacePath, Shown, bad_ticket, header_ticket, proof, proven,
-        sale_and_line,
+        PlaceParams, PlacePath, Shown, bad_ticket, header_ticket, proof, proven, sale_and_line,
     },
 };
 use crate::{

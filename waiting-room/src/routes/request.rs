@@ -10,20 +10,11 @@ use contract::{ShowId, TicketId, api::problem::Code, place_ticket::Place};
 use platform::http::ApiError;
 use serde::Deserialize;
 use store::sale::Sale;
-use utoipa::ToSchema;
 
 use crate::{line::Line, places::Proof, room::WaitingRoom};
 
 /// The header that carries a place ticket.
 const PLACE_TICKET: &str = "place-ticket";
-
-/// The body of a join; all of it may be left out.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct JoinRequest {
-    /// A ticket of an earlier join, to have that place again after an outage.
-    pub place_ticket: Option<String>,
-}
 
 /// The parameters of a place's routes.
 #[derive(Default, Deserialize)]
