@@ -94,7 +94,7 @@ pub(crate) struct Freshness {
     too_few: u64,
 }
 
-/// The figures of the report.
+/// How old the shown numbers were, for the report.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Summary {
     pub(crate) front: Option<AgeSummary>,

@@ -62,7 +62,7 @@ pub trait Listen {
     fn listen(&self) -> (SocketAddr, &Http);
 }
 
-/// Limits of an HTTP listener.
+/// Settings that every HTTP listener has.
 #[derive(Args, Clone, Debug)]
 pub struct Http {
     /// Most open connections, WebSockets included; more wait in the kernel's queue.

@@ -76,7 +76,7 @@ pub async fn of_booking(
     row.fetch_optional(database).await?.map(read).transpose()
 }
 
-/// cannot read.
+/// The orders made of these bookings; an error for an order that this version cannot read.
 pub async fn of_bookings(
     pool: &Pool,
     bookings: &[(ShowId, BookingId)],

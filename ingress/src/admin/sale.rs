@@ -31,10 +31,10 @@ const QUEUES_WAIT: Duration = Duration::from_secs(5);
 
 /// Put a show on sale
 ///
-/// 202 where its queues take longer; ask again, or watch the show's status. The sale itself
-/// begins at `saleOpensAt`. A show whose `saleOpensAt` was to come when it was entered is put on
-/// sale by itself a minute before; this call is for one whose time was past, and for those who
-/// want it done earlier.
+/// 202 where its queues are not ready yet: ask again, or watch the show's status. The sale itself
+/// begins at `saleOpensAt`. A show that was entered before its `saleOpensAt` is put on sale
+/// automatically, one minute before that time. This call is for a show that was entered later, and
+/// for an organiser who wants it on sale earlier.
 #[utoipa::path(post, path = "/shows/{id}/open", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 200, body = Show),

@@ -130,7 +130,7 @@ pub(super) async fn retire(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A show as the transaction sees it.
+/// The show as clients see it, with the changes of this transaction, which is not committed yet.
 pub(super) async fn read_back(
     ingress: &Ingress,
     tx: &mut Connection,

@@ -70,12 +70,13 @@ fn decided(view: View) -> ApiResult<Response> {
         Reason::AllHeld => "too few seats are free; some are only held and may come back",
         Reason::LimitExceeded => match view.booking.limit {
             Some(Limit::UnpaidSeatTime) => {
-                "the account has kept seats of this show unpaid for as long as it may: others \
-                     are to have them"
+                "the account has kept seats of this show unpaid for as long as an account may; \
+                     other accounts come first now"
             }
             Some(Limit::JustCameBack) => {
-                "these seats have just come back, and are first for those who gave none back \
-                     unpaid: ask again in some seconds"
+                "these seats have just come back; for a few seconds they are only for accounts \
+                     that have given back unpaid seats of this show at most once: ask again after \
+                     that"
             }
             Some(Limit::Seats) | None => "the account would have too many seats of this show",
         },

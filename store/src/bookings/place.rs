@@ -1,4 +1,4 @@
-//! Making an order: from a hold, or with the outcome.
+//! Making an order from a hold.
 
 use contract::{
     AccountId, BookingId, OrderId, SeatLabel, ShowId,

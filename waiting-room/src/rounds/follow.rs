@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Entries per read and line.
 const ENTRIES_MAX: usize = 2_000;
 
-/// Keeps every line of this node that is loaded up to date until the shutdown begins.
+/// Keeps each loaded line up to date, until the shutdown begins.
 pub(crate) async fn follow(room: Arc<WaitingRoom>) {
     let mut connection = None;
     let mut failing = false;
