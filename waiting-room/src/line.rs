@@ -346,7 +346,7 @@ impl Line {
         if memory.picture.has_been_loaded() {
             // The changes between the two pictures were missed: visitors with a socket here may
             // have been admitted, ended or released.
-            memory.visitors.all_unheld();
+            memory.visitors.note_all_unheld();
         }
         memory.picture.install(fresh);
         self.progress.send_replace(memory.picture.seen());
@@ -379,7 +379,7 @@ impl Line {
                 Admission { ticket, account, admitted_at, valid_until: None, spent: None };
             memory.visitors.signal(ticket, Signal::Admitted(admission));
         }
-        memory.visitors.are_unheld(change.released);
+        memory.visitors.note_unheld(change.released);
         self.progress.send_replace(change.at);
         Applied::Yes
     }

@@ -90,13 +90,13 @@ impl Visitors {
     }
 
     /// Notes that Redis may know of none of the sockets here.
-    pub(crate) fn all_unheld(&mut self) {
+    pub(crate) fn note_all_unheld(&mut self) {
         let here = self.known.iter().filter(|(_, visitor)| visitor.is_here());
         self.unheld.extend(here.map(|(ticket, _)| *ticket));
     }
 
     /// Notes that by Redis's count no node holds these visitors.
-    pub(crate) fn are_unheld(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
+    pub(crate) fn note_unheld(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let here = |ticket: &TicketId| known.get(ticket).is_some_and(|visitor| visitor.is_here());
         self.unheld.extend(tickets.into_iter().filter(here));
@@ -128,7 +128,7 @@ impl Visitors {
     }
 
     /// Puts visitors back that [`Self::take_gone`] took, because Redis was not reached.
-    pub(crate) fn are_gone(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
+    pub(crate) fn put_back_gone(&mut self, tickets: impl IntoIterator<Item = TicketId>) {
         let known = &self.known;
         let away = |ticket: &TicketId| !known.get(ticket).is_some_and(|visitor| visitor.is_here());
         self.gone.extend(tickets.into_iter().filter(away));

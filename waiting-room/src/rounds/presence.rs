@@ -180,7 +180,7 @@ impl Rounds {
         if swept.is_new {
             // Redis does not know this node, and may not know others yet: they get time to report
             // before their visitors are forsaken.
-            line.visitors(Visitors::all_unheld);
+            line.visitors(Visitors::note_all_unheld);
             self.forsake_at = Some(Instant::now() + patience.node);
         } else if swept.node_gone {
             self.forsake_at = Some(Instant::now());
@@ -215,7 +215,7 @@ async fn release(room: &WaitingRoom, line: &Line) -> Result<(), LineError> {
     for (at, tickets) in gone.chunks(TICKETS_AT_ONCE).enumerate() {
         if let Err(error) = room.store.release(&line.keys, room.node, tickets).await {
             let left = gone[at * TICKETS_AT_ONCE..].iter().copied();
-            line.visitors(|visitors| visitors.are_gone(left));
+            line.visitors(|visitors| visitors.put_back_gone(left));
             return Err(error);
         }
     }
@@ -249,5 +249,5 @@ async fn hold(
 
 fn hold_later(line: &Line, places: &[Place]) {
     let tickets = places.iter().map(|place| place.ticket);
-    line.visitors(|visitors| visitors.are_unheld(tickets));
+    line.visitors(|visitors| visitors.note_unheld(tickets));
 }
