@@ -61,7 +61,7 @@ pub(crate) async fn serving(arena: &Arena, pool: &Pool, halls: &[Hall]) {
 /// The end of the last fault, and the bookings decided and events published before it. They are
 /// listed, since only PostgreSQL's clock says when, and that clock may have been wrong.
 pub(crate) struct Healed {
-    pub on: DateTime<Utc>,
+    pub(crate) on: DateTime<Utc>,
     decided: Vec<uuid::Uuid>,
     published: Vec<i64>,
 }

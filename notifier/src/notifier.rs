@@ -10,11 +10,11 @@ use crate::{hub::Hub, seats::Seats};
 
 /// The state of the service.
 pub(crate) struct Notifier {
-    pub pool: Pool,
-    pub looker: Looker,
-    pub cache: Cache,
-    pub ids: BookingIds,
-    pub hub: Hub,
-    pub seats: Arc<Seats>,
-    pub shutdown: Shutdown,
+    pub(crate) pool: Pool,
+    pub(crate) looker: Looker,
+    pub(crate) cache: Cache,
+    pub(crate) ids: BookingIds,
+    pub(crate) hub: Hub,
+    pub(crate) seats: Arc<Seats>,
+    pub(crate) shutdown: Shutdown,
 }

@@ -11,10 +11,10 @@ use crate::error::spoils_connection;
 /// What a pool and its connections know of the server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
-    pub connections: sqlx::PgPool,
-    pub breaker: Breaker,
+    pub(crate) connections: sqlx::PgPool,
+    pub(crate) breaker: Breaker,
     /// Longest wait for a statement's answer.
-    pub statement_wait: Duration,
+    pub(crate) statement_wait: Duration,
 }
 
 impl Server {

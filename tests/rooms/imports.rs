@@ -15,7 +15,7 @@ pub(crate) type Arrows = BTreeMap<String, BTreeSet<String>>;
 /// The modules of a crate.
 #[derive(Default)]
 pub(crate) struct Crate {
-    pub modules: HashMap<Names, Module>,
+    pub(crate) modules: HashMap<Names, Module>,
 }
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(crate) struct Module {
     /// Paths that the module imports with `*`.
     globs: Vec<Names>,
     /// Every path in the module.
-    pub paths: Vec<Names>,
+    pub(crate) paths: Vec<Names>,
 }
 
 impl Crate {

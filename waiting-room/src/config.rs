@@ -88,17 +88,17 @@ pub enum ChallengeKind {
 #[derive(Clone, Copy)]
 pub(crate) struct Patience {
     /// Silence after which a visitor is absent.
-    pub absent: Duration,
+    pub(crate) absent: Duration,
     /// Silence after which the place is lost.
-    pub grace: Duration,
+    pub(crate) grace: Duration,
     /// Time after which an admission that is not settled is done again.
-    pub retry: Duration,
+    pub(crate) retry: Duration,
     /// Silence after which a node is gone.
-    pub node: Duration,
+    pub(crate) node: Duration,
     /// For how long a lapsed pass still takes its slot.
-    pub slot: Duration,
+    pub(crate) slot: Duration,
     /// Time until the sale is over; a day later the line is forgotten.
-    pub sale: Duration,
+    pub(crate) sale: Duration,
 }
 
 impl LineSettings {

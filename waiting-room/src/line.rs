@@ -58,14 +58,14 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(1);
 
 /// A line, in the memory of this node.
 pub(crate) struct Line {
-    pub show: ShowId,
-    pub keys: LineKeys,
+    pub(crate) show: ShowId,
+    pub(crate) keys: LineKeys,
     /// Whether the line moves, or why not.
-    pub gate: watch::Sender<Gate>,
+    pub(crate) gate: watch::Sender<Gate>,
     /// Where joins wait for their places.
-    pub desk: Desk,
+    pub(crate) desk: Desk,
     /// Cancelled once this node no longer tends the line.
-    pub over: CancellationToken,
+    pub(crate) over: CancellationToken,
     progress: watch::Sender<Progress>,
     /// What the last sweep found about admitted visitors.
     admitted: Mutex<AdmittedSeen>,
@@ -76,13 +76,13 @@ pub(crate) struct Line {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Standing {
     /// `None` before the draw, and while no number can be told after a loss.
-    pub ahead: Option<u64>,
+    pub(crate) ahead: Option<u64>,
     /// The last number that this node knows the visitor was told; it stays while none can be told.
-    pub told: Option<u64>,
-    pub waiting: u64,
-    pub eta: Option<Interval>,
+    pub(crate) told: Option<u64>,
+    pub(crate) waiting: u64,
+    pub(crate) eta: Option<Interval>,
     /// Visitors admitted per second.
-    pub rate: f64,
+    pub(crate) rate: f64,
 }
 
 /// Whether a change continued this node's picture.

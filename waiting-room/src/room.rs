@@ -36,27 +36,27 @@ const LOOKED_AT_ONCE: usize = 500;
 const TENDERS: usize = 3;
 
 pub(crate) struct WaitingRoom {
-    pub node: NodeId,
-    pub settings: LineSettings,
+    pub(crate) node: NodeId,
+    pub(crate) settings: LineSettings,
     /// For what visitors ask.
-    pub pool: Pool,
+    pub(crate) pool: Pool,
     /// For the rounds that admit visitors: questions cannot take its connections.
-    pub rounds: Pool,
-    pub store: LineStore,
-    pub board: watch::Receiver<Arc<Board>>,
-    pub place_keys: PlaceKeys,
-    pub passes: Passes,
-    pub limits: Limits,
+    pub(crate) rounds: Pool,
+    pub(crate) store: LineStore,
+    pub(crate) board: watch::Receiver<Arc<Board>>,
+    pub(crate) place_keys: PlaceKeys,
+    pub(crate) passes: Passes,
+    pub(crate) limits: Limits,
     /// `None` where challenges are off.
-    pub challenge: Option<ProofOfWork>,
-    pub sockets: Arc<Sockets>,
-    pub lot: Secret,
-    pub shutdown: Shutdown,
+    pub(crate) challenge: Option<ProofOfWork>,
+    pub(crate) sockets: Arc<Sockets>,
+    pub(crate) lot: Secret,
+    pub(crate) shutdown: Shutdown,
     /// The lines this node tends: those with visitors, and those asked for lately. Bounded by the
     /// board.
-    pub lines: Mutex<HashMap<ShowId, Arc<Line>>>,
+    pub(crate) lines: Mutex<HashMap<ShowId, Arc<Line>>>,
     /// Starts the rounds of a line that is new here.
-    pub begin: fn(&Arc<WaitingRoom>, &Arc<Line>, JoinQueue),
+    pub(crate) begin: fn(&Arc<WaitingRoom>, &Arc<Line>, JoinQueue),
 }
 
 impl WaitingRoom {

@@ -45,17 +45,17 @@ pub(crate) fn measured(name: &str, label: &str) -> f64 {
 }
 
 pub(crate) struct Stage {
-    pub pool: Pool,
-    pub redis: MultiplexedConnection,
-    pub nodes: Vec<SocketAddr>,
+    pub(crate) pool: Pool,
+    pub(crate) redis: MultiplexedConnection,
+    pub(crate) nodes: Vec<SocketAddr>,
     /// The proxy between the nodes and Redis.
-    pub proxy: Proxy,
-    pub place_keys: PlaceKeys,
+    pub(crate) proxy: Proxy,
+    pub(crate) place_keys: PlaceKeys,
     /// The shutdown of the test's own tasks.
-    pub shutdown: Shutdown,
+    pub(crate) shutdown: Shutdown,
     stops: Vec<Shutdown>,
     /// Keeps other tests off the backends.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     http: reqwest::Client,
     config: Config,
 }

@@ -13,7 +13,7 @@ use testing::eventually;
 const SOON: Duration = Duration::from_secs(20);
 
 pub(crate) struct OwnRedis {
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
     process: Child,
     directory: PathBuf,
 }

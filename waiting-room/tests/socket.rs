@@ -8,8 +8,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use crate::harness::SOON;
 
 pub(crate) struct Socket {
-    pub protocol: Option<String>,
-    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub(crate) protocol: Option<String>,
+    pub(crate) socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 /// What the client hears on a socket.

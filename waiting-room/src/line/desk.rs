@@ -22,9 +22,9 @@ pub(crate) struct Desk(mpsc::Sender<Join>);
 
 /// One join that waits for its place.
 pub(crate) struct Join {
-    pub joiner: Joiner,
-    pub tries: u32,
-    pub answer: oneshot::Sender<Result<Claimed, LineError>>,
+    pub(crate) joiner: Joiner,
+    pub(crate) tries: u32,
+    pub(crate) answer: oneshot::Sender<Result<Claimed, LineError>>,
 }
 
 /// How the account came to its place, the change that made it, and the place.

@@ -36,9 +36,9 @@ pub(crate) enum Gate {
 /// What is still to come of a sale's opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
-    pub opens_in: Duration,
+    pub(crate) opens_in: Duration,
     /// Whether drawn places are told their numbers: [`DRAW_SETTLES`] after the opening.
-    pub draw_is_told: bool,
+    pub(crate) draw_is_told: bool,
 }
 
 /// Why a line cannot be joined now.

@@ -30,7 +30,7 @@ const LONGEST_S: f64 = 86_400.0;
 /// The interval a visitor was told, and when.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Promise {
-    pub interval: Interval,
+    pub(crate) interval: Interval,
     /// How long the line had moved when the promise was made.
     made_at: Duration,
     /// Seconds until the sale opens, which are part of the wait.

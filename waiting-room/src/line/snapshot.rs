@@ -7,13 +7,13 @@ use crate::scripts::progress::Progress;
 
 /// A line as it stood after one change.
 pub(crate) struct Snapshot {
-    pub seen: Progress,
-    pub last_id: String,
-    pub index: Index,
+    pub(crate) seen: Progress,
+    pub(crate) last_id: String,
+    pub(crate) index: Index,
     /// How long visitors may still come back after a loss.
-    pub settles_in: Option<Duration>,
+    pub(crate) settles_in: Option<Duration>,
     /// How long admission still waits for returning visitors.
-    pub held_for: Option<Duration>,
+    pub(crate) held_for: Option<Duration>,
     /// How long a pass from before the loss may still be valid.
-    pub lost_passes_for: Option<Duration>,
+    pub(crate) lost_passes_for: Option<Duration>,
 }

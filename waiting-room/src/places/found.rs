@@ -16,8 +16,8 @@ pub(crate) enum Proof {
 /// A place that was found.
 #[derive(Clone, Debug)]
 pub(crate) struct FoundPlace {
-    pub place: Place,
-    pub life: Life,
+    pub(crate) place: Place,
+    pub(crate) life: Life,
 }
 
 /// Where a place is in its life.

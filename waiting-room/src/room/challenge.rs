@@ -22,16 +22,16 @@ const SOLUTION_BYTES_MAX: usize = 256;
 /// Who joins what.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Joining {
-    pub show: ShowId,
-    pub account: AccountId,
-    pub now: DateTime<Utc>,
+    pub(crate) show: ShowId,
+    pub(crate) account: AccountId,
+    pub(crate) now: DateTime<Utc>,
 }
 
 /// The id of a solved challenge, by which a second use is refused.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Solved {
-    pub id: String,
-    pub expires_at: DateTime<Utc>,
+    pub(crate) id: String,
+    pub(crate) expires_at: DateTime<Utc>,
 }
 
 /// The challenge of these settings; `None` where challenges are off.

@@ -20,14 +20,14 @@ const PLACE_TICKET: &str = "place-ticket";
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct PlaceParams {
-    pub place_ticket: Option<String>,
+    pub(crate) place_ticket: Option<String>,
 }
 
 /// The show and the ticket in a path, and the place ticket if the limits have verified it.
 pub(crate) struct PlacePath {
-    pub show: ShowId,
-    pub ticket: TicketId,
-    pub shown: Option<Shown>,
+    pub(crate) show: ShowId,
+    pub(crate) ticket: TicketId,
+    pub(crate) shown: Option<Shown>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
@@ -55,8 +55,8 @@ pub(crate) fn header_ticket(headers: &HeaderMap) -> Result<Option<String>, ApiEr
 /// A place ticket that the limits have verified.
 #[derive(Clone)]
 pub(crate) struct Shown {
-    pub ticket: String,
-    pub place: Place,
+    pub(crate) ticket: String,
+    pub(crate) place: Place,
 }
 
 /// The place a ticket proves, for this show; 401 where it proves none.

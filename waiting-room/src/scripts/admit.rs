@@ -18,15 +18,15 @@ use crate::LineError;
 /// The bounds of one call of admission.
 #[derive(Clone, Copy)]
 pub(crate) struct Bounds<'a> {
-    pub room: &'a contract::api::catalogue::RoomSettings,
+    pub(crate) room: &'a contract::api::catalogue::RoomSettings,
     /// Most visitors admitted in one call.
-    pub at_most: u32,
+    pub(crate) at_most: u32,
     /// How long a lapsed pass still takes its slot.
-    pub slot_grace: Duration,
+    pub(crate) slot_grace: Duration,
     /// Most visitors who may be choosing seats at once.
-    pub choosers_max: u32,
+    pub(crate) choosers_max: u32,
     /// How long an admitted visitor counts as choosing.
-    pub chooses_for: Duration,
+    pub(crate) chooses_for: Duration,
 }
 
 impl LineStore {

@@ -16,9 +16,9 @@ pub(crate) enum ScriptAnswer<T> {
 #[derive(Debug)]
 pub(crate) struct Joined {
     /// The change that made the new places, or the line's last change if there is no new one.
-    pub at: Progress,
+    pub(crate) at: Progress,
     /// `None` where numbers must be reserved first.
-    pub places: Vec<Option<(Placed, Spot)>>,
+    pub(crate) places: Vec<Option<(Placed, Spot)>>,
 }
 
 /// How an account came to its place.
@@ -56,33 +56,33 @@ pub(crate) enum GivenBack {
 
 /// Where tickets are, in the order of the call, with their records or accounts.
 pub(crate) struct Touched {
-    pub at: Progress,
-    pub tickets: Vec<(Whereabouts, String)>,
+    pub(crate) at: Progress,
+    pub(crate) tickets: Vec<(Whereabouts, String)>,
 }
 
 /// What a sweep found.
 pub(crate) struct Swept {
-    pub at: Progress,
-    pub admitted: AdmittedSeen,
-    pub absent: u64,
+    pub(crate) at: Progress,
+    pub(crate) admitted: AdmittedSeen,
+    pub(crate) absent: u64,
     /// How many are in the line.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Redis did not know this node, so the node holds no visitors there.
-    pub is_new: bool,
+    pub(crate) is_new: bool,
     /// A node is gone; its visitors must be made absent.
-    pub node_gone: bool,
+    pub(crate) node_gone: bool,
     /// The line's keys contradict each other, because some were lost.
-    pub contradicts: bool,
+    pub(crate) contradicts: bool,
 }
 
 /// What a sweep found about admitted visitors.
 #[derive(Default)]
 pub(crate) struct AdmittedSeen {
-    pub active: u64,
+    pub(crate) active: u64,
     /// Not all visitors with a valid pass are active again after a loss.
-    pub to_restore: bool,
+    pub(crate) to_restore: bool,
     /// Places taken from the line by a node that did not finish their admission.
-    pub unsettled: Vec<Spot>,
+    pub(crate) unsettled: Vec<Spot>,
 }
 
 impl Joined {

@@ -41,7 +41,7 @@ scripts! {
 /// The lines in Redis: calls the scripts on a connection.
 #[derive(Clone)]
 pub(crate) struct LineStore {
-    pub cache: Cache,
+    pub(crate) cache: Cache,
 }
 
 impl LineStore {

@@ -26,18 +26,18 @@ mod field {
 /// One change of a line, made by one script.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LineChange {
-    pub at: Progress,
+    pub(crate) at: Progress,
     /// The line was opened, or opened again after a loss.
-    pub opened: bool,
-    pub joined: Vec<u64>,
-    pub gone: Vec<u64>,
+    pub(crate) opened: bool,
+    pub(crate) joined: Vec<u64>,
+    pub(crate) gone: Vec<u64>,
     /// Ranks that left the line shortly before it was lost.
-    pub recalled: Vec<u64>,
-    pub left: Vec<TicketId>,
-    pub expired: Vec<TicketId>,
+    pub(crate) recalled: Vec<u64>,
+    pub(crate) left: Vec<TicketId>,
+    pub(crate) expired: Vec<TicketId>,
     /// Visitors whom no node holds any more.
-    pub released: Vec<TicketId>,
-    pub admitted: Vec<(TicketId, DateTime<Utc>)>,
+    pub(crate) released: Vec<TicketId>,
+    pub(crate) admitted: Vec<(TicketId, DateTime<Utc>)>,
 }
 
 impl LineChange {

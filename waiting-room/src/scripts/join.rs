@@ -18,15 +18,15 @@ use crate::LineError;
 
 /// An account that asks for a place.
 pub(crate) struct Joiner {
-    pub account: AccountId,
+    pub(crate) account: AccountId,
     /// The ticket of a new place.
-    pub ticket: TicketId,
+    pub(crate) ticket: TicketId,
     /// Milliseconds since the epoch.
-    pub joined_at: i64,
+    pub(crate) joined_at: i64,
     /// How a new place is ordered; without a rule, as the line's last places.
-    pub rule: Option<Rule>,
+    pub(crate) rule: Option<Rule>,
     /// The place to come back to, and whether a place from before there were stretches was drawn.
-    pub back: Option<(Place, bool)>,
+    pub(crate) back: Option<(Place, bool)>,
 }
 
 impl LineStore {

@@ -3,6 +3,6 @@
 /// The number of a change; a later change has a greater one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Progress {
-    pub epoch: u32,
-    pub seq: u64,
+    pub(crate) epoch: u32,
+    pub(crate) seq: u64,
 }

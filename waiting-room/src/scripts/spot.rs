@@ -11,8 +11,8 @@ use crate::LineError;
 /// A place, and its rank: the order in which the line is served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spot {
-    pub place: Place,
-    pub rank: u64,
+    pub(crate) place: Place,
+    pub(crate) rank: u64,
 }
 
 /// Highest rank of a drawn place from before there were stretches.

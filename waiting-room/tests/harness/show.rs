@@ -17,15 +17,15 @@ use super::{SOON, Stage};
 
 /// The recipe of a show: its waiting room and its sale.
 pub(crate) struct Plan {
-    pub mode: RoomMode,
-    pub rate: f64,
-    pub burst: i32,
-    pub max_active: Option<i32>,
-    pub paused: bool,
+    pub(crate) mode: RoomMode,
+    pub(crate) rate: f64,
+    pub(crate) burst: i32,
+    pub(crate) max_active: Option<i32>,
+    pub(crate) paused: bool,
     /// Seconds from now.
-    pub opens_in: i64,
-    pub closes_in: i64,
-    pub seats: i32,
+    pub(crate) opens_in: i64,
+    pub(crate) closes_in: i64,
+    pub(crate) seats: i32,
 }
 
 impl Default for Plan {

@@ -13,11 +13,11 @@ use super::{SOON, Stage};
 /// A visitor in a line.
 #[derive(Clone)]
 pub(crate) struct Visitor {
-    pub show: ShowId,
-    pub account: AccountId,
-    pub token: String,
-    pub ticket: TicketId,
-    pub place_ticket: String,
+    pub(crate) show: ShowId,
+    pub(crate) account: AccountId,
+    pub(crate) token: String,
+    pub(crate) ticket: TicketId,
+    pub(crate) place_ticket: String,
 }
 
 impl Stage {
