@@ -10,6 +10,6 @@ use crate::Ingress;
 /// The keys that passes are signed with
 #[utoipa::path(get, path = "/.well-known/jwks.json", tag = "keys", operation_id = "jwks",
     responses((status = 200, body = Jwks)))]
-pub(crate) async fn read(State(ingress): State<Arc<Ingress>>) -> Json<Jwks> {
+pub(super) async fn read(State(ingress): State<Arc<Ingress>>) -> Json<Jwks> {
     Json(ingress.pass_keys.borrow().verify.jwks())
 }

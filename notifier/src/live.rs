@@ -26,7 +26,7 @@ const INSTEAD: &str = "this is a WebSocket: open it as one";
         (status = 404, description = "BOOKING_NOT_FOUND"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
-pub(crate) async fn watch_booking(
+pub(super) async fn watch_booking(
     State(notifier): State<Arc<Notifier>>,
     PathId(id): PathId<BookingId>,
     SocketCaller(caller): SocketCaller,
@@ -45,7 +45,7 @@ pub(crate) async fn watch_booking(
         (status = 403, description = "ORIGIN_REFUSED"),
         (status = 426, description = "UPGRADE_REQUIRED"), (status = 503, description = "NODE_FULL")),
     security(("bearer" = [])))]
-pub(crate) async fn watch_account(
+pub(super) async fn watch_account(
     State(notifier): State<Arc<Notifier>>,
     SocketCaller(caller): SocketCaller,
     Extension(door): Extension<Door>,
@@ -67,7 +67,7 @@ pub(crate) async fn watch_account(
         (status = 426, description = "UPGRADE_REQUIRED"),
         (status = 503, description = "NODE_FULL, DATABASE_UNAVAILABLE")),
     security(("bearer" = [])))]
-pub(crate) async fn watch_seats(
+pub(super) async fn watch_seats(
     State(notifier): State<Arc<Notifier>>,
     PathId(show): PathId<ShowId>,
     SocketCaller(caller): SocketCaller,

@@ -42,7 +42,7 @@ use crate::{Ingress, errors::database, form::AccountForm, idempotency::Idempoten
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
-pub(crate) async fn create(
+pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     key: IdempotencyKey,
     PreferWait(wait): PreferWait,
@@ -112,7 +112,7 @@ fn decided(view: View) -> ApiResult<Response> {
 #[utoipa::path(get, path = "/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
     responses((status = 200, body = Hold), (status = 404, description = "HOLD_NOT_FOUND")),
     security(("bearer" = [])))]
-pub(crate) async fn read(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<BookingId>,
     SignedIn(caller): SignedIn,
@@ -127,7 +127,7 @@ pub(crate) async fn read(
     responses((status = 204, description = "free"), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_ORDERED: cancel the order instead")),
     security(("bearer" = [])))]
-pub(crate) async fn release(
+pub(super) async fn release(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<BookingId>,
     SignedIn(caller): SignedIn,

@@ -48,7 +48,7 @@ const DECLINED: &str = "mock-decline";
     responses((status = 201, body = Order), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_EXPIRED")),
     security(("bearer" = [])))]
-pub(crate) async fn create(
+pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     write: Write,
     AccountForm(owner, body): AccountForm<NewOrder>,
@@ -89,7 +89,7 @@ impl Form for NewOrder {
 #[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
-pub(crate) async fn read(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<OrderId>,
     SignedIn(caller): SignedIn,
@@ -107,7 +107,7 @@ async fn find(database: impl PgExecutor<'_>, id: OrderId, owner: AccountId) -> A
     params(("reference" = String, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
-pub(crate) async fn read_by_reference(
+pub(super) async fn read_by_reference(
     State(ingress): State<Arc<Ingress>>,
     Path(reference): Path<String>,
     SignedIn(caller): SignedIn,
@@ -129,7 +129,7 @@ pub(crate) async fn read_by_reference(
         (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED")),
     security(("bearer" = [])))]
-pub(crate) async fn confirm_payment(
+pub(super) async fn confirm_payment(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<OrderId>,
     write: Write,
@@ -197,7 +197,7 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED")),
     security(("bearer" = [])))]
-pub(crate) async fn cancel(
+pub(super) async fn cancel(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<OrderId>,
     write: Write,
@@ -251,7 +251,7 @@ fn over(status: OrderStatus) -> ApiError {
         (status = 406, description = "NOT_ACCEPTABLE"),
         (status = 409, description = "ORDER_NOT_CONFIRMED")),
     security(("bearer" = [])))]
-pub(crate) async fn read_ticket(
+pub(super) async fn read_ticket(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<OrderId>,
     _: AcceptsJson,
@@ -283,7 +283,7 @@ impl<S: Send + Sync> FromRequestParts<S> for AcceptsJson {
 /// The caller's orders, newest first.
 #[utoipa::path(get, path = "/auth/bookings", tag = "orders", params(PageParams),
     responses((status = 200, body = Page<Order>)), security(("bearer" = [])))]
-pub(crate) async fn list(
+pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
     window: Window<(DateTime<Utc>, OrderId)>,
     SignedIn(caller): SignedIn,

@@ -37,7 +37,7 @@ use crate::{places::watch::Watch, room::WaitingRoom};
     ),
     security(("bearer" = []), ())
 )]
-pub(crate) async fn watch(
+pub(super) async fn watch(
     State(room): State<Arc<WaitingRoom>>,
     Extension(door): Extension<Door>,
     path: PlacePath,

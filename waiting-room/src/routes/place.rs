@@ -59,7 +59,7 @@ use crate::{
     ),
     security(("bearer" = []))
 )]
-pub(crate) async fn join(
+pub(super) async fn join(
     State(room): State<Arc<WaitingRoom>>,
     PathId(show): PathId<ShowId>,
     SignedIn(caller): SignedIn,
@@ -111,7 +111,7 @@ pub(crate) async fn join(
     ),
     security(("bearer" = []), ())
 )]
-pub(crate) async fn read(
+pub(super) async fn read(
     State(room): State<Arc<WaitingRoom>>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,
@@ -151,7 +151,7 @@ pub(crate) async fn read(
     ),
     security(("bearer" = []), ())
 )]
-pub(crate) async fn leave(
+pub(super) async fn leave(
     State(room): State<Arc<WaitingRoom>>,
     path: PlacePath,
     Params(params): Params<PlaceParams>,
