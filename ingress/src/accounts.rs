@@ -33,7 +33,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default().routes(routes!(log_in)).routes(routes!(read_profile, change_profile))
 }
 
-/// Sign in
+/// Signs in.
 #[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
     (status = 200, body = SignInAnswer),
     (status = 401, description = "BAD_CREDENTIALS"),
@@ -85,7 +85,7 @@ pub(crate) async fn proves(
     Ok(tried.ended(proven.await).await?.is_some())
 }
 
-/// The caller's account
+/// The caller's account.
 #[utoipa::path(get, path = "/auth/profile", tag = "accounts", security(("bearer" = [])), responses(
     (status = 200, body = User),
 ))]
@@ -97,7 +97,7 @@ async fn read_profile(
     user.map(Json).ok_or_else(ApiError::unauthenticated)
 }
 
-/// Change the caller's name and phone number
+/// Changes the caller's name and phone number.
 #[utoipa::path(put, path = "/auth/profile", tag = "accounts", security(("bearer" = [])),
     request_body = ProfileChange, responses(
         (status = 200, body = User),

@@ -34,7 +34,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
         .routes(routes!(reset_password))
 }
 
-/// Go on with a session: a new access token, and the next refresh token
+/// Continues a session: gives a new access token, and the next refresh token.
 ///
 /// A refresh token is good once, and for ten seconds more in case that the answer was lost. Later
 /// than that somebody else has used it: the session ends.
@@ -61,7 +61,7 @@ async fn refresh(
     }
 }
 
-/// End a session
+/// Ends a session.
 ///
 /// Its refresh token is good no more; its access token is until it expires.
 #[utoipa::path(post, path = "/auth/logout", tag = "accounts", request_body = Refresh, responses(
@@ -77,7 +77,7 @@ async fn log_out(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// End every session and token of the caller, within two seconds on every node
+/// Ends every session and token of the caller, within two seconds on every node.
 #[utoipa::path(post, path = "/auth/logout-everywhere", tag = "accounts",
     security(("bearer" = [])), responses(
         (status = 204),
@@ -91,7 +91,7 @@ async fn log_out_everywhere(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Change the password: every other session and token ends, and a new session begins
+/// Changes the password: every other session and token ends, and a new session begins.
 #[utoipa::path(put, path = "/auth/password", tag = "accounts", security(("bearer" = [])),
     request_body = PasswordChange, responses(
         (status = 200, body = SignInAnswer),
@@ -124,7 +124,7 @@ impl Form for PasswordChange {
     }
 }
 
-/// Set a password with a one-time link that an operator made
+/// Sets a password with a one-time link that an operator made.
 #[utoipa::path(post, path = "/auth/password-reset", tag = "accounts",
     request_body = PasswordReset, responses(
         (status = 204, description = "it is set; every session and token of the account has ended"),

@@ -30,7 +30,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default().routes(routes!(sign_up))
 }
 
-/// Make an account
+/// Makes an account.
 #[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 201, body = SignInAnswer),

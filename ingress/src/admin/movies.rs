@@ -16,7 +16,7 @@ use store::catalogue::movies;
 use super::write::{Admin, AdminBody, Created, created, retired};
 use crate::{Ingress, check, errors::database, idempotency::Write};
 
-/// Add a movie
+/// Adds a movie.
 #[utoipa::path(post, path = "/movies", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewMovie, responses(
         (status = 201, body = Movie),
@@ -42,7 +42,7 @@ pub(super) async fn create(
     Ok(created("movies", movie.movie_id, movie))
 }
 
-/// Replace what is known of a movie
+/// Replaces what is known of a movie.
 #[utoipa::path(put, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = MovieId, Path)), request_body = NewMovie, responses(
         (status = 200, body = Movie),
@@ -61,7 +61,7 @@ pub(super) async fn change(
     if changed { Ok(Json(movie)) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
 }
 
-/// Take a movie off the lists; its shows stay
+/// Takes a movie off the lists; its shows stay.
 #[utoipa::path(delete, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = MovieId, Path)), responses(
         (status = 204),

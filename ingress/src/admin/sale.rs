@@ -29,7 +29,7 @@ use crate::{
 /// How long opening waits for the queues before it answers 202.
 const QUEUES_WAIT: Duration = Duration::from_secs(5);
 
-/// Put a show on sale
+/// Puts a show on sale.
 ///
 /// 202 where its queues are not ready yet: ask again, or watch the show's status. The sale itself
 /// begins at `saleOpensAt`. A show that was entered before its `saleOpensAt` is put on sale
@@ -75,7 +75,7 @@ fn is_ready(sale: &Sale) -> bool {
     sale.state != SaleState::Scheduled && sale.tiers.iter().all(|tier| tier.ready)
 }
 
-/// End a sale for good
+/// Ends a sale for good.
 #[utoipa::path(post, path = "/shows/{id}/close", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path), ("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 200, body = Show),
@@ -108,7 +108,7 @@ pub(super) async fn close(
     Ok(Json(closed))
 }
 
-/// Change how visitors are let in; what is absent stays
+/// Changes how visitors are let in; an absent field keeps its value.
 ///
 /// Every node acts on it within a second.
 #[utoipa::path(patch, path = "/shows/{id}/waiting-room", tag = "administration",

@@ -36,7 +36,7 @@ const GENERAL_ADMISSION_MAX: i32 = 100_000;
 const SCREEN_BYTES_MAX: usize = 12 * 1024 * 1024;
 type ScreenBody = Body<NewScreen, SCREEN_BYTES_MAX>;
 
-/// Add a screen
+/// Adds a screen.
 ///
 /// With at most 100,000 seats, in rows of at most 500.
 /// The capacity of a tier with seats is counted from the layout.
@@ -65,7 +65,7 @@ pub(super) async fn create(
     Ok(created("screens", screen.screen_id, screen))
 }
 
-/// Replace what is known of a screen
+/// Replaces what is known of a screen.
 ///
 /// While shows to come are sold by its layout, only the name may change.
 #[utoipa::path(put, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
@@ -103,7 +103,7 @@ pub(super) async fn change(
     .await
 }
 
-/// Take a screen off the lists; its shows stay
+/// Takes a screen off the lists; its shows stay.
 #[utoipa::path(delete, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ScreenId, Path)), responses(
         (status = 204),

@@ -28,7 +28,7 @@ use crate::{
 /// Highest price in minor units; sums of such prices do not overflow.
 const PRICE_MAX: i64 = 1_000_000_000_000;
 
-/// Add a show
+/// Adds a show.
 ///
 /// Its seats are copied from the screen. Tiers of the screen without a price are not sold.
 #[utoipa::path(post, path = "/shows", tag = "administration", security(("bearer" = [])),
@@ -59,7 +59,7 @@ pub(super) async fn create(
     Ok(created("shows", show.show_id, show))
 }
 
-/// Replace a show that is SCHEDULED
+/// Replaces a show that is SCHEDULED.
 #[utoipa::path(put, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path)), request_body = NewShow, responses(
         (status = 200, body = Show),
@@ -99,7 +99,7 @@ pub(super) async fn change(
     Ok(Json(changed))
 }
 
-/// Take a show off the lists
+/// Takes a show off the lists.
 #[utoipa::path(delete, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ShowId, Path)), responses(
         (status = 204),

@@ -16,7 +16,7 @@ use store::catalogue::theatres;
 use super::write::{Admin, AdminBody, Created, created, retired};
 use crate::{Ingress, check, errors::database, idempotency::Write};
 
-/// Add a theatre
+/// Adds a theatre.
 #[utoipa::path(post, path = "/theatres", tag = "administration", security(("bearer" = [])),
     params(("Idempotency-Key" = Option<String>, Header)), request_body = NewTheatre, responses(
         (status = 201, body = Theatre),
@@ -42,7 +42,7 @@ pub(super) async fn create(
     Ok(created("theatres", theatre.theatre_id, theatre))
 }
 
-/// Replace what is known of a theatre
+/// Replaces what is known of a theatre.
 #[utoipa::path(put, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = TheatreId, Path)), request_body = NewTheatre, responses(
         (status = 200, body = Theatre),
@@ -64,7 +64,7 @@ pub(super) async fn change(
     changed.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
-/// Take a theatre off the lists; its shows stay
+/// Takes a theatre off the lists; its shows stay.
 #[utoipa::path(delete, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = TheatreId, Path)), responses(
         (status = 204),

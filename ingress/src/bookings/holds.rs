@@ -109,7 +109,7 @@ fn decided(view: View) -> ApiResult<Response> {
 }
 
 /// A hold of the caller.
-#[utoipa::path(get, path = "/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/holds/{id}", tag = "bookings", params(("id" = BookingId, Path)),
     responses((status = 200, body = Hold), (status = 404, description = "HOLD_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(super) async fn read(
@@ -123,7 +123,7 @@ pub(super) async fn read(
 }
 
 /// Gives the seats of a hold back. Giving back what is over already is no error.
-#[utoipa::path(delete, path = "/holds/{id}", tag = "bookings", params(("id" = Uuid, Path)),
+#[utoipa::path(delete, path = "/holds/{id}", tag = "bookings", params(("id" = BookingId, Path)),
     responses((status = 204, description = "free"), (status = 404, description = "HOLD_NOT_FOUND"),
         (status = 409, description = "HOLD_ORDERED: cancel the order instead")),
     security(("bearer" = [])))]

@@ -86,7 +86,7 @@ impl Form for NewOrder {
 }
 
 /// An order of the caller.
-#[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/orders/{id}", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND")),
     security(("bearer" = [])))]
 pub(super) async fn read(
@@ -124,7 +124,7 @@ pub(super) async fn read_by_reference(
 /// Pays with the mock provider: `mock` is accepted, `mock-decline` refused. Twice is once.
 #[utoipa::path(post, path = "/orders/{id}/confirm-payment", tag = "orders",
     request_body = ConfirmPayment,
-    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("id" = OrderId, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 402, description = "PAYMENT_FAILED"),
         (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 409, description = "ORDER_EXPIRED, ORDER_CANCELLED, ORDER_FAILED")),
@@ -193,7 +193,7 @@ async fn decline(tx: &mut Connection, id: OrderId, owner: AccountId) -> ApiResul
 
 /// Cancels an order and frees its seats. Twice is once.
 #[utoipa::path(post, path = "/orders/{id}/cancel", tag = "orders",
-    params(("id" = Uuid, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("id" = OrderId, Path), ("Idempotency-Key" = Option<String>, Header)),
     responses((status = 200, body = Order), (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 409, description = "ORDER_EXPIRED, ORDER_FAILED, SHOW_STARTED")),
     security(("bearer" = [])))]
@@ -246,7 +246,7 @@ fn over(status: OrderStatus) -> ApiError {
 }
 
 /// The ticket of a confirmed order, as JSON.
-#[utoipa::path(get, path = "/orders/{id}/ticket", tag = "orders", params(("id" = Uuid, Path)),
+#[utoipa::path(get, path = "/orders/{id}/ticket", tag = "orders", params(("id" = OrderId, Path)),
     responses((status = 200, body = Ticket), (status = 404, description = "ORDER_NOT_FOUND"),
         (status = 406, description = "NOT_ACCEPTABLE"),
         (status = 409, description = "ORDER_NOT_CONFIRMED")),

@@ -41,7 +41,7 @@ pub(super) struct MoviesWanted {
     cursor: Option<String>,
 }
 
-/// Movies by title
+/// Movies by title.
 #[utoipa::path(get, path = "/movies", tag = "catalogue", params(MoviesWanted), responses(
     (status = 200, body = Page<Movie>),
 ))]
@@ -63,7 +63,7 @@ pub(super) async fn list(
     Ok(Json(window.page(found, |movie| (movie.details.title.clone(), movie.movie_id))))
 }
 
-/// A movie with its upcoming shows
+/// A movie with its upcoming shows.
 #[utoipa::path(get, path = "/movies/{id}", tag = "catalogue", params(("id" = MovieId, Path)),
     responses(
         (status = 200, body = MovieWithShows),
@@ -81,7 +81,7 @@ pub(super) async fn read(
     Ok(Json(MovieWithShows { movie: found, shows }))
 }
 
-/// Days, in UTC, on which a movie is still to be shown
+/// Days, in UTC, on which a movie is still to be shown.
 #[utoipa::path(get, path = "/movies/{id}/availability", tag = "catalogue",
     params(("id" = MovieId, Path)), responses(
         (status = 200, body = Availability),
@@ -113,7 +113,7 @@ pub(super) struct ShowsWanted {
     cursor: Option<String>,
 }
 
-/// A movie's shows of a day
+/// A movie's shows of a day.
 #[utoipa::path(get, path = "/movies/{id}/shows", tag = "catalogue",
     params(("id" = MovieId, Path), ShowsWanted), responses(
         (status = 200, body = Page<Show>),

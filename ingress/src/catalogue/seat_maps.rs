@@ -12,7 +12,7 @@ use store::catalogue::seat_map;
 
 use crate::{Ingress, errors::database};
 
-/// A show's seats: layout, prices, what is held and what is sold
+/// A show's seats: layout, prices, what is held and what is sold.
 ///
 /// Less than a second old, and older by the time that a large map takes to be compressed.
 /// Places of general-admission tiers have no seats and are not listed.

@@ -17,7 +17,7 @@ use crate::{
     page::{PageParams, Window, page_to},
 };
 
-/// Shows to come, the soonest first
+/// Shows to come, the soonest first.
 #[utoipa::path(get, path = "/shows/upcoming", tag = "catalogue", params(PageParams), responses(
     (status = 200, body = Page<Show>),
 ))]
@@ -31,7 +31,7 @@ pub(super) async fn list(
     Ok(Json(page_to(shows, listed.last.as_ref())))
 }
 
-/// A show
+/// A show.
 #[utoipa::path(get, path = "/shows/{id}", tag = "catalogue", params(("id" = ShowId, Path)),
     responses(
         (status = 200, body = Show),

@@ -20,7 +20,7 @@ use crate::{
     page::{PageParams, Window},
 };
 
-/// Theatres by name
+/// Theatres by name.
 #[utoipa::path(get, path = "/theatres", tag = "catalogue", params(PageParams), responses(
     (status = 200, body = Page<Theatre>),
 ))]
@@ -33,7 +33,7 @@ pub(super) async fn list(
     Ok(Json(window.page(found, |theatre| (theatre.details.name.clone(), theatre.theatre_id))))
 }
 
-/// A theatre with its screens
+/// A theatre with its screens.
 #[utoipa::path(get, path = "/theatres/{id}", tag = "catalogue", params(("id" = TheatreId, Path)),
     responses(
         (status = 200, body = Theatre),
@@ -48,7 +48,7 @@ pub(super) async fn read(
     found.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
-/// A screen with its layout
+/// A screen with its layout.
 #[utoipa::path(get, path = "/screens/{id}", tag = "catalogue", params(("id" = ScreenId, Path)),
     responses(
         (status = 200, body = Screen),

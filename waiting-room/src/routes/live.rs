@@ -19,10 +19,12 @@ use super::{
 };
 use crate::{places::watch::Watch, room::WaitingRoom};
 
-/// The frames of a place over a WebSocket. Offer the subprotocols `usher.v1` and, as credential,
-/// `place-ticket.<ticket>` or `bearer.<token>`; or send the ticket as a parameter.
+/// WebSocket: the frames of a place.
+///
+/// Offer the subprotocols `usher.v1` and, as credential, `place-ticket.<ticket>` or
+/// `bearer.<token>`; or send the ticket as a parameter.
 #[utoipa::path(
-    get, path = "/shows/{id}/queue/{ticketId}/live", tag = "Waiting room",
+    get, path = "/shows/{id}/queue/{ticketId}/live", tag = "waiting room",
     params(
         ("id" = ShowId, Path), ("ticketId" = TicketId, Path),
         ("placeTicket" = Option<String>, Query), ("Sec-WebSocket-Protocol" = Option<String>, Header),

@@ -42,7 +42,7 @@ use crate::{
 
 /// Takes a place in the line of a show; the same one on every call.
 #[utoipa::path(
-    post, path = "/shows/{id}/queue", tag = "Waiting room",
+    post, path = "/shows/{id}/queue", tag = "waiting room",
     params(
         ("id" = ShowId, Path), ("Place-Ticket" = Option<String>, Header),
         ("Challenge-Solution" = Option<String>, Header),
@@ -98,7 +98,7 @@ pub(super) async fn join(
 
 /// The state of a place, or with `Accept: text/event-stream` its frames.
 #[utoipa::path(
-    get, path = "/shows/{id}/queue/{ticketId}", tag = "Waiting room",
+    get, path = "/shows/{id}/queue/{ticketId}", tag = "waiting room",
     params(
         ("id" = ShowId, Path), ("ticketId" = TicketId, Path),
         ("placeTicket" = Option<String>, Query), ("Place-Ticket" = Option<String>, Header),
@@ -138,7 +138,7 @@ pub(super) async fn read(
 
 /// Gives a place back at once, and its pass with it. An admin can do so for every place.
 #[utoipa::path(
-    delete, path = "/shows/{id}/queue/{ticketId}", tag = "Waiting room",
+    delete, path = "/shows/{id}/queue/{ticketId}", tag = "waiting room",
     params(
         ("id" = ShowId, Path), ("ticketId" = TicketId, Path),
         ("placeTicket" = Option<String>, Query), ("Place-Ticket" = Option<String>, Header),
