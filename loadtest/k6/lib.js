@@ -100,8 +100,8 @@ function signUpAdvice(answer, wanted) {
     return '\nis the system up, and BASE_URL right?';
   }
   return answer.status === 429
-    ? '\nlet the system believe our X-Forwarded-For (README, "Test your own deployment"), so that each account has ' +
-      `an address of its own; or give TOKENS the file of \`usher seed accounts ${wanted} --tokens FILE\``
+    ? '\nlet the system believe our X-Forwarded-For (docs/proving.md, "Your own deployment"), so that each account ' +
+      `has an address of its own; or give TOKENS the file of \`usher seed accounts ${wanted} --tokens FILE\``
     : '';
 }
 
