@@ -5,6 +5,7 @@
 //! lapsed bookings, relays events to the broker, keeps seat locks equal to the claims, and gives
 //! parked bookings their outcome. It accepts nothing from clients.
 
+mod config;
 pub mod metrics;
 mod share;
 mod roster;
@@ -32,42 +33,19 @@ mod in_hand;
 #[cfg(test)]
 mod example;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use clap::Args;
 use contract::booking_id::BookingIds;
 use platform::{
     Service, Shutdown,
     broker::{Broker, Connections, Publisher},
     cache::Cache,
-    config::{Backends, Http, Listen},
 };
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use allocator::Allocator;
+pub use config::Config;
 use roster::Roster;
-
-/// Settings of the allocator.
-#[derive(Args, Clone)]
-#[command(about = "Decides bookings: one consumer per show and tier")]
-pub struct Config {
-    /// Address on which the allocator answers health and readiness.
-    #[arg(long, env = "USHER_ALLOCATOR_LISTEN", default_value = "127.0.0.1:8083")]
-    pub listen: SocketAddr,
-    /// Most bookings decided in one transaction.
-    #[arg(long, env = "USHER_BATCH_BOOKINGS_MAX", default_value_t = 512)]
-    pub batch_bookings_max: usize,
-    #[command(flatten)]
-    pub backends: Backends,
-    #[command(flatten)]
-    pub http: Http,
-}
-
-impl Listen for Config {
-    fn listen(&self) -> (SocketAddr, &Http) {
-        (self.listen, &self.http)
-    }
-}
 
 /// Starts the allocator's work in the background; it belongs to the shutdown.
 pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {

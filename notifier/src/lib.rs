@@ -4,6 +4,7 @@
 //! owner of the booking gets the booking as it stands in the database, the watchers of the show get
 //! its seats. It decides nothing, and what it keeps in memory can be read again.
 
+mod config;
 pub mod metrics;
 mod limits;
 mod live;
@@ -13,44 +14,24 @@ mod hub;
 mod seats;
 mod seats_socket;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use clap::Args;
 use contract::{api::BASE, booking_id::BookingIds, message::BookingEvent};
 use platform::{
     Service, Shutdown,
     access::Access,
     broker::{self, Broker},
     cache::Cache,
-    config::{Backends, Http, Listen},
     http::{Door, with_door},
 };
 use store::bookings::Looker;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+pub use config::Config;
 use hub::Hub;
 pub use limits::ROUTES;
 use notifier::Notifier;
 use seats::Seats;
-
-/// Settings of the notifier.
-#[derive(Args, Clone)]
-#[command(about = "Tells people what became of their bookings")]
-pub struct Config {
-    /// Address the notifier listens on.
-    #[arg(long, env = "USHER_NOTIFIER_LISTEN", default_value = "127.0.0.1:8084")]
-    pub listen: SocketAddr,
-    #[command(flatten)]
-    pub backends: Backends,
-    #[command(flatten)]
-    pub http: Http,
-}
-
-impl Listen for Config {
-    fn listen(&self) -> (SocketAddr, &Http) {
-        (self.listen, &self.http)
-    }
-}
 
 /// Starts the notifier; the task that hears events belongs to the shutdown.
 pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
