@@ -27,7 +27,7 @@ use contract::api::BASE;
 use moka::{future::Cache, policy::EvictionPolicy};
 use platform::http::{ApiError, ApiResult};
 use utoipa::openapi::{
-    Header, ObjectBuilder, OpenApi, RefOr, Response as Described,
+    self, Header, ObjectBuilder, OpenApi, RefOr,
     path::{ParameterBuilder, ParameterIn, PathItem},
     schema::Type,
 };
@@ -262,7 +262,7 @@ fn describe(document: &mut OpenApi) {
         if let Some(RefOr::T(answer)) = responses.get_mut("200") {
             answer.headers.insert("ETag".into(), Header::new(text()).into());
         }
-        let unchanged = Described::new("unchanged since the answer with this `ETag`");
+        let unchanged = openapi::Response::new("unchanged since the answer with this `ETag`");
         responses.insert("304".into(), unchanged.into());
     }
 }

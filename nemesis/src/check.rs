@@ -11,7 +11,7 @@ mod locks;
 mod queues;
 
 pub use events::subscribe;
-pub use locks::differences as lock_differences;
+pub use locks::lock_differences;
 pub use queues::left_over;
 pub use scene::{Findings, Scene};
 pub use tables::uncounted;
@@ -30,7 +30,7 @@ async fn check_into(scene: &Scene<'_>, findings: &mut Findings) -> anyhow::Resul
     told::check(scene, findings).await?;
     order::check(scene, findings).await?;
     places::check(scene, findings);
-    for difference in locks::differences(scene.arena, scene.pool, scene.halls).await? {
+    for difference in lock_differences(scene.arena, scene.pool, scene.halls).await? {
         findings.add("seat locks in Redis differ from the claims", difference);
     }
     for queue in queues::left_over(scene.arena, scene.halls).await? {

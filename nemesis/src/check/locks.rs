@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Every seat whose lock and claim differ, in words.
-pub async fn differences(
+pub async fn lock_differences(
     arena: &Arena,
     pool: &Pool,
     halls: &[Hall],
