@@ -1,4 +1,5 @@
-//! What the services say to each other and to clients. No IO, no clock.
+//! What the services say to each other and to clients. No IO; the clock is read only for the time
+//! in new ids.
 //!
 //! A booking on one screen: a visitor joins the [`line`](api::line), is admitted with a
 //! [`pass`], submits a [`booking`] that travels as a [`message`] through the [`topology`],
