@@ -1,8 +1,8 @@
 //! Error answers that several calls share.
 
-use contract::{ShowId, api::problem::Code};
+use contract::api::problem::Code;
 use platform::http::ApiError;
-use store::{StoreError, live::board::Board};
+use store::StoreError;
 
 /// The answer to a database error: 503 where the database is away or broken, else 500.
 pub(crate) fn database(error: StoreError) -> ApiError {
@@ -27,9 +27,4 @@ pub(crate) fn database(error: StoreError) -> ApiError {
 /// The answer to an error of a begin or a commit.
 pub(crate) fn transaction(error: impl Into<StoreError>) -> ApiError {
     database(error.into())
-}
-
-/// The answer where the board has no such show.
-pub(crate) fn not_on_board(board: &Board, show: ShowId) -> ApiError {
-    board.no_sale(show)
 }

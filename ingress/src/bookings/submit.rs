@@ -36,12 +36,7 @@ use super::{
     repetition::{self, Keyed, not_published},
 };
 use crate::pipeline::{intake::count_accepted, outcomes::Waiter};
-use crate::{
-    Ingress,
-    errors::{database, not_on_board},
-    form::AccountForm,
-    idempotency::IdempotencyKey,
-};
+use crate::{Ingress, errors::database, form::AccountForm, idempotency::IdempotencyKey};
 
 /// Takes a booking in: 202 means that it is stored and will be decided.
 #[utoipa::path(post, path = "/bookings", tag = "bookings", request_body = NewBooking,
@@ -58,7 +53,7 @@ use crate::{
         (status = 422, description = "SEAT_UNKNOWN, LIMIT_EXCEEDED, IDEMPOTENCY_KEY_REUSED"),
         (status = 503, description = "QUEUE_UNAVAILABLE: not stored; OUTCOME_UNKNOWN: ask again with the same key")),
     security(("bearer" = [])))]
-pub(crate) async fn create(
+pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     key: IdempotencyKey,
     PreferWait(wait): PreferWait,
@@ -75,10 +70,10 @@ pub(crate) async fn create(
 
 /// A booking of the caller: queued, or how it was decided.
 #[utoipa::path(get, path = "/bookings/{id}", tag = "bookings",
-    params(("id" = Uuid, Path), ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30")),
+    params(("id" = BookingId, Path), ("Prefer" = Option<String>, Header, description = "`wait=<seconds>`, up to 30")),
     responses((status = 200, body = Booking), (status = 404, description = "BOOKING_NOT_FOUND")),
     security(("bearer" = [])))]
-pub(crate) async fn read(
+pub(super) async fn read(
     State(ingress): State<Arc<Ingress>>,
     PathId(id): PathId<BookingId>,
     PreferWait(wait): PreferWait,
@@ -142,7 +137,7 @@ pub(crate) async fn take_in(
 ) -> ApiResult<Taken> {
     let key = key.0.filter(|_| !without(Guarantee::Idempotency));
     let board = ingress.board.borrow().clone();
-    let sale = board.sale(asked.show).ok_or_else(|| not_on_board(&board, asked.show))?;
+    let sale = board.sale(asked.show).ok_or_else(|| board.no_sale(asked.show))?;
     let now = board.now();
     let booking = match &key {
         None => ingress.pipeline.ids.fresh(account, now),

@@ -12,13 +12,10 @@ use std::{
 use axum::{
     BoxError,
     body::{Body, Bytes, to_bytes},
-    extract::Request,
-    middleware::Next,
-    response::Response,
 };
 use contract::api::problem::Code;
 use http_body_util::LengthLimitError;
-use hyper::body::{Body as _, Frame, SizeHint};
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::Sleep;
 
@@ -29,15 +26,12 @@ pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
 /// Longest time from a client's headers to the end of its body.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
-/// Layer of every listener: breaks off a body that is not complete in time.
-pub(super) async fn bounded(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| {
-        if body.is_end_stream() {
-            return body;
-        }
-        Body::new(Bounded { body, over: Box::pin(tokio::time::sleep(BODY_WAIT)) })
-    }))
-    .await
+/// A body that is broken off if it is not complete in time.
+pub(super) fn bounded(body: Incoming) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    Body::new(Bounded { body, over: Box::pin(tokio::time::sleep(BODY_WAIT)) })
 }
 
 /// Reads a whole body.
@@ -46,7 +40,7 @@ pub(super) async fn read(body: Body, bytes_max: usize) -> ApiResult<Bytes> {
 }
 
 struct Bounded {
-    body: Body,
+    body: Incoming,
     over: Pin<Box<Sleep>>,
 }
 

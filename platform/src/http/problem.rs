@@ -1,14 +1,12 @@
-//! Errors on their way to a client: a handler returns an [`ApiError`], and the outermost layer
-//! turns it, and every error of the framework, into a problem with the request's id.
+//! Errors on their way to a client: a handler returns an [`ApiError`], and the listener turns it,
+//! and every error of the framework, into a problem with the request's id.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Body,
     extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use contract::api::problem::{Code, FieldError, Problem};
@@ -171,27 +169,37 @@ impl IntoResponse for ApiError {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The outermost layer: gives the request an id, and errors their shape.
-pub(super) async fn answer(request: Request, next: Next) -> Response {
-    let request_id = Uuid::now_v7().to_string();
-    let method = request.method().clone();
-    let path = request.uri().path().to_owned();
-    let mut response = next.run(request).await;
-    let status = response.status();
-    let failed = status.is_client_error() || status.is_server_error();
-    if failed {
-        let error = response.extensions_mut().remove::<ApiError>();
-        let headers = std::mem::take(response.headers_mut());
-        let error = error.unwrap_or_else(|| of_framework(status, &headers));
-        if let Some(calls) = refusals::count(status, error.code) {
-            log(&error, &request_id, &method, &path, calls);
+/// A call, to be told of in its answer and in the log.
+pub(super) struct Call {
+    request_id: Uuid,
+    method: Method,
+    uri: Uri,
+}
+
+impl Call {
+    pub(super) fn of<B>(request: &Request<B>) -> Self {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        Self { request_id: Uuid::now_v7(), method, uri }
+    }
+
+    /// Gives the answer the request's id, and an error its shape.
+    pub(super) fn answer(self, mut response: Response) -> Response {
+        let request_id = self.request_id.to_string();
+        let status = response.status();
+        if status.is_client_error() || status.is_server_error() {
+            let error = response.extensions_mut().remove::<ApiError>();
+            let headers = std::mem::take(response.headers_mut());
+            let error = error.unwrap_or_else(|| of_framework(status, &headers));
+            if let Some(calls) = refusals::count(status, error.code) {
+                log(&error, &request_id, &self.method, self.uri.path(), calls);
+            }
+            response = error.into_problem(&request_id);
         }
-        response = error.into_problem(&request_id);
+        if let Ok(id) = HeaderValue::try_from(request_id) {
+            response.headers_mut().insert(REQUEST_ID, id);
+        }
+        response
     }
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert(REQUEST_ID, id);
-    }
-    response
 }
 
 /// Logs one line about `calls` calls with one code, of which this was the last. A 503 is only a
@@ -229,8 +237,7 @@ fn of_framework(status: StatusCode, headers: &HeaderMap) -> ApiError {
 }
 
 /// The answer to a handler that panicked.
-#[expect(clippy::needless_pass_by_value, reason = "the layer passes it by value")]
-pub(super) fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Body> {
+pub(super) fn panicked(panic: &(dyn Any + Send)) -> Response {
     let text = panic
         .downcast_ref::<String>()
         .map(String::as_str)

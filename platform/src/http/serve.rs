@@ -1,14 +1,14 @@
 //! The accept loop. It uses hyper directly, which can time out a client that sends its headers
 //! slowly.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
-
-use axum::{Extension, Json, Router, extract::Request, http::StatusCode, middleware, routing::get};
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
+use std::{
+    convert::Infallible, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration,
 };
+
+use axum::{Json, Router, http::StatusCode, response::IntoResponse as _, routing::get};
+use futures_util::FutureExt as _;
+use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
@@ -16,8 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tower::{ServiceExt as _, service_fn};
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
 use super::{deadline, docs::Description, problem, ready::Readiness};
@@ -39,7 +38,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// Serves until the shutdown begins, then lets open requests finish.
 pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdown: &Shutdown) {
-    let router = finish(service, shutdown);
+    let answers = Answers::of(service, shutdown);
     let connections = Arc::new(Semaphore::new(http.connections_max));
     loop {
         let permit = tokio::select! {
@@ -62,8 +61,8 @@ pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdow
         let _ = socket.set_nodelay(true);
         give_up_on_silent_readers(&socket);
         let connection = ClientConnection::new(permit, http.connections_max / KEPT_FREE);
-        let (router, stop) = (router.clone(), shutdown.clone());
-        shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, router, stop));
+        let (answers, stop) = (answers.clone(), shutdown.clone());
+        shutdown.spawn(serve_connection(TokioIo::new(socket), peer, connection, answers, stop));
     }
 }
 
@@ -111,19 +110,19 @@ async fn serve_connection(
     socket: TokioIo<TcpStream>,
     peer: SocketAddr,
     connection: ClientConnection,
-    router: Router,
+    answers: Answers,
     stop: Shutdown,
 ) {
     let answer = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
         request.extensions_mut().insert(connection.clone());
-        router.clone().oneshot(request)
+        answers.clone().answer(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WAIT)
         .max_buf_size(32 * 1024)
-        .serve_connection(socket, TowerToHyperService::new(answer))
+        .serve_connection(socket, answer)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -138,25 +137,40 @@ async fn serve_connection(
     }
 }
 
-/// Adds what every listener has: health, its description, errors in one shape, limits.
-fn finish(service: Service, shutdown: &Shutdown) -> Router {
-    let Service { router, api, dependencies } = service;
-    let readiness = Readiness::of(dependencies, shutdown.clone());
-    router
-        .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
-        .route("/readyz", get(move || readiness.clone().answer()))
-        .layer(Extension(Description::of(api)))
-        .layer(middleware::from_fn(deadline::bounded))
-        .layer(middleware::from_fn(in_time))
-        .layer(CatchPanicLayer::custom(problem::panicked))
-        .layer(middleware::from_fn(problem::answer))
+/// What a listener answers: a service, and what every listener has. Cheap to clone.
+#[derive(Clone)]
+struct Answers {
+    router: Router,
+    description: Description,
 }
 
-async fn in_time(request: Request, next: middleware::Next) -> axum::response::Response {
-    use axum::response::IntoResponse as _;
-    match tokio::time::timeout(ANSWER_WAIT, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+impl Answers {
+    fn of(service: Service, shutdown: &Shutdown) -> Self {
+        let Service { router, api, dependencies } = service;
+        let readiness = Readiness::of(dependencies, shutdown.clone());
+        let router = router
+            .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
+            .route("/readyz", get(move || readiness.clone().answer()));
+        Self { router, description: Description::of(api) }
+    }
+
+    /// Answers within limits of time and length, in one shape where it fails, and if a handler
+    /// panics, too. Not layers of the router, each of which would make every request wait for two
+    /// more boxed futures.
+    async fn answer(
+        self,
+        mut request: Request<Incoming>,
+    ) -> Result<Response<axum::body::Body>, Infallible> {
+        request.extensions_mut().insert(self.description);
+        let call = problem::Call::of(&request);
+        let answered = self.router.oneshot(request.map(deadline::bounded));
+        let answered = AssertUnwindSafe(answered).catch_unwind();
+        let response = match tokio::time::timeout(ANSWER_WAIT, answered).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(panic)) => problem::panicked(&*panic),
+            Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+        };
+        Ok(call.answer(response))
     }
 }
 
