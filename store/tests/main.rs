@@ -14,6 +14,7 @@ mod life;
 mod rush;
 mod upgrade;
 mod size;
+mod new_show;
 mod words;
 mod looks;
 mod backlogs;
