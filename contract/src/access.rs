@@ -61,6 +61,7 @@ const CLOCKS_APART_MAX: Duration = Duration::from_mins(1);
 pub struct AccessKeys {
     sign: EncodingKey,
     check: DecodingKey,
+    rules: Validation,
 }
 
 impl AccessKeys {
@@ -68,9 +69,16 @@ impl AccessKeys {
     #[must_use]
     pub fn new(master: &MasterKey) -> Self {
         let secret = master.derive("access-token");
+        let mut rules = Validation::new(Algorithm::HS256);
+        rules.set_issuer(&[ISSUER]);
+        rules.set_required_spec_claims(&["exp", "iss", "sub"]);
+        rules.validate_aud = false;
+        // Checked in `verify`, on the caller's clock.
+        rules.validate_exp = false;
         Self {
             sign: EncodingKey::from_secret(secret.as_bytes()),
             check: DecodingKey::from_secret(secret.as_bytes()),
+            rules,
         }
     }
 
@@ -101,13 +109,7 @@ impl AccessKeys {
     /// revocations are remembered.
     #[must_use]
     pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Option<Token> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_issuer(&[ISSUER]);
-        validation.set_required_spec_claims(&["exp", "iss", "sub"]);
-        validation.validate_aud = false;
-        // Checked below, on the caller's clock.
-        validation.validate_exp = false;
-        let claims = decode::<Claims>(token, &self.check, &validation).ok()?.claims;
+        let claims = decode::<Claims>(token, &self.check, &self.rules).ok()?.claims;
         let left = claims.exp.checked_sub(now.timestamp()).filter(|left| *left > 0)?;
         let left_max = (TOKEN_LIFETIME_MAX + CLOCKS_APART_MAX).as_secs();
         (left.unsigned_abs() <= left_max).then_some(Token {

@@ -29,7 +29,7 @@ use anyhow::Context as _;
 use contract::api::BASE;
 use platform::{
     Service, Shutdown,
-    http::{Door, docs, with_door},
+    http::{Door, docs},
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -67,7 +67,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let guard = limits::guard(&config.limits, shutdown);
     let door = Door::new(ingress.access.clone(), &config.http);
     let (board, cache) = (ingress.board.clone(), ingress.cache.clone());
-    Ok(Service::new(with_door(guard.before(router), door))
+    Ok(Service::new(guard.before(router, door))
         .needs("postgres", move || ready(board.borrow().check()))
         .uses("redis", move || {
             let cache = cache.clone();

@@ -22,7 +22,7 @@ use platform::{
     access::Access,
     broker::{self, Broker},
     cache::Cache,
-    http::{Door, with_door},
+    http::Door,
 };
 use store::bookings::Looker;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -61,8 +61,8 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .with_state(Arc::new(notifier));
     let revocations = store::revocations::follow(pool.clone(), shutdown).await?;
     let door = Door::new(Access::new(&backends.master_key, revocations), &config.http);
-    let router = limits::guard(shutdown).before(OpenApiRouter::default().nest(BASE, api));
-    Ok(Service::new(with_door(router, door))
+    let router = limits::guard(shutdown).before(OpenApiRouter::default().nest(BASE, api), door);
+    Ok(Service::new(router)
         .needs("postgres", move || store::pool::check(pool.clone()))
         .needs("rabbitmq", move || std::future::ready(broker.check())))
 }

@@ -25,7 +25,7 @@ use platform::{
     Service, Shutdown,
     access::Access,
     cache::Cache,
-    http::{Door, socket::Sockets, with_door},
+    http::{Door, socket::Sockets},
 };
 
 pub use config::{ChallengeKind, Config, LineSettings};
@@ -77,7 +77,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let door = Door::new(Access::new(master, revocations), &config.http);
     let (joins, keys) = (config.line.limit_joins_per_second, PlaceKeys::new(master));
     let guard = routes::limits::guard(joins, keys, shutdown);
-    let router = with_door(guard.before(routes::router(room)), door);
+    let router = guard.before(routes::router(room), door);
     Ok(Service::new(router).needs("postgres", move || ready(board.borrow().check())).needs(
         "redis",
         move || {

@@ -43,7 +43,7 @@ pub struct Revocation {
 /// Says whose a token is, and whether it is valid. Cheap to clone.
 #[derive(Clone)]
 pub struct Access {
-    keys: AccessKeys,
+    keys: Arc<AccessKeys>,
     revocations: Revocations,
 }
 
@@ -51,7 +51,7 @@ impl Access {
     /// Checks tokens with the installation's key and these revocations.
     #[must_use]
     pub fn new(master: &MasterKey, revocations: Revocations) -> Self {
-        Self { keys: AccessKeys::new(master), revocations }
+        Self { keys: Arc::new(AccessKeys::new(master)), revocations }
     }
 
     /// Signs a token.

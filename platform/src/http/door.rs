@@ -2,18 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
-use utoipa_axum::router::OpenApiRouter;
-
 use super::access::Access;
-use crate::{config::Http, proxy::TrustedProxy};
+use crate::{config::Http, origin::Origin, proxy::TrustedProxy};
 
-/// What the extractors need; put it into the router as an extension with [`with_door`].
+/// What the extractors need; [`Guard::before`](super::limits::Guard::before) gives it to each request.
 #[derive(Clone)]
 pub struct Door {
     pub access: Access,
     pub trusted_proxies: Arc<[TrustedProxy]>,
-    pub allowed_origins: Arc<[String]>,
+    pub allowed_origins: Arc<[Origin]>,
 }
 
 impl Door {
@@ -26,9 +23,4 @@ impl Door {
             allowed_origins: http.allowed_origins.clone().into(),
         }
     }
-}
-
-/// Lets every handler of the router know who is calling.
-pub fn with_door(router: OpenApiRouter, door: Door) -> OpenApiRouter {
-    router.layer(Extension(door))
 }

@@ -223,13 +223,16 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddr {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let door = door(parts)?;
-        let peer =
-            parts.extensions.get::<SocketAddr>().map(SocketAddr::ip).ok_or_else(|| {
-                ApiError::internal(anyhow::anyhow!("no peer address on the request"))
-            })?;
-        Ok(Self(address::client(peer, &parts.headers, &door.trusted_proxies)))
+        client_address(parts).map(Self)
     }
+}
+
+pub(super) fn client_address(parts: &Parts) -> ApiResult<IpAddr> {
+    let door = door(parts)?;
+    let peer = parts.extensions.get::<SocketAddr>().map(SocketAddr::ip);
+    let peer =
+        peer.ok_or_else(|| ApiError::internal(anyhow::anyhow!("no peer address on the request")))?;
+    Ok(address::client(peer, &parts.headers, &door.trusted_proxies))
 }
 
 pub(super) fn door(parts: &Parts) -> Result<Door, ApiError> {

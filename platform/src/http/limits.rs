@@ -13,22 +13,29 @@ mod network;
 mod quota;
 mod route;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::{
-    extract::{FromRequestParts as _, MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderMap, Method, header, request::Parts},
-    middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use contract::{AccountId, api::socket::BEARER_PROTOCOL};
+use futures_util::future::Either;
 pub use limiter::Limiter;
 pub use network::Network;
 pub use quota::Quota;
 pub use route::Route;
+use tower::{Service, layer::layer_fn};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{ApiResult, ClientAddr, extract};
+use super::{ApiResult, Door, extract};
 use crate::Shutdown;
 
 /// A limit: how often an account may call, and an address.
@@ -127,17 +134,18 @@ impl Guard {
         guard
     }
 
-    /// Limits every route of the router, and says so in its description.
-    pub fn before(self, mut router: OpenApiRouter) -> OpenApiRouter {
+    /// Limits every route of the router, says so in its description, and lets every handler know who
+    /// is calling.
+    pub fn before(self, mut router: OpenApiRouter, door: Door) -> OpenApiRouter {
         document::describe(router.get_openapi_mut(), self.0.listed);
-        router.layer(middleware::from_fn_with_state(self, limited))
+        let guarded = move |routes| Guarded { guard: self.clone(), door: door.clone(), routes };
+        router.layer(layer_fn(guarded))
     }
 
-    async fn check(&self, parts: &mut Parts) -> ApiResult<()> {
+    fn check(&self, parts: &mut Parts) -> ApiResult<()> {
         // Other paths and methods are answered 404 and 405, which cost nothing.
         let Some(share) = self.share(parts) else { return Ok(()) };
-        let ClientAddr(address) = ClientAddr::from_request_parts(parts, &()).await?;
-        let address = Network::of(address);
+        let address = Network::of(extract::client_address(parts)?);
         match (self.0.identify)(parts) {
             Some(account) => {
                 share.account.take(&account)?;
@@ -168,10 +176,35 @@ impl Shares {
     }
 }
 
-async fn limited(State(guard): State<Guard>, request: Request, next: Next) -> ApiResult<Response> {
-    let (mut parts, body) = request.into_parts();
-    guard.check(&mut parts).await?;
-    Ok(next.run(Request::from_parts(parts, body)).await)
+/// Routes behind a guard. Not axum's `from_fn`, which makes each request wait for two more boxed
+/// futures.
+#[derive(Clone)]
+struct Guarded<S> {
+    guard: Guard,
+    door: Door,
+    routes: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.routes.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(self.door.clone());
+        match self.guard.check(&mut parts) {
+            Ok(()) => Either::Left(self.routes.call(Request::from_parts(parts, body))),
+            Err(refusal) => Either::Right(ready(Ok(refusal.into_response()))),
+        }
+    }
 }
 
 /// The account of a valid access token, from the header, or from the subprotocol, for clients that
