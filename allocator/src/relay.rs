@@ -1,20 +1,30 @@
 //! The relay: publishes committed events, and marks them once the broker has confirmed them. A
 //! message of events may go out twice, but is never lost.
+//!
+//! What a batch commits here goes out at once, from memory. All else comes from the outbox: events of
+//! other processes, of lapses, and what could not be published at once.
 
 use std::{collections::HashMap, time::Duration};
 
 use contract::{message::EventMessage, topology::EVENTS};
-use futures_util::future::join_all;
+use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use platform::{
+    broker::PublishError,
     faults::{Guarantee, failpoint, without},
     number::float,
 };
 use store::outbox::{self, Unpublished};
-use tokio::time::Instant;
+use tokio::{sync::mpsc, time::Instant};
 use tracing::warn;
 
 use crate::allocator::Allocator;
 
+/// Most batches whose messages wait here to be published at once …
+pub(crate) const COMMITTED_MAX: usize = 256;
+/// … most messages that are on their way then …
+const ON_THEIR_WAY_MAX: usize = 256;
+/// … and most that wait for their marks.
+const CONFIRMED_MAX: usize = 1024;
 /// Messages taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 128;
 /// How often the outbox is read if nothing wakes the relay: other processes commit, too.
@@ -29,7 +39,79 @@ const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
 const STUCK_MAX: usize = 1_000;
 
 /// Relays until the shutdown begins, and once more after it.
-pub(crate) async fn run(allocator: Allocator) {
+pub(crate) async fn run(allocator: Allocator, committed: mpsc::Receiver<Vec<Unpublished>>) {
+    let (confirm, confirmed) = mpsc::channel(CONFIRMED_MAX);
+    tokio::join!(
+        from_outbox(allocator.clone()),
+        from_memory(&allocator, committed, confirm),
+        mark(&allocator, confirmed),
+    );
+}
+
+/// Publishes what batches here have just committed. What fails is left to the outbox.
+async fn from_memory(
+    allocator: &Allocator,
+    mut committed: mpsc::Receiver<Vec<Unpublished>>,
+    confirm: mpsc::Sender<i64>,
+) {
+    let mut on_their_way = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            () = allocator.shutdown.begun(), if !committed.is_closed() => committed.close(),
+            messages = committed.recv(), if on_their_way.len() < ON_THEIR_WAY_MAX => {
+                let Some(messages) = messages else { break };
+                failpoint("before-event");
+                on_their_way.extend(messages.into_iter().map(|message| publish(allocator, message)));
+            }
+            Some(published) = on_their_way.next() => confirmed_now(allocator, published, &confirm).await,
+        }
+    }
+    while let Some(published) = on_their_way.next().await {
+        confirmed_now(allocator, published, &confirm).await;
+    }
+}
+
+async fn publish(
+    allocator: &Allocator,
+    message: Unpublished,
+) -> (Unpublished, Result<(), PublishError>) {
+    let sent = allocator.publisher.publish(EVENTS, &message.routing_key, &message.body).await;
+    (message, sent)
+}
+
+/// Has a message marked that went out from memory.
+async fn confirmed_now(
+    allocator: &Allocator,
+    (message, sent): (Unpublished, Result<(), PublishError>),
+    confirm: &mpsc::Sender<i64>,
+) {
+    failpoint("after-event");
+    if sent.is_err() && !without(Guarantee::Relay) {
+        metrics::counter!("usher_events_left_to_outbox_total").increment(1);
+        return;
+    }
+    are_published(allocator, &message);
+    let _ = confirm.send(message.outbox_id).await;
+}
+
+/// Marks messages that went out from memory, as many at once as have been confirmed meanwhile.
+async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<i64>) {
+    let mut some = Vec::with_capacity(CONFIRMED_MAX);
+    while confirmed.recv_many(&mut some, CONFIRMED_MAX).await > 0 {
+        let marking = async {
+            // After a crash the marks may be gone, and their messages go out twice.
+            let mut tx = allocator.pool.begin_async_commit().await?;
+            outbox::mark_published(&mut tx, &some).await?;
+            tx.commit().await.map_err(store::StoreError::from)
+        };
+        if let Err(error) = marking.await {
+            warn!("published events are not marked and go out again: {}", error.text());
+        }
+        some.clear();
+    }
+}
+
+async fn from_outbox(allocator: Allocator) {
     let mut relay = Relay {
         allocator: allocator.clone(),
         at_once: TAKEN_MAX,
@@ -96,7 +178,7 @@ impl Relay {
         tx.commit().await?;
         for (message, _) in &sent {
             self.stuck.remove(&message.outbox_id);
-            self.are_published(message);
+            are_published(&self.allocator, message);
         }
         let more = i64::try_from(taken.len()) == Ok(self.at_once);
         let Some((message, Err(error))) = failed.into_iter().next() else {
@@ -123,14 +205,14 @@ impl Relay {
         self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
         metrics::gauge!("usher_events_stuck").set(float(self.stuck.len()));
     }
+}
 
-    /// Counts the events of a message, and passes on the seats of bookings that changed after their
-    /// decision: their locks may have to change.
-    fn are_published(&self, message: &Unpublished) {
-        let Ok(events) = EventMessage::decode(&message.body) else { return };
-        metrics::counter!("usher_events_published_total").increment(events.len() as u64);
-        let Some(show) = events.first().map(|event| event.show_id) else { return };
-        let changed = events.into_iter().filter(|event| !event.is_decision());
-        self.allocator.compare_locks(show, changed.flat_map(|event| event.seat_ids).collect());
-    }
+/// Counts the events of a message, and passes on the seats of bookings that changed after their
+/// decision: their locks may have to change.
+fn are_published(allocator: &Allocator, message: &Unpublished) {
+    let Ok(events) = EventMessage::decode(&message.body) else { return };
+    metrics::counter!("usher_events_published_total").increment(events.len() as u64);
+    let Some(show) = events.first().map(|event| event.show_id) else { return };
+    let changed = events.into_iter().filter(|event| !event.is_decision());
+    allocator.compare_locks(show, changed.flat_map(|event| event.seat_ids).collect());
 }

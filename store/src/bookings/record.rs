@@ -23,13 +23,21 @@ use super::{
 use crate::{
     Connection, StoreResult,
     error::all_written,
-    outbox,
+    outbox::{self, Unpublished},
     partitions::{self, Terms},
 };
 
+/// What a batch's outcomes changed beside themselves.
+#[derive(Debug)]
+pub struct Written {
+    /// The partition's new version, if seats were claimed.
+    pub version: Option<i64>,
+    /// For the caller to publish after the commit.
+    pub messages: Vec<Unpublished>,
+}
+
 /// Writes a batch's outcomes in the order of locks. The partition and the quotas of all winners
-/// must be locked, and `advance` is what was added to them. Returns the partition's new version, if
-/// seats were claimed.
+/// must be locked, and `advance` is what was added to them.
 pub async fn write_outcomes(
     tx: &mut Connection,
     partition: &Partition,
@@ -38,7 +46,7 @@ pub async fn write_outcomes(
     decided: &[Decided],
     advance: &SeatsInAdvance,
     now: DateTime<Utc>,
-) -> StoreResult<Option<i64>> {
+) -> StoreResult<Written> {
     let winners: Vec<(&Decided, &[SeatLabel])> = decided
         .iter()
         .filter_map(|d| match &d.outcome {
@@ -58,8 +66,8 @@ pub async fn write_outcomes(
     }
     let events: Vec<BookingEvent> =
         decided.iter().map(|d| event(partition, d, now, &orders)).collect();
-    outbox::append(tx, &events).await?;
-    Ok(version)
+    let messages = outbox::append_own(tx, &events).await?;
+    Ok(Written { version, messages })
 }
 
 fn event(
