@@ -9,6 +9,7 @@ mod extract;
 mod deadline;
 mod address;
 mod origin;
+mod browser;
 mod door;
 mod openapi;
 mod docs;
@@ -17,7 +18,7 @@ pub mod limits;
 pub mod socket;
 
 pub use docs::docs;
-pub use door::{Door, with_door};
+pub use door::Door;
 pub use extract::{
     ADMIN_BODY_BYTES_MAX, AdminCaller, Body, ClientAddr, OptionalBody, OptionalCaller, Params,
     PathId, SignedIn,

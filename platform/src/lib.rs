@@ -11,6 +11,7 @@ pub mod clock;
 pub mod number;
 pub mod http;
 pub mod proxy;
+pub mod origin;
 pub mod breaker;
 pub mod broker;
 pub mod cache;

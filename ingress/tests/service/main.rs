@@ -4,6 +4,7 @@
 
 mod running;
 mod readiness;
+mod browsers;
 mod accounts;
 mod sessions;
 mod sign_ins;

@@ -9,10 +9,10 @@ use super::Door;
 #[must_use]
 pub fn origin_is_allowed(headers: &HeaderMap, door: &Door) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else { return true };
-    let Ok(origin) = origin.to_str() else { return false };
-    if door.allowed_origins.iter().any(|allowed| allowed == origin) {
+    if door.allowed_origins.iter().any(|allowed| allowed.is(origin)) {
         return true;
     }
+    let Ok(origin) = origin.to_str() else { return false };
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let page = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
     host.is_some() && page == host

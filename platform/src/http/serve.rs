@@ -19,7 +19,7 @@ use tokio::{
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::{deadline, docs::Description, problem, ready::Readiness};
+use super::{browser::Pages, deadline, docs::Description, problem, ready::Readiness};
 use crate::{Service, Shutdown, config::Http, telemetry};
 
 /// Longest time for a client to send its headers, and between two requests. A proxy must close its
@@ -38,7 +38,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 
 /// Serves until the shutdown begins, then lets open requests finish.
 pub async fn serve(listener: TcpListener, service: Service, http: &Http, shutdown: &Shutdown) {
-    let answers = Answers::of(service, shutdown);
+    let answers = Answers::of(service, http, shutdown);
     let connections = Arc::new(Semaphore::new(http.connections_max));
     loop {
         let permit = tokio::select! {
@@ -142,16 +142,18 @@ async fn serve_connection(
 struct Answers {
     router: Router,
     description: Description,
+    pages: Pages,
 }
 
 impl Answers {
-    fn of(service: Service, shutdown: &Shutdown) -> Self {
+    fn of(service: Service, http: &Http, shutdown: &Shutdown) -> Self {
         let Service { router, api, dependencies } = service;
         let readiness = Readiness::of(dependencies, shutdown.clone());
         let router = router
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(move || readiness.clone().answer()));
-        Self { router, description: Description::of(api) }
+        let pages = Pages::of(&http.allowed_origins);
+        Self { router, description: Description::of(api), pages }
     }
 
     /// Answers within limits of time and length, in one shape where it fails, and if a handler
@@ -161,7 +163,11 @@ impl Answers {
         self,
         mut request: Request<Incoming>,
     ) -> Result<Response<axum::body::Body>, Infallible> {
+        if let Some(response) = self.pages.preflight(&request) {
+            return Ok(response);
+        }
         request.extensions_mut().insert(self.description);
+        let page = self.pages.allowed(request.headers());
         let call = problem::Call::of(&request);
         let answered = self.router.oneshot(request.map(deadline::bounded));
         let answered = AssertUnwindSafe(answered).catch_unwind();
@@ -170,7 +176,9 @@ impl Answers {
             Ok(Err(panic)) => problem::panicked(&*panic),
             Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
         };
-        Ok(call.answer(response))
+        let mut response = call.answer(response);
+        self.pages.tell(page, &mut response);
+        Ok(response)
     }
 }
 

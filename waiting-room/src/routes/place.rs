@@ -232,7 +232,6 @@ fn answer(status: StatusCode, place: PlaceStatus) -> Response {
     if waits {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(wait));
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 
