@@ -23,8 +23,10 @@ use crate::allocator::Allocator;
 pub(crate) const COMMITTED_MAX: usize = 256;
 /// … most messages that are on their way then …
 const ON_THEIR_WAY_MAX: usize = 256;
-/// … and most that wait for their marks.
+/// … and most that wait for their marks …
 const CONFIRMED_MAX: usize = 1024;
+/// … for this long, much less than a message is left to its writer.
+const MARK_AFTER: Duration = Duration::from_millis(50);
 /// Messages taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 128;
 /// How often the outbox is read if nothing wakes the relay: other processes commit, too.
@@ -94,10 +96,13 @@ async fn confirmed_now(
     let _ = confirm.send(message.outbox_id).await;
 }
 
-/// Marks messages that went out from memory, as many at once as have been confirmed meanwhile.
+/// Marks messages that went out from memory, many at once: nobody waits for it.
 async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<i64>) {
     let mut some = Vec::with_capacity(CONFIRMED_MAX);
-    while confirmed.recv_many(&mut some, CONFIRMED_MAX).await > 0 {
+    while let Some(first) = confirmed.recv().await {
+        tokio::time::sleep(MARK_AFTER).await;
+        some.push(first);
+        some.extend(std::iter::from_fn(|| confirmed.try_recv().ok()));
         let marking = async {
             // After a crash the marks may be gone, and their messages go out twice.
             let mut tx = allocator.pool.begin_async_commit().await?;
