@@ -1,15 +1,23 @@
 //! The relay: publishes committed events, and marks them once the broker has confirmed them. A
 //! message of events may go out twice, but is never lost.
 //!
-//! What a batch commits here goes out at once, from memory. All else comes from the outbox: events of
-//! other processes, of lapses, and what could not be published at once.
+//! What a batch of this process commits goes out at once, from memory. All else comes from the outbox:
+//! events of other processes and of lapses, those of a commit whose answer was lost, and what could not
+//! be published at once.
 
-use std::{collections::HashMap, time::Duration};
+mod memory;
+mod published;
 
-use contract::{message::EventMessage, topology::EVENTS};
-use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use contract::topology::EVENTS;
+use futures_util::future::join_all;
+pub(crate) use memory::COMMITTED_MAX;
 use platform::{
-    broker::PublishError,
     faults::{Guarantee, failpoint, without},
     number::float,
 };
@@ -18,15 +26,8 @@ use tokio::{sync::mpsc, time::Instant};
 use tracing::warn;
 
 use crate::allocator::Allocator;
+use published::are_published;
 
-/// Most batches whose messages wait here to be published at once …
-pub(crate) const COMMITTED_MAX: usize = 256;
-/// … most messages that are on their way then …
-const ON_THEIR_WAY_MAX: usize = 256;
-/// … and most that wait for their marks …
-const CONFIRMED_MAX: usize = 1024;
-/// … for this long, much less than a message is left to its writer.
-const MARK_AFTER: Duration = Duration::from_millis(50);
 /// Messages taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 128;
 /// How often the outbox is read if nothing wakes the relay: other processes commit, too.
@@ -40,88 +41,24 @@ const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
 /// Most messages left alone; further ones are tried as soon as the others.
 const STUCK_MAX: usize = 1_000;
 
-/// Relays until the shutdown begins, and once more after it.
+/// Relays what batches here commit, and what is in the outbox, until the shutdown.
 pub(crate) async fn run(allocator: Allocator, committed: mpsc::Receiver<Vec<Unpublished>>) {
-    let (confirm, confirmed) = mpsc::channel(CONFIRMED_MAX);
+    let sent = AtomicU64::new(0);
     tokio::join!(
-        from_outbox(allocator.clone()),
-        from_memory(&allocator, committed, confirm),
-        mark(&allocator, confirmed),
+        memory::publish(&allocator, committed, &sent),
+        from_outbox(allocator.clone(), &sent),
     );
 }
 
-/// Publishes what batches here have just committed. What fails is left to the outbox.
-async fn from_memory(
-    allocator: &Allocator,
-    mut committed: mpsc::Receiver<Vec<Unpublished>>,
-    confirm: mpsc::Sender<i64>,
-) {
-    let mut on_their_way = FuturesUnordered::new();
-    loop {
-        tokio::select! {
-            () = allocator.shutdown.begun(), if !committed.is_closed() => committed.close(),
-            messages = committed.recv(), if on_their_way.len() < ON_THEIR_WAY_MAX => {
-                let Some(messages) = messages else { break };
-                failpoint("before-event");
-                on_their_way.extend(messages.into_iter().map(|message| publish(allocator, message)));
-            }
-            Some(published) = on_their_way.next() => confirmed_now(allocator, published, &confirm).await,
-        }
-    }
-    while let Some(published) = on_their_way.next().await {
-        confirmed_now(allocator, published, &confirm).await;
-    }
-}
-
-async fn publish(
-    allocator: &Allocator,
-    message: Unpublished,
-) -> (Unpublished, Result<(), PublishError>) {
-    let sent = allocator.publisher.publish(EVENTS, &message.routing_key, &message.body).await;
-    (message, sent)
-}
-
-/// Has a message marked that went out from memory.
-async fn confirmed_now(
-    allocator: &Allocator,
-    (message, sent): (Unpublished, Result<(), PublishError>),
-    confirm: &mpsc::Sender<i64>,
-) {
-    failpoint("after-event");
-    if sent.is_err() && !without(Guarantee::Relay) {
-        metrics::counter!("usher_events_left_to_outbox_total").increment(1);
-        return;
-    }
-    are_published(allocator, &message);
-    let _ = confirm.send(message.outbox_id).await;
-}
-
-/// Marks messages that went out from memory, many at once: nobody waits for it.
-async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<i64>) {
-    let mut some = Vec::with_capacity(CONFIRMED_MAX);
-    while let Some(first) = confirmed.recv().await {
-        tokio::time::sleep(MARK_AFTER).await;
-        some.push(first);
-        some.extend(std::iter::from_fn(|| confirmed.try_recv().ok()));
-        let marking = async {
-            // After a crash the marks may be gone, and their messages go out twice.
-            let mut tx = allocator.pool.begin_async_commit().await?;
-            outbox::mark_published(&mut tx, &some).await?;
-            tx.commit().await.map_err(store::StoreError::from)
-        };
-        if let Err(error) = marking.await {
-            warn!("published events are not marked and go out again: {}", error.text());
-        }
-        some.clear();
-    }
-}
-
-async fn from_outbox(allocator: Allocator) {
+/// Publishes what waits in the outbox until the shutdown begins, and once more after it. `sent` counts
+/// the messages that went out from memory.
+async fn from_outbox(allocator: Allocator, sent: &AtomicU64) {
     let mut relay = Relay {
         allocator: allocator.clone(),
         at_once: TAKEN_MAX,
         suspect: None,
         stuck: HashMap::new(),
+        sent,
     };
     let mut last_round = false;
     loop {
@@ -142,23 +79,29 @@ async fn from_outbox(allocator: Allocator) {
     }
 }
 
-struct Relay {
+struct Relay<'a> {
     allocator: Allocator,
     /// How many messages are taken at once. One may spoil the channel for all of its lot, so after
     /// a failure they go one by one, then two at once, and so on.
     at_once: i64,
-    /// A message that failed alone. The next one shows whether it or the broker is at fault.
-    suspect: Option<i64>,
+    /// A message that failed alone, and how many had gone out from memory then. The next one, from the
+    /// outbox or from memory, shows whether it or the broker is at fault.
+    suspect: Option<(i64, u64)>,
     /// Messages that are at fault: until when they are left alone, and for how long.
     stuck: HashMap<i64, (Instant, Duration)>,
+    sent: &'a AtomicU64,
 }
 
-impl Relay {
+impl Relay<'_> {
     /// Relays the waiting events, up to the bound. Returns whether more may be waiting.
     async fn round(&mut self) -> anyhow::Result<bool> {
+        let from_memory = self.sent.load(Ordering::Relaxed);
+        if self.suspect.is_some_and(|(_, before)| from_memory > before) {
+            self.leave_suspect_alone();
+        }
         let now = Instant::now();
         let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
-        let but_not: Vec<i64> = stuck.chain(self.suspect).collect();
+        let but_not: Vec<i64> = stuck.chain(self.suspect.map(|(id, _)| id)).collect();
         // After a crash the marks may be gone, and their messages go out twice.
         let mut tx = self.allocator.pool.begin_async_commit().await?;
         let taken = outbox::take(&mut tx, self.at_once, &but_not).await?;
@@ -192,14 +135,16 @@ impl Relay {
             return Ok(more);
         };
         let alone = self.at_once == 1;
-        self.suspect = (alone && self.suspect.is_none()).then_some(message.outbox_id);
+        self.suspect =
+            (alone && self.suspect.is_none()).then_some((message.outbox_id, from_memory));
         self.at_once = 1;
         Err(error.into())
     }
 
     /// Another message went out, so the suspect is at fault.
     fn leave_suspect_alone(&mut self) {
-        let Some(outbox_id) = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX) else {
+        let suspect = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX);
+        let Some((outbox_id, _)) = suspect else {
             return;
         };
         let wait = match self.stuck.get(&outbox_id) {
@@ -210,14 +155,4 @@ impl Relay {
         self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
         metrics::gauge!("usher_events_stuck").set(float(self.stuck.len()));
     }
-}
-
-/// Counts the events of a message, and passes on the seats of bookings that changed after their
-/// decision: their locks may have to change.
-fn are_published(allocator: &Allocator, message: &Unpublished) {
-    let Ok(events) = EventMessage::decode(&message.body) else { return };
-    metrics::counter!("usher_events_published_total").increment(events.len() as u64);
-    let Some(show) = events.first().map(|event| event.show_id) else { return };
-    let changed = events.into_iter().filter(|event| !event.is_decision());
-    allocator.compare_locks(show, changed.flat_map(|event| event.seat_ids).collect());
 }

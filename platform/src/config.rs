@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use contract::keys::MasterKey;
 
-use crate::{origin::Origin, proxy::TrustedProxy};
+use crate::{origin::Origins, proxy::TrustedProxy};
 
 /// Where the backends are, and the installation's master key.
 #[derive(Args, Clone)]
@@ -74,8 +74,8 @@ pub struct Http {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Origins of web pages that may call the API and open sockets, such as
     /// `https://tickets.example`, separated by commas; pages of the same host always may.
-    #[arg(long, env = "USHER_ALLOWED_ORIGINS", value_delimiter = ',')]
-    pub allowed_origins: Vec<Origin>,
+    #[arg(long, env = "USHER_ALLOWED_ORIGINS", default_value_t, hide_default_value = true)]
+    pub allowed_origins: Origins,
     /// Where metrics are served, without a password: an address with a port, or an address alone
     /// for the listener's port plus 1000.
     #[arg(long, env = "USHER_METRICS_LISTEN", default_value = "127.0.0.1")]

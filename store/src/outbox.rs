@@ -4,16 +4,17 @@
 use std::{collections::HashMap, time::Duration};
 
 use contract::{
+    deadline::CONFIRM_WAIT,
     message::{BookingEvent, EventMessage},
     topology::Partition,
 };
 use uuid::Uuid;
 
-use crate::{Connection, Pool, StoreResult};
+use crate::{Connection, Pool, StoreResult, error::all_written};
 
-/// How long a message is left to its writer. Publishing and marking take some milliseconds; if they
-/// take longer, the message goes out twice.
-const LEFT_TO_WRITER: Duration = Duration::from_secs(1);
+/// How long a message is left to its writer: the broker's longest time for a confirm, and a second to
+/// begin and to mark. If that takes longer, the message goes out twice.
+const LEFT_TO_WRITER: Duration = CONFIRM_WAIT.saturating_add(Duration::from_secs(1));
 
 /// A message that waits for the broker.
 #[derive(Debug)]
@@ -29,7 +30,7 @@ pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult
     insert(tx, events, None).await.map(drop)
 }
 
-/// Appends events that the caller publishes after the commit. Relays leave them to it for a second.
+/// Appends events that the caller publishes after the commit. Relays leave them to it for a while.
 pub async fn append_own(
     tx: &mut Connection,
     events: &[BookingEvent],
@@ -72,6 +73,7 @@ async fn insert(
     .await?;
     let outbox_ids: HashMap<Uuid, i64> =
         rows.into_iter().map(|row| (row.event_id, row.outbox_id)).collect();
+    all_written(outbox_ids.len() as u64, ids.len(), "outbox_event_id_key")?;
     let messages = ids.iter().zip(keys).zip(bodies).filter_map(|((id, routing_key), body)| {
         let outbox_id = *outbox_ids.get(id)?;
         Some(Unpublished { outbox_id, routing_key, body: body.into_bytes() })
@@ -80,7 +82,9 @@ async fn insert(
 }
 
 /// Takes the oldest unpublished messages, except those that another relay has taken, those that are
-/// left to their writer, and those in `but_not`. A later event of a booking waits for the message that begins with an earlier one.
+/// left to their writer, and those in `but_not`. A later event of a booking waits for the message that
+/// begins with an earlier one. A message that is left for longer than any was written before the clock
+/// was set back, and is taken.
 ///
 /// Selects by `published_at`, never by "id above the last seen": a transaction that commits late
 /// has smaller ids than one that was already read.
@@ -92,7 +96,8 @@ pub async fn take(
     let rows = sqlx::query!(
         r#"select outbox_id, routing_key, body::text as "body!" from outbox
            where published_at is null and outbox_id <> all($2)
-             and (left_until is null or left_until < clock_timestamp())
+             and (left_until is null or left_until < clock_timestamp()
+                 or left_until > clock_timestamp() + 2 * make_interval(secs => $3))
              and (seq = 1 or not exists (
                  select from outbox earlier
                  where earlier.booking_id = outbox.booking_id and earlier.seq < outbox.seq
@@ -101,6 +106,7 @@ pub async fn take(
            for update skip locked"#,
         at_most,
         but_not,
+        LEFT_TO_WRITER.as_secs_f64(),
     )
     .fetch_all(tx)
     .await?;

@@ -45,7 +45,7 @@ async fn a_batch_reads_the_rows_of_its_bookings_and_not_those_of_the_show() -> S
             sqlx::query(sql).bind(hall.show.0).execute(&stage.pool).await.unwrap();
         }
     };
-    // Else it may have been there already, or not.
+    // Autovacuum may come between, or not: once it has read the pages, an index alone answers.
     let off = "alter table show_seats set (autovacuum_enabled = off)";
     sqlx::query(off).execute(&stage.pool).await?;
     sell(&stage.show().await).await;

@@ -133,7 +133,7 @@ impl Stage {
             http: Http {
                 connections_max,
                 trusted_proxies: Vec::new(),
-                allowed_origins: vec!["https://tickets.example".parse().unwrap()],
+                allowed_origins: "https://tickets.example".parse().unwrap(),
                 metrics_listen: "127.0.0.1".parse().unwrap(),
             },
             line,

@@ -87,13 +87,15 @@ async fn every_answer_says_how_carefully_to_treat_it() {
     let unchanged = Answer::to(again).await;
     assert_eq!(unchanged.status, StatusCode::NOT_MODIFIED);
     let page = ingress.get("//docs").await;
+    let keys = ingress.get("//.well-known/jwks.json").await;
     for (answer, kept) in [
         (&own, "no-store"),
         (&refused, "no-store"),
         (&catalogue, "no-cache"),
         // Else a browser would forget the answer that it has just learnt to be good.
         (&unchanged, "no-cache"),
-        (&page, "no-store"),
+        (&page, "no-cache"),
+        (&keys, "no-cache"),
     ] {
         assert_eq!(answer.headers["cache-control"], kept, "{answer:?}");
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");

@@ -4,14 +4,12 @@
 //! `tower-http` has a layer for the first. It takes every OPTIONS for a preflight, and each of its
 //! clones, one for each connection, copies its lists.
 
-use std::sync::Arc;
-
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, Request, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 
-use crate::origin::Origin;
+use crate::origin::Origins;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// Every header that the API reads and a browser does not send by itself.
@@ -29,57 +27,41 @@ const KEPT_S: HeaderValue = HeaderValue::from_static("7200");
 const NO_PAGE: HeaderValue =
     HeaderValue::from_static("default-src 'none'; base-uri 'none'; frame-ancestors 'none'");
 
-/// Which pages of other origins may call. Cheap to clone.
-#[derive(Clone)]
-pub(super) struct Pages(Arc<[Origin]>);
+/// The answer to a preflight, by which a browser asks whether a page may make a call. `None` for any
+/// other request, and for a page of none of these origins.
+pub(super) fn preflight<B>(origins: &Origins, request: &Request<B>) -> Option<Response> {
+    let asks = request.method() == Method::OPTIONS
+        && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
+    let page = origins.of(request.headers()).filter(|_| asks)?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, KEPT_S);
+    tell(origins, Some(page.clone()), &mut response);
+    Some(response)
+}
 
-impl Pages {
-    pub(super) fn of(origins: &[Origin]) -> Self {
-        Self(origins.into())
+/// Adds to an answer what a browser must know; `page` is the origin that may read it. What a handler
+/// says itself stands.
+pub(super) fn tell(origins: &Origins, page: Option<HeaderValue>, response: &mut Response) {
+    let headers = response.headers_mut();
+    if !origins.is_empty() {
+        // Or a cache gives one page the answer that was for another.
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
     }
-
-    /// The answer to a preflight, by which a browser asks whether a page may make a call. `None` for
-    /// any other request, and for a page that may not.
-    pub(super) fn preflight<B>(&self, request: &Request<B>) -> Option<Response> {
-        let asks = request.method() == Method::OPTIONS
-            && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-        let origin = self.allowed(request.headers()).filter(|_| asks)?;
-        let mut response = StatusCode::NO_CONTENT.into_response();
-        let headers = response.headers_mut();
-        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, METHODS);
-        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
-        headers.insert(header::ACCESS_CONTROL_MAX_AGE, KEPT_S);
-        self.tell(Some(origin), &mut response);
-        Some(response)
+    if let Some(page) = page {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, page);
+        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
     }
-
-    /// The origin of the page that makes this request, if it may read the answer.
-    pub(super) fn allowed(&self, headers: &HeaderMap) -> Option<HeaderValue> {
-        let sent = headers.get(header::ORIGIN)?;
-        self.0.iter().any(|allowed| allowed.is(sent)).then(|| sent.clone())
-    }
-
-    /// Adds what a browser must know, `origin` being the page that may read the answer. What a
-    /// handler says itself stands.
-    pub(super) fn tell(&self, origin: Option<HeaderValue>, response: &mut Response) {
-        let headers = response.headers_mut();
-        if !self.0.is_empty() {
-            // Or a cache gives one page the answer that was for another.
-            headers.append(header::VARY, HeaderValue::from_static("origin"));
-        }
-        if let Some(origin) = origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, ANSWER_HEADERS);
-        }
-        let by_default: [(HeaderName, HeaderValue); 4] = [
-            // Tokens, orders and tickets are nobody else's; the catalogue says otherwise.
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
-            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-            (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-            (header::CONTENT_SECURITY_POLICY, NO_PAGE),
-        ];
-        for (name, value) in by_default {
-            headers.entry(name).or_insert(value);
-        }
+    let by_default: [(HeaderName, HeaderValue); 4] = [
+        // Tokens, orders and tickets are nobody else's. What is for all says so itself.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+        (header::CONTENT_SECURITY_POLICY, NO_PAGE),
+    ];
+    for (name, value) in by_default {
+        headers.entry(name).or_insert(value);
     }
 }

@@ -30,10 +30,11 @@ impl Description {
 /// The routes `/openapi.json` and `/docs`, which describe the whole process. One service adds them
 /// to its routes and limits how often they may be read.
 pub fn docs() -> Router {
-    let page = || async { ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(PAGE)) };
+    let says = [(header::CONTENT_SECURITY_POLICY, POLICY), (header::CACHE_CONTROL, "no-cache")];
+    let page = move || async move { (says, Html(PAGE)) };
     Router::new().route("/openapi.json", get(described)).route("/docs", get(page))
 }
 
 async fn described(Extension(Description(json)): Extension<Description>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "application/json")], json)
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-cache")], json)
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::access::Access;
-use crate::{config::Http, origin::Origin, proxy::TrustedProxy};
+use crate::{config::Http, origin::Origins, proxy::TrustedProxy};
 
 /// What the extractors need; [`Guard::before`](super::limits::Guard::before) gives it to each request.
 #[derive(Clone)]
 pub struct Door {
     pub access: Access,
     pub trusted_proxies: Arc<[TrustedProxy]>,
-    pub allowed_origins: Arc<[Origin]>,
+    pub allowed_origins: Origins,
 }
 
 impl Door {
@@ -20,7 +20,7 @@ impl Door {
         Self {
             access,
             trusted_proxies: http.trusted_proxies.clone().into(),
-            allowed_origins: http.allowed_origins.clone().into(),
+            allowed_origins: http.allowed_origins.clone(),
         }
     }
 }

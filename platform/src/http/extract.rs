@@ -235,7 +235,7 @@ pub(super) fn client_address(parts: &Parts) -> ApiResult<IpAddr> {
     Ok(address::client(peer, &parts.headers, &door.trusted_proxies))
 }
 
-pub(super) fn door(parts: &Parts) -> Result<Door, ApiError> {
-    let door = parts.extensions.get::<Door>().cloned();
+pub(super) fn door(parts: &Parts) -> Result<&Door, ApiError> {
+    let door = parts.extensions.get::<Door>();
     door.ok_or_else(|| ApiError::internal(anyhow::anyhow!("the router was built without a door")))
 }

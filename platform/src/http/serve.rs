@@ -19,8 +19,8 @@ use tokio::{
 use tower::ServiceExt as _;
 use tracing::{debug, warn};
 
-use super::{browser::Pages, deadline, docs::Description, problem, ready::Readiness};
-use crate::{Service, Shutdown, config::Http, telemetry};
+use super::{browser, deadline, docs::Description, problem, ready::Readiness};
+use crate::{Service, Shutdown, config::Http, origin::Origins, telemetry};
 
 /// Longest time for a client to send its headers, and between two requests. A proxy must close its
 /// idle connections sooner, or it may send a request on a connection that is closing.
@@ -142,7 +142,7 @@ async fn serve_connection(
 struct Answers {
     router: Router,
     description: Description,
-    pages: Pages,
+    origins: Origins,
 }
 
 impl Answers {
@@ -152,22 +152,22 @@ impl Answers {
         let router = router
             .route("/healthz", get(|| async { Json(json!({"status": "ok"})) }))
             .route("/readyz", get(move || readiness.clone().answer()));
-        let pages = Pages::of(&http.allowed_origins);
-        Self { router, description: Description::of(api), pages }
+        let origins = http.allowed_origins.clone();
+        Self { router, description: Description::of(api), origins }
     }
 
-    /// Answers within limits of time and length, in one shape where it fails, and if a handler
-    /// panics, too. Not layers of the router, each of which would make every request wait for two
-    /// more boxed futures.
+    /// Answers a request within limits of time and length. Errors have one shape, also that of a handler
+    /// that panicked. No layers of the router do this: each would make every request wait for two more
+    /// boxed futures.
     async fn answer(
         self,
         mut request: Request<Incoming>,
     ) -> Result<Response<axum::body::Body>, Infallible> {
-        if let Some(response) = self.pages.preflight(&request) {
+        if let Some(response) = browser::preflight(&self.origins, &request) {
             return Ok(response);
         }
         request.extensions_mut().insert(self.description);
-        let page = self.pages.allowed(request.headers());
+        let page = self.origins.of(request.headers()).cloned();
         let call = problem::Call::of(&request);
         let answered = self.router.oneshot(request.map(deadline::bounded));
         let answered = AssertUnwindSafe(answered).catch_unwind();
@@ -177,7 +177,7 @@ impl Answers {
             Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
         };
         let mut response = call.answer(response);
-        self.pages.tell(page, &mut response);
+        browser::tell(&self.origins, page, &mut response);
         Ok(response)
     }
 }

@@ -54,7 +54,7 @@ impl<S: Send + Sync> FromRequestParts<S> for SocketRequest {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let door = extract::door(parts).map_err(IntoResponse::into_response)?;
-        let origin_is_allowed = origin_is_allowed(&parts.headers, &door);
+        let origin_is_allowed = origin_is_allowed(&parts.headers, door);
         let connection = Extension::<ClientConnection>::from_request_parts(parts, state).await;
         let Extension(connection) = connection.map_err(IntoResponse::into_response)?;
         let upgrade = WebSocketUpgrade::from_request_parts(parts, state).await;
