@@ -7,11 +7,8 @@ use std::{
 };
 
 use contract::topology::EVENTS;
-use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use platform::{
-    broker::PublishError,
-    faults::{Guarantee, failpoint, without},
-};
+use futures_util::future::join_all;
+use platform::faults::{Guarantee, failpoint, without};
 use store::outbox::{self, Unpublished};
 use tokio::sync::mpsc;
 use tracing::warn;
@@ -20,12 +17,12 @@ use super::published::are_published;
 use crate::allocator::Allocator;
 
 /// Most batches whose messages wait to be published. Those of further batches are left to the outbox.
-pub(crate) const COMMITTED_MAX: usize = 64;
-/// While so many messages are on their way, no further batch is begun.
-const ON_THEIR_WAY_MAX: usize = 256;
-/// Most messages that wait for their marks. Further ones are left to the outbox and go out again.
-const CONFIRMED_MAX: usize = 1024;
-/// How long a message waits for others that are marked with it; much less than it is left to its writer.
+pub(crate) const COMMITTED_MAX: usize = 256;
+/// Most rounds whose messages wait for their marks. Those of further rounds are left to the outbox and
+/// go out again.
+const ROUNDS_MAX: usize = 256;
+/// How long messages wait for others that are marked with them; much less than they are left to their
+/// writer.
 const MARK_AFTER: Duration = Duration::from_millis(50);
 /// How long after the beginning of the shutdown batches may end. The broker keeps its connection a
 /// little longer.
@@ -37,69 +34,66 @@ pub(super) async fn publish(
     committed: mpsc::Receiver<Vec<Unpublished>>,
     sent: &AtomicU64,
 ) {
-    let (confirm, confirmed) = mpsc::channel(CONFIRMED_MAX);
+    let (confirm, confirmed) = mpsc::channel(ROUNDS_MAX);
     tokio::join!(publish_all(allocator, committed, sent, confirm), mark(allocator, confirmed));
 }
 
+/// Publishes what has been committed, all of it at once. What comes meanwhile goes out together in the
+/// next round, so that everybody on the way is woken once for many.
 async fn publish_all(
     allocator: &Allocator,
     mut committed: mpsc::Receiver<Vec<Unpublished>>,
     sent: &AtomicU64,
-    confirm: mpsc::Sender<i64>,
+    confirm: mpsc::Sender<Vec<i64>>,
 ) {
     let stopping = async {
         allocator.shutdown.begun().await;
         tokio::time::sleep(LAST_BATCHES).await;
     };
     let mut stopping = std::pin::pin!(stopping);
-    let mut on_their_way = FuturesUnordered::new();
-    let confirmed = |(message, result): (Unpublished, Result<(), PublishError>)| {
-        failpoint("after-event");
-        if result.is_err() && !without(Guarantee::Relay) {
-            left_to_outbox();
-            return;
-        }
-        sent.fetch_add(1, Ordering::Relaxed);
-        are_published(allocator, &message);
-        if confirm.try_send(message.outbox_id).is_err() {
-            left_to_outbox();
-        }
-    };
+    let mut batches = Vec::new();
     loop {
         tokio::select! {
             () = stopping.as_mut(), if !committed.is_closed() => committed.close(),
-            messages = committed.recv(), if on_their_way.len() < ON_THEIR_WAY_MAX => {
-                let Some(messages) = messages else { break };
-                failpoint("before-event");
-                on_their_way.extend(messages.into_iter().map(|one| send(allocator, one)));
+            n_batches = committed.recv_many(&mut batches, COMMITTED_MAX) => {
+                if n_batches == 0 {
+                    return;
+                }
             }
-            Some(published) = on_their_way.next() => confirmed(published),
         }
-    }
-    while let Some(published) = on_their_way.next().await {
-        confirmed(published);
+        let messages: Vec<Unpublished> = batches.drain(..).flatten().collect();
+        failpoint("before-event");
+        let publishing = messages.iter().map(|message| {
+            allocator.publisher.publish(EVENTS, &message.routing_key, &message.body)
+        });
+        let results = join_all(publishing).await;
+        failpoint("after-event");
+        let mut published = Vec::with_capacity(messages.len());
+        for (message, result) in messages.iter().zip(results) {
+            if result.is_ok() || without(Guarantee::Relay) {
+                are_published(allocator, message);
+                published.push(message.outbox_id);
+            }
+        }
+        sent.fetch_add(published.len() as u64, Ordering::Relaxed);
+        let failed = messages.len() - published.len();
+        let unmarked =
+            confirm.try_send(published).map_or_else(|full| full.into_inner().len(), |()| 0);
+        left_to_outbox(failed + unmarked);
     }
 }
 
-async fn send(
-    allocator: &Allocator,
-    message: Unpublished,
-) -> (Unpublished, Result<(), PublishError>) {
-    let result = allocator.publisher.publish(EVENTS, &message.routing_key, &message.body).await;
-    (message, result)
-}
-
-fn left_to_outbox() {
-    metrics::counter!("usher_events_left_to_outbox_total").increment(1);
+fn left_to_outbox(n_messages: usize) {
+    metrics::counter!("usher_events_left_to_outbox_total").increment(n_messages as u64);
 }
 
 /// Marks messages that went out, many at once: nobody waits for it.
-async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<i64>) {
-    let mut some = Vec::with_capacity(CONFIRMED_MAX);
-    while let Some(first) = confirmed.recv().await {
+async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<Vec<i64>>) {
+    while let Some(mut some) = confirmed.recv().await {
         tokio::time::sleep(MARK_AFTER).await;
-        some.push(first);
-        some.extend(std::iter::from_fn(|| confirmed.try_recv().ok()));
+        while let Ok(more) = confirmed.try_recv() {
+            some.extend(more);
+        }
         let marking = async {
             // After a crash the marks may be gone, and their messages go out twice.
             let mut tx = allocator.pool.begin_async_commit().await?;
@@ -107,9 +101,8 @@ async fn mark(allocator: &Allocator, mut confirmed: mpsc::Receiver<i64>) {
             tx.commit().await.map_err(store::StoreError::from)
         };
         if let Err(error) = marking.await {
-            metrics::counter!("usher_events_left_to_outbox_total").increment(some.len() as u64);
+            left_to_outbox(some.len());
             warn!("published events are not marked and go out again: {}", error.text());
         }
-        some.clear();
     }
 }
