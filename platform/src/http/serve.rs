@@ -202,3 +202,46 @@ pub fn serve_admin(listener: TcpListener, shutdown: &Shutdown) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command, FromArgMatches as _};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn panics() -> &'static str {
+        panic!("on purpose")
+    }
+
+    async fn ask(address: SocketAddr, path: &str) -> String {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_like_any_error_and_the_next_call_as_ever() {
+        let router = Router::new().route("/panics", get(panics));
+        let service = Service { router, ..Service::default() };
+        let settings = Http::augment_args(Command::new("x")).get_matches_from(["x"]);
+        let http = Http::from_arg_matches(&settings).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::default());
+        let stop = shutdown.clone();
+        shutdown.spawn(async move { serve(listener, service, &http, &stop).await });
+        for (path, status, code) in
+            [("/panics", "500 Internal Server Error", "INTERNAL"), ("/healthz", "200 OK", "ok")]
+        {
+            let answer = ask(address, path).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+            assert!(answer.contains(&format!("\"{code}\"")), "{answer}");
+            for header in ["x-request-id: ", "x-content-type-options: nosniff"] {
+                assert!(answer.contains(header), "{path}: {answer}");
+            }
+        }
+    }
+}
