@@ -77,6 +77,10 @@ async fn publish_all(
         }
         sent.fetch_add(published.len() as u64, Ordering::Relaxed);
         let failed = messages.len() - published.len();
+        if published.is_empty() {
+            left_to_outbox(failed);
+            continue;
+        }
         let unmarked =
             confirm.try_send(published).map_or_else(|full| full.into_inner().len(), |()| 0);
         left_to_outbox(failed + unmarked);
