@@ -1,12 +1,6 @@
-//! Publishing events: at once from memory, with the outbox as the net; no event holds up those of other
-//! bookings.
+//! Publishing events: in order for each booking, and no event holds up those of other bookings.
 
-use contract::{
-    AccountId, BookingId, ShowId,
-    booking::Reason,
-    message::BookingEvent,
-    topology::{EVENTS, Partition},
-};
+use contract::topology::EVENTS;
 use futures_util::StreamExt as _;
 use lapin::{
     Connection, ConnectionProperties,
@@ -40,60 +34,6 @@ async fn events_of_a_booking_are_relayed_one_after_the_other() {
     let mut other = pool.begin().await.unwrap();
     assert_eq!(outbox::take(&mut other, 10, &[]).await.unwrap().len(), 2);
     assert_eq!(outbox::take(&mut other, 10, &[rest[0].outbox_id]).await.unwrap().len(), 1);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_is_left_to_its_writer_for_a_while_and_then_to_anybody() {
-    let slot = testing::Slot::take().await;
-    let pool = slot.pool();
-    let partition = Partition { show: ShowId::new(), tier: "STANDARD".parse().unwrap() };
-    let event = || {
-        let (booking, account) = (BookingId::new(), AccountId::new());
-        let event = BookingEvent::new(&partition, booking, account, 1, platform::clock::now());
-        event.rejected(Reason::SoldOut)
-    };
-    let mut writing = pool.begin().await.unwrap();
-    let own = outbox::append_own(&mut writing, &[event(), event()]).await.unwrap();
-    outbox::append(&mut writing, &[event()]).await.unwrap();
-    writing.commit().await.unwrap();
-    let [own] = &own[..] else { panic!("both events share a message: {own:?}") };
-    let waiting = async || {
-        let mut tx = pool.begin().await.unwrap();
-        let taken = outbox::take(&mut tx, 10, &[]).await.unwrap();
-        taken.into_iter().map(|message| message.outbox_id).collect::<Vec<_>>()
-    };
-    let left_for = async |seconds: f64| {
-        let left = "update outbox set left_until = clock_timestamp() + make_interval(secs => $1)
-                    where outbox_id = $2";
-        sqlx::query(left).bind(seconds).bind(own.outbox_id).execute(&pool).await.unwrap();
-        waiting().await
-    };
-    let others = left_for(5.0).await;
-    assert_eq!(others.len(), 1, "the one that nobody publishes from memory");
-    assert_ne!(others[0], own.outbox_id);
-    assert!(left_for(-0.1).await.contains(&own.outbox_id), "its writer is given up");
-    assert!(left_for(60.0).await.contains(&own.outbox_id), "written before the clock was set back");
-}
-
-/// A relay takes a message no sooner than its writer is given up.
-#[tokio::test(flavor = "multi_thread")]
-async fn outcomes_go_out_from_memory_and_are_marked() {
-    let system = System::start().await;
-    let show = system.show(Plan::default()).await;
-    let mut heard = listen(&system, &show.to_string()).await;
-    let wish = json!({"showId": show, "tier": "STANDARD", "quantity": 1});
-    let booked = system.book(&system.visitor().await, wish).await;
-    assert_eq!(booked.body["status"], "ALLOCATED", "{booked:?}");
-    let event = tokio::time::timeout(SOON, heard.next()).await.expect("it is told");
-    let event: serde_json::Value = serde_json::from_slice(&event.unwrap().unwrap().data).unwrap();
-    assert_eq!(event["bookingId"], booked.body["bookingId"]);
-    eventually("it is marked", SOON, async || {
-        let marked = "select count(*) from outbox where published_at < left_until";
-        let marked: i64 = sqlx::query_scalar(marked).fetch_one(&system.pool).await.unwrap();
-        (marked == 1).then_some(())
-    })
-    .await;
-    system.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,7 @@ use platform::{
     broker::{Broker, Connections, Publisher},
     cache::Cache,
 };
-use store::{Pool, outbox::Unpublished};
+use store::Pool;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 
 use crate::{lines::Lines, roster::Roster, waiting::WaitingPartitions};
@@ -31,10 +31,8 @@ pub(crate) struct Allocator {
     pub(crate) publisher: Publisher,
     pub(crate) ids: BookingIds,
     pub(crate) batch_bookings_max: usize,
-    /// Wakes the relay when events were committed here that it must take from the outbox.
+    /// Wakes the relay when events were committed here.
     pub(crate) events: Arc<Notify>,
-    /// Receives the messages that batches have committed.
-    pub(crate) committed: mpsc::Sender<Vec<Unpublished>>,
     /// Receives seats that bookings got or lost.
     pub(crate) changed: mpsc::Sender<Changed>,
     /// How often Redis was found to have lost data.
@@ -55,14 +53,6 @@ pub(crate) struct Allocator {
 }
 
 impl Allocator {
-    /// Has these committed messages published at once, or left to the outbox if too many wait.
-    pub(crate) fn publish(&self, messages: Vec<Unpublished>) {
-        let n_messages = messages.len() as u64;
-        if n_messages > 0 && self.committed.try_send(messages).is_err() {
-            metrics::counter!("usher_events_left_to_outbox_total").increment(n_messages);
-        }
-    }
-
     /// Has the locks of these seats compared with their claims, soon.
     pub(crate) fn compare_locks(&self, show: ShowId, seats: Vec<SeatLabel>) {
         if !seats.is_empty() && self.changed.try_send((show, seats)).is_err() {

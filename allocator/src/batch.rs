@@ -23,7 +23,6 @@ use platform::{
 use store::{
     Connection, StoreError, StoreResult, acceptance,
     bookings::{self, Asked, Decided, Outcome, Quota, SeatsInAdvance},
-    outbox::Unpublished,
     partitions::{self, Locked, Terms},
     seat_locks::TriedSeat,
 };
@@ -96,10 +95,7 @@ impl Ledger {
         let (locked, likely) = self.lock_seats(allocator, requests).await;
         failpoint("after-locks");
         let decided = match self.transact(allocator, requests, likely).await {
-            Ok((decided, messages)) => {
-                allocator.publish(messages);
-                decided
-            }
+            Ok(decided) => decided,
             Err(error) => {
                 // The bookings may have been decided: here, or by the session after this one.
                 if !self.in_doubt.is_empty() || matches!(error, StoreError::StaleEpoch) {
@@ -110,6 +106,7 @@ impl Ledger {
                 return Err(error);
             }
         };
+        allocator.events.notify_one();
         count(&self.partition, requests.len(), &decided);
         let new: HashSet<BookingId> = decided.iter().map(|d| d.booking).collect();
         let (locked, of_decided_before): (SeatsFor, SeatsFor) =
@@ -160,7 +157,7 @@ impl Ledger {
         allocator: &Allocator,
         requests: &[BookingRequested],
         likely: HashMap<AccountId, i32>,
-    ) -> StoreResult<(Vec<Decided>, Vec<Unpublished>)> {
+    ) -> StoreResult<Vec<Decided>> {
         let mut tx = allocator.pool.begin().await?;
         let locked = partitions::lock(&mut tx, &self.partition, Some(self.epoch)).await?;
         self.catch_up(&mut tx, locked.version).await?;
@@ -188,7 +185,7 @@ impl Ledger {
         }
         let facts = self.facts(&mut tx, requests, locked, &likely, &quotas).await?;
         let decided = self.decide(&mut tx, &mut map, &mut advance, requests, facts).await?;
-        let written = bookings::write_outcomes(
+        let version = bookings::write_outcomes(
             &mut tx,
             &self.partition,
             self.epoch,
@@ -208,12 +205,8 @@ impl Ledger {
         failpoint("after-commit");
         // Set only now: a commit that failed must leave the map as the database is.
         self.map = map;
-        let version = written.version;
         self.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
-        if !lapsed.is_empty() {
-            allocator.events.notify_one();
-        }
-        Ok((decided, written.messages))
+        Ok(decided)
     }
 
     /// Applies what the sweep, cancellations and others changed since the last batch.

@@ -59,7 +59,6 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
     let publishing = Broker::connect(&backends.amqp_url, "allocator-publish", shutdown)?;
     let publisher = Publisher::new(publishing.clone());
     let (set_changed, changed) = mpsc::channel(locks::CHANGES_MAX);
-    let (set_committed, committed) = mpsc::channel(relay::COMMITTED_MAX);
     let (set_roster, roster) = watch::channel(Roster::new());
     let (set_redis_lost, redis_lost) = watch::channel(0);
     let waiting = waiting::WaitingPartitions::default();
@@ -74,7 +73,6 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
         ids: BookingIds::new(&backends.master_key),
         batch_bookings_max: config.batch_bookings_max.max(1),
         events: Arc::new(Notify::new()),
-        committed: set_committed,
         changed: set_changed,
         redis_lost,
         walks: Arc::new(Semaphore::new(locks::WALKS_MAX)),
@@ -92,7 +90,7 @@ pub fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Service> {
         locks::follow(allocator.clone(), changed, set_redis_lost.clone()),
     );
     shutdown.spawn_vital("witness", locks::watch_redis(allocator.clone(), set_redis_lost));
-    shutdown.spawn_vital("relay", relay::run(allocator.clone(), committed));
+    shutdown.spawn_vital("relay", relay::run(allocator.clone()));
     shutdown.spawn_vital("newer", newer::run(allocator.clone()));
     shutdown.spawn_vital("parking", parking::run_parked(allocator.clone()));
     shutdown.spawn_vital("unrouted", unrouted::run(allocator));

@@ -9,7 +9,6 @@ platform::metrics! {
     Counter "usher_decided_without_redis_total" []
         "Batches decided without seat locks because the locks were not whole.";
     Counter "usher_events_published_total" [] "Booking events published.";
-    Counter "usher_events_left_to_outbox_total" [] "Messages of booking events that were not published or marked at once after their commit; they go out from the outbox, some of them again.";
     Gauge "usher_events_stuck" [] "Messages of booking events that cannot be published.";
     Counter "usher_lapsed_total" [] "Bookings ended by the sweep because their time was over.";
     Counter "usher_parked_total" [why]

@@ -1,32 +1,19 @@
 //! The relay: publishes committed events, and marks them once the broker has confirmed them. A
 //! message of events may go out twice, but is never lost.
-//!
-//! What a batch of this process commits goes out at once, from memory. All else comes from the outbox:
-//! events of other processes and of lapses, those of a commit whose answer was lost, and what could not
-//! be published at once.
 
-mod memory;
-mod published;
+use std::{collections::HashMap, time::Duration};
 
-use std::{
-    collections::HashMap,
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
-};
-
-use contract::topology::EVENTS;
+use contract::{message::EventMessage, topology::EVENTS};
 use futures_util::future::join_all;
-pub(crate) use memory::COMMITTED_MAX;
 use platform::{
     faults::{Guarantee, failpoint, without},
     number::float,
 };
 use store::outbox::{self, Unpublished};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::allocator::Allocator;
-use published::are_published;
 
 /// Messages taken at once; their rows stay locked until the broker has confirmed.
 const TAKEN_MAX: i64 = 128;
@@ -41,24 +28,13 @@ const STUCK_FOR_MAX: Duration = Duration::from_hours(1);
 /// Most messages left alone; further ones are tried as soon as the others.
 const STUCK_MAX: usize = 1_000;
 
-/// Relays what batches here commit, and what is in the outbox, until the shutdown.
-pub(crate) async fn run(allocator: Allocator, committed: mpsc::Receiver<Vec<Unpublished>>) {
-    let sent = AtomicU64::new(0);
-    tokio::join!(
-        memory::publish(&allocator, committed, &sent),
-        from_outbox(allocator.clone(), &sent),
-    );
-}
-
-/// Publishes what waits in the outbox until the shutdown begins, and once more after it. `sent` counts
-/// the messages that went out from memory.
-async fn from_outbox(allocator: Allocator, sent: &AtomicU64) {
+/// Relays until the shutdown begins, and once more after it.
+pub(crate) async fn run(allocator: Allocator) {
     let mut relay = Relay {
         allocator: allocator.clone(),
         at_once: TAKEN_MAX,
         suspect: None,
         stuck: HashMap::new(),
-        sent,
     };
     let mut last_round = false;
     loop {
@@ -79,29 +55,23 @@ async fn from_outbox(allocator: Allocator, sent: &AtomicU64) {
     }
 }
 
-struct Relay<'a> {
+struct Relay {
     allocator: Allocator,
     /// How many messages are taken at once. One may spoil the channel for all of its lot, so after
     /// a failure they go one by one, then two at once, and so on.
     at_once: i64,
-    /// A message that failed alone, and how many had gone out from memory then. The next one, from the
-    /// outbox or from memory, shows whether it or the broker is at fault.
-    suspect: Option<(i64, u64)>,
+    /// A message that failed alone. The next one shows whether it or the broker is at fault.
+    suspect: Option<i64>,
     /// Messages that are at fault: until when they are left alone, and for how long.
     stuck: HashMap<i64, (Instant, Duration)>,
-    sent: &'a AtomicU64,
 }
 
-impl Relay<'_> {
+impl Relay {
     /// Relays the waiting events, up to the bound. Returns whether more may be waiting.
     async fn round(&mut self) -> anyhow::Result<bool> {
-        let from_memory = self.sent.load(Ordering::Relaxed);
-        if self.suspect.is_some_and(|(_, before)| from_memory > before) {
-            self.leave_suspect_alone();
-        }
         let now = Instant::now();
         let stuck = self.stuck.iter().filter(|(_, (until, _))| *until > now).map(|(id, _)| *id);
-        let but_not: Vec<i64> = stuck.chain(self.suspect.map(|(id, _)| id)).collect();
+        let but_not: Vec<i64> = stuck.chain(self.suspect).collect();
         // After a crash the marks may be gone, and their messages go out twice.
         let mut tx = self.allocator.pool.begin_async_commit().await?;
         let taken = outbox::take(&mut tx, self.at_once, &but_not).await?;
@@ -126,7 +96,7 @@ impl Relay<'_> {
         tx.commit().await?;
         for (message, _) in &sent {
             self.stuck.remove(&message.outbox_id);
-            are_published(&self.allocator, message);
+            self.are_published(message);
         }
         let more = i64::try_from(taken.len()) == Ok(self.at_once);
         let Some((message, Err(error))) = failed.into_iter().next() else {
@@ -135,16 +105,14 @@ impl Relay<'_> {
             return Ok(more);
         };
         let alone = self.at_once == 1;
-        self.suspect =
-            (alone && self.suspect.is_none()).then_some((message.outbox_id, from_memory));
+        self.suspect = (alone && self.suspect.is_none()).then_some(message.outbox_id);
         self.at_once = 1;
         Err(error.into())
     }
 
     /// Another message went out, so the suspect is at fault.
     fn leave_suspect_alone(&mut self) {
-        let suspect = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX);
-        let Some((outbox_id, _)) = suspect else {
+        let Some(outbox_id) = self.suspect.take().filter(|_| self.stuck.len() < STUCK_MAX) else {
             return;
         };
         let wait = match self.stuck.get(&outbox_id) {
@@ -154,5 +122,15 @@ impl Relay<'_> {
         warn!(outbox_id, "a message of events cannot be published and is left alone for {wait:?}");
         self.stuck.insert(outbox_id, (Instant::now() + wait, wait));
         metrics::gauge!("usher_events_stuck").set(float(self.stuck.len()));
+    }
+
+    /// Counts the events of a message, and passes on the seats of bookings that changed after their
+    /// decision: their locks may have to change.
+    fn are_published(&self, message: &Unpublished) {
+        let Ok(events) = EventMessage::decode(&message.body) else { return };
+        metrics::counter!("usher_events_published_total").increment(events.len() as u64);
+        let Some(show) = events.first().map(|event| event.show_id) else { return };
+        let changed = events.into_iter().filter(|event| !event.is_decision());
+        self.allocator.compare_locks(show, changed.flat_map(|event| event.seat_ids).collect());
     }
 }

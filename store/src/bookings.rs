@@ -30,7 +30,7 @@ pub use looker::{Look, Looker};
 pub use outcome::{Decided, Outcome};
 pub use place::{Placement, place};
 pub use quotas::{Quota, SeatsInAdvance, lock_quotas};
-pub use record::{Written, write_outcomes};
+pub use record::write_outcomes;
 pub use refusal::{Refusal, keep_parked, refuse};
 pub use sweep::{due, partitions_with_due, sweep};
 pub use view::{View, Views, view, view_hold, view_many};

@@ -1,10 +1,7 @@
 //! Events on their way to the broker, written in the transaction that they tell of. A row is a message
 //! that goes out: one event, or many of bookings that were decided together.
 
-use std::{collections::HashMap, time::Duration};
-
 use contract::{
-    deadline::CONFIRM_WAIT,
     message::{BookingEvent, EventMessage},
     topology::Partition,
 };
@@ -12,12 +9,7 @@ use uuid::Uuid;
 
 use crate::{Connection, Pool, StoreResult};
 
-/// How long a message is left to its writer: the broker's longest time for a confirm, and a second to
-/// begin and to mark. If that takes longer, the message goes out twice.
-const LEFT_TO_WRITER: Duration = CONFIRM_WAIT.saturating_add(Duration::from_secs(1));
-
 /// A message that waits for the broker.
-#[derive(Debug)]
 pub struct Unpublished {
     pub outbox_id: i64,
     pub routing_key: String,
@@ -27,22 +19,6 @@ pub struct Unpublished {
 
 /// Appends events to the transaction that makes them true.
 pub async fn append(tx: &mut Connection, events: &[BookingEvent]) -> StoreResult<()> {
-    insert(tx, events, None).await.map(drop)
-}
-
-/// Appends events that the caller publishes after the commit. Relays leave them to it for a while.
-pub async fn append_own(
-    tx: &mut Connection,
-    events: &[BookingEvent],
-) -> StoreResult<Vec<Unpublished>> {
-    insert(tx, events, Some(LEFT_TO_WRITER)).await
-}
-
-async fn insert(
-    tx: &mut Connection,
-    events: &[BookingEvent],
-    left_for: Option<Duration>,
-) -> StoreResult<Vec<Unpublished>> {
     let messages: Vec<EventMessage> = EventMessage::all(events).collect();
     let firsts: Vec<&BookingEvent> = messages.iter().map(EventMessage::first).collect();
     let ids: Vec<Uuid> = firsts.iter().map(|event| event.event_id.0).collect();
@@ -54,36 +30,25 @@ async fn insert(
         .map(|event| Partition { show: event.show_id, tier: event.tier.clone() }.routing_key())
         .collect();
     let bodies: Vec<String> = messages.iter().map(EventMessage::encode).collect();
-    let rows = sqlx::query!(
-        "insert into outbox (event_id, show_id, booking_id, seq, routing_key, body, left_until)
-         select event_id, show_id, booking_id, seq, routing_key, body::jsonb,
-             clock_timestamp() + make_interval(secs => $7)
+    sqlx::query!(
+        "insert into outbox (event_id, show_id, booking_id, seq, routing_key, body)
+         select event_id, show_id, booking_id, seq, routing_key, body::jsonb
          from unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::integer[], $5::text[], $6::text[])
-             as m (event_id, show_id, booking_id, seq, routing_key, body)
-         returning event_id, outbox_id",
+             as m (event_id, show_id, booking_id, seq, routing_key, body)",
         &ids,
         &shows,
         &bookings,
         &seqs,
         &keys,
         &bodies,
-        left_for.map(|time| time.as_secs_f64()),
     )
-    .fetch_all(tx)
+    .execute(tx)
     .await?;
-    let outbox_ids: HashMap<Uuid, i64> =
-        rows.into_iter().map(|row| (row.event_id, row.outbox_id)).collect();
-    let messages = ids.iter().zip(keys).zip(bodies).filter_map(|((id, routing_key), body)| {
-        let outbox_id = *outbox_ids.get(id)?;
-        Some(Unpublished { outbox_id, routing_key, body: body.into_bytes() })
-    });
-    Ok(messages.collect())
+    Ok(())
 }
 
-/// Takes the oldest unpublished messages, except those that another relay has taken, those that are
-/// left to their writer, and those in `but_not`. A later event of a booking waits for the message that
-/// begins with an earlier one. A message that is left for longer than any was written before the clock
-/// was set back, and is taken.
+/// Takes the oldest unpublished messages, except those that another relay has taken and those in
+/// `but_not`. A later event of a booking waits for the message that begins with an earlier one.
 ///
 /// Selects by `published_at`, never by "id above the last seen": a transaction that commits late
 /// has smaller ids than one that was already read.
@@ -95,8 +60,6 @@ pub async fn take(
     let rows = sqlx::query!(
         r#"select outbox_id, routing_key, body::text as "body!" from outbox
            where published_at is null and outbox_id <> all($2)
-             and (left_until is null or left_until < clock_timestamp()
-                 or left_until > clock_timestamp() + 2 * make_interval(secs => $3))
              and (seq = 1 or not exists (
                  select from outbox earlier
                  where earlier.booking_id = outbox.booking_id and earlier.seq < outbox.seq
@@ -105,7 +68,6 @@ pub async fn take(
            for update skip locked"#,
         at_most,
         but_not,
-        LEFT_TO_WRITER.as_secs_f64(),
     )
     .fetch_all(tx)
     .await?;

@@ -191,7 +191,7 @@ impl Clerk {
         let facts = self.facts(&mut tx, requests, map.free.clone(), &mut advance).await?;
         let decided = rules::decide(requests, facts);
         let (epoch, terms) = (self.epochs[tier], &self.terms[tier]);
-        let written = bookings::write_outcomes(
+        let version = bookings::write_outcomes(
             &mut tx, partition, epoch, terms, &decided, &advance, locked.now,
         )
         .await?;
@@ -201,7 +201,7 @@ impl Clerk {
                 map.free.retain(|seat| !seats.contains(seat));
             }
         }
-        map.version = written.version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
+        map.version = version.unwrap_or(locked.version + i64::from(!lapsed.is_empty()));
         self.maps[tier] = map;
         Ok(Reply::Decided(decided.into_iter().map(|d| (d.booking, d.outcome)).collect()))
     }

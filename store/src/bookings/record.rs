@@ -23,21 +23,13 @@ use super::{
 use crate::{
     Connection, StoreResult,
     error::all_written,
-    outbox::{self, Unpublished},
+    outbox,
     partitions::{self, Terms},
 };
 
-/// What a batch's outcomes changed beside themselves.
-#[derive(Debug)]
-pub struct Written {
-    /// The partition's new version, if seats were claimed.
-    pub version: Option<i64>,
-    /// For the caller to publish after the commit.
-    pub messages: Vec<Unpublished>,
-}
-
 /// Writes a batch's outcomes in the order of locks. The partition and the quotas of all winners
-/// must be locked, and `advance` is what was added to them.
+/// must be locked, and `advance` is what was added to them. Returns the partition's new version, if
+/// seats were claimed.
 pub async fn write_outcomes(
     tx: &mut Connection,
     partition: &Partition,
@@ -46,7 +38,7 @@ pub async fn write_outcomes(
     decided: &[Decided],
     advance: &SeatsInAdvance,
     now: DateTime<Utc>,
-) -> StoreResult<Written> {
+) -> StoreResult<Option<i64>> {
     let winners: Vec<(&Decided, &[SeatLabel])> = decided
         .iter()
         .filter_map(|d| match &d.outcome {
@@ -66,8 +58,8 @@ pub async fn write_outcomes(
     }
     let events: Vec<BookingEvent> =
         decided.iter().map(|d| event(partition, d, now, &orders)).collect();
-    let messages = outbox::append_own(tx, &events).await?;
-    Ok(Written { version, messages })
+    outbox::append(tx, &events).await?;
+    Ok(version)
 }
 
 fn event(
