@@ -57,6 +57,7 @@ async fn every_rare_path_is_taken_and_nothing_comes_of_it() {
         if untaken.is_empty() {
             break;
         }
+        eprintln!("not taken yet: {untaken:?}");
     }
     eprintln!("{}", report::rare_paths(&installation.rare.counts()));
     installation.close().await.expect("it stops");

@@ -36,7 +36,10 @@ pub fn faults() -> Schedule {
     let ingress = Node { service: Service::Ingress, n: 0 };
     let mute =
         Fault::Disturb { node: ingress, wire: Wire::Amqp, mode: Mode::Mute, lasts: seconds(3) };
+    let other = Node { service: Service::Allocator, n: 1 };
     let mut faults = vec![
+        // While the other is away, the one to be frozen has every partition, so a batch as well.
+        (millis(900), Fault::Kill { node: other, down: seconds(3) }),
         (seconds(1), Fault::FreezeInHand { n: 0, lasts: PAST_TAKEOVER }),
         (seconds(2), mute),
         (seconds(3), Fault::Flush),
@@ -44,12 +47,9 @@ pub fn faults() -> Schedule {
         (seconds(5), Fault::Deadlock { n: 0 }),
         (seconds(15), Fault::Deadlock { n: 0 }),
         (seconds(19), Fault::KillBackend { backend: Backend::Redis, down: seconds(2) }),
-        (
-            seconds(22),
-            Fault::Kill { node: Node { service: Service::Allocator, n: 1 }, down: seconds(2) },
-        ),
+        (seconds(22), Fault::Kill { node: other, down: seconds(2) }),
     ];
-    // Until 13 s the other allocator has all partitions, then the two share them.
+    // Until about 15 s the other allocator has all partitions, then the two share them.
     for n in 0..12_u32 {
         let cut = Fault::CutCommit { n: 1, cut: CommitCut::Delivered };
         faults.push((seconds(8) + millis(900) * n, cut));
