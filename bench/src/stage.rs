@@ -106,5 +106,6 @@ pub(crate) fn theatre() -> TheatreDetails {
         city: "Mumbai".into(),
         latitude: 19.0544,
         longitude: 72.8295,
+        time_zone: Some("Asia/Kolkata".into()),
     }
 }

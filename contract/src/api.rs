@@ -21,3 +21,10 @@ pub struct Page<T> {
     /// Pass it as `cursor` for the next page; null on the last.
     pub next_cursor: Option<String>,
 }
+
+impl<T> Page<T> {
+    /// The page with another form of its items.
+    pub fn map<U>(self, form: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(form).collect(), next_cursor: self.next_cursor }
+    }
+}

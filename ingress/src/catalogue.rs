@@ -1,5 +1,6 @@
 //! Reading the catalogue: movies, theatres, shows and seat maps. The same for every caller.
 
+mod wanted;
 mod movies;
 mod theatres;
 mod shows;

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike as _, NaiveDate, Utc};
+use iso_currency::Currency;
 use platform::http::{ApiError, ApiResult};
 
 /// A line of text: not blank, no control characters, at most `chars_max` characters.
@@ -57,6 +58,25 @@ pub(crate) fn time(pointer: &str, time: DateTime<Utc>) -> ApiResult<()> {
 /// A day that a database and a calendar can hold; the first films are from 1888.
 pub(crate) fn date(pointer: &str, date: NaiveDate) -> ApiResult<()> {
     within(pointer, date.year(), 1888..=2200)
+}
+
+/// The name of a time zone, such as `Asia/Kolkata`.
+pub(crate) fn time_zone(pointer: &str, name: &str) -> ApiResult<()> {
+    let known = name.parse::<chrono_tz::Tz>();
+    known.map(|_| ()).map_err(|_| not_a_zone(pointer))
+}
+
+pub(crate) fn not_a_zone(pointer: &str) -> ApiError {
+    ApiError::invalid(pointer, "is not an IANA name of a time zone, such as Asia/Kolkata")
+}
+
+/// A currency in which prices can be told: of ISO 4217, with minor units. Neither funds, nor metals,
+/// nor codes for tests.
+pub(crate) fn currency(pointer: &str, code: &str) -> ApiResult<()> {
+    let known = Currency::from_code(code).filter(|currency| {
+        !currency.is_fund() && !currency.is_special() && currency.exponent().is_some()
+    });
+    known.map(|_| ()).ok_or_else(|| ApiError::invalid(pointer, "is not a currency of ISO 4217"))
 }
 
 /// An e-mail address: visible ASCII, one `@`, then a host name. Returns it in lower case.

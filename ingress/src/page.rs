@@ -13,7 +13,7 @@ use crate::check;
 const LIMIT_DEFAULT: u16 = 20;
 const LIMIT_MAX: u16 = 100;
 
-/// What a list is sorted by: a text or a time, and the item's id.
+/// What a list is sorted by: a text or a time, perhaps after a number, and the item's id.
 pub(crate) trait SortKey: Serialize + DeserializeOwned {
     /// Whether an item can have this key. A client may have made it up, and the database refuses
     /// some texts and times that JSON can hold.
@@ -23,6 +23,12 @@ pub(crate) trait SortKey: Serialize + DeserializeOwned {
 impl<Id: Serialize + DeserializeOwned> SortKey for (String, Id) {
     fn is_possible(&self) -> bool {
         !self.0.contains('\0')
+    }
+}
+
+impl<Id: Serialize + DeserializeOwned> SortKey for (i32, String, Id) {
+    fn is_possible(&self) -> bool {
+        !self.1.contains('\0')
     }
 }
 

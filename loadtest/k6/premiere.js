@@ -23,12 +23,13 @@ export function openPremiere(seats, pace) {
   });
   const theatre = ensure(headers, '/theatres', 'name', {
     name: NAME, address: '1 Queue Lane', city: 'Mumbai', latitude: 19.0544, longitude: 72.8295,
+    timeZone: 'Asia/Kolkata',
   });
   const hall = { name: `Hall of ${seats}`, ...layout(seats) };
   const screen = theatre.screens.find(({ name }) => name === hall.name) ||
     call('POST', '/screens', headers, { theatreId: theatre.theatreId, ...hall });
   const startsAt = new Date(Date.now() + 24 * 3600_000).toISOString();
-  const show = call('POST', '/shows', headers, {
+  const show = call('POST', '/shows?overlap=allow', headers, {
     movieId: movie.movieId,
     theatreId: theatre.theatreId,
     screenId: screen.screenId,

@@ -26,6 +26,8 @@ pub struct Sale {
     pub screen: ScreenId,
     pub state: SaleState,
     pub starts_at: DateTime<Utc>,
+    /// IANA name of the theatre's time zone.
+    pub time_zone: String,
     pub prequeue_opens_at: Option<DateTime<Utc>>,
     pub sale_opens_at: DateTime<Utc>,
     pub sale_closes_at: DateTime<Utc>,

@@ -15,6 +15,7 @@ mod rush;
 mod upgrade;
 mod size;
 mod new_show;
+mod large_catalogue;
 mod words;
 mod looks;
 mod backlogs;

@@ -186,5 +186,6 @@ pub fn theatre() -> TheatreDetails {
         city: "Pune".into(),
         latitude: 18.52,
         longitude: 73.85,
+        time_zone: Some("Asia/Kolkata".into()),
     }
 }

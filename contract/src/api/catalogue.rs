@@ -105,6 +105,11 @@ written! {
         pub latitude: f64,
         #[schema(minimum = -180, maximum = 180)]
         pub longitude: f64,
+        /// IANA name of the time zone, by which days and times of day of its shows are told. `UTC`
+        /// for a new theatre without it; a change without it leaves it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[schema(max_length = 64, example = "Asia/Kolkata")]
+        pub time_zone: Option<String>,
     }
 }
 
@@ -210,6 +215,8 @@ pub enum ShowStatus {
 pub struct Show {
     pub show_id: ShowId,
     pub status: ShowStatus,
+    /// IANA name of the theatre's time zone.
+    pub time_zone: String,
     /// Free seats by tier.
     pub available: Vec<TierAvailable>,
     #[serde(flatten)]

@@ -178,10 +178,14 @@ codes! {
         ShowNotScheduled = "SHOW_NOT_SCHEDULED",
         /// Close the sale of the show first.
         ShowOnSale = "SHOW_ON_SALE",
+        /// Another show runs on this screen at that time; `overlaps` names it.
+        ShowOverlaps = "SHOW_OVERLAPS",
         /// The show has begun.
         ShowStarted = "SHOW_STARTED",
         /// Too few seats are left.
         SoldOut = "SOLD_OUT",
+        /// Shows to come need it: cancel or move them first; `first` names one.
+        StillInUse = "STILL_IN_USE",
     }
     PAYLOAD_TOO_LARGE {
         /// The body is longer than this call takes.

@@ -61,11 +61,12 @@ pub(super) async fn change(
     if changed { Ok(Json(movie)) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
 }
 
-/// Takes a movie off the lists; its shows stay.
+/// Takes a movie off the lists, if no show to come needs it; shows of the past stay.
 #[utoipa::path(delete, path = "/movies/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = MovieId, Path)), responses(
         (status = 204),
         (status = 404, description = "MOVIE_NOT_FOUND"),
+        (status = 409, description = "STILL_IN_USE"),
     )
 )]
 pub(super) async fn retire(
@@ -73,8 +74,9 @@ pub(super) async fn retire(
     _: Admin,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = movies::retire(&ingress.pool, movie).await.map_err(database)?;
-    retired(was_there, Code::MovieNotFound)
+    let pool = ingress.pool.clone();
+    let retirement = store::detached(async move { movies::retire(&pool, movie).await }).await;
+    retired(retirement.map_err(database)?, Code::MovieNotFound)
 }
 
 fn checked(movie: &MovieDetails) -> ApiResult<()> {

@@ -103,11 +103,12 @@ pub(super) async fn change(
     .await
 }
 
-/// Takes a screen off the lists; its shows stay.
+/// Takes a screen off the lists, if no show to come needs it; shows of the past stay.
 #[utoipa::path(delete, path = "/screens/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = ScreenId, Path)), responses(
         (status = 204),
         (status = 404, description = "SCREEN_NOT_FOUND"),
+        (status = 409, description = "STILL_IN_USE"),
     )
 )]
 pub(super) async fn retire(
@@ -115,8 +116,9 @@ pub(super) async fn retire(
     _: Admin,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = screens::retire(&ingress.pool, screen).await.map_err(database)?;
-    retired(was_there, Code::ScreenNotFound)
+    let pool = ingress.pool.clone();
+    let retirement = store::detached(async move { screens::retire(&pool, screen).await }).await;
+    retired(retirement.map_err(database)?, Code::ScreenNotFound)
 }
 
 async fn stands_in_a_theatre(tx: &mut Connection, screen: &ScreenDetails) -> ApiResult<()> {

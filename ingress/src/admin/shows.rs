@@ -3,7 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
-use chrono::Days;
+use chrono::{Days, SecondsFormat};
 use contract::{
     ShowId,
     api::{
@@ -11,12 +11,15 @@ use contract::{
         problem::Code,
     },
 };
-use platform::http::{ApiError, ApiResult, Body, PathId};
+use platform::http::{ApiError, ApiResult, Body, Params, PathId};
+use serde::Deserialize;
+use serde_json::json;
 use store::{
     Connection,
-    catalogue::{movies, screens, shows, theatres},
+    catalogue::{self, Overlap, movies, screens, shows, theatres},
     sale::SaleState,
 };
+use utoipa::{IntoParams, ToSchema};
 
 use super::write::{Admin, AdminBody, Created, created};
 use crate::{
@@ -28,27 +31,48 @@ use crate::{
 /// Highest price in minor units; sums of such prices do not overflow.
 const PRICE_MAX: i64 = 1_000_000_000_000;
 
+/// What to do about a show that runs on the same screen at the same time.
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum WhereTwoOverlap {
+    Refuse,
+    Allow,
+}
+
+#[derive(Clone, Copy, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Overlaps {
+    /// What to do about another show on the screen at that time; `refuse` where it is absent.
+    #[param(inline)]
+    overlap: Option<WhereTwoOverlap>,
+}
+
 /// Adds a show.
 ///
-/// Its seats are copied from the screen. Tiers of the screen without a price are not sold.
+/// Its seats are copied from the screen. Tiers of the screen without a price are not sold. A show
+/// takes its screen for as long as the movie lasts.
 #[utoipa::path(post, path = "/shows", tag = "administration", security(("bearer" = [])),
-    params(("Idempotency-Key" = Option<String>, Header)), request_body = NewShow, responses(
+    params(("Idempotency-Key" = Option<String>, Header), Overlaps), request_body = NewShow,
+    responses(
         (status = 201, body = Show),
+        (status = 409, description = "SHOW_OVERLAPS"),
     )
 )]
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
     Admin(admin): Admin,
     write: Write,
+    Params(overlaps): Params<Overlaps>,
     Body(new): AdminBody<NewShow>,
 ) -> ApiResult<Created<Show>> {
     let details = ShowDetails::from(new.clone());
     checked(&details)?;
     let node = Arc::clone(&ingress);
     let show = write
-        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
+        .once(&ingress, admin, &new, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
-                let screen = screen_of(tx, &details).await?;
+                let screen = screen_for(tx, &details, overlaps, None).await?;
                 let show = ShowId::new();
                 shows::insert(tx, show, &details, &screen).await.map_err(database)?;
                 read_back(&node, tx, show).await
@@ -61,16 +85,17 @@ pub(super) async fn create(
 
 /// Replaces a show that is SCHEDULED.
 #[utoipa::path(put, path = "/shows/{id}", tag = "administration", security(("bearer" = [])),
-    params(("id" = ShowId, Path)), request_body = NewShow, responses(
+    params(("id" = ShowId, Path), Overlaps), request_body = NewShow, responses(
         (status = 200, body = Show),
         (status = 404, description = "SHOW_NOT_FOUND"),
-        (status = 409, description = "SHOW_NOT_SCHEDULED"),
+        (status = 409, description = "SHOW_NOT_SCHEDULED, SHOW_OVERLAPS"),
     )
 )]
 pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
     _: Admin,
     PathId(show): PathId<ShowId>,
+    Params(overlaps): Params<Overlaps>,
     Body(new): AdminBody<NewShow>,
 ) -> ApiResult<Json<Show>> {
     let details = ShowDetails::from(new);
@@ -88,7 +113,7 @@ pub(super) async fn change(
                 ));
             }
         }
-        let screen = screen_of(&mut tx, &details).await?;
+        let screen = screen_for(&mut tx, &details, overlaps, Some(show)).await?;
         shows::replace(&mut tx, show, &details, &screen).await.map_err(database)?;
         let changed = read_back(&node, &mut tx, show).await?;
         tx.commit().await.map_err(transaction)?;
@@ -143,11 +168,16 @@ pub(super) async fn read_back(
     Ok(ingress.as_seen(&sale))
 }
 
-/// The show's screen; an error where the movie, the theatre, the screen or a tier does not exist.
-async fn screen_of(tx: &mut Connection, show: &ShowDetails) -> ApiResult<ScreenDetails> {
-    if movies::by_id(&mut *tx, show.movie_id).await.map_err(database)?.is_none() {
-        return Err(ApiError::invalid("/movieId", "is not a movie"));
-    }
+/// The show's screen; an error where the movie, the theatre, the screen or a tier does not exist, or
+/// where another show than `itself` is in the way.
+async fn screen_for(
+    tx: &mut Connection,
+    show: &ShowDetails,
+    overlaps: Overlaps,
+    itself: Option<ShowId>,
+) -> ApiResult<ScreenDetails> {
+    let movie = movies::locked(tx, show.movie_id).await.map_err(database)?;
+    let movie = movie.ok_or_else(|| ApiError::invalid("/movieId", "is not a movie"))?;
     if !theatres::exists(tx, show.theatre_id).await.map_err(database)? {
         return Err(ApiError::invalid("/theatreId", "is not a theatre"));
     }
@@ -162,7 +192,27 @@ async fn screen_of(tx: &mut Connection, show: &ShowDetails) -> ApiResult<ScreenD
             return Err(ApiError::invalid(pointer, "is not a tier of the screen"));
         }
     }
+    if !matches!(overlaps.overlap, Some(WhereTwoOverlap::Allow)) {
+        let minutes = movie.details.duration_minutes;
+        let in_the_way =
+            catalogue::overlap(tx, show.screen_id, show.starts_at, minutes, itself).await;
+        if let Some(other) = in_the_way.map_err(database)? {
+            return Err(overlapping(&other));
+        }
+    }
     Ok(screen)
+}
+
+fn overlapping(other: &Overlap) -> ApiError {
+    let Overlap { show, title, starts_at, ends_at } = other;
+    let detail = format!(
+        "{title:?} runs on this screen from {} to {}: choose another time or screen, or send \
+         ?overlap=allow",
+        starts_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+        ends_at.to_rfc3339_opts(SecondsFormat::Secs, true),
+    );
+    let overlaps = json!({"showId": show, "startsAt": starts_at, "endsAt": ends_at});
+    ApiError::new(Code::ShowOverlaps, detail).with("overlaps", overlaps)
 }
 
 fn checked(show: &ShowDetails) -> ApiResult<()> {
@@ -199,10 +249,7 @@ fn checked_prices(show: &ShowDetails) -> ApiResult<()> {
     let mut known = HashSet::new();
     for (n, price) in show.prices.iter().enumerate() {
         let at = |field: &str| format!("/prices/{n}/{field}");
-        let letters = price.currency.bytes().all(|b| b.is_ascii_uppercase());
-        if price.currency.len() != 3 || !letters {
-            return Err(ApiError::invalid(at("currency"), "is not three capital letters"));
-        }
+        check::currency(&at("currency"), &price.currency)?;
         if price.currency != first.currency {
             return Err(ApiError::invalid(at("currency"), "is not that of the other prices"));
         }

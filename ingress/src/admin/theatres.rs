@@ -28,8 +28,9 @@ pub(super) async fn create(
     write: Write,
     Body(new): AdminBody<NewTheatre>,
 ) -> ApiResult<Created<Theatre>> {
-    let details = TheatreDetails::from(new.clone());
-    checked(&details)?;
+    let mut details = TheatreDetails::from(new.clone());
+    checked(&ingress, &details).await?;
+    details.time_zone.get_or_insert_with(|| "UTC".into());
     let theatre = write
         .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
@@ -56,7 +57,7 @@ pub(super) async fn change(
     Body(new): AdminBody<NewTheatre>,
 ) -> ApiResult<Json<Theatre>> {
     let details = TheatreDetails::from(new);
-    checked(&details)?;
+    checked(&ingress, &details).await?;
     if !theatres::change(&ingress.pool, theatre, &details).await.map_err(database)? {
         return Err(ApiError::not_found(Code::TheatreNotFound));
     }
@@ -64,11 +65,12 @@ pub(super) async fn change(
     changed.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
 }
 
-/// Takes a theatre off the lists; its shows stay.
+/// Takes a theatre off the lists, if no show to come needs it; shows of the past stay.
 #[utoipa::path(delete, path = "/theatres/{id}", tag = "administration", security(("bearer" = [])),
     params(("id" = TheatreId, Path)), responses(
         (status = 204),
         (status = 404, description = "THEATRE_NOT_FOUND"),
+        (status = 409, description = "STILL_IN_USE"),
     )
 )]
 pub(super) async fn retire(
@@ -76,14 +78,20 @@ pub(super) async fn retire(
     _: Admin,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<StatusCode> {
-    let was_there = theatres::retire(&ingress.pool, theatre).await.map_err(database)?;
-    retired(was_there, Code::TheatreNotFound)
+    let pool = ingress.pool.clone();
+    let retirement = store::detached(async move { theatres::retire(&pool, theatre).await }).await;
+    retired(retirement.map_err(database)?, Code::TheatreNotFound)
 }
 
-fn checked(theatre: &TheatreDetails) -> ApiResult<()> {
+async fn checked(ingress: &Ingress, theatre: &TheatreDetails) -> ApiResult<()> {
     check::line("/name", &theatre.name, 100)?;
     check::line("/address", &theatre.address, 300)?;
     check::line("/city", &theatre.city, 100)?;
     check::within("/latitude", theatre.latitude, -90.0..=90.0)?;
-    check::within("/longitude", theatre.longitude, -180.0..=180.0)
+    check::within("/longitude", theatre.longitude, -180.0..=180.0)?;
+    let Some(zone) = &theatre.time_zone else { return Ok(()) };
+    check::time_zone("/timeZone", zone)?;
+    // The database tells the days, and may know other names.
+    let known = theatres::knows_zone(&ingress.pool, zone).await.map_err(database)?;
+    if known { Ok(()) } else { Err(check::not_a_zone("/timeZone")) }
 }

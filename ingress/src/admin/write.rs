@@ -10,6 +10,7 @@ use contract::{
     api::{BASE, problem::Code},
 };
 use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, ApiResult, Body};
+use store::catalogue::Retirement;
 
 /// The caller, who must be an admin. Checked before the body is read, which may be large.
 pub(super) struct Admin(pub(super) AccountId);
@@ -26,9 +27,20 @@ impl<S: Send + Sync> FromRequestParts<S> for Admin {
 /// The body of an admin's write.
 pub(super) type AdminBody<T> = Body<T, ADMIN_BODY_BYTES_MAX>;
 
-/// 204 where there was something to take off the lists, else 404.
-pub(super) fn retired(was_there: bool, not_found: Code) -> ApiResult<StatusCode> {
-    if was_there { Ok(StatusCode::NO_CONTENT) } else { Err(ApiError::not_found(not_found)) }
+/// The answer of taking something off the lists.
+pub(super) fn retired(retirement: Retirement, not_found: Code) -> ApiResult<StatusCode> {
+    match retirement {
+        Retirement::Done => Ok(StatusCode::NO_CONTENT),
+        Retirement::NotFound => Err(ApiError::not_found(not_found)),
+        Retirement::InUse { shows, first } => {
+            let detail = format!(
+                "shows to come need it, {shows} in all, the first of them {first}: move them or \
+                 take them off the lists first"
+            );
+            let error = ApiError::new(Code::StillInUse, detail);
+            Err(error.with("shows", shows).with("first", first.to_string()))
+        }
+    }
 }
 
 /// 201 with the new thing and where it is.

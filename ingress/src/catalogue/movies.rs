@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, NaiveDate, Utc};
 use contract::{
-    MovieId, ShowId, TheatreId,
+    MovieId,
     api::{
         Page,
         catalogue::{Availability, Movie, MovieWithShows, Show},
@@ -17,8 +16,9 @@ use serde::Deserialize;
 use store::catalogue::{movies, shows};
 use utoipa::IntoParams;
 
+use super::wanted::{ShowsWanted, text};
 use crate::{
-    Ingress, check,
+    Ingress,
     errors::database,
     page::{Window, page_to},
 };
@@ -30,10 +30,13 @@ const LISTED_MAX: u16 = 100;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MoviesWanted {
-    /// A part of the title.
+    /// A part of the title, or words of title and description, of which each may be cut short. A
+    /// title that is almost the same is found, too.
     q: Option<String>,
     /// A genre, such as `Drama`.
     genre: Option<String>,
+    /// A language, such as `Hindi`.
+    language: Option<String>,
     /// 20 where it is absent.
     #[param(minimum = 1, maximum = 100)]
     limit: Option<u16>,
@@ -41,7 +44,9 @@ pub(super) struct MoviesWanted {
     cursor: Option<String>,
 }
 
-/// Movies by title.
+/// Movies by title; with `q`, the best match first.
+///
+/// Upper or lower case and accents make no difference.
 #[utoipa::path(get, path = "/movies", tag = "catalogue", params(MoviesWanted), responses(
     (status = 200, body = Page<Movie>),
 ))]
@@ -49,18 +54,23 @@ pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
     Params(wanted): Params<MoviesWanted>,
 ) -> ApiResult<Json<Page<Movie>>> {
-    let window = Window::<(String, MovieId)>::new(wanted.limit, wanted.cursor.as_deref())?;
-    for (name, text) in [("q", &wanted.q), ("genre", &wanted.genre)] {
-        check::prose(name, text.as_deref().unwrap_or_default(), 100)?;
-    }
-    let filter = movies::Filter {
-        title: wanted.q.as_deref().filter(|text| !text.is_empty()),
-        genre: wanted.genre.as_deref().filter(|text| !text.is_empty()),
-        after: window.after.as_ref().map(|(title, movie)| (title.as_str(), *movie)),
-        limit: window.read(),
+    let genre = text("genre", wanted.genre.as_deref())?;
+    let language = text("language", wanted.language.as_deref())?;
+    let (limit, cursor) = (wanted.limit, wanted.cursor.as_deref());
+    let Some(q) = text("q", wanted.q.as_deref())? else {
+        let window = Window::<(String, MovieId)>::new(limit, cursor)?;
+        let filter = movies::Filter { genre, language, limit: window.read() };
+        let after = window.after.as_ref().map(|(title, movie)| (title.as_str(), *movie));
+        let found = movies::list(&ingress.read_pool, filter, after).await.map_err(database)?;
+        return Ok(Json(window.page(found, |movie| (movie.details.title.clone(), movie.movie_id))));
     };
-    let found = movies::list(&ingress.read_pool, filter).await.map_err(database)?;
-    Ok(Json(window.page(found, |movie| (movie.details.title.clone(), movie.movie_id))))
+    let window = Window::<(i32, String, MovieId)>::new(limit, cursor)?;
+    let filter = movies::Filter { genre, language, limit: window.read() };
+    let after = window.after.as_ref().map(|(n, title, movie)| (*n, title.as_str(), *movie));
+    let found = movies::search(&ingress.read_pool, q, filter, after).await.map_err(database)?;
+    let page = window
+        .page(found, |(distance, movie)| (*distance, movie.details.title.clone(), movie.movie_id));
+    Ok(Json(page.map(|(_, movie)| movie)))
 }
 
 /// A movie with its upcoming shows.
@@ -81,7 +91,7 @@ pub(super) async fn read(
     Ok(Json(MovieWithShows { movie: found, shows }))
 }
 
-/// Days, in UTC, on which a movie is still to be shown.
+/// Days on which a movie is still to be shown, each by the time zone of its theatre.
 #[utoipa::path(get, path = "/movies/{id}/availability", tag = "catalogue",
     params(("id" = MovieId, Path)), responses(
         (status = 200, body = Availability),
@@ -98,22 +108,7 @@ pub(super) async fn read_availability(
     Ok(Json(Availability { dates }))
 }
 
-#[derive(Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ShowsWanted {
-    /// A day in UTC, such as `2026-12-24`; every day where it is absent.
-    date: Option<NaiveDate>,
-    /// In this theatre alone.
-    theatre_id: Option<TheatreId>,
-    /// 20 where it is absent.
-    #[param(minimum = 1, maximum = 100)]
-    limit: Option<u16>,
-    /// `nextCursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// A movie's shows of a day.
+/// A movie's shows to come, the soonest first.
 #[utoipa::path(get, path = "/movies/{id}/shows", tag = "catalogue",
     params(("id" = MovieId, Path), ShowsWanted), responses(
         (status = 200, body = Page<Show>),
@@ -125,18 +120,8 @@ pub(super) async fn list_shows(
     PathId(movie): PathId<MovieId>,
     Params(wanted): Params<ShowsWanted>,
 ) -> ApiResult<Json<Page<Show>>> {
-    let window = Window::<(DateTime<Utc>, ShowId)>::new(wanted.limit, wanted.cursor.as_deref())?;
-    if let Some(date) = wanted.date {
-        check::date("date", date)?;
-    }
+    let filter = wanted.filter(Some(movie))?;
     movie_of(&ingress, movie).await?;
-    let filter = shows::Filter {
-        movie: Some(movie),
-        theatre: wanted.theatre_id,
-        date: wanted.date,
-        after: window.after,
-        limit: window.limit,
-    };
     let listed = shows::list(&ingress.read_pool, filter).await.map_err(database)?;
     let shows = listed.sales.iter().map(|sale| ingress.as_seen(sale)).collect();
     Ok(Json(page_to(shows, listed.last.as_ref())))

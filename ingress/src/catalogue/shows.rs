@@ -3,30 +3,25 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
-use chrono::{DateTime, Utc};
 use contract::{
     ShowId,
     api::{Page, catalogue::Show},
 };
-use platform::http::{ApiResult, PathId};
+use platform::http::{ApiResult, Params, PathId};
 use store::catalogue::shows;
 
-use crate::{
-    Ingress,
-    errors::database,
-    page::{PageParams, Window, page_to},
-};
+use super::wanted::ShowsWanted;
+use crate::{Ingress, errors::database, page::page_to};
 
 /// Shows to come, the soonest first.
-#[utoipa::path(get, path = "/shows/upcoming", tag = "catalogue", params(PageParams), responses(
+#[utoipa::path(get, path = "/shows/upcoming", tag = "catalogue", params(ShowsWanted), responses(
     (status = 200, body = Page<Show>),
 ))]
 pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
-    window: Window<(DateTime<Utc>, ShowId)>,
+    Params(wanted): Params<ShowsWanted>,
 ) -> ApiResult<Json<Page<Show>>> {
-    let filter = shows::Filter { after: window.after, limit: window.limit, ..Default::default() };
-    let listed = shows::list(&ingress.read_pool, filter).await.map_err(database)?;
+    let listed = shows::list(&ingress.read_pool, wanted.filter(None)?).await.map_err(database)?;
     let shows = listed.sales.iter().map(|sale| ingress.as_seen(sale)).collect();
     Ok(Json(page_to(shows, listed.last.as_ref())))
 }

@@ -11,26 +11,58 @@ use contract::{
         problem::Code,
     },
 };
-use platform::http::{ApiError, ApiResult, PathId};
+use platform::http::{ApiError, ApiResult, Params, PathId};
+use serde::Deserialize;
 use store::catalogue::{screens, theatres};
+use utoipa::IntoParams;
 
-use crate::{
-    Ingress,
-    errors::database,
-    page::{PageParams, Window},
-};
+use super::wanted::{nearby, text};
+use crate::{Ingress, errors::database, page::Window};
 
-/// Theatres by name.
-#[utoipa::path(get, path = "/theatres", tag = "catalogue", params(PageParams), responses(
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TheatresWanted {
+    /// A part of the name.
+    q: Option<String>,
+    /// In this city.
+    city: Option<String>,
+    /// Latitude and longitude in degrees, such as `19.05,72.83`.
+    near: Option<String>,
+    /// Most kilometres from `near`, by the great circle; 25 where it is absent.
+    #[param(minimum = 0.1, maximum = 20_040)]
+    radius_km: Option<f64>,
+    /// 20 where it is absent.
+    #[param(minimum = 1, maximum = 100)]
+    limit: Option<u16>,
+    /// `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Theatres by name; with `near`, the nearest first.
+///
+/// Upper or lower case and accents make no difference.
+#[utoipa::path(get, path = "/theatres", tag = "catalogue", params(TheatresWanted), responses(
     (status = 200, body = Page<Theatre>),
 ))]
 pub(super) async fn list(
     State(ingress): State<Arc<Ingress>>,
-    window: Window<(String, TheatreId)>,
+    Params(wanted): Params<TheatresWanted>,
 ) -> ApiResult<Json<Page<Theatre>>> {
-    let after = window.after.as_ref().map(|(name, theatre)| (name.as_str(), *theatre));
-    let found = theatres::list(&ingress.read_pool, after, window.read()).await.map_err(database)?;
-    Ok(Json(window.page(found, |theatre| (theatre.details.name.clone(), theatre.theatre_id))))
+    let cursor = wanted.cursor.as_deref();
+    let window = Window::<(i32, String, TheatreId)>::new(wanted.limit, cursor)?;
+    let filter = theatres::Filter {
+        name: text("q", wanted.q.as_deref())?,
+        city: text("city", wanted.city.as_deref())?,
+        near: nearby(wanted.near.as_deref(), wanted.radius_km)?,
+        after: window.after.as_ref().map(|(metres, name, id)| (*metres, name.as_str(), *id)),
+        limit: window.read(),
+    };
+    let found = theatres::list(&ingress.read_pool, filter).await.map_err(database)?;
+    let page = window.page(found, |(metres, theatre)| {
+        (*metres, theatre.details.name.clone(), theatre.theatre_id)
+    });
+    Ok(Json(page.map(|(_, theatre)| theatre)))
 }
 
 /// A theatre with its screens.

@@ -9,5 +9,8 @@ mod accounts;
 mod sessions;
 mod sign_ins;
 mod catalogue;
+mod days;
+mod search;
+mod programme;
 mod sale;
 mod bad_input;

@@ -5,42 +5,43 @@ use contract::{
     MovieId,
     api::catalogue::{Movie, MovieDetails},
 };
-use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::{
+    literal::literally,
+    to_come::{self, Retirement},
+};
 use crate::{Connection, Pool, StoreResult};
 
-/// Which movies are wanted.
-#[derive(Clone, Debug, Default)]
+/// Which movies are wanted; upper or lower case and accents make no difference.
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Filter<'a> {
-    /// A part of the title, in upper or lower case.
-    pub title: Option<&'a str>,
-    /// A genre, in upper or lower case.
     pub genre: Option<&'a str>,
-    /// Movies after this one, in the order of the list.
-    pub after: Option<(&'a str, MovieId)>,
+    pub language: Option<&'a str>,
     /// Most movies to return.
     pub limit: i64,
 }
 
-/// Movies by title.
-pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Vec<Movie>> {
-    let pattern = filter.title.map(contains_pattern);
-    let (after_title, after_id) = filter.after.unzip();
+/// Movies by title: those after `after`.
+pub async fn list(
+    pool: &Pool,
+    filter: Filter<'_>,
+    after: Option<(&str, MovieId)>,
+) -> StoreResult<Vec<Movie>> {
+    let (after_title, after_id) = after.unzip();
     let rows = sqlx::query_as!(
         Row,
         "select movie_id, title, description, genres, rating, duration_minutes, release_date,
              poster_url, language
          from movies
          where retired_at is null
-             and ($1::text is null or title ilike $1)
-             and ($2::text is null
-                 or exists (select from unnest(genres) g where lower(g) = lower($2)))
+             and ($1::text is null or folded(genres) @> array[folded($1)])
+             and ($2::text is null or folded(language) = folded($2))
              and ($3::text is null or (title, movie_id) > ($3, $4))
          order by title, movie_id
          limit $5",
-        pattern,
         filter.genre,
+        filter.language,
         after_title,
         after_id.map(|movie| movie.0),
         filter.limit,
@@ -50,14 +51,70 @@ pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Vec<Movie>> {
     Ok(rows.into_iter().map(Movie::from).collect())
 }
 
-/// A `like` pattern that finds the text anywhere.
-fn contains_pattern(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    format!("%{escaped}%")
+/// How far a movie is from what was searched for, and the movie: 0 where the title begins with the
+/// text, 1 where it contains the text, up to 1000.
+pub type Found = (i32, Movie);
+
+/// Movies by how well they match a text: by a part of the title, by a title that is almost the text,
+/// or by words of title and description, which may be written in part. Those after `after`.
+pub async fn search(
+    pool: &Pool,
+    text: &str,
+    filter: Filter<'_>,
+    after: Option<(i32, &str, MovieId)>,
+) -> StoreResult<Vec<Found>> {
+    let rows = sqlx::query!(
+        r#"with found as (
+               select case when folded(title) like folded($2) || '%' then 0
+                       when folded(title) like '%' || folded($2) || '%' then 1
+                       else 1000 - (500 * word_similarity(folded($1), folded(title)))::integer
+                   end as distance, *
+               from movies
+               where retired_at is null
+                   and (folded(title) like '%' || folded($2) || '%'
+                       or folded($1) <% folded(title)
+                       or to_tsvector('simple', folded(title || ' ' || description))
+                           @@ words_of($1))
+                   and ($3::text is null or folded(genres) @> array[folded($3)])
+                   and ($4::text is null or folded(language) = folded($4)))
+           select distance as "distance!", movie_id as "movie_id!", title as "title!",
+               description as "description!", genres as "genres!", rating as "rating!",
+               duration_minutes as "duration_minutes!", release_date as "release_date!",
+               poster_url, language as "language!"
+           from found
+           where $5::integer is null or (distance, title, movie_id) > ($5, $6, $7)
+           order by distance, title, movie_id
+           limit $8"#,
+        text,
+        literally(text),
+        filter.genre,
+        filter.language,
+        after.map(|(distance, ..)| distance),
+        after.map(|(_, title, _)| title),
+        after.map(|(.., movie)| movie.0),
+        filter.limit,
+    )
+    .fetch_all(pool)
+    .await?;
+    let found = rows.into_iter().map(|row| {
+        let movie = Row {
+            movie_id: row.movie_id,
+            title: row.title,
+            description: row.description,
+            genres: row.genres,
+            rating: row.rating,
+            duration_minutes: row.duration_minutes,
+            release_date: row.release_date,
+            poster_url: row.poster_url,
+            language: row.language,
+        };
+        (row.distance, movie.into())
+    });
+    Ok(found.collect())
 }
 
 /// Finds a movie.
-pub async fn by_id(executor: impl PgExecutor<'_>, movie: MovieId) -> StoreResult<Option<Movie>> {
+pub async fn by_id(pool: &Pool, movie: MovieId) -> StoreResult<Option<Movie>> {
     let row = sqlx::query_as!(
         Row,
         "select movie_id, title, description, genres, rating, duration_minutes, release_date,
@@ -65,17 +122,32 @@ pub async fn by_id(executor: impl PgExecutor<'_>, movie: MovieId) -> StoreResult
          from movies where movie_id = $1 and retired_at is null",
         movie.0
     )
-    .fetch_optional(executor)
+    .fetch_optional(pool)
     .await?;
     Ok(row.map(Movie::from))
 }
 
-/// Days, in UTC, on which the movie is still to be shown; the first `limit`.
+/// Finds a movie, which cannot be retired before the transaction ends.
+pub async fn locked(tx: &mut Connection, movie: MovieId) -> StoreResult<Option<Movie>> {
+    let row = sqlx::query_as!(
+        Row,
+        "select movie_id, title, description, genres, rating, duration_minutes, release_date,
+             poster_url, language
+         from movies where movie_id = $1 and retired_at is null for share",
+        movie.0
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Movie::from))
+}
+
+/// Days on which the movie is still to be shown, each by the time zone of its theatre; the first
+/// `limit`.
 pub async fn dates(pool: &Pool, movie: MovieId, limit: i64) -> StoreResult<Vec<NaiveDate>> {
     let dates = sqlx::query_scalar!(
-        r#"select distinct (starts_at at time zone 'UTC')::date as "date!"
-           from shows
-           where movie_id = $1 and retired_at is null and starts_at > clock_timestamp()
+        r#"select distinct (starts_at at time zone time_zone)::date as "date!"
+           from shows join theatres using (theatre_id)
+           where movie_id = $1 and shows.retired_at is null and starts_at > clock_timestamp()
                and sale_state <> 'CANCELLED'
            order by 1
            limit $2"#,
@@ -131,16 +203,24 @@ pub async fn change(pool: &Pool, movie: &Movie) -> StoreResult<bool> {
     Ok(changed.rows_affected() == 1)
 }
 
-/// Takes a movie off the lists. Returns whether it was there.
-pub async fn retire(pool: &Pool, movie: MovieId) -> StoreResult<bool> {
+/// Takes a movie off the lists, unless shows to come need it.
+pub async fn retire(pool: &Pool, movie: MovieId) -> StoreResult<Retirement> {
+    let mut tx = pool.begin().await?;
     let retired = sqlx::query!(
         "update movies set retired_at = clock_timestamp()
          where movie_id = $1 and retired_at is null",
         movie.0
     )
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
-    Ok(retired.rows_affected() == 1)
+    if retired.rows_affected() == 0 {
+        return Ok(Retirement::NotFound);
+    }
+    let retirement = to_come::retirement(&mut tx, movie.0).await?;
+    if retirement == Retirement::Done {
+        tx.commit().await?;
+    }
+    Ok(retirement)
 }
 
 struct Row {
@@ -168,15 +248,5 @@ impl From<Row> for Movie {
             language: row.language,
         };
         Self { movie_id: MovieId(row.movie_id), details }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_searched_for_is_taken_literally() {
-        assert_eq!(contains_pattern(r"100%_\"), r"%100\%\_\\%");
     }
 }

@@ -7,6 +7,7 @@ use contract::{
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
+use super::to_come::{self, Retirement};
 use crate::{Connection, Pool, StoreResult};
 
 /// Finds a screen.
@@ -29,7 +30,7 @@ pub async fn locked(tx: &mut Connection, screen: ScreenId) -> StoreResult<Option
         Row,
         r#"select screen_id, theatre_id, name, tiers as "tiers: Json<Vec<ScreenTier>>",
                layout as "layout: Json<Layout>"
-           from screens where screen_id = $1 and retired_at is null for share"#,
+           from screens where screen_id = $1 and retired_at is null for no key update"#,
         screen.0
     )
     .fetch_optional(tx)
@@ -110,16 +111,24 @@ pub async fn change(
     Ok(ScreenChange::Done)
 }
 
-/// Takes a screen off the lists. Returns whether it was there.
-pub async fn retire(pool: &Pool, screen: ScreenId) -> StoreResult<bool> {
+/// Takes a screen off the lists, unless shows to come need it.
+pub async fn retire(pool: &Pool, screen: ScreenId) -> StoreResult<Retirement> {
+    let mut tx = pool.begin().await?;
     let retired = sqlx::query!(
         "update screens set retired_at = clock_timestamp()
          where screen_id = $1 and retired_at is null",
         screen.0
     )
-    .execute(pool)
+    .execute(&mut *tx)
     .await?;
-    Ok(retired.rows_affected() == 1)
+    if retired.rows_affected() == 0 {
+        return Ok(Retirement::NotFound);
+    }
+    let retirement = to_come::retirement(&mut tx, screen.0).await?;
+    if retirement == Retirement::Done {
+        tx.commit().await?;
+    }
+    Ok(retirement)
 }
 
 struct Row {

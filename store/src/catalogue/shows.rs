@@ -6,7 +6,7 @@ pub use write::{
     close, insert, locked_state, locked_waiting_room, open, replace, retire, set_waiting_room,
 };
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use contract::{
     MovieId, ScreenId, ShowId, TheatreId,
     api::catalogue::{Price, RoomSettings, Show, ShowDetails, TierAvailable},
@@ -14,6 +14,7 @@ use contract::{
 use sqlx::PgExecutor;
 use uuid::Uuid;
 
+use super::theatres::Nearby;
 use crate::{
     Pool, StoreError, StoreResult,
     error::readable,
@@ -21,12 +22,26 @@ use crate::{
 };
 
 /// Which shows are wanted. Shows that have begun or were cancelled never are.
+///
+/// Days and times of day are those of the theatre. Upper or lower case and accents make no difference.
 #[derive(Clone, Debug, Default)]
-pub struct Filter {
+pub struct Filter<'a> {
     pub movie: Option<MovieId>,
+    pub genre: Option<&'a str>,
+    pub language: Option<&'a str>,
     pub theatre: Option<TheatreId>,
-    /// A day in UTC.
-    pub date: Option<NaiveDate>,
+    pub city: Option<&'a str>,
+    pub near: Option<Nearby>,
+    /// The first day.
+    pub from: Option<NaiveDate>,
+    /// The last day.
+    pub until: Option<NaiveDate>,
+    /// The earliest time of day.
+    pub not_before: Option<NaiveTime>,
+    /// Shows begin before this time of day; over midnight, if it is not later than the earliest.
+    pub before: Option<NaiveTime>,
+    /// The highest price of the cheapest tier, in minor units of the currency.
+    pub price_max: Option<(i64, &'a str)>,
     /// Shows after this one, in the order of the list.
     pub after: Option<(DateTime<Utc>, ShowId)>,
     /// Most shows to return.
@@ -42,24 +57,55 @@ pub struct Listed {
 }
 
 /// Shows by start.
-pub async fn list(pool: &Pool, filter: Filter) -> StoreResult<Listed> {
+pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Listed> {
     let (after_start, after_id) = filter.after.unzip();
+    let (price_max, currency) = filter.price_max.unzip();
     let limit = usize::from(filter.limit);
+    // The second bound of a day is for the index: no time zone is more than a day from UTC.
     let mut found = sqlx::query!(
-        "select show_id, starts_at from shows
-         where retired_at is null and starts_at > clock_timestamp()
+        "select show_id, starts_at
+         from shows join theatres t using (theatre_id) join movies m using (movie_id)
+         where shows.retired_at is null and starts_at > clock_timestamp()
              and sale_state <> 'CANCELLED'
              and ($1::uuid is null or movie_id = $1)
-             and ($2::uuid is null or theatre_id = $2)
-             and ($3::date is null
-                 or starts_at >= ($3::date)::timestamp at time zone 'UTC'
-                     and starts_at < ($3::date + 1)::timestamp at time zone 'UTC')
-             and ($4::timestamptz is null or (starts_at, show_id) > ($4, $5))
+             and ($2::text is null or folded(m.genres) @> array[folded($2)])
+             and ($3::text is null or folded(m.language) = folded($3))
+             and ($4::uuid is null or theatre_id = $4)
+             and ($5::text is null or folded(t.city) = folded($5))
+             and ($6::double precision is null
+                 or metres_between($7, $8, t.latitude, t.longitude) <= $6)
+             and ($9::date is null
+                 or starts_at >= $9::timestamp at time zone t.time_zone
+                     and starts_at >= $9::timestamp at time zone 'UTC' - interval '1 day')
+             and ($10::date is null
+                 or starts_at < ($10::date + 1)::timestamp at time zone t.time_zone
+                     and starts_at < ($10::date + 2)::timestamp at time zone 'UTC')
+             and case when coalesce($11::time, '00:00') < coalesce($12::time, '24:00')
+                 then (starts_at at time zone t.time_zone)::time >= coalesce($11, '00:00')
+                     and (starts_at at time zone t.time_zone)::time < coalesce($12, '24:00')
+                 else (starts_at at time zone t.time_zone)::time >= $11
+                     or (starts_at at time zone t.time_zone)::time < $12 end
+             and ($13::bigint is null
+                 or currency = $14
+                     and exists (select from partitions p
+                                 where p.show_id = shows.show_id and p.price <= $13))
+             and ($15::timestamptz is null or (starts_at, show_id) > ($15, $16))
          order by starts_at, show_id
-         limit $6",
+         limit $17",
         filter.movie.map(|movie| movie.0),
+        filter.genre,
+        filter.language,
         filter.theatre.map(|theatre| theatre.0),
-        filter.date,
+        filter.city,
+        filter.near.map(|near| near.metres),
+        filter.near.map(|near| near.latitude),
+        filter.near.map(|near| near.longitude),
+        filter.from,
+        filter.until,
+        filter.not_before,
+        filter.before,
+        price_max,
+        currency,
         after_start,
         after_id.map(|show| show.0),
         i64::from(filter.limit) + 1,
@@ -104,7 +150,7 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
     let rows = sqlx::query_as!(
         Row,
         r#"select s.show_id, s.movie_id, s.theatre_id, s.screen_id, s.sale_state::text as "state!",
-               s.starts_at, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
+               s.starts_at, t.time_zone, s.prequeue_opens_at, s.sale_opens_at, s.sale_closes_at, s.currency,
                s.max_seats_per_user, s.hold_seconds, s.order_seconds,
                s.room_mode::text as "room_mode!", s.room_rate_per_second, s.room_burst,
                s.room_max_active, s.room_paused, s.room_version,
@@ -115,7 +161,7 @@ pub(crate) async fn read(executor: impl PgExecutor<'_>, ids: &[Uuid]) -> StoreRe
                                   and b.state in ('HELD', 'PAYMENT_PENDING'))
                end as "held!",
                p.queue_ready_at is not null as "ready!"
-           from shows s join partitions p using (show_id)
+           from shows s join theatres t using (theatre_id) join partitions p using (show_id)
            where s.show_id = any($1) and s.retired_at is null
            order by s.starts_at, s.show_id, p.tier"#,
         ids
@@ -149,6 +195,7 @@ pub fn as_seen(sale: &Sale, now: DateTime<Utc>) -> Show {
     Show {
         show_id: sale.show,
         status: sale.status(now),
+        time_zone: sale.time_zone.clone(),
         available: available
             .map(|tier| TierAvailable { tier: tier.tier.clone(), seats: tier.available })
             .collect(),
@@ -186,6 +233,7 @@ struct Row {
     screen_id: Uuid,
     state: String,
     starts_at: DateTime<Utc>,
+    time_zone: String,
     prequeue_opens_at: Option<DateTime<Utc>>,
     sale_opens_at: DateTime<Utc>,
     sale_closes_at: DateTime<Utc>,
@@ -233,6 +281,7 @@ impl Row {
             screen: ScreenId(self.screen_id),
             state: sale_state(&self.state)?,
             starts_at: self.starts_at,
+            time_zone: std::mem::take(&mut self.time_zone),
             prequeue_opens_at: self.prequeue_opens_at,
             sale_opens_at: self.sale_opens_at,
             sale_closes_at: self.sale_closes_at,

@@ -146,7 +146,9 @@ impl Seeding<'_> {
                 }
                 let movie_id = movies[(slot + 5 * n) % movies.len()].movie_id;
                 let show = shows::ordinary(movie_id, *theatre_id, screen, starts_at);
-                let _: Show = self.admin.post("/shows", &show).await.context("POST /shows")?;
+                // A demonstration may have had a premiere in between.
+                let path = "/shows?overlap=allow";
+                let _: Show = self.admin.post(path, &show).await.context("POST /shows")?;
             }
         }
         Ok(())
@@ -178,7 +180,8 @@ impl Seeding<'_> {
             max_seats_per_user: 20,
             ..shows::ordinary(movie_id, theatre_id, lawn, starts_at)
         };
-        let show: Show = self.admin.post("/shows", &show).await.context("POST /shows")?;
+        let path = "/shows?overlap=allow";
+        let show: Show = self.admin.post(path, &show).await.context("POST /shows")?;
         shows::open(self.admin, show.show_id).await?;
         Ok(show.show_id)
     }

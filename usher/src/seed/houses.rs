@@ -59,6 +59,7 @@ impl House {
             city: self.city.into(),
             latitude: self.latitude,
             longitude: self.longitude,
+            time_zone: Some("Asia/Kolkata".into()),
         }
     }
 }

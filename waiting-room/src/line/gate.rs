@@ -153,6 +153,7 @@ mod tests {
             screen: ScreenId::new(),
             state: SaleState::OnSale,
             starts_at: time(9000),
+            time_zone: "UTC".into(),
             prequeue_opens_at: None,
             sale_opens_at: time(0),
             sale_closes_at: time(8000),
