@@ -188,10 +188,11 @@ impl Decider<'_> {
                 if !seats.iter().all(|seat| self.map.knows(seat)) {
                     return Err(Outcome::rejected(Reason::Internal));
                 }
+                let seats = self.map.in_order(seats);
                 let taken: Vec<SeatLabel> =
                     seats.iter().filter(|seat| !self.map.is_free(seat)).cloned().collect();
                 if taken.is_empty() {
-                    return Ok(seats.clone());
+                    return Ok(seats);
                 }
                 let alternatives = self.map.best(seats.len()).unwrap_or_default();
                 Err(Outcome::Rejected {
@@ -284,6 +285,20 @@ mod tests {
                 alternatives: seats(&["A3", "A4"]),
             }
         );
+    }
+
+    #[test]
+    fn seats_are_told_in_the_order_of_the_hall() {
+        // Requests have them in the order of their letters.
+        let wish = || Wish::Seats(seats(&["A1", "A10", "A2"]));
+        let requests = [request(AccountId::new(), wish()), request(AccountId::new(), wish())];
+        let round = decide(&requests, &mut map(11), &facts(&requests));
+        let ordered = seats(&["A1", "A2", "A10"]);
+        assert_eq!(round.decided[0].outcome, Outcome::Allocated { seats: ordered.clone() });
+        let Outcome::Rejected { taken, .. } = &round.decided[1].outcome else {
+            panic!("{round:?}");
+        };
+        assert_eq!(*taken, ordered);
     }
 
     #[test]

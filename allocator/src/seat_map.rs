@@ -77,6 +77,13 @@ impl SeatMap {
         self.hall.index.get(seat).is_some_and(|&i| self.free[i])
     }
 
+    /// These seats in the order of the hall; unknown ones are left out.
+    pub(crate) fn in_order(&self, seats: &[SeatLabel]) -> Vec<SeatLabel> {
+        let mut known = self.known(seats);
+        known.sort_unstable();
+        known.into_iter().map(|i| self.hall.labels[i].clone()).collect()
+    }
+
     /// Takes seats. Taken and unknown seats stay as they are.
     pub(crate) fn claim(&mut self, seats: &[SeatLabel]) {
         self.set(&self.known(seats), false);

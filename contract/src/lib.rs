@@ -27,4 +27,4 @@ pub use id::{
     TheatreId, TicketId,
 };
 pub use money::Money;
-pub use seat::{SeatLabel, TierCode};
+pub use seat::{Run, SeatLabel, TierCode};

@@ -82,13 +82,53 @@ label! {
     InvalidLabel::Seat
 }
 
+impl SeatLabel {
+    /// What labels are sorted by where people read them and the hall is not at hand: `A2` before
+    /// `A10`, and row `Z` before row `AA`.
+    #[must_use]
+    pub fn natural_key(&self) -> Vec<Run<'_>> {
+        let kind = |b: u8| (b.is_ascii_digit(), b.is_ascii_alphabetic());
+        let runs = self.0.as_bytes().chunk_by(|a, b| kind(*a) == kind(*b));
+        runs.map(|run| {
+            let zeros = run.iter().take_while(|b| **b == b'0').count();
+            let counted = if run[0].is_ascii_digit() { &run[zeros..] } else { run };
+            Run { counted: (counted.len(), counted), whole: run }
+        })
+        .collect()
+    }
+}
+
+/// A number, letters, or other characters in a row: the longer ones come later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run<'a> {
+    counted: (usize, &'a [u8]),
+    /// Tells `A1` from `A01`.
+    whole: &'a [u8],
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
+    #[test]
+    fn labels_are_read_in_the_order_of_a_hall() {
+        let order = ["A1", "A01", "A2", "A10", "B1", "B2b", "Z9", "AA1", "AA10", "B-12"];
+        let mut seats: Vec<SeatLabel> = order.iter().map(|seat| seat.parse().unwrap()).collect();
+        seats.reverse();
+        seats.sort_by(|a, b| a.natural_key().cmp(&b.natural_key()));
+        let sorted: Vec<&str> = seats.iter().map(SeatLabel::as_str).collect();
+        assert_eq!(sorted, ["A01", "A1", "A2", "A10", "B-12", "B1", "B2b", "Z9", "AA1", "AA10"]);
+    }
+
     proptest! {
+        #[test]
+        fn no_two_labels_have_one_key(a in "[A0-]{1,5}", b in "[A0-]{1,5}") {
+            let (a, b): (SeatLabel, SeatLabel) = (a.parse().unwrap(), b.parse().unwrap());
+            prop_assert_eq!(a == b, a.natural_key() == b.natural_key());
+        }
+
         #[test]
         fn a_good_label_is_kept_as_it_is(tier in "[A-Z][A-Z0-9_]{0,31}", seat in "[!-~]{1,16}") {
             let read: TierCode = serde_json::from_value(tier.clone().into()).unwrap();

@@ -103,6 +103,8 @@ impl Picture {
 }
 
 fn pieces<'a>(seats: impl IntoIterator<Item = (&'a SeatLabel, Option<Taken>)>) -> Vec<SeatsChange> {
+    let mut seats: Vec<_> = seats.into_iter().collect();
+    seats.sort_by_cached_key(|(seat, _)| seat.natural_key());
     let mut pieces = Vec::new();
     let mut piece = SeatsChange::default();
     let mut n = 0;
