@@ -2,6 +2,7 @@
 
 pub mod problem;
 pub mod socket;
+pub mod staff;
 pub mod accounts;
 pub mod catalogue;
 pub mod line;

@@ -1,10 +1,13 @@
-//! The calls of organisers: writing the catalogue, and running a sale. Needs the role `admin`.
+//! The calls of organisers: writing the catalogue, and running a sale. Admins may do everything, organisers
+//! what belongs to their theatres.
 
 mod movies;
 mod theatres;
 mod screens;
 mod shows;
 mod sale;
+mod staff;
+mod log;
 mod write;
 
 use std::sync::Arc;
@@ -27,4 +30,8 @@ pub(crate) fn router(ingress: &Ingress) -> OpenApiRouter<Arc<Ingress>> {
         .routes(routes!(sale::close))
         .routes(routes!(sale::change_waiting_room));
     forgetting_answers(writes, &ingress.kept)
+        .routes(routes!(staff::read_memberships))
+        .routes(routes!(staff::list, staff::give))
+        .routes(routes!(staff::take))
+        .routes(routes!(log::read))
 }

@@ -43,7 +43,7 @@ use state::Ingress;
 #[openapi(tags(
     (name = "accounts", description = "Who is calling."),
     (name = "catalogue", description = "What is shown where and when."),
-    (name = "administration", description = "What organisers do. Needs the role admin."),
+    (name = "administration", description = "What admins do, and organisers of theatres."),
 ))]
 struct Api;
 

@@ -32,6 +32,12 @@ impl<Id: Serialize + DeserializeOwned> SortKey for (i32, String, Id) {
     }
 }
 
+impl SortKey for i64 {
+    fn is_possible(&self) -> bool {
+        true
+    }
+}
+
 impl<Id: Serialize + DeserializeOwned> SortKey for (DateTime<Utc>, Id) {
     fn is_possible(&self) -> bool {
         check::time("cursor", self.0).is_ok()

@@ -20,10 +20,10 @@ pub mod socket;
 pub use docs::docs;
 pub use door::Door;
 pub use extract::{
-    ADMIN_BODY_BYTES_MAX, AdminCaller, Body, ClientAddr, OptionalBody, OptionalCaller, Params,
-    PathId, SignedIn,
+    ADMIN_BODY_BYTES_MAX, Body, ClientAddr, KnownCaller, OptionalBody, OptionalCaller, Params,
+    PathId, PathIds, SignedIn,
 };
 pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;
-pub use problem::{ApiError, ApiResult};
+pub use problem::{ApiError, ApiResult, RequestId};
 pub use serve::{ClientConnection, HEADERS_WAIT, serve, serve_admin};

@@ -20,6 +20,8 @@ pub mod revocations;
 pub mod keys;
 pub mod idempotency;
 pub mod bound_keys;
+pub mod staff;
+pub mod audit_log;
 pub mod catalogue;
 pub mod sale;
 pub mod partitions;

@@ -150,7 +150,7 @@ impl Plan {
         let (show, details) = (ShowId::new(), self.show(film.movie_id, theatre, screen));
         let put = async {
             let mut tx = pool.begin().await?;
-            movies::insert(&mut tx, &film).await?;
+            movies::insert(&mut tx, &film, None).await?;
             theatres::insert(&mut tx, theatre, &self::theatre()).await?;
             screens::insert(&mut tx, screen, &hall).await?;
             shows::insert(&mut tx, show, &details, &hall).await?;

@@ -110,6 +110,8 @@ codes! {
         PassRequired = "PASS_REQUIRED",
     }
     NOT_FOUND {
+        /// No such account here.
+        AccountNotFound = "ACCOUNT_NOT_FOUND",
         /// No such booking of the caller.
         BookingNotFound = "BOOKING_NOT_FOUND",
         /// No such hold of the caller.

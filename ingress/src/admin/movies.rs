@@ -13,7 +13,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::movies;
 
-use super::write::{Admin, AdminBody, Created, created, retired};
+use super::write::{AdminBody, Created, Organiser, created, retired};
 use crate::{Ingress, check, errors::database, idempotency::Write};
 
 /// Adds a movie.
@@ -24,17 +24,18 @@ use crate::{Ingress, check, errors::database, idempotency::Write};
 )]
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     Body(new): AdminBody<NewMovie>,
 ) -> ApiResult<Created<Movie>> {
     let details = MovieDetails::from(new.clone());
     checked(&details)?;
-    let movie = write
-        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
+    let owner = (!organiser.is_admin()).then_some(organiser.account());
+    let movie = organiser
+        .once(&ingress, write, &new, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
                 let movie = Movie { movie_id: MovieId::new(), details };
-                movies::insert(tx, &movie).await.map_err(database)?;
+                movies::insert(tx, &movie, owner).await.map_err(database)?;
                 Ok(movie)
             })
         })
@@ -51,14 +52,20 @@ pub(super) async fn create(
 )]
 pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(movie_id): PathId<MovieId>,
     Body(new): AdminBody<NewMovie>,
 ) -> ApiResult<Json<Movie>> {
     let movie = Movie { movie_id, details: new.into() };
     checked(&movie.details)?;
-    let changed = movies::change(&ingress.pool, &movie).await.map_err(database)?;
-    if changed { Ok(Json(movie)) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
+    let changing = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_have_entered(tx, movie_id).await?;
+            let changed = movies::change(tx, &movie).await.map_err(database)?;
+            if changed { Ok(movie) } else { Err(ApiError::not_found(Code::MovieNotFound)) }
+        })
+    });
+    changing.await.map(Json)
 }
 
 /// Takes a movie off the lists, if no show to come needs it; shows of the past stay.
@@ -71,12 +78,16 @@ pub(super) async fn change(
 )]
 pub(super) async fn retire(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(movie): PathId<MovieId>,
 ) -> ApiResult<StatusCode> {
-    let pool = ingress.pool.clone();
-    let retirement = store::detached(async move { movies::retire(&pool, movie).await }).await;
-    retired(retirement.map_err(database)?, Code::MovieNotFound)
+    let retiring = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_have_entered(tx, movie).await?;
+            retired(movies::retire(tx, movie).await.map_err(database)?, Code::MovieNotFound)
+        })
+    });
+    retiring.await
 }
 
 fn checked(movie: &MovieDetails) -> ApiResult<()> {

@@ -18,13 +18,9 @@ use store::{
 
 use super::{
     shows::{checked_room, read_back},
-    write::Admin,
+    write::Organiser,
 };
-use crate::{
-    Ingress,
-    errors::{database, transaction},
-    idempotency::Write,
-};
+use crate::{Ingress, errors::database, idempotency::Write};
 
 /// How long opening waits for the queues before it answers 202.
 const QUEUES_WAIT: Duration = Duration::from_secs(5);
@@ -45,12 +41,13 @@ const QUEUES_WAIT: Duration = Duration::from_secs(5);
 )]
 pub(super) async fn open(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<(StatusCode, Json<Show>)> {
-    let opening = write.once(&ingress, admin, &(), StatusCode::OK, move |tx| {
+    let opening = organiser.once(&ingress, write, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
+            organiser.must_run_show(tx, show).await?;
             match shows::locked_state(tx, show).await.map_err(database)? {
                 None => Err(ApiError::not_found(Code::ShowNotFound)),
                 Some(SaleState::Scheduled) => shows::open(tx, show).await.map_err(database),
@@ -85,13 +82,14 @@ fn is_ready(sale: &Sale) -> bool {
 )]
 pub(super) async fn close(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<Json<Show>> {
     let node = Arc::clone(&ingress);
-    let closing = write.once(&ingress, admin, &(), StatusCode::OK, move |tx| {
+    let closing = organiser.once(&ingress, write, &(), StatusCode::OK, move |tx| {
         Box::pin(async move {
+            organiser.must_run_show(tx, show).await?;
             match shows::locked_state(tx, show).await.map_err(database)? {
                 None => return Err(ApiError::not_found(Code::ShowNotFound)),
                 Some(SaleState::OnSale) => shows::close(tx, show).await.map_err(database)?,
@@ -120,22 +118,22 @@ pub(super) async fn close(
 )]
 pub(super) async fn change_waiting_room(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(show): PathId<ShowId>,
     Body(change): Body<RoomSettingsChange>,
 ) -> ApiResult<Json<RoomSettings>> {
-    let pool = ingress.pool.clone();
-    let room = store::detached(async move {
-        let mut tx = pool.begin().await.map_err(transaction)?;
-        let before = shows::locked_waiting_room(&mut tx, show).await.map_err(database)?;
-        let room =
-            changed(&before.ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?, &change);
-        checked_room("", &room)?;
-        shows::set_waiting_room(&mut tx, show, &room).await.map_err(database)?;
-        tx.commit().await.map_err(transaction)?;
-        Ok::<_, ApiError>(room)
-    })
-    .await?;
+    let changing = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run_show(tx, show).await?;
+            let before = shows::locked_waiting_room(tx, show).await.map_err(database)?;
+            let before = before.ok_or_else(|| ApiError::not_found(Code::ShowNotFound))?;
+            let room = changed(&before, &change);
+            checked_room("", &room)?;
+            shows::set_waiting_room(tx, show, &room).await.map_err(database)?;
+            Ok(room)
+        })
+    });
+    let room = changing.await?;
     ingress.board_caught_up().await;
     Ok(Json(room))
 }

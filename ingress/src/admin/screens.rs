@@ -19,12 +19,8 @@ use store::{
     },
 };
 
-use super::write::{Admin, Created, created, retired};
-use crate::{
-    Ingress, check,
-    errors::{database, transaction},
-    idempotency::Write,
-};
+use super::write::{Created, Organiser, created, retired};
+use crate::{Ingress, check, errors::database, idempotency::Write};
 
 const TIERS_MAX: usize = 20;
 const ROWS_MAX: usize = 2_000;
@@ -47,15 +43,16 @@ type ScreenBody = Body<NewScreen, SCREEN_BYTES_MAX>;
 )]
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     Body(new): ScreenBody,
 ) -> ApiResult<Created<Screen>> {
     let details = checked(new.clone().into())?;
-    let screen = write
-        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
+    let screen = organiser
+        .once(&ingress, write, &new, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
                 stands_in_a_theatre(tx, &details).await?;
+                organiser.must_run(tx, details.theatre_id).await?;
                 let screen_id = ScreenId::new();
                 screens::insert(tx, screen_id, &details).await.map_err(database)?;
                 Ok(Screen { screen_id, details })
@@ -77,30 +74,31 @@ pub(super) async fn create(
 )]
 pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(screen_id): PathId<ScreenId>,
     Body(new): ScreenBody,
 ) -> ApiResult<Json<Screen>> {
     let details = checked(new.into())?;
-    let pool = ingress.pool.clone();
-    store::detached(async move {
-        let mut tx = pool.begin().await.map_err(transaction)?;
-        let change = screens::change(&mut tx, screen_id, &details).await.map_err(database)?;
-        match change {
-            ScreenChange::NotFound => return Err(ApiError::not_found(Code::ScreenNotFound)),
-            ScreenChange::InUse => {
-                return Err(ApiError::new(
-                    Code::ScreenInUse,
-                    "shows to come use this layout: only the name can be changed",
-                ));
+    let changing = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run_screen(tx, screen_id).await?;
+            let change = screens::change(tx, screen_id, &details).await.map_err(database)?;
+            match change {
+                ScreenChange::NotFound => return Err(ApiError::not_found(Code::ScreenNotFound)),
+                ScreenChange::InUse => {
+                    return Err(ApiError::new(
+                        Code::ScreenInUse,
+                        "shows to come use this layout: only the name can be changed",
+                    ));
+                }
+                ScreenChange::Done => {}
             }
-            ScreenChange::Done => {}
-        }
-        stands_in_a_theatre(&mut tx, &details).await?;
-        tx.commit().await.map_err(transaction)?;
-        Ok(Json(Screen { screen_id, details }))
-    })
-    .await
+            stands_in_a_theatre(tx, &details).await?;
+            organiser.must_run(tx, details.theatre_id).await?;
+            Ok(Screen { screen_id, details })
+        })
+    });
+    changing.await.map(Json)
 }
 
 /// Takes a screen off the lists, if no show to come needs it; shows of the past stay.
@@ -113,12 +111,16 @@ pub(super) async fn change(
 )]
 pub(super) async fn retire(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(screen): PathId<ScreenId>,
 ) -> ApiResult<StatusCode> {
-    let pool = ingress.pool.clone();
-    let retirement = store::detached(async move { screens::retire(&pool, screen).await }).await;
-    retired(retirement.map_err(database)?, Code::ScreenNotFound)
+    let retiring = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run_screen(tx, screen).await?;
+            retired(screens::retire(tx, screen).await.map_err(database)?, Code::ScreenNotFound)
+        })
+    });
+    retiring.await
 }
 
 async fn stands_in_a_theatre(tx: &mut Connection, screen: &ScreenDetails) -> ApiResult<()> {

@@ -21,12 +21,8 @@ use store::{
 };
 use utoipa::{IntoParams, ToSchema};
 
-use super::write::{Admin, AdminBody, Created, created};
-use crate::{
-    Ingress, check,
-    errors::{database, transaction},
-    idempotency::Write,
-};
+use super::write::{AdminBody, Created, Organiser, created};
+use crate::{Ingress, check, errors::database, idempotency::Write};
 
 /// Highest price in minor units; sums of such prices do not overflow.
 const PRICE_MAX: i64 = 1_000_000_000_000;
@@ -61,7 +57,7 @@ pub(super) struct Overlaps {
 )]
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     Params(overlaps): Params<Overlaps>,
     Body(new): AdminBody<NewShow>,
@@ -69,9 +65,10 @@ pub(super) async fn create(
     let details = ShowDetails::from(new.clone());
     checked(&details)?;
     let node = Arc::clone(&ingress);
-    let show = write
-        .once(&ingress, admin, &new, StatusCode::CREATED, move |tx| {
+    let show = organiser
+        .once(&ingress, write, &new, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
+                organiser.must_run(tx, details.theatre_id).await?;
                 let screen = screen_for(tx, &details, overlaps, None).await?;
                 let show = ShowId::new();
                 shows::insert(tx, show, &details, &screen).await.map_err(database)?;
@@ -93,7 +90,7 @@ pub(super) async fn create(
 )]
 pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(show): PathId<ShowId>,
     Params(overlaps): Params<Overlaps>,
     Body(new): AdminBody<NewShow>,
@@ -101,25 +98,26 @@ pub(super) async fn change(
     let details = ShowDetails::from(new);
     checked(&details)?;
     let node = Arc::clone(&ingress);
-    let changed = store::detached(async move {
-        let mut tx = node.pool.begin().await.map_err(transaction)?;
-        match shows::locked_state(&mut tx, show).await.map_err(database)? {
-            None => return Err(ApiError::not_found(Code::ShowNotFound)),
-            Some(SaleState::Scheduled) => {}
-            Some(_) => {
-                return Err(ApiError::new(
-                    Code::ShowNotScheduled,
-                    "the sale has begun or is over: the show cannot be changed",
-                ));
+    let changing = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run_show(tx, show).await?;
+            organiser.must_run(tx, details.theatre_id).await?;
+            match shows::locked_state(tx, show).await.map_err(database)? {
+                None => return Err(ApiError::not_found(Code::ShowNotFound)),
+                Some(SaleState::Scheduled) => {}
+                Some(_) => {
+                    return Err(ApiError::new(
+                        Code::ShowNotScheduled,
+                        "the sale has begun or is over: the show cannot be changed",
+                    ));
+                }
             }
-        }
-        let screen = screen_for(&mut tx, &details, overlaps, Some(show)).await?;
-        shows::replace(&mut tx, show, &details, &screen).await.map_err(database)?;
-        let changed = read_back(&node, &mut tx, show).await?;
-        tx.commit().await.map_err(transaction)?;
-        Ok(changed)
-    })
-    .await?;
+            let screen = screen_for(tx, &details, overlaps, Some(show)).await?;
+            shows::replace(tx, show, &details, &screen).await.map_err(database)?;
+            read_back(&node, tx, show).await
+        })
+    });
+    let changed = changing.await?;
     ingress.board_caught_up().await;
     Ok(Json(changed))
 }
@@ -134,23 +132,22 @@ pub(super) async fn change(
 )]
 pub(super) async fn retire(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(show): PathId<ShowId>,
 ) -> ApiResult<StatusCode> {
-    let pool = ingress.pool.clone();
-    store::detached(async move {
-        let mut tx = pool.begin().await.map_err(transaction)?;
-        match shows::locked_state(&mut tx, show).await.map_err(database)? {
-            None => return Err(ApiError::not_found(Code::ShowNotFound)),
-            Some(SaleState::OnSale) => {
-                return Err(ApiError::new(Code::ShowOnSale, "close the sale first"));
+    let retiring = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run_show(tx, show).await?;
+            match shows::locked_state(tx, show).await.map_err(database)? {
+                None => Err(ApiError::not_found(Code::ShowNotFound)),
+                Some(SaleState::OnSale) => {
+                    Err(ApiError::new(Code::ShowOnSale, "close the sale first"))
+                }
+                Some(_) => shows::retire(tx, show).await.map_err(database),
             }
-            Some(_) => {}
-        }
-        shows::retire(&mut tx, show).await.map_err(database)?;
-        tx.commit().await.map_err(transaction)
-    })
-    .await?;
+        })
+    });
+    retiring.await?;
     ingress.board_caught_up().await;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -13,7 +13,7 @@ use contract::{
 use platform::http::{ApiError, ApiResult, Body, PathId};
 use store::catalogue::theatres;
 
-use super::write::{Admin, AdminBody, Created, created, retired};
+use super::write::{AdminBody, Created, Organiser, created, retired};
 use crate::{Ingress, check, errors::database, idempotency::Write};
 
 /// Adds a theatre.
@@ -24,15 +24,16 @@ use crate::{Ingress, check, errors::database, idempotency::Write};
 )]
 pub(super) async fn create(
     State(ingress): State<Arc<Ingress>>,
-    Admin(admin): Admin,
+    organiser: Organiser,
     write: Write,
     Body(new): AdminBody<NewTheatre>,
 ) -> ApiResult<Created<Theatre>> {
+    organiser.must_be_admin()?;
     let mut details = TheatreDetails::from(new.clone());
     checked(&ingress, &details).await?;
     details.time_zone.get_or_insert_with(|| "UTC".into());
-    let theatre = write
-        .once(&ingress, admin, &new, StatusCode::CREATED, |tx| {
+    let theatre = organiser
+        .once(&ingress, write, &new, StatusCode::CREATED, |tx| {
             Box::pin(async move {
                 let theatre_id = TheatreId::new();
                 theatres::insert(tx, theatre_id, &details).await.map_err(database)?;
@@ -52,17 +53,21 @@ pub(super) async fn create(
 )]
 pub(super) async fn change(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(theatre): PathId<TheatreId>,
     Body(new): AdminBody<NewTheatre>,
 ) -> ApiResult<Json<Theatre>> {
     let details = TheatreDetails::from(new);
     checked(&ingress, &details).await?;
-    if !theatres::change(&ingress.pool, theatre, &details).await.map_err(database)? {
-        return Err(ApiError::not_found(Code::TheatreNotFound));
-    }
-    let changed = theatres::by_id(&ingress.pool, theatre).await.map_err(database)?;
-    changed.map(Json).ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
+    let changing = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            organiser.must_run(tx, theatre).await?;
+            theatres::change(tx, theatre, &details).await.map_err(database)?;
+            let changed = theatres::by_id(tx, theatre).await.map_err(database)?;
+            changed.ok_or_else(|| ApiError::not_found(Code::TheatreNotFound))
+        })
+    });
+    changing.await.map(Json)
 }
 
 /// Takes a theatre off the lists, if no show to come needs it; shows of the past stay.
@@ -75,12 +80,16 @@ pub(super) async fn change(
 )]
 pub(super) async fn retire(
     State(ingress): State<Arc<Ingress>>,
-    _: Admin,
+    organiser: Organiser,
     PathId(theatre): PathId<TheatreId>,
 ) -> ApiResult<StatusCode> {
-    let pool = ingress.pool.clone();
-    let retirement = store::detached(async move { theatres::retire(&pool, theatre).await }).await;
-    retired(retirement.map_err(database)?, Code::TheatreNotFound)
+    organiser.must_be_admin()?;
+    let retiring = organiser.change(&ingress, move |tx| {
+        Box::pin(async move {
+            retired(theatres::retire(tx, theatre).await.map_err(database)?, Code::TheatreNotFound)
+        })
+    });
+    retiring.await
 }
 
 async fn checked(ingress: &Ingress, theatre: &TheatreDetails) -> ApiResult<()> {

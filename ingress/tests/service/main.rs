@@ -12,5 +12,7 @@ mod catalogue;
 mod days;
 mod search;
 mod programme;
+mod organisers;
+mod audit_log;
 mod sale;
 mod bad_input;

@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 
 use clap::{Args as _, Command, FromArgMatches as _};
-use contract::access::{AccessKeys, Role, Token};
+use contract::{
+    AccountId,
+    access::{AccessKeys, Role, Token},
+};
 use ingress::Config;
 use platform::{Shutdown, bind, clock, http};
 use reqwest::{Method, RequestBuilder};
@@ -62,7 +65,11 @@ impl Ingress {
 
     /// The token of a new account with this role.
     pub(crate) async fn token(&self, role: Role) -> String {
-        let id = testing::account(&self.pool, role).await;
+        self.token_of(testing::account(&self.pool, role).await, role).await
+    }
+
+    /// The token of an account that has this role.
+    pub(crate) async fn token_of(&self, id: AccountId, role: Role) -> String {
         let known = store::accounts::credentials(&self.pool, id).await.unwrap().unwrap();
         self.access.sign(&Token {
             account: id,

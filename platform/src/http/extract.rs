@@ -134,6 +134,27 @@ where
     }
 }
 
+/// Two ids in a path, such as of a theatre and of an account.
+pub struct PathIds<A, B>(pub A, pub B);
+
+impl<A, B, S> FromRequestParts<S> for PathIds<A, B>
+where
+    A: FromStr + Send,
+    B: FromStr + Send,
+    S: Send + Sync,
+{
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let wrong = || ApiError::invalid("path", "has no two ids: UUIDs are needed");
+        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| wrong())?;
+        let (first, second) = (first.parse(), second.parse());
+        Ok(Self(first.map_err(|_| wrong())?, second.map_err(|_| wrong())?))
+    }
+}
+
 /// Query parameters of a declared shape.
 pub struct Params<T>(pub T);
 
@@ -161,19 +182,20 @@ impl<S: Send + Sync> FromRequestParts<S> for SignedIn {
     }
 }
 
-/// The caller, who is an admin: 403 for anybody else, 503 if this node cannot be sure.
-pub struct AdminCaller(pub Token);
+/// The caller, who is signed in, and whether the account is an admin: 503 if this node cannot be sure.
+#[derive(Clone, Copy)]
+pub struct KnownCaller {
+    pub token: Token,
+    pub is_admin: bool,
+}
 
-impl<S: Send + Sync> FromRequestParts<S> for AdminCaller {
+impl<S: Send + Sync> FromRequestParts<S> for KnownCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let SignedIn(caller) = SignedIn::from_request_parts(parts, state).await?;
-        if door(parts)?.access.is_admin(&caller)? {
-            Ok(Self(caller))
-        } else {
-            Err(ApiError::forbidden())
-        }
+        let SignedIn(token) = SignedIn::from_request_parts(parts, state).await?;
+        let is_admin = door(parts)?.access.is_admin(&token)?;
+        Ok(Self { token, is_admin })
     }
 }
 

@@ -5,8 +5,8 @@ use std::{any::Any, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    extract::Request,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use contract::api::problem::{Code, FieldError, Problem};
@@ -169,6 +169,19 @@ impl IntoResponse for ApiError {
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// The id of a request, which its answer and the log have as well.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestId(pub Uuid);
+
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let known = parts.extensions.get().copied();
+        known.ok_or_else(|| ApiError::internal(anyhow::anyhow!("a request without an id")))
+    }
+}
+
 /// A call, to be told of in its answer and in the log.
 pub(super) struct Call {
     request_id: Uuid,
@@ -177,9 +190,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    pub(super) fn of<B>(request: &Request<B>) -> Self {
-        let (method, uri) = (request.method().clone(), request.uri().clone());
-        Self { request_id: Uuid::now_v7(), method, uri }
+    /// Gives the request its id.
+    pub(super) fn of<B>(request: &mut Request<B>) -> Self {
+        let request_id = Uuid::now_v7();
+        request.extensions_mut().insert(RequestId(request_id));
+        Self { request_id, method: request.method().clone(), uri: request.uri().clone() }
     }
 
     /// Gives the answer the request's id, and an error its shape.

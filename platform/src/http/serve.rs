@@ -168,7 +168,7 @@ impl Answers {
         }
         request.extensions_mut().insert(self.description);
         let page = self.origins.of(request.headers()).cloned();
-        let call = problem::Call::of(&request);
+        let call = problem::Call::of(&mut request);
         let answered = self.router.oneshot(request.map(deadline::bounded));
         let answered = AssertUnwindSafe(answered).catch_unwind();
         let response = match tokio::time::timeout(ANSWER_WAIT, answered).await {

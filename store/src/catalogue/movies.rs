@@ -2,7 +2,7 @@
 
 use chrono::NaiveDate;
 use contract::{
-    MovieId,
+    AccountId, MovieId,
     api::catalogue::{Movie, MovieDetails},
 };
 use uuid::Uuid;
@@ -159,13 +159,27 @@ pub async fn dates(pool: &Pool, movie: MovieId, limit: i64) -> StoreResult<Vec<N
     Ok(dates)
 }
 
-/// Adds a movie.
-pub async fn insert(tx: &mut Connection, movie: &Movie) -> StoreResult<()> {
+/// The account of the organiser who entered a movie: `None` where there is no such movie, and
+/// `Some(None)` where it was an admin.
+pub async fn owner(tx: &mut Connection, movie: MovieId) -> StoreResult<Option<Option<AccountId>>> {
+    let owner = sqlx::query_scalar!(
+        "select owner_id from movies where movie_id = $1 and retired_at is null",
+        movie.0
+    );
+    Ok(owner.fetch_optional(tx).await?.map(|owner| owner.map(AccountId)))
+}
+
+/// Adds a movie, which an organiser has entered, or an admin.
+pub async fn insert(
+    tx: &mut Connection,
+    movie: &Movie,
+    owner: Option<AccountId>,
+) -> StoreResult<()> {
     let details = &movie.details;
     sqlx::query!(
         "insert into movies (movie_id, title, description, genres, rating, duration_minutes,
-             release_date, poster_url, language)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             release_date, poster_url, language, owner_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         movie.movie_id.0,
         details.title,
         details.description,
@@ -175,6 +189,7 @@ pub async fn insert(tx: &mut Connection, movie: &Movie) -> StoreResult<()> {
         details.release_date,
         details.poster_url,
         details.language,
+        owner.map(|account| account.0),
     )
     .execute(tx)
     .await?;
@@ -182,7 +197,7 @@ pub async fn insert(tx: &mut Connection, movie: &Movie) -> StoreResult<()> {
 }
 
 /// Replaces a movie's details. Returns whether the movie exists.
-pub async fn change(pool: &Pool, movie: &Movie) -> StoreResult<bool> {
+pub async fn change(tx: &mut Connection, movie: &Movie) -> StoreResult<bool> {
     let details = &movie.details;
     let changed = sqlx::query!(
         "update movies set title = $2, description = $3, genres = $4, rating = $5,
@@ -198,14 +213,13 @@ pub async fn change(pool: &Pool, movie: &Movie) -> StoreResult<bool> {
         details.poster_url,
         details.language,
     )
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(changed.rows_affected() == 1)
 }
 
-/// Takes a movie off the lists, unless shows to come need it.
-pub async fn retire(pool: &Pool, movie: MovieId) -> StoreResult<Retirement> {
-    let mut tx = pool.begin().await?;
+/// Takes a movie off the lists. If shows to come need it, the transaction must not be committed.
+pub async fn retire(tx: &mut Connection, movie: MovieId) -> StoreResult<Retirement> {
     let retired = sqlx::query!(
         "update movies set retired_at = clock_timestamp()
          where movie_id = $1 and retired_at is null",
@@ -216,11 +230,7 @@ pub async fn retire(pool: &Pool, movie: MovieId) -> StoreResult<Retirement> {
     if retired.rows_affected() == 0 {
         return Ok(Retirement::NotFound);
     }
-    let retirement = to_come::retirement(&mut tx, movie.0).await?;
-    if retirement == Retirement::Done {
-        tx.commit().await?;
-    }
-    Ok(retirement)
+    to_come::retirement(tx, movie.0).await
 }
 
 struct Row {

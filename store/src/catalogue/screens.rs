@@ -8,7 +8,7 @@ use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
 use super::to_come::{self, Retirement};
-use crate::{Connection, Pool, StoreResult};
+use crate::{Connection, StoreResult};
 
 /// Finds a screen.
 pub async fn by_id(executor: impl PgExecutor<'_>, screen: ScreenId) -> StoreResult<Option<Screen>> {
@@ -36,6 +36,15 @@ pub async fn locked(tx: &mut Connection, screen: ScreenId) -> StoreResult<Option
     .fetch_optional(tx)
     .await?;
     Ok(row.map(Screen::from))
+}
+
+/// The theatre of a screen.
+pub async fn theatre_of(tx: &mut Connection, screen: ScreenId) -> StoreResult<Option<TheatreId>> {
+    let theatre = sqlx::query_scalar!(
+        "select theatre_id from screens where screen_id = $1 and retired_at is null",
+        screen.0
+    );
+    Ok(theatre.fetch_optional(tx).await?.map(TheatreId))
 }
 
 /// Adds a screen.
@@ -111,9 +120,8 @@ pub async fn change(
     Ok(ScreenChange::Done)
 }
 
-/// Takes a screen off the lists, unless shows to come need it.
-pub async fn retire(pool: &Pool, screen: ScreenId) -> StoreResult<Retirement> {
-    let mut tx = pool.begin().await?;
+/// Takes a screen off the lists. If shows to come need it, the transaction must not be committed.
+pub async fn retire(tx: &mut Connection, screen: ScreenId) -> StoreResult<Retirement> {
     let retired = sqlx::query!(
         "update screens set retired_at = clock_timestamp()
          where screen_id = $1 and retired_at is null",
@@ -124,11 +132,7 @@ pub async fn retire(pool: &Pool, screen: ScreenId) -> StoreResult<Retirement> {
     if retired.rows_affected() == 0 {
         return Ok(Retirement::NotFound);
     }
-    let retirement = to_come::retirement(&mut tx, screen.0).await?;
-    if retirement == Retirement::Done {
-        tx.commit().await?;
-    }
-    Ok(retirement)
+    to_come::retirement(tx, screen.0).await
 }
 
 struct Row {

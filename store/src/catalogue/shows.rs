@@ -4,6 +4,7 @@ mod write;
 
 pub use write::{
     close, insert, locked_state, locked_waiting_room, open, replace, retire, set_waiting_room,
+    theatre_of,
 };
 
 use chrono::{DateTime, NaiveDate, NaiveTime, Utc};

@@ -89,7 +89,10 @@ pub async fn list(pool: &Pool, filter: Filter<'_>) -> StoreResult<Vec<(i32, Thea
 }
 
 /// Finds a theatre, with its screens.
-pub async fn by_id(pool: &Pool, theatre: TheatreId) -> StoreResult<Option<Theatre>> {
+pub async fn by_id(
+    executor: impl PgExecutor<'_>,
+    theatre: TheatreId,
+) -> StoreResult<Option<Theatre>> {
     let row = sqlx::query_as!(
         Row,
         r#"select t.theatre_id, t.name, t.address, t.city, t.latitude, t.longitude,
@@ -103,7 +106,7 @@ pub async fn by_id(pool: &Pool, theatre: TheatreId) -> StoreResult<Option<Theatr
            where t.theatre_id = $1 and t.retired_at is null"#,
         theatre.0
     )
-    .fetch_optional(pool)
+    .fetch_optional(executor)
     .await?;
     Ok(row.map(Theatre::from))
 }
@@ -153,7 +156,7 @@ pub async fn knows_zone(executor: impl PgExecutor<'_>, name: &str) -> StoreResul
 
 /// Replaces a theatre's details. Returns whether the theatre exists.
 pub async fn change(
-    pool: &Pool,
+    tx: &mut Connection,
     theatre: TheatreId,
     details: &TheatreDetails,
 ) -> StoreResult<bool> {
@@ -169,14 +172,13 @@ pub async fn change(
         details.longitude,
         details.time_zone,
     )
-    .execute(pool)
+    .execute(tx)
     .await?;
     Ok(changed.rows_affected() == 1)
 }
 
-/// Takes a theatre off the lists, unless shows to come need it.
-pub async fn retire(pool: &Pool, theatre: TheatreId) -> StoreResult<Retirement> {
-    let mut tx = pool.begin().await?;
+/// Takes a theatre off the lists. If shows to come need it, the transaction must not be committed.
+pub async fn retire(tx: &mut Connection, theatre: TheatreId) -> StoreResult<Retirement> {
     let retired = sqlx::query!(
         "update theatres set retired_at = clock_timestamp()
          where theatre_id = $1 and retired_at is null",
@@ -187,11 +189,7 @@ pub async fn retire(pool: &Pool, theatre: TheatreId) -> StoreResult<Retirement> 
     if retired.rows_affected() == 0 {
         return Ok(Retirement::NotFound);
     }
-    let retirement = to_come::retirement(&mut tx, theatre.0).await?;
-    if retirement == Retirement::Done {
-        tx.commit().await?;
-    }
-    Ok(retirement)
+    to_come::retirement(tx, theatre.0).await
 }
 
 struct Row {

@@ -1,7 +1,7 @@
 //! Writing shows: with their seats, and what an organiser decides about the sale.
 
 use contract::{
-    ShowId,
+    ShowId, TheatreId,
     api::catalogue::{RoomMode, RoomSettings, ScreenDetails, ShowDetails},
 };
 
@@ -137,6 +137,15 @@ async fn copy_seats(
 
 fn currency(details: &ShowDetails) -> &str {
     details.prices.first().map_or("", |price| price.currency.as_str())
+}
+
+/// The theatre of a show.
+pub async fn theatre_of(tx: &mut Connection, show: ShowId) -> StoreResult<Option<TheatreId>> {
+    let theatre = sqlx::query_scalar!(
+        "select theatre_id from shows where show_id = $1 and retired_at is null",
+        show.0
+    );
+    Ok(theatre.fetch_optional(tx).await?.map(TheatreId))
 }
 
 /// Reads the state of a sale and locks it until the transaction ends.
