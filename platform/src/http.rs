@@ -21,7 +21,7 @@ pub use docs::docs;
 pub use door::Door;
 pub use extract::{
     ADMIN_BODY_BYTES_MAX, AdminCaller, Body, ClientAddr, OptionalBody, OptionalCaller, Params,
-    PathId, SignedIn,
+    PathId, SignedIn, bearer, set_caller,
 };
 pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;

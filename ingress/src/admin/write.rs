@@ -1,5 +1,7 @@
 //! The caller, the body and the answer of every write of an admin.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::FromRequestParts,
@@ -10,15 +12,29 @@ use contract::{
     api::{BASE, problem::Code},
 };
 use platform::http::{ADMIN_BODY_BYTES_MAX, AdminCaller, ApiError, ApiResult, Body};
+use store::second_factors;
 
-/// The caller, who must be an admin. Checked before the body is read, which may be large.
+use crate::{Ingress, errors::database};
+
+/// The caller, who must be an admin, with a second factor where the installation asks for one:
+/// confirming one ends every session that began without it. Checked before the body is read, which may be large.
 pub(super) struct Admin(pub(super) AccountId);
 
-impl<S: Send + Sync> FromRequestParts<S> for Admin {
+impl FromRequestParts<Arc<Ingress>> for Admin {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let AdminCaller(caller) = AdminCaller::from_request_parts(parts, state).await?;
+    async fn from_request_parts(
+        parts: &mut Parts,
+        ingress: &Arc<Ingress>,
+    ) -> Result<Self, ApiError> {
+        let AdminCaller(caller) = AdminCaller::from_request_parts(parts, ingress).await?;
+        if ingress.admins_need_second_factor {
+            let asked = second_factors::is_confirmed(&ingress.pool, caller.account).await;
+            if !asked.map_err(database)? {
+                let detail = "administrators need a second factor; begin with POST /auth/totp";
+                return Err(ApiError::new(Code::SecondFactorNeeded, detail));
+            }
+        }
         Ok(Self(caller.account))
     }
 }

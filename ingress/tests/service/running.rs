@@ -68,6 +68,7 @@ impl Ingress {
             account: id,
             role,
             generation: known.generation,
+            session: None,
             issued_at: Some(clock::now()),
             expires_at: clock::now() + std::time::Duration::from_mins(10),
         })
