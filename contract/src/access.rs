@@ -7,7 +7,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, deco
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AccountId, keys::MasterKey};
+use crate::{AccountId, SessionId, keys::MasterKey};
 
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -32,6 +32,8 @@ pub struct Token {
     pub role: Role,
     /// Counts how often all tokens of the account were ended before this one was made.
     pub generation: i64,
+    /// The session that it was made for; `None` in a token of a version before lists of sessions.
+    pub session: Option<SessionId>,
     /// `None` in a token of a version before token generations.
     pub issued_at: Option<DateTime<Utc>>,
     pub expires_at: DateTime<Utc>,
@@ -48,6 +50,8 @@ struct Claims {
     /// Missing in tokens of a version before token generations, which belong to generation 0.
     #[serde(default)]
     r#gen: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sid: Option<SessionId>,
 }
 
 const ISSUER: &str = "usher";
@@ -92,6 +96,7 @@ impl AccessKeys {
             exp: token.expires_at.timestamp(),
             iat: token.issued_at.map(|at| at.timestamp()),
             r#gen: token.generation,
+            sid: token.session,
         };
         encode(&Header::new(Algorithm::HS256), &claims, &self.sign)
             .expect("these claims are plain JSON")
@@ -102,7 +107,14 @@ impl AccessKeys {
     #[must_use]
     pub fn issue(&self, caller: Caller, expires_at: DateTime<Utc>) -> String {
         let Caller { account, role } = caller;
-        self.sign(&Token { account, role, generation: 0, issued_at: None, expires_at })
+        self.sign(&Token {
+            account,
+            role,
+            generation: 0,
+            session: None,
+            issued_at: None,
+            expires_at,
+        })
     }
 
     /// Reads a token. `None` if it is forged, foreign or expired, or valid for longer than
@@ -116,6 +128,7 @@ impl AccessKeys {
             account: claims.sub,
             role: claims.role,
             generation: claims.r#gen,
+            session: claims.sid,
             issued_at: claims.iat.and_then(|at| DateTime::from_timestamp(at, 0)),
             expires_at: DateTime::from_timestamp(claims.exp, 0)?,
         })
@@ -138,12 +151,14 @@ mod tests {
         fn any_token_is_read_back(
             account in id(AccountId),
             admin: bool,
+            of_session: bool,
             generation: i64,
             expires_at in second(),
         ) {
             let role = if admin { Role::Admin } else { Role::User };
             let issued_at = Some(expires_at - Duration::from_mins(15));
-            let token = Token { account, role, generation, issued_at, expires_at };
+            let session = of_session.then(SessionId::new);
+            let token = Token { account, role, generation, session, issued_at, expires_at };
             let text = keys().sign(&token);
             let before = expires_at - Duration::from_secs(1);
             prop_assert_eq!(keys().verify(&text, before), Some(token));

@@ -4,6 +4,8 @@ pub mod problem;
 pub mod socket;
 pub mod staff;
 pub mod accounts;
+pub mod second_factors;
+pub mod api_keys;
 pub mod catalogue;
 pub mod line;
 pub mod bookings;

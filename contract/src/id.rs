@@ -46,6 +46,8 @@ id! {
     AccountId,
     /// A sign-in session, from a password to a log-out.
     SessionId,
+    /// A key of a program that calls the API as an account.
+    ApiKeyId,
     /// A film.
     MovieId,
     /// A building with screens.

@@ -15,6 +15,8 @@ pub mod deadline;
 pub mod keys;
 pub mod access;
 pub mod refresh;
+pub mod second_factor;
+pub mod api_key;
 pub mod pass;
 pub mod place_ticket;
 pub mod booking_id;
@@ -23,8 +25,8 @@ pub mod api;
 mod arbitrary;
 
 pub use id::{
-    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, SessionId, ShowId,
-    TheatreId, TicketId,
+    AccountId, ApiKeyId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, SessionId,
+    ShowId, TheatreId, TicketId,
 };
 pub use money::Money;
 pub use seat::{Run, SeatLabel, TierCode};

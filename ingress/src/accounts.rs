@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use axum::{Json, extract::State};
 use contract::{
+    AccountId,
     access::Token,
     api::{
         accounts::{Login, ProfileChange, SignInAnswer, User},
@@ -13,7 +14,7 @@ use contract::{
 };
 use platform::{
     clock,
-    http::{self, ApiError, ApiResult, Body, ClientAddr},
+    http::{self, ApiError, ApiResult, Body},
 };
 use store::{
     accounts::{self, Credentials},
@@ -23,8 +24,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Ingress, check,
+    codes::wrong_code,
+    devices::Caller,
     errors::database,
     form::{AccountForm, Form},
+    passwords::QueueSlot,
 };
 
 pub(crate) const NAME_CHARS_MAX: usize = 100;
@@ -34,39 +38,117 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 }
 
 /// Signs in.
+///
+/// Where the account has a second factor, a call with the right password and without `code` is
+/// answered `SECOND_FACTOR_REQUIRED`: call again with it. Wrong codes count as wrong passwords.
 #[utoipa::path(post, path = "/auth/login", tag = "accounts", request_body = Login, responses(
     (status = 200, body = SignInAnswer),
-    (status = 401, description = "BAD_CREDENTIALS"),
+    (status = 401, description = "BAD_CREDENTIALS, SECOND_FACTOR_REQUIRED, SECOND_FACTOR_WRONG"),
     (status = 503, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
 ))]
 async fn log_in(
     State(ingress): State<Arc<Ingress>>,
-    ClientAddr(address): ClientAddr,
+    caller: Caller,
     Body(login): Body<Login>,
 ) -> ApiResult<Json<SignInAnswer>> {
-    let tried = ingress.sign_ins.try_password(&login.email, address).await?;
-    let Some(known) = tried.ended(proven(&ingress, login).await).await? else {
+    let tried = ingress.sign_ins.try_password(&login.email, caller.address).await?;
+    let proof = proven(&ingress, login).await;
+    let is_code_wrong = matches!(proof, Ok(Proof::WrongCode));
+    let Some(known) = tried.ended(proof.map(Proof::account)).await? else {
         metrics::counter!("usher_logins_refused_total").increment(1);
-        return Err(ApiError::new(
-            Code::BadCredentials,
-            "the e-mail address or the password is wrong",
-        ));
+        return Err(if is_code_wrong {
+            wrong_code()
+        } else {
+            let detail = "the e-mail address or the password is wrong";
+            ApiError::new(Code::BadCredentials, detail)
+        });
     };
-    let session = sessions::begin(&ingress.pool, known, ingress.session).await.map_err(database)?;
+    let start = caller.start(&ingress);
+    let session = sessions::begin(&ingress.pool, known, &start).await.map_err(database)?;
     Ok(Json(signed_in(&ingress, session)))
 }
 
-/// The account, if the password is right. An unknown or malformed address takes the same time, so
+/// What a password, and the code where one is needed, prove.
+enum Proof {
+    Owner(Box<Credentials>),
+    WrongPassword,
+    WrongCode,
+}
+
+impl Proof {
+    fn account(self) -> Option<Credentials> {
+        match self {
+            Self::Owner(known) => Some(*known),
+            Self::WrongPassword | Self::WrongCode => None,
+        }
+    }
+}
+
+/// Whether the caller owns the account. An unknown or malformed address takes the same time, so
 /// that the time does not tell whether there is an account.
-async fn proven(ingress: &Ingress, login: Login) -> ApiResult<Option<Credentials>> {
+async fn proven(ingress: &Ingress, login: Login) -> ApiResult<Proof> {
     let slot = ingress.passwords.slot()?;
     let known = match check::email("/email", &login.email) {
         Ok(email) => accounts::by_email(&ingress.pool, &email).await.map_err(database)?,
         Err(_) => None,
     };
+    prove(ingress, slot, known, (login.password, login.code)).await
+}
+
+async fn prove(
+    ingress: &Ingress,
+    slot: QueueSlot,
+    known: Option<Credentials>,
+    (password, code): (String, Option<String>),
+) -> ApiResult<Proof> {
     let hash = known.as_ref().map(|known| known.password_hash.clone());
-    let matches = ingress.passwords.matches(slot, login.password, hash).await?;
-    Ok(known.filter(|_| matches))
+    let matches = ingress.passwords.matches(slot, password, hash).await?;
+    let Some(known) = known.filter(|_| matches) else { return Ok(Proof::WrongPassword) };
+    // Read after the credentials: a factor that is confirmed later ends the session that begins.
+    if ingress.codes.accepts(known.user.user_id, code.as_deref()).await? {
+        Ok(Proof::Owner(Box::new(known)))
+    } else {
+        Ok(Proof::WrongCode)
+    }
+}
+
+/// The signed-in caller's account, if the password is right; an access token may be stolen.
+pub(crate) async fn owner(
+    ingress: &Ingress,
+    account: AccountId,
+    password: String,
+    address: IpAddr,
+) -> ApiResult<Credentials> {
+    let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;
+    let known = known.ok_or_else(ApiError::unauthenticated)?;
+    if proves(ingress, &known, password, address).await? {
+        Ok(known)
+    } else {
+        Err(wrong_password())
+    }
+}
+
+/// As [`owner`], with the code of the second factor too.
+pub(crate) async fn owner_with_code(
+    ingress: &Ingress,
+    account: AccountId,
+    secrets: (String, Option<String>),
+    address: IpAddr,
+) -> ApiResult<Credentials> {
+    let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;
+    let known = known.ok_or_else(ApiError::unauthenticated)?;
+    let tried = ingress.sign_ins.try_password(&known.user.email, address).await?;
+    let proof = async { prove(ingress, ingress.passwords.slot()?, Some(known), secrets).await };
+    let proof = proof.await;
+    let is_code_wrong = matches!(proof, Ok(Proof::WrongCode));
+    let refusal = || if is_code_wrong { wrong_code() } else { wrong_password() };
+    tried.ended(proof.map(Proof::account)).await?.ok_or_else(refusal)
+}
+
+/// 401 for a signed-in caller whose password is wrong.
+pub(crate) fn wrong_password() -> ApiError {
+    let detail = "this is not the account's current password";
+    ApiError::new(Code::BadCredentials, detail)
 }
 
 /// Whether the password is this account's; a wrong password counts as a failed sign-in.
@@ -131,6 +213,7 @@ pub(crate) fn signed_in(ingress: &Ingress, session: SignInSession) -> SignInAnsw
         account: user.user_id,
         role: user.role,
         generation: session.account.generation,
+        session: Some(session.id),
         issued_at: Some(now),
         expires_at,
     };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use platform::config::{Backends, Http, Listen};
 
 use crate::limits::LimitSettings;
@@ -44,4 +44,8 @@ pub struct SignIn {
     /// Most passwords hashed at the same time; each takes 19 MiB and one core for some 30 ms.
     #[arg(long, env = "USHER_PASSWORD_HASHES_MAX", default_value_t = 2)]
     pub password_hashes_max: usize,
+    /// Whether administrators without a second factor are refused until they have set one up.
+    #[arg(long, env = "USHER_ADMINS_NEED_SECOND_FACTOR", default_value_t = false,
+          action = ArgAction::Set)]
+    pub admins_need_second_factor: bool,
 }

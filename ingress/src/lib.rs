@@ -6,6 +6,12 @@ pub mod metrics;
 mod state;
 mod accounts;
 mod sessions;
+mod devices;
+mod second_factors;
+mod codes;
+mod api_keys;
+mod key_callers;
+mod scopes;
 mod sign_ups;
 mod account_ids;
 mod sign_ins;
@@ -26,17 +32,20 @@ mod jwks;
 use std::{future::ready, sync::Arc};
 
 use anyhow::Context as _;
+use axum::http::request::Parts;
 use contract::api::BASE;
 use platform::{
     Service, Shutdown,
-    http::{Door, docs},
+    http::{Door, docs, limits::by_token},
 };
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 pub use config::{Config, SignIn};
+use key_callers::Keyed;
 pub use limits::{LimitSettings, ROUTES};
 use state::Ingress;
+use tower::layer::layer_fn;
 
 /// The parts of the API, in words.
 #[derive(OpenApi)]
@@ -56,6 +65,9 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .merge(accounts::router())
         .merge(sign_ups::router())
         .merge(sessions::router())
+        .merge(devices::router())
+        .merge(second_factors::router())
+        .merge(api_keys::router())
         .merge(catalogue::router(&ingress))
         .merge(admin::router(&ingress))
         .merge(bookings::router());
@@ -64,7 +76,12 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .routes(routes!(jwks::read))
         .with_state(Arc::clone(&ingress))
         .merge(docs().into());
-    let guard = limits::guard(&config.limits, shutdown);
+    let callers = ingress.key_callers.clone();
+    let router = router.layer(layer_fn(move |routes| Keyed { callers: callers.clone(), routes }));
+    let callers = ingress.key_callers.clone();
+    let guard = limits::guard(&config.limits, shutdown, move |parts: &mut Parts| {
+        callers.limited(&parts.headers).or_else(|| by_token(parts))
+    });
     let door = Door::new(ingress.access.clone(), &config.http);
     let (board, cache) = (ingress.board.clone(), ingress.cache.clone());
     Ok(Service::new(guard.before(router, door))

@@ -2,10 +2,12 @@
 
 use std::num::NonZeroU32;
 
+use axum::http::request::Parts;
 use clap::Args;
+use contract::AccountId;
 use platform::{
     Shutdown,
-    http::limits::{Guard, Limit, Quota, Route, Strangers, by_token},
+    http::limits::{Guard, Limit, Quota, Route, Strangers},
 };
 
 /// Limits of this service.
@@ -55,6 +57,15 @@ pub const ROUTES: &[Route] = &[
     route("POST", "/api/v1/auth/logout-everywhere", ACCOUNT_CHANGES),
     route("PUT", "/api/v1/auth/password", ACCOUNT_CHANGES),
     route("POST", "/api/v1/auth/password-reset", PASSWORD_LINKS),
+    route("GET", "/api/v1/auth/sessions", OWN_READS),
+    route("DELETE", "/api/v1/auth/sessions/{id}", ACCOUNT_CHANGES),
+    route("POST", "/api/v1/auth/totp", ACCOUNT_CHANGES),
+    route("DELETE", "/api/v1/auth/totp", ACCOUNT_CHANGES),
+    route("POST", "/api/v1/auth/totp/confirm", ACCOUNT_CHANGES),
+    route("GET", "/api/v1/auth/api-keys", OWN_READS),
+    route("POST", "/api/v1/auth/api-keys", ACCOUNT_CHANGES),
+    route("DELETE", "/api/v1/auth/api-keys/{id}", ACCOUNT_CHANGES),
+    route("POST", "/api/v1/auth/api-keys/{id}/rotate", ACCOUNT_CHANGES),
     route("GET", "/api/v1/auth/profile", OWN_READS),
     route("PUT", "/api/v1/auth/profile", ACCOUNT_CHANGES),
     route("GET", "/api/v1/auth/memberships", OWN_READS),
@@ -101,11 +112,15 @@ pub const ROUTES: &[Route] = &[
     route("GET", "/api/v1/orders/{id}/ticket", OWN_READS),
 ];
 
-/// Starts the limits of the routes.
-pub(crate) fn guard(settings: &LimitSettings, shutdown: &Shutdown) -> Guard {
+/// Starts the limits of the routes. `identify` says whose a request is.
+pub(crate) fn guard(
+    settings: &LimitSettings,
+    shutdown: &Shutdown,
+    identify: impl Fn(&mut Parts) -> Option<AccountId> + Send + Sync + 'static,
+) -> Guard {
     let reads = settings.reads_per_second.get();
     let strangers = Quota::per_second(reads).at_once(times(reads, 10));
-    Guard::start(ROUTES, &limits(settings), (STRANGERS, strangers), by_token, shutdown)
+    Guard::start(ROUTES, &limits(settings), (STRANGERS, strangers), identify, shutdown)
 }
 
 /// Every limit. An address gets as much as many busy accounts, because a mobile carrier has

@@ -5,6 +5,10 @@ platform::metrics! {
     Counter "usher_accepted_unnumbered_total" []
         "Bookings accepted without a number; the proof that a queue may go cannot count them.";
     Counter "usher_accounts_created_total" [] "Accounts created.";
+    Counter "usher_api_key_reads_total" []
+        "API keys read from PostgreSQL: of each key in use, one a second.";
+    Counter "usher_api_keys_refused_total" [why]
+        "Calls with an API key refused: forged, ended (deleted, expired, an earlier secret), or scope.";
     Counter "usher_catalogue_calls_total" [] "Calls that read the catalogue or a seat map.";
     Counter "usher_catalogue_reads_failed_total" []
         "Reads of an answer in demand that failed, so that callers got the one before for longer.";
@@ -20,7 +24,8 @@ platform::metrics! {
     Counter "usher_key_waits_total" []
         "Requests that waited for another request with the same Idempotency-Key.";
     Counter "usher_keys_untold_total" [] "Used keys that could not be written to Redis.";
-    Counter "usher_logins_refused_total" [] "Sign-ins refused because the password was wrong.";
+    Counter "usher_logins_refused_total" []
+        "Sign-ins refused because the password or the code was wrong.";
     Counter "usher_not_accepted_total" [] "Bookings that the broker refused or did not confirm.";
     Counter "usher_pass_refused_total" [why] "Passes refused.";
     Counter "usher_password_turns_refused_total" [why]

@@ -7,7 +7,7 @@ use contract::api::{
     accounts::{PasswordChange, PasswordReset, Refresh, SignInAnswer},
     problem::Code,
 };
-use platform::http::{self, ApiError, ApiResult, Body, ClientAddr};
+use platform::http::{self, ApiError, ApiResult, Body};
 use store::{
     accounts, password_links,
     sessions::{self, Refreshed},
@@ -16,8 +16,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     Ingress,
-    accounts::{proves, signed_in},
+    accounts::{owner, signed_in, wrong_password},
     check,
+    devices::Caller,
     errors::database,
     form::{AccountForm, Form},
 };
@@ -44,13 +45,13 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 ))]
 async fn refresh(
     State(ingress): State<Arc<Ingress>>,
-    ClientAddr(address): ClientAddr,
+    caller: Caller,
     Body(asked): Body<Refresh>,
 ) -> ApiResult<Json<SignInAnswer>> {
     let turn = ingress.refresh.read(&asked.refresh_token).ok_or_else(ended)?;
-    match sessions::refresh(&ingress.pool, turn).await.map_err(database)? {
+    match sessions::refresh(&ingress.pool, turn, &caller.device).await.map_err(database)? {
         Refreshed::Next(session) => {
-            ingress.sign_ins.is_at_home(&session.account.user.email, address).await;
+            ingress.sign_ins.is_at_home(&session.account.user.email, caller.address).await;
             Ok(Json(signed_in(&ingress, *session)))
         }
         Refreshed::Over => Err(ended()),
@@ -91,7 +92,8 @@ async fn log_out_everywhere(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Changes the password: every other session and token ends, and a new session begins.
+/// Changes the password: every other session and token and every API key ends, and a new session
+/// begins.
 #[utoipa::path(put, path = "/auth/password", tag = "accounts", security(("bearer" = [])),
     request_body = PasswordChange, responses(
         (status = 200, body = SignInAnswer),
@@ -100,17 +102,13 @@ async fn log_out_everywhere(
 )]
 async fn change_password(
     State(ingress): State<Arc<Ingress>>,
-    ClientAddr(address): ClientAddr,
+    caller: Caller,
     AccountForm(account, change): AccountForm<PasswordChange>,
 ) -> ApiResult<Json<SignInAnswer>> {
-    let known = accounts::credentials(&ingress.pool, account).await.map_err(database)?;
-    let known = known.ok_or_else(ApiError::unauthenticated)?;
-    // The old password is checked, since the access token may be stolen.
-    if !proves(&ingress, &known, change.password, address).await? {
-        return Err(wrong_password());
-    }
+    let known = owner(&ingress, account, change.password, caller.address).await?;
     let hash = ingress.passwords.hash(change.new_password).await?;
-    let changed = sessions::change_password(&ingress.pool, &known, &hash, ingress.session);
+    let start = caller.start(&ingress);
+    let changed = sessions::change_password(&ingress.pool, &known, &hash, &start);
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;
     Ok(Json(signed_in(&ingress, session)))
 }
@@ -148,11 +146,6 @@ async fn reset_password(
 fn ended() -> ApiError {
     let detail = "this session has ended; sign in again";
     ApiError::new(Code::SessionEnded, detail)
-}
-
-fn wrong_password() -> ApiError {
-    let detail = "this is not the account's current password";
-    ApiError::new(Code::BadCredentials, detail)
 }
 
 fn bad_link() -> ApiError {

@@ -1,6 +1,6 @@
 //! Signing up: makes an account, once for each `Idempotency-Key`.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{Json, extract::State, http::StatusCode};
 use contract::{
@@ -10,10 +10,10 @@ use contract::{
         problem::Code,
     },
 };
-use platform::http::{ApiError, ApiResult, Body, ClientAddr};
+use platform::http::{ApiError, ApiResult, Body};
 use store::{
     accounts::{self, EMAIL_KEY, ID_KEY, NewAccount},
-    sessions::{self, SignInSession},
+    sessions::{self, SignInSession, Start},
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -22,6 +22,7 @@ use crate::{
     account_ids::is_same_key,
     accounts::{NAME_CHARS_MAX, proves, signed_in},
     check,
+    devices::Caller,
     errors::database,
     idempotency::{IdempotencyKey, key_reused},
 };
@@ -34,13 +35,14 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
 #[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 201, body = SignInAnswer),
+        (status = 401, description = "SECOND_FACTOR_REQUIRED"),
         (status = 409, description = "EMAIL_TAKEN"),
         (status = 503, description = "SIGN_IN_BUSY, DATABASE_UNAVAILABLE"),
     )
 )]
 async fn sign_up(
     State(ingress): State<Arc<Ingress>>,
-    ClientAddr(address): ClientAddr,
+    caller: Caller,
     IdempotencyKey(key): IdempotencyKey,
     Body(signup): Body<Signup>,
 ) -> ApiResult<(StatusCode, Json<SignInAnswer>)> {
@@ -52,7 +54,8 @@ async fn sign_up(
     let hash = ingress.passwords.hash(signup.password.clone()).await?;
     let id = keyed.unwrap_or_else(AccountId::new);
     let new = NewAccount { id, name: signup.name, email: email.clone(), phone: signup.phone };
-    let made = sessions::sign_up(&ingress.pool, new, &hash, ingress.session).await;
+    let (address, start) = (caller.address, caller.start(&ingress));
+    let made = sessions::sign_up(&ingress.pool, new, &hash, &start).await;
     let session = match made {
         Ok(session) => {
             metrics::counter!("usher_accounts_created_total").increment(1);
@@ -60,7 +63,7 @@ async fn sign_up(
         }
         Err(error) if error.is_constraint(EMAIL_KEY) || error.is_constraint(ID_KEY) => {
             let Some(keyed) = keyed else { return Err(email_taken()) };
-            again(&ingress, &email, keyed, signup.password, address).await?
+            again(&ingress, &email, keyed, (signup.password, address), &start).await?
         }
         Err(error) => return Err(database(error)),
     };
@@ -73,8 +76,8 @@ async fn again(
     ingress: &Ingress,
     email: &str,
     keyed: AccountId,
-    password: String,
-    address: std::net::IpAddr,
+    (password, address): (String, IpAddr),
+    start: &Start,
 ) -> ApiResult<SignInSession> {
     let known = accounts::by_email(&ingress.pool, email).await.map_err(database)?;
     let Some(known) = known.filter(|known| is_same_key(known.user.user_id, keyed)) else {
@@ -86,7 +89,9 @@ async fn again(
     if !proves(ingress, &known, password, address).await? {
         return Err(key_reused());
     }
-    sessions::begin(&ingress.pool, known, ingress.session).await.map_err(database)
+    // Long after the sign-up the account may have a second factor, which a sign-in asks for.
+    ingress.codes.accepts(known.user.user_id, None).await?;
+    sessions::begin(&ingress.pool, known, start).await.map_err(database)
 }
 
 fn email_taken() -> ApiError {

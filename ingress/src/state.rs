@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use crate::{
-    account_ids::AccountIds, config::Config, errors::database, kept::KeptAnswers,
-    passwords::Passwords, pipeline::Pipeline, sign_ins::SignIns,
+    account_ids::AccountIds, codes::Codes, config::Config, errors::database, kept::KeptAnswers,
+    key_callers::KeyCallers, passwords::Passwords, pipeline::Pipeline, sign_ins::SignIns,
 };
 
 /// How often old answers, revocations and sessions are deleted, and how many rows at once.
@@ -55,6 +55,9 @@ pub(crate) struct Ingress {
     pub(crate) access_token: Duration,
     pub(crate) passwords: Passwords,
     pub(crate) sign_ins: SignIns,
+    pub(crate) codes: Codes,
+    pub(crate) admins_need_second_factor: bool,
+    pub(crate) key_callers: KeyCallers,
     pub(crate) account_ids: AccountIds,
     pub(crate) kept: Arc<KeptAnswers>,
     pub(crate) pipeline: Pipeline,
@@ -86,6 +89,8 @@ impl Ingress {
             pass_keys,
             revoked: Revoked::watch(following, shutdown).await?,
             kept: Arc::new(KeptAnswers::new()),
+            codes: Codes::new(&backends.master_key, pool.clone()),
+            key_callers: KeyCallers::new(&backends.master_key, pool.clone()),
             pool,
             read_pool,
             cache,
@@ -95,6 +100,7 @@ impl Ingress {
             access_token: Duration::from_secs(config.sign_in.access_token_seconds.into()),
             passwords: Passwords::new(config.sign_in.password_hashes_max)?,
             sign_ins,
+            admins_need_second_factor: config.sign_in.admins_need_second_factor,
             account_ids: AccountIds::new(&backends.master_key),
         }))
     }

@@ -77,7 +77,8 @@ impl Visitor {
     }
 
     async fn sign_up(&mut self, signup: Signup, from: Instant) -> Result<(), CallError> {
-        let login = Login { email: signup.email.clone(), password: signup.password.clone() };
+        let (email, password) = (signup.email.clone(), signup.password.clone());
+        let login = Login { email, password, code: None };
         self.client.sign_up(&signup).await?;
         let signed_in = self.client.log_in(&login).await?;
         self.tally.took(Step::SignUp, from);

@@ -177,7 +177,25 @@ pub async fn end_tokens(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     Ok(changed.rows_affected() == 1)
 }
 
-/// Sets [`NO_PASSWORD`]: nobody can sign in until a link is used to set a password.
+/// Ends every session and token of an account; returns it as it is then.
+pub(crate) async fn end_tokens_in(
+    tx: &mut Connection,
+    account: AccountId,
+) -> StoreResult<Option<Credentials>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"update accounts set token_generation = token_generation + 1 where account_id = $1
+           returning account_id, name, email, phone, role::text as "role!", created_at,
+               password_hash, token_generation"#,
+        account.0,
+    )
+    .fetch_optional(tx)
+    .await?;
+    row.map(Credentials::try_from).transpose()
+}
+
+/// Sets [`NO_PASSWORD`]: nobody can sign in until a link is used to set a password. API keys and a
+/// second factor end, which may be those of whoever knew the password.
 pub async fn void_password(pool: &Pool, account: AccountId) -> StoreResult<bool> {
     let changed = sqlx::query!(
         "update accounts set password_hash = $2 where account_id = $1",
@@ -270,6 +288,15 @@ pub async fn admins(pool: &Pool) -> StoreResult<Vec<AdminAccount>> {
         .collect())
 }
 
+/// The role with this word in the database.
+pub(crate) fn role(word: &str) -> StoreResult<Role> {
+    match word {
+        "user" => Ok(Role::User),
+        "admin" => Ok(Role::Admin),
+        other => Err(StoreError::Unreadable(format!("account role {other}"))),
+    }
+}
+
 fn word(role: Role) -> &'static str {
     match role {
         Role::User => "user",
@@ -292,11 +319,7 @@ impl TryFrom<Row> for Credentials {
     type Error = StoreError;
 
     fn try_from(row: Row) -> StoreResult<Self> {
-        let role = match row.role.as_str() {
-            "user" => Role::User,
-            "admin" => Role::Admin,
-            other => return Err(StoreError::Unreadable(format!("account role {other}"))),
-        };
+        let role = role(&row.role)?;
         let user = User {
             user_id: AccountId(row.account_id),
             name: row.name,

@@ -18,6 +18,21 @@ pub const SESSIONS_MAX: i64 = 20;
 /// pages of one browser may refresh at once.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
 
+/// From where a session is used.
+#[derive(Clone, Debug, Default)]
+pub struct Device {
+    /// A /24 of IPv4 or a /48 of IPv6.
+    pub network: Option<String>,
+    pub user_agent: Option<String>,
+}
+
+/// How a session begins: from where, and for how long.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub device: Device,
+    pub lifetime: Duration,
+}
+
 /// A valid session and its account.
 pub struct SignInSession {
     pub id: SessionId,
@@ -37,13 +52,9 @@ pub enum Refreshed {
 
 /// Begins a session of an account whose password was checked against these credentials. If they
 /// have changed since, the session is over before it is used.
-pub async fn begin(
-    pool: &Pool,
-    account: Credentials,
-    lifetime: Duration,
-) -> StoreResult<SignInSession> {
+pub async fn begin(pool: &Pool, account: Credentials, start: &Start) -> StoreResult<SignInSession> {
     let mut tx = pool.begin().await?;
-    let session = begin_in(&mut tx, account, lifetime).await?;
+    let session = begin_in(&mut tx, account, start).await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -53,11 +64,11 @@ pub async fn sign_up(
     pool: &Pool,
     new: NewAccount,
     password_hash: &str,
-    lifetime: Duration,
+    start: &Start,
 ) -> StoreResult<SignInSession> {
     let mut tx = pool.begin().await?;
     let account = accounts::create_in(&mut tx, new, password_hash).await?;
-    let session = begin_in(&mut tx, account, lifetime).await?;
+    let session = begin_in(&mut tx, account, start).await?;
     tx.commit().await?;
     Ok(session)
 }
@@ -68,30 +79,33 @@ pub async fn change_password(
     pool: &Pool,
     account: &Credentials,
     password_hash: &str,
-    lifetime: Duration,
+    start: &Start,
 ) -> StoreResult<Option<SignInSession>> {
     let mut tx = pool.begin().await?;
     let changed = accounts::change_password_in(&mut tx, account, password_hash).await?;
     let Some(changed) = changed else { return Ok(None) };
-    let session = begin_in(&mut tx, changed, lifetime).await?;
+    let session = begin_in(&mut tx, changed, start).await?;
     tx.commit().await?;
     Ok(Some(session))
 }
 
-async fn begin_in(
+pub(crate) async fn begin_in(
     tx: &mut Connection,
     account: Credentials,
-    lifetime: Duration,
+    start: &Start,
 ) -> StoreResult<SignInSession> {
     let (id, owner) = (SessionId::new(), account.user.user_id);
     let expires_at = sqlx::query_scalar!(
-        "insert into sessions (session_id, account_id, generation, expires_at)
-         values ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+        "insert into sessions
+             (session_id, account_id, generation, expires_at, network, user_agent)
+         values ($1, $2, $3, clock_timestamp() + make_interval(secs => $4), $5, $6)
          returning expires_at",
         id.0,
         owner.0,
         account.generation,
-        lifetime.as_secs_f64(),
+        start.lifetime.as_secs_f64(),
+        start.device.network,
+        start.device.user_agent,
     )
     .fetch_one(&mut *tx)
     .await?;
@@ -112,7 +126,7 @@ async fn begin_in(
 }
 
 /// Refreshes a session: from now on the refresh token of its next turn is valid.
-pub async fn refresh(pool: &Pool, token: RefreshTurn) -> StoreResult<Refreshed> {
+pub async fn refresh(pool: &Pool, token: RefreshTurn, device: &Device) -> StoreResult<Refreshed> {
     let mut tx = pool.begin().await?;
     let row = sqlx::query!(
         r#"select account_id, generation, turn, expires_at,
@@ -136,9 +150,13 @@ pub async fn refresh(pool: &Pool, token: RefreshTurn) -> StoreResult<Refreshed> 
     };
     if turn > row.turn {
         sqlx::query!(
-            "update sessions set turn = $2, turned_at = clock_timestamp() where session_id = $1",
+            "update sessions
+             set turn = $2, turned_at = clock_timestamp(), network = $3, user_agent = $4
+             where session_id = $1",
             token.session.0,
             turn,
+            device.network,
+            device.user_agent,
         )
         .execute(&mut *tx)
         .await?;

@@ -12,7 +12,7 @@ use contract::{AccountId, access::Role, keys};
 use store::{
     Pool,
     accounts::{self, EMAIL_KEY, NO_PASSWORD, NewAccount},
-    password_links,
+    password_links, second_factors,
 };
 
 /// How long a token is valid.
@@ -37,8 +37,8 @@ enum What {
         #[arg(long, default_value = "Administrator")]
         name: String,
     },
-    /// Make an existing account an administrator: its password and sessions end; print a one-time
-    /// token.
+    /// Make an existing account an administrator: its password, sessions, API keys and second factor
+    /// end; print a one-time token.
     Grant {
         #[arg(long)]
         email: String,
@@ -50,6 +50,11 @@ enum What {
     },
     /// Make an administrator an ordinary user; all tokens of the account end within two seconds.
     Revoke {
+        #[arg(long)]
+        email: String,
+    },
+    /// Remove the second factor of an account whose owner has lost it: all its sessions end.
+    ResetSecondFactor {
         #[arg(long)]
         email: String,
     },
@@ -80,6 +85,10 @@ impl Admins {
                 println!(
                     "{email} is no longer an administrator; all tokens of the account have ended"
                 );
+            }
+            What::ResetSecondFactor { email } => {
+                reset_second_factor(&pool, &email).await?;
+                println!("{email} signs in with the password alone; all sessions have ended");
             }
             What::List => list(&pool).await?,
         }
@@ -131,6 +140,17 @@ pub async fn link(pool: &Pool, email: &str) -> anyhow::Result<PasswordLink> {
 pub async fn revoke(pool: &Pool, email: &str) -> anyhow::Result<()> {
     let account = find(pool, email).await?;
     accounts::set_role(pool, account, Role::User).await?;
+    Ok(())
+}
+
+/// Removes the second factor of any account, and ends its sessions: whoever has the lost device may
+/// be signed in with it.
+pub async fn reset_second_factor(pool: &Pool, email: &str) -> anyhow::Result<()> {
+    let account = find(pool, email).await?;
+    if !second_factors::remove(pool, account).await? {
+        bail!("{email} has no second factor");
+    }
+    accounts::end_tokens(pool, account).await?;
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AccountId, access::Role};
+use crate::{AccountId, SessionId, access::Role};
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +37,9 @@ pub struct Signup {
 pub struct Login {
     pub email: String,
     pub password: String,
+    /// Of the authenticator app, or a recovery code; needed where the account has a second factor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
@@ -68,6 +71,37 @@ pub struct SignInAnswer {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Refresh {
     pub refresh_token: String,
+}
+
+/// A sign-in session of the caller.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    pub session_id: SessionId,
+    pub created_at: DateTime<Utc>,
+    /// When it began or was last refreshed.
+    pub last_used_at: DateTime<Utc>,
+    /// However often it is refreshed.
+    pub expires_at: DateTime<Utc>,
+    /// From where it was last used: a /24 of IPv4 or a /48 of IPv6. Whole addresses are not kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "192.0.2.0/24")]
+    pub network: Option<String>,
+    /// As the browser or app calls itself, at most 200 characters of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200)]
+    pub user_agent: Option<String>,
+    /// Whether the access token of this call is of this session. A token of a version before this
+    /// list does not say; the next refresh gives one that does.
+    pub current: bool,
+}
+
+/// The sessions of an account.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionList {
+    /// At most 20, the last used first.
+    pub items: Vec<Session>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]

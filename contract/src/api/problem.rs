@@ -88,6 +88,10 @@ codes! {
         PlaceTicketInvalid = "PLACE_TICKET_INVALID",
         /// The link to set a password was used, has expired, or never existed.
         ResetTokenInvalid = "RESET_TOKEN_INVALID",
+        /// The password is right: sign in again with `code`, from the authenticator app.
+        SecondFactorRequired = "SECOND_FACTOR_REQUIRED",
+        /// The code is wrong or was used before.
+        SecondFactorWrong = "SECOND_FACTOR_WRONG",
         /// The session has ended: sign in again.
         SessionEnded = "SESSION_ENDED",
         /// A valid access token is needed.
@@ -108,10 +112,16 @@ codes! {
         PassInvalid = "PASS_INVALID",
         /// The show has a waiting room: join its line first.
         PassRequired = "PASS_REQUIRED",
+        /// The API key has no scope for this call, or no key may make it.
+        ScopeMissing = "SCOPE_MISSING",
+        /// Administrators need a second factor here: set one up first.
+        SecondFactorNeeded = "SECOND_FACTOR_NEEDED",
     }
     NOT_FOUND {
         /// No such account here.
         AccountNotFound = "ACCOUNT_NOT_FOUND",
+        /// No such API key of the caller.
+        ApiKeyNotFound = "API_KEY_NOT_FOUND",
         /// No such booking of the caller.
         BookingNotFound = "BOOKING_NOT_FOUND",
         /// No such hold of the caller.
@@ -126,6 +136,8 @@ codes! {
         PlaceNotFound = "PLACE_NOT_FOUND",
         /// No such screen.
         ScreenNotFound = "SCREEN_NOT_FOUND",
+        /// No such session of the caller.
+        SessionNotFound = "SESSION_NOT_FOUND",
         /// No such show.
         ShowNotFound = "SHOW_NOT_FOUND",
         /// No such theatre.
@@ -146,6 +158,10 @@ codes! {
     CONFLICT {
         /// Too few seats are free; some are only held and may come back.
         AllHeld = "ALL_HELD",
+        /// The secret before the present one is still good: wait, or rotate without an overlap.
+        ApiKeyJustRotated = "API_KEY_JUST_ROTATED",
+        /// The account has as many API keys as it may: delete one.
+        ApiKeysFull = "API_KEYS_FULL",
         /// An account has this e-mail address.
         EmailTaken = "EMAIL_TAKEN",
         /// The request was not decided in time: send it again.
@@ -174,6 +190,10 @@ codes! {
         ScreenInUse = "SCREEN_IN_USE",
         /// At least one of the seats is taken; `alternatives` may name others.
         SeatTaken = "SEAT_TAKEN",
+        /// The account has no second factor, or none that is set up and not confirmed.
+        SecondFactorMissing = "SECOND_FACTOR_MISSING",
+        /// The account has a second factor: remove it first.
+        SecondFactorPresent = "SECOND_FACTOR_PRESENT",
         /// The show is not on sale: there is no sale to end.
         ShowNotOnSale = "SHOW_NOT_ON_SALE",
         /// The show was put on sale, or cancelled, and cannot be changed.

@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderName, StatusCode, header, request::Parts},
 };
 use contract::{
-    AccountId, ScreenId, ShowId, TheatreId,
+    AccountId, MovieId, ScreenId, ShowId, TheatreId,
     api::{BASE, problem::Code},
 };
 use futures_util::future::BoxFuture;
@@ -20,7 +20,7 @@ use store::{
     Connection,
     audit_log::{self, Author},
     catalogue::{Retirement, movies, screens, shows},
-    staff,
+    second_factors, staff,
 };
 
 use crate::{
@@ -29,8 +29,10 @@ use crate::{
     idempotency::Write,
 };
 
-/// The caller, who must be an admin or organise a theatre. Checked before the body is read, which may
-/// be large; whether the caller may do this very thing is checked in its transaction.
+/// The caller, who must organise a theatre, or be an admin, with a second factor where the
+/// installation asks for one: confirming one ends every session that began without it. Checked before
+/// the body is read, which may be large; whether the caller may do this very thing is checked in its
+/// transaction.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Organiser {
     author: Author,
@@ -44,6 +46,13 @@ impl FromRequestParts<Arc<Ingress>> for Organiser {
         let KnownCaller { token, is_admin } =
             KnownCaller::from_request_parts(parts, ingress).await?;
         let account = token.account;
+        if is_admin && ingress.admins_need_second_factor {
+            let asked = second_factors::is_confirmed(&ingress.pool, account).await;
+            if !asked.map_err(database)? {
+                let detail = "administrators need a second factor; begin with POST /auth/totp";
+                return Err(ApiError::new(Code::SecondFactorNeeded, detail));
+            }
+        }
         if !is_admin && !staff::organises(&ingress.pool, account, None).await.map_err(database)? {
             return Err(ApiError::forbidden());
         }
@@ -96,7 +105,7 @@ impl Organiser {
     pub(super) async fn must_have_entered(
         &self,
         tx: &mut Connection,
-        movie: contract::MovieId,
+        movie: MovieId,
     ) -> ApiResult<()> {
         let owner = movies::owner(tx, movie).await.map_err(database)?;
         let owner = owner.ok_or_else(|| ApiError::not_found(Code::MovieNotFound))?;

@@ -1,6 +1,6 @@
 //! A running ingress on backends of its own, and a client for it.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use clap::{Args as _, Command, FromArgMatches as _};
 use contract::{
@@ -25,7 +25,7 @@ pub(crate) struct Ingress {
     access: AccessKeys,
     shutdown: Shutdown,
     /// Keeps other tests off the backends.
-    _slot: Slot,
+    slot: Arc<Slot>,
 }
 
 impl Ingress {
@@ -35,17 +35,22 @@ impl Ingress {
 
     /// Starts an ingress with these arguments besides the backends.
     pub(crate) async fn start_with(arguments: &[&str]) -> Self {
-        Self::start_on(Slot::take().await, arguments).await
+        Self::start_on(Arc::new(Slot::take().await), arguments).await
     }
 
     /// Starts an ingress with this Redis.
     pub(crate) async fn start_with_redis(url: &str) -> Self {
         let mut slot = Slot::take().await;
         slot.redis_url = url.into();
-        Self::start_on(slot, &[]).await
+        Self::start_on(Arc::new(slot), &[]).await
     }
 
-    async fn start_on(slot: Slot, arguments: &[&str]) -> Self {
+    /// Starts another node on the same backends.
+    pub(crate) async fn start_beside(&self) -> Self {
+        Self::start_on(Arc::clone(&self.slot), &[]).await
+    }
+
+    async fn start_on(slot: Arc<Slot>, arguments: &[&str]) -> Self {
         let config = config(&slot, arguments);
         let shutdown = Shutdown::default();
         let service = ingress::start(&config, &shutdown).await.unwrap();
@@ -59,7 +64,7 @@ impl Ingress {
             address,
             access: AccessKeys::new(&slot.master_key()),
             shutdown,
-            _slot: slot,
+            slot,
         }
     }
 
@@ -75,6 +80,7 @@ impl Ingress {
             account: id,
             role,
             generation: known.generation,
+            session: None,
             issued_at: Some(clock::now()),
             expires_at: clock::now() + std::time::Duration::from_mins(10),
         })

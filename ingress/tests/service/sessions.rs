@@ -1,6 +1,7 @@
 use contract::access::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
+use store::sessions::{Device, Start};
 use testing::Answer;
 
 use crate::running::Ingress;
@@ -24,6 +25,10 @@ async fn let_it_be_a_minute_later(ingress: &Ingress) {
 
 async fn sqlx_execute(ingress: &Ingress, sql: &'static str) {
     sqlx::query(sql).execute(&ingress.pool).await.unwrap();
+}
+
+fn an_hour() -> Start {
+    Start { device: Device::default(), lifetime: std::time::Duration::from_hours(1) }
 }
 
 #[tokio::test]
@@ -95,10 +100,11 @@ async fn a_session_that_began_with_the_old_password_while_it_was_changed_is_over
     sign_up(&ingress).await;
     let known = store::accounts::by_email(&ingress.pool, "ann@example.org").await.unwrap().unwrap();
     assert!(store::accounts::end_tokens(&ingress.pool, known.user.user_id).await.unwrap());
-    let hour = std::time::Duration::from_hours(1);
-    let late = store::sessions::begin(&ingress.pool, known, hour).await.unwrap();
+    let hour = an_hour();
+    let late = store::sessions::begin(&ingress.pool, known, &hour).await.unwrap();
     let turn = contract::refresh::RefreshTurn { session: late.id, number: 0 };
-    let refreshed = store::sessions::refresh(&ingress.pool, turn).await.unwrap();
+    let refreshed =
+        store::sessions::refresh(&ingress.pool, turn, &Device::default()).await.unwrap();
     assert!(matches!(refreshed, store::sessions::Refreshed::Over));
     ingress.stop().await;
 }
@@ -110,9 +116,9 @@ async fn an_account_has_so_many_sessions_and_the_oldest_gives_way() {
     let known = || async {
         store::accounts::by_email(&ingress.pool, "ann@example.org").await.unwrap().unwrap()
     };
-    let hour = std::time::Duration::from_hours(1);
+    let hour = an_hour();
     for _ in 0..store::sessions::SESSIONS_MAX + 5 {
-        store::sessions::begin(&ingress.pool, known().await, hour).await.unwrap();
+        store::sessions::begin(&ingress.pool, known().await, &hour).await.unwrap();
     }
     let count: i64 =
         sqlx::query_scalar("select count(*) from sessions").fetch_one(&ingress.pool).await.unwrap();

@@ -276,6 +276,7 @@ mod tests {
             account,
             role: Role::User,
             generation,
+            session: None,
             issued_at: Some(at(issued_at)),
             expires_at: clock::now() + Duration::from_mins(15),
         }

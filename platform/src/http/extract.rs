@@ -228,8 +228,13 @@ pub(super) fn caller(parts: &mut Parts) -> ApiResult<Option<Token>> {
     caller
 }
 
+/// Lets the handler know who is calling, where the service itself has found that out.
+pub fn set_caller(parts: &mut Parts, caller: ApiResult<Token>) {
+    parts.extensions.insert(Verified(caller.map(Some)));
+}
+
 /// The bearer token as it was sent.
-fn bearer(headers: &HeaderMap) -> ApiResult<Option<&str>> {
+pub fn bearer(headers: &HeaderMap) -> ApiResult<Option<&str>> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let token = value.to_str().ok().and_then(|text| text.split_once(' '));
     match token {

@@ -95,7 +95,7 @@ fn links(document: &OpenApi) -> Vec<(String, String, RefOr<Link>)> {
     for (path, item) in &document.paths.paths {
         let Some(path) = path.strip_prefix(BASE) else { continue };
         let Some((maker, _)) = path.split_once("s/{id}") else { continue };
-        let id = format!("$response.body#{maker}Id");
+        let id = format!("$response.body#/{}Id", camel_case(maker));
         let mut item = item.clone();
         for (method, _) in operations(&mut item) {
             let name = name(method, path);
@@ -106,6 +106,16 @@ fn links(document: &OpenApi) -> Vec<(String, String, RefOr<Link>)> {
     links
 }
 
+/// The last word of a path, as fields of answers are named.
+fn camel_case(path: &str) -> String {
+    let mut words = path.rsplit('/').next().unwrap_or(path).split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let (initial, rest) = word.split_at(1.min(word.len()));
+        name + &initial.to_ascii_uppercase() + rest
+    })
+}
+
 /// The codes with which calls of this kind are refused, by status.
 fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code]> + use<> {
     let has_body = operation.request_body.is_some();
@@ -113,11 +123,18 @@ fn common_refusals(operation: &Operation) -> impl Iterator<Item = &'static [Code
     let has_key = parameters.clone().any(is_key);
     let is_read = has_body || parameters.count() > 0;
     let is_admins = operation.tags.iter().flatten().any(|tag| tag == "administration");
+    // Only ingress takes API keys.
+    let takes_keys = operation
+        .tags
+        .iter()
+        .flatten()
+        .any(|tag| matches!(tag.as_str(), "accounts" | "bookings" | "orders"));
     let is_secured = operation.security.as_ref().is_some_and(|some| !some.is_empty());
     [
         (is_read, &[Code::ValidationFailed, Code::MalformedJson, Code::BadRequest] as &[_]),
         (is_secured, &[Code::Unauthenticated]),
-        (is_admins, &[Code::Forbidden]),
+        (is_admins, &[Code::Forbidden, Code::ScopeMissing, Code::SecondFactorNeeded]),
+        (is_secured && takes_keys, &[Code::ScopeMissing]),
         (has_body, &[Code::Timeout]),
         (has_body, &[Code::BodyTooLarge]),
         (has_body, &[Code::UnsupportedMediaType]),

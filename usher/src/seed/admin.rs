@@ -44,7 +44,7 @@ impl Admin {
             };
             client.sign_up(&signup).await.context("the administrator cannot sign up")?;
         }
-        let login = Login { email: email.clone(), password: password.clone() };
+        let login = Login { email: email.clone(), password: password.clone(), code: None };
         let proved = client.log_in(&login).await;
         let mut signed_in = proved.with_context(|| {
             format!("{email} cannot sign in: the account has another owner or another master key")
