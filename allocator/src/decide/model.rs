@@ -231,9 +231,7 @@ impl Sale {
         let open = &self.seats;
         let due_of = |open: &Seats| match &request.wish {
             Wish::BestAvailable(n) => open.best(usize::from(*n)),
-            Wish::Seats(seats) => {
-                seats.iter().all(|s| open.is_free(s)).then(|| self.in_order(seats))
-            }
+            Wish::Seats(s) => s.iter().all(|s| open.is_free(s)).then(|| open.in_order(s)),
         };
         // An account that has given back more than once comes after others for seats that came
         // back.
@@ -265,7 +263,7 @@ impl Sale {
                     }
                     (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_free() < n,
                     (Reason::SeatTaken, Wish::Seats(seats)) => {
-                        let mut closed = self.in_order(seats);
+                        let mut closed = open.in_order(seats);
                         closed.retain(|seat| !open.is_free(seat));
                         let known = seats.iter().all(|seat| self.labels.contains(seat));
                         let offered = open.best(n).unwrap_or_default();
@@ -279,10 +277,6 @@ impl Sale {
                 }
             }
         }
-    }
-
-    fn in_order(&self, seats: &[SeatLabel]) -> Vec<SeatLabel> {
-        self.labels.iter().filter(|label| seats.contains(label)).cloned().collect()
     }
 
     /// Applies outcomes one after the other, each judged by the state before it.

@@ -45,6 +45,10 @@ impl Seats {
         self.all.values().cloned()
     }
 
+    pub(crate) fn in_order(&self, seats: &[SeatLabel]) -> Vec<SeatLabel> {
+        self.labels().filter(|label| seats.contains(label)).collect()
+    }
+
     pub(crate) fn n_free(&self) -> usize {
         self.free.len()
     }
