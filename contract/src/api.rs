@@ -3,6 +3,7 @@
 pub mod problem;
 pub mod socket;
 pub mod staff;
+pub mod series;
 pub mod accounts;
 pub mod second_factors;
 pub mod api_keys;

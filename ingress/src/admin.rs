@@ -5,6 +5,7 @@ mod movies;
 mod theatres;
 mod screens;
 mod shows;
+mod series;
 mod sale;
 mod staff;
 mod log;
@@ -25,6 +26,7 @@ pub(crate) fn router(ingress: &Ingress) -> OpenApiRouter<Arc<Ingress>> {
         .routes(routes!(screens::create))
         .routes(routes!(screens::change, screens::retire))
         .routes(routes!(shows::create))
+        .routes(routes!(series::create))
         .routes(routes!(shows::change, shows::retire))
         .routes(routes!(sale::open))
         .routes(routes!(sale::close))

@@ -91,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     route("PUT", "/api/v1/screens/{id}", ADMINISTRATION),
     route("DELETE", "/api/v1/screens/{id}", ADMINISTRATION),
     route("POST", "/api/v1/shows", ADMINISTRATION),
+    route("POST", "/api/v1/shows/bulk", ADMINISTRATION),
     route("GET", "/api/v1/shows/upcoming", READS),
     route("GET", "/api/v1/shows/{id}", READS),
     route("PUT", "/api/v1/shows/{id}", ADMINISTRATION),

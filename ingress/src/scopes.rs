@@ -18,6 +18,7 @@ const SCOPES: &[(&str, &str, Scope)] = &[
     ("PUT", "/api/v1/screens/{id}", CatalogueWrite),
     ("DELETE", "/api/v1/screens/{id}", CatalogueWrite),
     ("POST", "/api/v1/shows", CatalogueWrite),
+    ("POST", "/api/v1/shows/bulk", CatalogueWrite),
     ("PUT", "/api/v1/shows/{id}", CatalogueWrite),
     ("DELETE", "/api/v1/shows/{id}", CatalogueWrite),
     ("POST", "/api/v1/shows/{id}/open", SalesWrite),

@@ -13,7 +13,7 @@ use contract::{
 };
 use platform::http::{ApiError, ApiResult, Body, Params, PathId};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use store::{
     Connection,
     catalogue::{self, Overlap, movies, screens, shows, theatres},
@@ -35,7 +35,7 @@ enum WhereTwoOverlap {
     Allow,
 }
 
-#[derive(Clone, Copy, Deserialize, IntoParams)]
+#[derive(Clone, Copy, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct Overlaps {
@@ -69,7 +69,8 @@ pub(super) async fn create(
         .once(&ingress, write, &new, StatusCode::CREATED, move |tx| {
             Box::pin(async move {
                 organiser.must_run(tx, details.theatre_id).await?;
-                let screen = screen_for(tx, &details, overlaps, None).await?;
+                let (screen, minutes) = screen_for(tx, &details).await?;
+                overlaps.check(tx, &details, minutes, None).await?;
                 let show = ShowId::new();
                 shows::insert(tx, show, &details, &screen).await.map_err(database)?;
                 read_back(&node, tx, show).await
@@ -112,7 +113,8 @@ pub(super) async fn change(
                     ));
                 }
             }
-            let screen = screen_for(tx, &details, overlaps, Some(show)).await?;
+            let (screen, minutes) = screen_for(tx, &details).await?;
+            overlaps.check(tx, &details, minutes, Some(show)).await?;
             shows::replace(tx, show, &details, &screen).await.map_err(database)?;
             read_back(&node, tx, show).await
         })
@@ -165,14 +167,12 @@ pub(super) async fn read_back(
     Ok(ingress.as_seen(&sale))
 }
 
-/// The show's screen; an error where the movie, the theatre, the screen or a tier does not exist, or
-/// where another show than `itself` is in the way.
-async fn screen_for(
+/// The show's screen, and how many minutes the movie lasts; an error where the movie, the theatre, the
+/// screen or a tier does not exist.
+pub(super) async fn screen_for(
     tx: &mut Connection,
     show: &ShowDetails,
-    overlaps: Overlaps,
-    itself: Option<ShowId>,
-) -> ApiResult<ScreenDetails> {
+) -> ApiResult<(ScreenDetails, i32)> {
     let movie = movies::locked(tx, show.movie_id).await.map_err(database)?;
     let movie = movie.ok_or_else(|| ApiError::invalid("/movieId", "is not a movie"))?;
     if !theatres::exists(tx, show.theatre_id).await.map_err(database)? {
@@ -189,30 +189,54 @@ async fn screen_for(
             return Err(ApiError::invalid(pointer, "is not a tier of the screen"));
         }
     }
-    if !matches!(overlaps.overlap, Some(WhereTwoOverlap::Allow)) {
-        let minutes = movie.details.duration_minutes;
-        let in_the_way =
-            catalogue::overlap(tx, show.screen_id, show.starts_at, minutes, itself).await;
-        if let Some(other) = in_the_way.map_err(database)? {
-            return Err(overlapping(&other));
+    Ok((screen, movie.details.duration_minutes))
+}
+
+impl Overlaps {
+    /// The show that is in the way of this one, but `itself`, unless that is allowed.
+    pub(super) async fn in_the_way(
+        self,
+        tx: &mut Connection,
+        show: &ShowDetails,
+        minutes: i32,
+        itself: Option<ShowId>,
+    ) -> ApiResult<Option<Overlap>> {
+        if matches!(self.overlap, Some(WhereTwoOverlap::Allow)) {
+            return Ok(None);
         }
+        let found = catalogue::overlap(tx, show.screen_id, show.starts_at, minutes, itself).await;
+        found.map_err(database)
     }
-    Ok(screen)
+
+    async fn check(
+        self,
+        tx: &mut Connection,
+        show: &ShowDetails,
+        minutes: i32,
+        itself: Option<ShowId>,
+    ) -> ApiResult<()> {
+        let other = self.in_the_way(tx, show, minutes, itself).await?;
+        other.map_or(Ok(()), |other| Err(overlapping(&other)))
+    }
 }
 
 fn overlapping(other: &Overlap) -> ApiError {
-    let Overlap { show, title, starts_at, ends_at } = other;
+    let Overlap { title, starts_at, ends_at, .. } = other;
     let detail = format!(
         "{title:?} runs on this screen from {} to {}: choose another time or screen, or send \
          ?overlap=allow",
         starts_at.to_rfc3339_opts(SecondsFormat::Secs, true),
         ends_at.to_rfc3339_opts(SecondsFormat::Secs, true),
     );
-    let overlaps = json!({"showId": show, "startsAt": starts_at, "endsAt": ends_at});
-    ApiError::new(Code::ShowOverlaps, detail).with("overlaps", overlaps)
+    ApiError::new(Code::ShowOverlaps, detail).with("overlaps", as_member(other))
 }
 
-fn checked(show: &ShowDetails) -> ApiResult<()> {
+/// A show that is in the way, as a member of a problem.
+pub(super) fn as_member(other: &Overlap) -> Value {
+    json!({"showId": other.show, "startsAt": other.starts_at, "endsAt": other.ends_at})
+}
+
+pub(super) fn checked(show: &ShowDetails) -> ApiResult<()> {
     check::time("/startsAt", show.starts_at)?;
     check::time("/saleOpensAt", show.sale_opens_at)?;
     check::time("/saleClosesAt", show.sale_closes_at)?;

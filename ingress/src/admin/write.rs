@@ -148,6 +148,22 @@ impl Organiser {
         .await
     }
 
+    /// Does the work in a transaction that is not committed.
+    pub(super) async fn try_out<T, W>(self, ingress: &Arc<Ingress>, work: W) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
+    {
+        let pool = ingress.pool.clone();
+        store::detached(async move {
+            let mut tx = pool.begin().await.map_err(transaction)?;
+            let done = self.signed(&mut tx, work).await?;
+            tx.rollback().await.map_err(transaction)?;
+            Ok(done)
+        })
+        .await
+    }
+
     async fn signed<T, W>(self, tx: &mut Connection, work: W) -> ApiResult<T>
     where
         W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>>,

@@ -49,6 +49,7 @@ async fn no_change_is_without_its_entry() {
         ),
         ("DELETE", "/theatres/{id}", house, json!({}), "theatre.retired"),
         ("POST", "/shows", String::new(), other_hours(&other), "show.created"),
+        ("POST", "/shows/bulk", String::new(), one_evening(&other), "show.created"),
         ("PUT", "/shows/{id}", other_show.clone(), later(&other), "show.changed"),
         ("DELETE", "/shows/{id}", other_show, json!({}), "show.retired"),
         ("POST", "/shows/{id}/open", show.clone(), json!({}), "show.opened"),
@@ -109,6 +110,11 @@ fn later(programme: &Programme) -> Value {
     let mut show = programme.show();
     show["startsAt"] = json!(in_hours(96));
     show
+}
+
+fn one_evening(programme: &Programme) -> Value {
+    let day = in_hours(24 * 7).date_naive();
+    json!({"show": programme.show(), "from": day, "until": day, "times": ["20:00"]})
 }
 
 fn in_hours(hours: u64) -> chrono::DateTime<chrono::Utc> {

@@ -15,6 +15,7 @@ mod catalogue;
 mod days;
 mod search;
 mod programme;
+mod series;
 mod organisers;
 mod audit_log;
 mod sale;

@@ -101,6 +101,15 @@ impl ApiError {
         self
     }
 
+    /// Says that the fields that were refused are parts of this one.
+    #[must_use]
+    pub fn within(mut self, pointer: &str) -> Self {
+        for error in &mut self.errors {
+            error.pointer.insert_str(0, pointer);
+        }
+        self
+    }
+
     /// Keeps the cause for the log; the client never sees it.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<anyhow::Error>) -> Self {
