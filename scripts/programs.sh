@@ -33,6 +33,15 @@ install_clocks() {
     if [[ -z $FAKETIME ]]; then apt_install faketime || true; fi
 }
 
+# Installs what docs/tour.sh calls, if it is missing.
+install_tour() {
+    local missing=() program
+    for program in curl jq openssl; do
+        if ! command -v "$program" >/dev/null; then missing+=("$program"); fi
+    done
+    ((${#missing[@]} == 0)) || apt_install "${missing[@]}" || say tour "install ${missing[*]}: its test needs them"
+}
+
 # Installs Debian packages without starting their services; fails if that is not possible.
 apt_install() {
     [[ $EUID == 0 ]] && command -v apt-get >/dev/null || return 1

@@ -33,6 +33,7 @@ mod outages;
 mod under_fire;
 mod unseen;
 mod scripts;
+mod tour;
 mod seats;
 mod stock;
 mod turns;

@@ -10,10 +10,10 @@ use crate::ApiKeyId;
 /// refuse every key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum Scope {
-    /// Writing movies, theatres, screens and shows; the account must be an admin.
+    /// Writing movies, theatres, screens and shows, as far as the account may.
     #[serde(rename = "catalogue:write")]
     CatalogueWrite,
-    /// Opening and closing sales, and their waiting rooms; the account must be an admin.
+    /// Opening and closing sales, and their waiting rooms, as far as the account may.
     #[serde(rename = "sales:write")]
     SalesWrite,
     /// Reading the account's bookings, holds, orders and tickets.
