@@ -18,12 +18,13 @@ pub mod refresh;
 pub mod pass;
 pub mod place_ticket;
 pub mod booking_id;
+pub mod mail;
 pub mod api;
 #[cfg(test)]
 mod arbitrary;
 
 pub use id::{
-    AccountId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, SessionId, ShowId,
+    AccountId, BookingId, EventId, MailId, MovieId, OrderId, ProducerId, ScreenId, SessionId, ShowId,
     TheatreId, TicketId,
 };
 pub use money::Money;

@@ -7,6 +7,7 @@ mod state;
 mod accounts;
 mod sessions;
 mod sign_ups;
+mod mails;
 mod account_ids;
 mod sign_ins;
 mod passwords;
@@ -56,6 +57,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .merge(accounts::router())
         .merge(sign_ups::router())
         .merge(sessions::router())
+        .merge(mails::router())
         .merge(catalogue::router(&ingress))
         .merge(admin::router(&ingress))
         .merge(bookings::router());

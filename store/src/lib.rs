@@ -16,6 +16,7 @@ pub mod error;
 pub mod accounts;
 pub mod sessions;
 pub mod password_links;
+pub mod mails;
 pub mod revocations;
 pub mod keys;
 pub mod idempotency;
