@@ -24,8 +24,8 @@ pub mod api;
 mod arbitrary;
 
 pub use id::{
-    AccountId, BookingId, EventId, MailId, MovieId, OrderId, ProducerId, ScreenId, SessionId, ShowId,
-    TheatreId, TicketId,
+    AccountId, BookingId, EventId, MailId, MovieId, OrderId, ProducerId, ScreenId, SessionId,
+    ShowId, TheatreId, TicketId,
 };
 pub use money::Money;
 pub use seat::{SeatLabel, TierCode};

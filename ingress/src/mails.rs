@@ -68,7 +68,8 @@ async fn send_verification(
     match asked.await.map_err(database)? {
         Asked::Yes | Asked::NotNeeded => Ok(StatusCode::ACCEPTED),
         Asked::Wait(wait) => {
-            let detail = "this mail was sent a moment ago or five times today: look for it, or wait";
+            let detail =
+                "this mail was sent a moment ago or five times today: look for it, or wait";
             Err(ApiError::new(Code::RateLimited, detail).retry_after(wait))
         }
         Asked::NoAccount => Err(ApiError::unauthenticated()),

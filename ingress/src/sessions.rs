@@ -139,12 +139,15 @@ async fn reset_password(
 ) -> ApiResult<StatusCode> {
     check::password("/password", &reset.password)?;
     let (pool, token) = (&ingress.pool, &reset.token);
-    if token.len() != TOKEN_CHARS || !password_links::is_good(pool, token).await.map_err(database)? {
+    if token.len() != TOKEN_CHARS
+        || !password_links::is_good(pool, token).await.map_err(database)?
+    {
         return Err(bad_link());
     }
     let hash = ingress.passwords.hash(reset.password).await?;
     let mail = ingress.mail(MailKind::PasswordChanged);
-    let account = password_links::redeem(pool, token, &hash, mail.as_ref()).await.map_err(database)?;
+    let account =
+        password_links::redeem(pool, token, &hash, mail.as_ref()).await.map_err(database)?;
     account.map(|_| StatusCode::NO_CONTENT).ok_or_else(bad_link)
 }
 

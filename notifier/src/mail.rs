@@ -25,6 +25,7 @@ use store::{
     Pool,
     mails::{self, ClaimedMail},
 };
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::config::Config;
@@ -36,6 +37,8 @@ const SENDERS: usize = 4;
 /// Mails put into the queue at once.
 const DUE_MAX: i64 = 64;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+const FAILED_WAIT: Duration = Duration::from_secs(5);
+const DECLARE_WAIT: Duration = Duration::from_secs(5);
 const COUNT_EVERY: Duration = Duration::from_secs(5);
 
 struct Mails {
@@ -57,7 +60,7 @@ pub(crate) fn start(
     let mails = Mails::new(config, &config.backends.master_key, pool.clone())?;
     // Consumers need another connection than publishers, which the broker may block.
     let publishing = Broker::connect(&config.backends.amqp_url, "notifier mails", shutdown)?;
-    let relaying = relay(pool.clone(), Publisher::new(publishing), shutdown.clone());
+    let relaying = relay(pool.clone(), publishing, shutdown.clone());
     shutdown.spawn_vital("mails due", relaying);
     shutdown.spawn_vital("mails waiting", count(pool.clone(), shutdown.clone()));
     let mails = Arc::new(mails);
@@ -69,23 +72,29 @@ pub(crate) fn start(
 }
 
 /// Puts the mails that are due into the queue. While the broker is away, they stay due.
-async fn relay(pool: Pool, publisher: Publisher, shutdown: Shutdown) {
-    loop {
-        match relay_some(&pool, &publisher).await {
-            Ok(true) if !shutdown.has_begun() => continue,
-            Ok(_) => {}
-            Err(error) => warn!("mails wait: {error:#}"),
-        }
-        if !shutdown.sleep(LOOK_EVERY).await {
-            return;
-        }
+async fn relay(pool: Pool, broker: Broker, shutdown: Shutdown) {
+    let publisher = Publisher::new(broker.clone());
+    let mut wait = Duration::ZERO;
+    while shutdown.sleep(wait).await {
+        wait = match relay_some(&pool, &broker, &publisher).await {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => LOOK_EVERY,
+            Err(error) => {
+                warn!("mails wait: {error:#}");
+                FAILED_WAIT
+            }
+        };
     }
 }
 
 /// Returns whether more may be due.
-async fn relay_some(pool: &Pool, publisher: &Publisher) -> anyhow::Result<bool> {
+async fn relay_some(pool: &Pool, broker: &Broker, publisher: &Publisher) -> anyhow::Result<bool> {
     let mut tx = pool.begin().await?;
     let due = mails::take_due(&mut tx, DUE_MAX).await?;
+    if due.is_empty() {
+        return Ok(false);
+    }
+    declare(broker).await?;
     let publishing = due.iter().map(|&mail_id| async move {
         let body = serde_json::to_vec(&MailDue { mail_id })?;
         publisher.publish("", MAILS, &body).await?;
@@ -98,6 +107,14 @@ async fn relay_some(pool: &Pool, publisher: &Publisher) -> anyhow::Result<bool> 
     tx.commit().await?;
     results.into_iter().collect::<Result<(), _>>()?;
     Ok(i64::try_from(due.len()) == Ok(DUE_MAX))
+}
+
+/// Makes sure that there is a queue: without one, the broker confirms messages and drops them.
+async fn declare(broker: &Broker) -> anyhow::Result<()> {
+    let channel = broker.link().context("the broker cannot be reached")?.channel().await?;
+    let declared = timeout(DECLARE_WAIT, declare_mails(&channel)).await;
+    let _ = timeout(DECLARE_WAIT, channel.close(200, "done".into())).await;
+    Ok(declared??)
 }
 
 /// Measures how many mails wait.

@@ -58,7 +58,8 @@ async fn insert(
         r#"insert into accounts (account_id, name, email, phone, password_hash, role)
            values ($1, $2, $3, $4, $5, $6::text::account_role)
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation, email_verified_at is not null as "email_verified!""#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         new.id.0,
         new.name,
         new.email,
@@ -143,7 +144,8 @@ pub async fn change_profile(
         Row,
         r#"update accounts set name = $2, phone = $3 where account_id = $1
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation, email_verified_at is not null as "email_verified!""#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.0,
         name,
         phone,
@@ -200,7 +202,8 @@ pub(crate) async fn change_password_in(
         r#"update accounts set password_hash = $3
            where account_id = $1 and password_hash = $2
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation, email_verified_at is not null as "email_verified!""#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.user.user_id.0,
         account.password_hash,
         password_hash,
@@ -237,7 +240,8 @@ pub(crate) async fn verify_address_in(
         r#"update accounts set email_verified_at = coalesce(email_verified_at, clock_timestamp())
            where account_id = $1 and email = $2
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation, email_verified_at is not null as "email_verified!""#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.0,
         address,
     )

@@ -76,7 +76,8 @@ fn words(kind: MailKind) -> Words {
         MailKind::VerifyAddress => Words {
             subject: "Please confirm your e-mail address",
             greeting: "Welcome!",
-            text: "Please confirm that this is your e-mail address. The link works once, for a day.",
+            text: "Please confirm that this is your e-mail address. The link works once, \
+                   for a day.",
             action: "Confirm the address",
             otherwise: "If you did not sign up, please ignore this mail.",
             page: Some("verify"),
@@ -84,7 +85,8 @@ fn words(kind: MailKind) -> Words {
         MailKind::PasswordReset => Words {
             subject: "Set a new password",
             greeting: "Hello,",
-            text: "You, or somebody else, asked for a new password. The link works once, for 30 minutes.",
+            text: "You, or somebody else, asked for a new password. The link works once, \
+                   for 30 minutes.",
             action: "Set a new password",
             otherwise: "If it was not you, please ignore this mail: your password stays as it is.",
             page: Some("password-reset"),
