@@ -264,7 +264,8 @@ pub struct AdminAccount {
 pub async fn admins(pool: &Pool) -> StoreResult<Vec<AdminAccount>> {
     let rows = sqlx::query!(
         r#"select accounts.account_id, name, email, phone, created_at,
-               email_verified_at is not null as "email_verified!", password_hash <> $1 as "has_password!",
+               email_verified_at is not null as "email_verified!",
+               password_hash <> $1 as "has_password!",
                count(session_id) as "sessions!", max(turned_at) as "seen_at?: DateTime<Utc>"
            from accounts left join sessions
                on sessions.account_id = accounts.account_id and expires_at > clock_timestamp()
