@@ -8,6 +8,7 @@ mod beside;
 mod witness;
 mod forge;
 mod tokens;
+mod mails;
 mod journey;
 mod bookings;
 mod locks;

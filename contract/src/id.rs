@@ -62,6 +62,8 @@ id! {
     OrderId,
     /// A place in the line; the `pid` of every pass issued for it.
     TicketId,
+    /// A mail that was asked for.
+    MailId,
     /// One event of the outbox.
     EventId,
     /// A numbered series of requests from one ingress node to one partition.

@@ -20,13 +20,14 @@ pub mod api_key;
 pub mod pass;
 pub mod place_ticket;
 pub mod booking_id;
+pub mod mail;
 pub mod api;
 #[cfg(test)]
 mod arbitrary;
 
 pub use id::{
-    AccountId, ApiKeyId, BookingId, EventId, MovieId, OrderId, ProducerId, ScreenId, SessionId,
-    ShowId, TheatreId, TicketId,
+    AccountId, ApiKeyId, BookingId, EventId, MailId, MovieId, OrderId, ProducerId, ScreenId,
+    SessionId, ShowId, TheatreId, TicketId,
 };
 pub use money::Money;
 pub use seat::{Run, SeatLabel, TierCode};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{ArgAction, Args};
-use platform::config::{Backends, Http, Listen};
+use platform::config::{Backends, Http, Listen, Mail};
 
 use crate::limits::LimitSettings;
 
@@ -18,6 +18,8 @@ pub struct Config {
     pub backends: Backends,
     #[command(flatten)]
     pub http: Http,
+    #[command(flatten)]
+    pub mail: Mail,
     #[command(flatten)]
     pub sign_in: SignIn,
     #[command(flatten)]

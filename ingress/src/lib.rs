@@ -13,6 +13,7 @@ mod api_keys;
 mod key_callers;
 mod scopes;
 mod sign_ups;
+mod mails;
 mod account_ids;
 mod sign_ins;
 mod passwords;
@@ -68,6 +69,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
         .merge(devices::router())
         .merge(second_factors::router())
         .merge(api_keys::router())
+        .merge(mails::router())
         .merge(catalogue::router(&ingress))
         .merge(admin::router(&ingress))
         .merge(bookings::router());

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State, http::StatusCode};
-use contract::api::{
-    accounts::{PasswordChange, PasswordReset, Refresh, SignInAnswer},
-    problem::Code,
+use contract::{
+    api::{
+        accounts::{PasswordChange, PasswordReset, Refresh, SignInAnswer},
+        problem::Code,
+    },
+    mail::{MailKind, TOKEN_CHARS},
 };
 use platform::http::{self, ApiError, ApiResult, Body};
 use store::{
@@ -22,9 +25,6 @@ use crate::{
     errors::database,
     form::{AccountForm, Form},
 };
-
-/// Characters of the token in a password link.
-const LINK_CHARS: usize = 43;
 
 pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default()
@@ -107,8 +107,8 @@ async fn change_password(
 ) -> ApiResult<Json<SignInAnswer>> {
     let known = owner(&ingress, account, change.password, caller.address).await?;
     let hash = ingress.passwords.hash(change.new_password).await?;
-    let start = caller.start(&ingress);
-    let changed = sessions::change_password(&ingress.pool, &known, &hash, &start);
+    let (start, mail) = (caller.start(&ingress), ingress.mail(MailKind::PasswordChanged));
+    let changed = sessions::change_password(&ingress.pool, &known, &hash, &start, mail.as_ref());
     let session = changed.await.map_err(database)?.ok_or_else(wrong_password)?;
     Ok(Json(signed_in(&ingress, session)))
 }
@@ -122,7 +122,7 @@ impl Form for PasswordChange {
     }
 }
 
-/// Sets a password with a one-time link that an operator made.
+/// Sets a password with a one-time link, which came by mail or from an operator.
 #[utoipa::path(post, path = "/auth/password-reset", tag = "accounts",
     request_body = PasswordReset, responses(
         (status = 204, description = "it is set; every session and token of the account has ended"),
@@ -135,11 +135,15 @@ async fn reset_password(
 ) -> ApiResult<StatusCode> {
     check::password("/password", &reset.password)?;
     let (pool, token) = (&ingress.pool, &reset.token);
-    if token.len() != LINK_CHARS || !password_links::is_good(pool, token).await.map_err(database)? {
+    if token.len() != TOKEN_CHARS
+        || !password_links::is_good(pool, token).await.map_err(database)?
+    {
         return Err(bad_link());
     }
     let hash = ingress.passwords.hash(reset.password).await?;
-    let account = password_links::redeem(pool, token, &hash).await.map_err(database)?;
+    let mail = ingress.mail(MailKind::PasswordChanged);
+    let account =
+        password_links::redeem(pool, token, &hash, mail.as_ref()).await.map_err(database)?;
     account.map(|_| StatusCode::NO_CONTENT).ok_or_else(bad_link)
 }
 

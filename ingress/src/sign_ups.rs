@@ -9,6 +9,7 @@ use contract::{
         accounts::{SignInAnswer, Signup},
         problem::Code,
     },
+    mail::MailKind,
 };
 use platform::http::{ApiError, ApiResult, Body};
 use store::{
@@ -31,7 +32,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Ingress>> {
     OpenApiRouter::default().routes(routes!(sign_up))
 }
 
-/// Makes an account.
+/// Makes an account, and sends a mail with a link that verifies its address.
 #[utoipa::path(post, path = "/auth/signup", tag = "accounts", request_body = Signup,
     params(("Idempotency-Key" = Option<String>, Header)), responses(
         (status = 201, body = SignInAnswer),
@@ -55,7 +56,8 @@ async fn sign_up(
     let id = keyed.unwrap_or_else(AccountId::new);
     let new = NewAccount { id, name: signup.name, email: email.clone(), phone: signup.phone };
     let (address, start) = (caller.address, caller.start(&ingress));
-    let made = sessions::sign_up(&ingress.pool, new, &hash, &start).await;
+    let mail = ingress.mail(MailKind::VerifyAddress);
+    let made = sessions::sign_up(&ingress.pool, new, &hash, &start, mail.as_ref()).await;
     let session = match made {
         Ok(session) => {
             metrics::counter!("usher_accounts_created_total").increment(1);

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use contract::{
     ShowId,
     api::{catalogue::Show, problem::Code},
+    mail::{LinkTokens, MailKind, MailRequest},
     refresh::RefreshKeys,
 };
 use platform::{
@@ -59,6 +60,8 @@ pub(crate) struct Ingress {
     pub(crate) admins_need_second_factor: bool,
     pub(crate) key_callers: KeyCallers,
     pub(crate) account_ids: AccountIds,
+    /// `None` if this installation sends no mail.
+    pub(crate) links: Option<LinkTokens>,
     pub(crate) kept: Arc<KeptAnswers>,
     pub(crate) pipeline: Pipeline,
 }
@@ -102,7 +105,13 @@ impl Ingress {
             sign_ins,
             admins_need_second_factor: config.sign_in.admins_need_second_factor,
             account_ids: AccountIds::new(&backends.master_key),
+            links: config.mail.is_on().then(|| LinkTokens::new(&backends.master_key)),
         }))
+    }
+
+    /// A new mail; `None` if this installation sends none.
+    pub(crate) fn mail(&self, kind: MailKind) -> Option<MailRequest> {
+        self.links.as_ref().map(|links| links.request(kind))
     }
 
     /// A show, from the board, or from the database if the board does not have it.
@@ -146,10 +155,11 @@ fn forget_old_answers(pool: Pool, shutdown: &Shutdown) {
             }
             let over = async {
                 revocations::forget_old(&pool, FORGET_MAX).await?;
-                store::sessions::forget_old(&pool, FORGET_MAX).await
+                store::sessions::forget_old(&pool, FORGET_MAX).await?;
+                store::mails::forget_old(&pool, FORGET_MAX).await
             };
             if let Err(error) = over.await {
-                warn!("deleting old sessions failed: {:#}", anyhow::Error::from(error));
+                warn!("deleting old sessions and mails failed: {:#}", anyhow::Error::from(error));
             }
         }
     });

@@ -1,4 +1,5 @@
-//! The notifier: what became of a booking, told to its owner over WebSocket as it happens.
+//! The notifier: what became of a booking, told to its owner over WebSocket as it happens; and all
+//! mails.
 //!
 //! It hears every event of every booking on a queue of its own, and finds out whom it concerns: the
 //! owner of the booking gets the booking as it stands in the database, the watchers of the show get
@@ -13,6 +14,7 @@ mod notifier;
 mod hub;
 mod seats;
 mod seats_socket;
+mod mail;
 
 use std::sync::Arc;
 
@@ -42,6 +44,7 @@ pub async fn start(config: &Config, shutdown: &Shutdown) -> anyhow::Result<Servi
     let broker = Broker::connect(&backends.amqp_url, "notifier", shutdown)?;
     let hub = Hub::new();
     let seats = Arc::new(Seats::new(pool.clone()));
+    mail::start(config, &pool, &broker, shutdown)?;
     let hearing = hear(broker.clone(), shutdown.clone(), hub.clone(), Arc::clone(&seats));
     shutdown.spawn_vital("events", hearing);
     shutdown.spawn_vital("seats", Arc::clone(&seats).follow(shutdown.clone()));

@@ -19,6 +19,6 @@ pub use link::{Broker, Link};
 pub use publish::{PublishError, Publisher};
 pub use queue::put_into_queue;
 pub use topology::{
-    bind_requests, declare_base, declare_live_queue, declare_requests, delete_requests, is_foreign,
-    is_not_found, look_at, unbind_requests,
+    bind_requests, declare_base, declare_live_queue, declare_mails, declare_requests,
+    delete_requests, is_foreign, is_not_found, look_at, unbind_requests,
 };

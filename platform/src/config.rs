@@ -38,6 +38,23 @@ fn parse_master_key(text: &str) -> Result<MasterKey, String> {
     MasterKey::parse(text).map_err(|error| error.to_string())
 }
 
+/// Whether this installation sends mail.
+#[derive(Args, Clone, Debug)]
+pub struct Mail {
+    /// The sender of all mails, such as `Usher <tickets@example.org>`; without it, no mail is
+    /// asked for or sent. Ingress and the notifier must have the same.
+    #[arg(long, env = "USHER_MAIL_FROM", default_value = "", hide_default_value = true)]
+    pub mail_from: String,
+}
+
+impl Mail {
+    /// Whether mails are sent at all.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        !self.mail_from.is_empty()
+    }
+}
+
 /// How a process logs and how it stops.
 #[derive(Args, Clone, Debug)]
 pub struct Process {

@@ -58,7 +58,8 @@ async fn insert(
         r#"insert into accounts (account_id, name, email, phone, password_hash, role)
            values ($1, $2, $3, $4, $5, $6::text::account_role)
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation"#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         new.id.0,
         new.name,
         new.email,
@@ -97,7 +98,7 @@ pub async fn by_email(pool: &Pool, email: &str) -> StoreResult<Option<Credential
     let row = sqlx::query_as!(
         Row,
         r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash,
-               token_generation
+               token_generation, email_verified_at is not null as "email_verified!"
            from accounts where lower(email) = $1"#,
         email
     )
@@ -123,7 +124,7 @@ pub(crate) async fn credentials_in(
     let row = sqlx::query_as!(
         Row,
         r#"select account_id, name, email, phone, role::text as "role!", created_at, password_hash,
-               token_generation
+               token_generation, email_verified_at is not null as "email_verified!"
            from accounts where account_id = $1"#,
         account.0
     )
@@ -143,7 +144,8 @@ pub async fn change_profile(
         Row,
         r#"update accounts set name = $2, phone = $3 where account_id = $1
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation"#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.0,
         name,
         phone,
@@ -186,7 +188,8 @@ pub(crate) async fn end_tokens_in(
         Row,
         r#"update accounts set token_generation = token_generation + 1 where account_id = $1
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation"#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.0,
     )
     .fetch_optional(tx)
@@ -218,7 +221,8 @@ pub(crate) async fn change_password_in(
         r#"update accounts set password_hash = $3
            where account_id = $1 and password_hash = $2
            returning account_id, name, email, phone, role::text as "role!", created_at,
-               password_hash, token_generation"#,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
         account.user.user_id.0,
         account.password_hash,
         password_hash,
@@ -244,6 +248,27 @@ pub(crate) async fn set_password_in(
     Ok(())
 }
 
+/// Notes that the account's owner reads this address. `None` if it is not the account's any more.
+pub(crate) async fn verify_address_in(
+    tx: &mut Connection,
+    account: AccountId,
+    address: &str,
+) -> StoreResult<Option<User>> {
+    let row = sqlx::query_as!(
+        Row,
+        r#"update accounts set email_verified_at = coalesce(email_verified_at, clock_timestamp())
+           where account_id = $1 and email = $2
+           returning account_id, name, email, phone, role::text as "role!", created_at,
+               password_hash, token_generation,
+               email_verified_at is not null as "email_verified!""#,
+        account.0,
+        address,
+    )
+    .fetch_optional(tx)
+    .await?;
+    Ok(row.map(Credentials::try_from).transpose()?.map(|found| found.user))
+}
+
 /// An admin, as other admins see them.
 pub struct AdminAccount {
     pub user: User,
@@ -258,6 +283,7 @@ pub struct AdminAccount {
 pub async fn admins(pool: &Pool) -> StoreResult<Vec<AdminAccount>> {
     let rows = sqlx::query!(
         r#"select accounts.account_id, name, email, phone, created_at,
+               email_verified_at is not null as "email_verified!",
                password_hash <> $1 as "has_password!",
                count(session_id) as "sessions!", max(turned_at) as "seen_at?: DateTime<Utc>"
            from accounts left join sessions
@@ -277,6 +303,7 @@ pub async fn admins(pool: &Pool) -> StoreResult<Vec<AdminAccount>> {
                 user_id: AccountId(row.account_id),
                 name: row.name,
                 email: row.email,
+                email_verified: row.email_verified,
                 phone: row.phone,
                 role: Role::Admin,
                 created_at: row.created_at,
@@ -313,6 +340,7 @@ struct Row {
     created_at: DateTime<Utc>,
     password_hash: String,
     token_generation: i64,
+    email_verified: bool,
 }
 
 impl TryFrom<Row> for Credentials {
@@ -324,6 +352,7 @@ impl TryFrom<Row> for Credentials {
             user_id: AccountId(row.account_id),
             name: row.name,
             email: row.email,
+            email_verified: row.email_verified,
             phone: row.phone,
             role,
             created_at: row.created_at,

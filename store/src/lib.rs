@@ -19,6 +19,7 @@ pub mod devices;
 pub mod password_links;
 pub mod second_factors;
 pub mod api_keys;
+pub mod mails;
 pub mod revocations;
 pub mod keys;
 pub mod idempotency;

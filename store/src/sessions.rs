@@ -5,11 +5,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use contract::{AccountId, SessionId, refresh::RefreshTurn};
+use contract::{AccountId, SessionId, mail::MailRequest, refresh::RefreshTurn};
 
 use crate::{
     Connection, Pool, StoreResult,
     accounts::{self, Credentials, NewAccount},
+    mails,
 };
 
 /// Most sessions of one account; beyond it, the one that was not refreshed for longest ends.
@@ -59,31 +60,35 @@ pub async fn begin(pool: &Pool, account: Credentials, start: &Start) -> StoreRes
     Ok(session)
 }
 
-/// Makes an account with its first session.
+/// Makes an account with its first session, and asks for a mail.
 pub async fn sign_up(
     pool: &Pool,
     new: NewAccount,
     password_hash: &str,
     start: &Start,
+    mail: Option<&MailRequest>,
 ) -> StoreResult<SignInSession> {
     let mut tx = pool.begin().await?;
     let account = accounts::create_in(&mut tx, new, password_hash).await?;
+    mails::ask_in(&mut tx, account.user.user_id, mail).await?;
     let session = begin_in(&mut tx, account, start).await?;
     tx.commit().await?;
     Ok(session)
 }
 
 /// Changes the password of an account if its credentials are unchanged: every session and token
-/// ends, and a new session begins. `None` if the credentials have changed.
+/// ends, a new session begins, and a mail is asked for. `None` if the credentials have changed.
 pub async fn change_password(
     pool: &Pool,
     account: &Credentials,
     password_hash: &str,
     start: &Start,
+    mail: Option<&MailRequest>,
 ) -> StoreResult<Option<SignInSession>> {
     let mut tx = pool.begin().await?;
     let changed = accounts::change_password_in(&mut tx, account, password_hash).await?;
     let Some(changed) = changed else { return Ok(None) };
+    mails::ask_in(&mut tx, changed.user.user_id, mail).await?;
     let session = begin_in(&mut tx, changed, start).await?;
     tx.commit().await?;
     Ok(Some(session))

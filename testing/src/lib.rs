@@ -5,6 +5,7 @@ mod eventually;
 mod account;
 mod answer;
 pub mod address;
+pub mod mailbox;
 pub mod proxy;
 pub mod show;
 

@@ -12,6 +12,9 @@ pub struct User {
     pub user_id: AccountId,
     pub name: String,
     pub email: String,
+    /// Whether a link that was sent to the address was used.
+    #[serde(default)]
+    pub email_verified: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phone: Option<String>,
     pub role: Role,
@@ -116,8 +119,22 @@ pub struct PasswordChange {
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PasswordReset {
-    /// The token that `usher admin create`, `grant` or `link` printed. It works once.
+    /// The token of the link that came by mail, or that `usher admin create`, `grant` or `link`
+    /// printed. It works once.
     pub token: String,
     #[schema(min_length = 8, max_length = 128)]
     pub password: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PasswordForgotten {
+    pub email: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AddressProof {
+    /// The token of the link that came by mail. It works once.
+    pub token: String,
 }

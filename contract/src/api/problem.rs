@@ -96,6 +96,8 @@ codes! {
         SessionEnded = "SESSION_ENDED",
         /// A valid access token is needed.
         Unauthenticated = "UNAUTHENTICATED",
+        /// The link to verify an address was used, has expired, or never existed.
+        VerifyTokenInvalid = "VERIFY_TOKEN_INVALID",
     }
     PAYMENT_REQUIRED {
         /// The payment was declined, and the seats are free again.

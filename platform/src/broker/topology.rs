@@ -2,8 +2,8 @@
 //! differ between RabbitMQ 3.10 and 4.x.
 
 use contract::topology::{
-    DELIVERY_LIMIT, EVENTS, LIVE_QUEUE_MESSAGES_MAX, PARKED, Partition, REQUEST_QUEUE_BYTES_MAX,
-    REQUEST_QUEUE_MESSAGES_MAX, REQUESTS, UNROUTED,
+    DELIVERY_LIMIT, EVENTS, LIVE_QUEUE_MESSAGES_MAX, MAIL_QUEUE_MESSAGES_MAX, MAILS, PARKED,
+    Partition, REQUEST_QUEUE_BYTES_MAX, REQUEST_QUEUE_MESSAGES_MAX, REQUESTS, UNROUTED,
 };
 use lapin::{
     Channel, ExchangeKind,
@@ -114,6 +114,17 @@ pub async fn unbind_requests(channel: &Channel, partition: &Partition) -> lapin:
 pub async fn delete_requests(channel: &Channel, partition: &Partition) -> lapin::Result<u32> {
     let options = QueueDeleteOptions { if_unused: false, if_empty: false, nowait: false };
     channel.queue_delete(partition.queue().as_str().into(), options).await
+}
+
+/// Declares the queue of mails. Safe to repeat. A message that comes back too often is dropped: its
+/// mail stands in the database and becomes due again.
+pub async fn declare_mails(channel: &Channel) -> lapin::Result<()> {
+    let mut arguments = quorum();
+    arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(DELIVERY_LIMIT));
+    arguments.insert("x-overflow".into(), text("reject-publish"));
+    arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(MAIL_QUEUE_MESSAGES_MAX));
+    channel.queue_declare(MAILS.into(), DURABLE_QUEUE, arguments).await?;
+    Ok(())
 }
 
 /// Declares a queue of events for one node, which ends with the node's connection. When it is full,
