@@ -36,6 +36,7 @@ mod unseen;
 mod scripts;
 mod tour;
 mod seats;
+mod wheelchairs;
 mod stock;
 mod turns;
 mod keys;

@@ -242,7 +242,7 @@ impl Ledger {
                     // Each booking has at least one seat, so this many bookings are enough to tell.
                     let most = i64::try_from(SEATS_PER_REQUEST_MAX).unwrap_or(i64::MAX);
                     let held = bookings::seats_held(tx, &self.partition, most).await?;
-                    tell_held(&mut decided, requests, map.n_free(), held);
+                    tell_held(&mut decided, requests, map.n_offered(), held);
                 }
                 return Ok(decided);
             }

@@ -238,14 +238,12 @@ impl Decider<'_> {
 #[cfg(test)]
 mod tests {
     use contract::booking::Kind;
-    use store::partitions::SeatRow;
 
     use super::*;
-    use crate::example;
+    use crate::{example, seat_map::naive::Seats};
 
-    fn map(n: i32) -> SeatMap {
-        let seat = |i: i32| SeatRow { label: format!("A{i}").parse().unwrap(), row: 0, seat: i };
-        SeatMap::new((1..=n).map(|i| (seat(i), false)).collect())
+    fn map(n: usize) -> SeatMap {
+        Seats::drawn(&[".".repeat(n).as_str()]).map()
     }
 
     fn request(account: AccountId, wish: Wish) -> BookingRequested {
@@ -349,7 +347,7 @@ mod tests {
     #[test]
     fn seats_that_have_just_come_back_are_for_others_first() {
         let (robot, rival) = (AccountId::new(), AccountId::new());
-        let told = |requests: &[BookingRequested], n_seats: i32| {
+        let told = |requests: &[BookingRequested], n_seats: usize| {
             let mut facts = facts(requests);
             facts.came_back = seats(&["A1", "A2"]).into_iter().collect();
             let gave_back = |unpaid_times| Some(Quota { unpaid_times, ..Quota::default() });
@@ -385,10 +383,10 @@ mod tests {
     #[test]
     fn sold_out_is_said_where_the_seats_that_are_missing_are_not_only_held() {
         let want = |n| request(AccountId::new(), Wish::BestAvailable(n));
-        let told = |requests: &[BookingRequested], seats: i32, held: i64| {
+        let told = |requests: &[BookingRequested], seats: usize, held: i64| {
             let mut map = map(seats);
             let mut round = decide(requests, &mut map, &facts(requests));
-            tell_held(&mut round.decided, requests, map.n_free(), held);
+            tell_held(&mut round.decided, requests, map.n_offered(), held);
             reasons(&round)
         };
         assert_eq!(told(&[want(2)], 1, 0), [Some(Reason::SoldOut)]);

@@ -19,7 +19,7 @@ use store::partitions::SeatRow;
 pub(crate) struct SeatMap {
     hall: Arc<Hall>,
     free: Vec<bool>,
-    n_free: usize,
+    n_offered: usize,
     /// For each size of party that was asked for, the best position that begins in each block of
     /// seats. Of bounded size: a request names at most 20 seats.
     positions: BTreeMap<usize, Vec<Option<Position>>>,
@@ -35,6 +35,8 @@ struct Hall {
     /// Whether the next seat in `labels` is the seat's right neighbour, with no aisle or end of the
     /// row between.
     joined: Vec<bool>,
+    /// Whether a seat is only for whoever names it: a wheelchair place, or the one beside it.
+    kept_back: Vec<bool>,
 }
 
 /// Neighbouring seats for a party. The smallest value is the best; fields are compared in this
@@ -58,13 +60,19 @@ impl SeatMap {
     pub(crate) fn new(seats: Vec<(SeatRow, bool)>) -> Self {
         let free: Vec<bool> = seats.iter().map(|(_, claimed)| !claimed).collect();
         let seats: Vec<SeatRow> = seats.into_iter().map(|(seat, _)| seat).collect();
-        let n_free = free.iter().filter(|free| **free).count();
-        Self { hall: Arc::new(Hall::new(seats)), free, n_free, positions: BTreeMap::new() }
+        let offered = seats.iter().zip(&free).filter(|(seat, free)| **free && !seat.is_kept_back);
+        let n_offered = offered.count();
+        Self { hall: Arc::new(Hall::new(seats)), free, n_offered, positions: BTreeMap::new() }
     }
 
-    /// How many seats are free.
-    pub(crate) fn n_free(&self) -> usize {
-        self.n_free
+    /// How many seats are free for whoever names none.
+    pub(crate) fn n_offered(&self) -> usize {
+        self.n_offered
+    }
+
+    /// Whether the seat is free for whoever names none.
+    fn is_offered(&self, seat: usize) -> bool {
+        self.free[seat] && !self.hall.kept_back[seat]
     }
 
     /// Whether the seat is of this tier at all.
@@ -94,13 +102,14 @@ impl SeatMap {
         self.set(&self.known(seats), true);
     }
 
-    /// The best free seats for a party of `n`; `None` if fewer are free.
+    /// The best free seats for a party of `n`; `None` if fewer are free. Seats that are kept back are
+    /// as good as taken.
     ///
     /// If a row has room, the seats are side by side: the position that leaves the fewest single
     /// seats without a free neighbour; of those the nearest to the middle; of those the first. If
     /// no row has room, the party is split into as few groups as possible, each placed by that rule.
     pub(crate) fn best(&mut self, n: usize) -> Option<Vec<SeatLabel>> {
-        if n == 0 || n > self.n_free {
+        if n == 0 || n > self.n_offered {
             return None;
         }
         let seats = match self.best_place(n) {
@@ -147,7 +156,7 @@ impl SeatMap {
     fn position(&self, at: usize, n: usize) -> Option<Position> {
         let last = at + n - 1;
         let fits = last < self.free.len()
-            && self.free[at..=last].iter().all(|&free| free)
+            && (at..=last).all(|seat| self.is_offered(seat))
             && self.hall.joined[at..last].iter().all(|&joined| joined);
         let left = || self.goes_left(at) && !self.goes_left(at - 1);
         let right = || self.goes_right(last) && !self.goes_right(last + 1);
@@ -160,12 +169,12 @@ impl SeatMap {
 
     /// Whether the left neighbour is free.
     fn goes_left(&self, seat: usize) -> bool {
-        seat > 0 && self.hall.joined[seat - 1] && self.free[seat - 1]
+        seat > 0 && self.hall.joined[seat - 1] && self.is_offered(seat - 1)
     }
 
     /// Whether the right neighbour is free.
     fn goes_right(&self, seat: usize) -> bool {
-        self.hall.joined[seat] && self.free[seat + 1]
+        self.hall.joined[seat] && self.is_offered(seat + 1)
     }
 
     fn known(&self, seats: &[SeatLabel]) -> Vec<usize> {
@@ -175,10 +184,11 @@ impl SeatMap {
     fn set(&mut self, seats: &[usize], free: bool) {
         let mut changed = seats.to_vec();
         changed.retain(|&seat| std::mem::replace(&mut self.free[seat], free) != free);
+        let offered = changed.iter().filter(|&&seat| !self.hall.kept_back[seat]).count();
         if free {
-            self.n_free += changed.len();
+            self.n_offered += offered;
         } else {
-            self.n_free -= changed.len();
+            self.n_offered -= offered;
         }
         let mut positions = std::mem::take(&mut self.positions);
         for (&n, best) in &mut positions {
@@ -204,9 +214,10 @@ impl Hall {
             |pair: &[SeatRow]| pair[0].row == pair[1].row && pair[0].seat + 1 == pair[1].seat;
         let joined = seats.windows(2).map(side_by_side).chain([false]).collect();
         let distance = distances(&seats);
+        let kept_back = seats.iter().map(|seat| seat.is_kept_back).collect();
         let labels: Vec<SeatLabel> = seats.into_iter().map(|seat| seat.label).collect();
         let index = labels.iter().enumerate().map(|(i, label)| (label.clone(), i)).collect();
-        Self { labels, index, distance, joined }
+        Self { labels, index, distance, joined, kept_back }
     }
 }
 
@@ -259,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn places_for_wheelchairs_are_left_to_whoever_names_them() {
+        assert_eq!(best(&["..w.."], 1), "A2", "beside it, not in it");
+        assert_eq!(best(&["wwww", ".x.."], 4), "none");
+        let mut map = Seats::drawn(&["w."]).map();
+        let places: Vec<SeatLabel> = vec!["A1".parse().unwrap()];
+        assert!(map.is_free(&places[0]));
+        map.claim(&places);
+        assert!(!map.is_free(&places[0]));
+        assert_eq!(map.n_offered(), 1);
+    }
+
+    #[test]
     fn an_aisle_separates() {
         assert_eq!(best(&[".. .."], 2), "A1 A2");
         assert_eq!(best(&[". .. ."], 2), "A3 A4");
@@ -300,8 +323,8 @@ mod tests {
     fn hall() -> impl Strategy<Value = Seats> {
         // Rows with aisles, or one long row, as general admission has.
         let rows = prop_oneof![
-            proptest::collection::vec("[.x ]{1,12}", 1..6),
-            proptest::collection::vec("[.]{8,24}[.x][.]{1,8}", 1),
+            proptest::collection::vec("[.xw ]{1,12}", 1..6),
+            proptest::collection::vec("[.]{8,24}[.xw][.]{1,8}", 1),
         ];
         rows.prop_map(|rows| {
             let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
@@ -331,7 +354,7 @@ mod tests {
                     map.claim(&some);
                 }
                 prop_assert!(seats.labels().all(|seat| map.is_free(&seat) == seats.is_free(&seat)));
-                prop_assert_eq!(map.n_free(), seats.n_free());
+                prop_assert_eq!(map.n_offered(), seats.n_offered());
             }
         }
 
@@ -342,7 +365,7 @@ mod tests {
         ) {
             let before = seats.runs();
             let Some(found) = seats.map().best(n) else {
-                prop_assert!(seats.n_free() < n);
+                prop_assert!(seats.n_offered() < n);
                 return Ok(());
             };
             prop_assert_eq!(found.iter().collect::<std::collections::HashSet<_>>().len(), n);

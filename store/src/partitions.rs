@@ -302,6 +302,8 @@ pub struct SeatRow {
     pub label: SeatLabel,
     pub row: i32,
     pub seat: i32,
+    /// Only for whoever names it.
+    pub is_kept_back: bool,
 }
 
 /// Reads a partition's seats and claims, as of one version.
@@ -321,7 +323,7 @@ pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<OpenedParti
     .fetch_one(&mut *tx)
     .await?;
     let seats = sqlx::query!(
-        r#"select seat_id, row_index, seat_index,
+        r#"select seat_id, row_index, seat_index, kept_back,
                exists (select from seat_claims c
                        where c.show_id = s.show_id and c.seat_id = s.seat_id
                          and c.state in ('HELD', 'SOLD')) as "claimed!"
@@ -338,7 +340,8 @@ pub async fn open(pool: &Pool, partition: &Partition) -> StoreResult<OpenedParti
         .into_iter()
         .map(|s| {
             let label = readable(&s.seat_id)?;
-            Ok((SeatRow { label, row: s.row_index, seat: s.seat_index }, s.claimed))
+            let (row, seat, is_kept_back) = (s.row_index, s.seat_index, s.kept_back);
+            Ok((SeatRow { label, row, seat, is_kept_back }, s.claimed))
         })
         .collect::<StoreResult<_>>()?;
     let terms = Terms {

@@ -91,7 +91,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 /// At most sixteen seats: in rows, with aisles, or one long row as general admission has.
 fn hall() -> impl Strategy<Value = Seats> {
-    prop_oneof![vec("[.x ]{1,5}", 1..4), vec("[.]{1,16}", 1)].prop_map(|rows| {
+    prop_oneof![vec("[.xw ]{1,5}", 1..4), vec("[.]{1,16}", 1)].prop_map(|rows| {
         let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
         Seats::drawn(&rows)
     })
@@ -261,7 +261,7 @@ impl Sale {
                         };
                         plain && exists && may && *limit == Some(which)
                     }
-                    (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_free() < n,
+                    (Reason::SoldOut, Wish::BestAvailable(_)) => plain && open.n_offered() < n,
                     (Reason::SeatTaken, Wish::Seats(seats)) => {
                         let mut closed = open.in_order(seats);
                         closed.retain(|seat| !open.is_free(seat));
@@ -347,7 +347,7 @@ impl Sale {
 
     fn agrees(&self, map: &SeatMap) -> Result<(), TestCaseError> {
         prop_assert!(self.labels.iter().all(|s| map.is_free(s) == self.seats.is_free(s)));
-        prop_assert_eq!(map.n_free(), self.seats.n_free());
+        prop_assert_eq!(map.n_offered(), self.seats.n_offered());
         Ok(())
     }
 }

@@ -13,30 +13,38 @@ type Spot = (i32, i32);
 #[derive(Clone, Debug)]
 pub(crate) struct Seats {
     all: BTreeMap<Spot, SeatLabel>,
+    /// Free for whoever names none.
     free: BTreeSet<Spot>,
+    /// Free for whoever names them alone.
+    kept_free: BTreeSet<Spot>,
+    kept_back: BTreeSet<Spot>,
 }
 
 impl Seats {
-    /// Rows of text: `.` free, `x` claimed, space no seat. Row A is the front.
+    /// Rows of text: `.` free, `x` claimed, `w` free and kept back, space no seat. Row A is the front.
     pub(crate) fn drawn(rows: &[&str]) -> Self {
-        let (mut all, mut free) = (BTreeMap::new(), BTreeSet::new());
+        let (mut all, mut free, mut kept_back) =
+            (BTreeMap::new(), BTreeSet::new(), BTreeSet::new());
         for (row, name) in rows.iter().zip('A'..) {
             for (seat, kind) in row.chars().enumerate().filter(|(_, kind)| *kind != ' ') {
                 let spot = (i32::from(name as u8 - b'A'), i32::try_from(seat).unwrap());
                 all.insert(spot, format!("{name}{}", seat + 1).parse().unwrap());
-                if kind == '.' {
-                    free.insert(spot);
-                }
+                match kind {
+                    '.' => free.insert(spot),
+                    'w' => kept_back.insert(spot),
+                    _ => false,
+                };
             }
         }
-        Self { all, free }
+        Self { all, free, kept_free: kept_back.clone(), kept_back }
     }
 
     /// The map under test, of the same seats.
     pub(crate) fn map(&self) -> SeatMap {
         let seat = |(spot, label): (&Spot, &SeatLabel)| {
-            let seat = SeatRow { label: label.clone(), row: spot.0, seat: spot.1 };
-            (seat, !self.free.contains(spot))
+            let is_kept_back = self.kept_back.contains(spot);
+            let seat = SeatRow { label: label.clone(), row: spot.0, seat: spot.1, is_kept_back };
+            (seat, !self.is_free(label))
         };
         SeatMap::new(self.all.iter().map(seat).collect())
     }
@@ -49,26 +57,31 @@ impl Seats {
         self.labels().filter(|label| seats.contains(label)).collect()
     }
 
-    pub(crate) fn n_free(&self) -> usize {
+    pub(crate) fn n_offered(&self) -> usize {
         self.free.len()
     }
 
     pub(crate) fn is_free(&self, seat: &SeatLabel) -> bool {
-        self.free.iter().any(|spot| self.all[spot] == *seat)
+        self.free.iter().chain(&self.kept_free).any(|spot| self.all[spot] == *seat)
     }
 
     pub(crate) fn take(&mut self, seats: &[SeatLabel]) {
         self.free.retain(|spot| !seats.contains(&self.all[spot]));
+        self.kept_free.retain(|spot| !seats.contains(&self.all[spot]));
     }
 
     pub(crate) fn give(&mut self, seats: &[SeatLabel]) {
         let given = self.all.iter().filter(|(_, label)| seats.contains(label));
-        self.free.extend(given.map(|(spot, _)| *spot));
+        let (kept_back, others): (Vec<Spot>, Vec<Spot>) =
+            given.map(|(spot, _)| *spot).partition(|spot| self.kept_back.contains(spot));
+        self.free.extend(others);
+        self.kept_free.extend(kept_back);
     }
 
     /// The hall with these seats free and all others taken.
     pub(crate) fn only(&self, seats: &[SeatLabel]) -> Self {
-        let mut only = Self { free: BTreeSet::new(), ..self.clone() };
+        let none = BTreeSet::new();
+        let mut only = Self { free: none.clone(), kept_free: none, ..self.clone() };
         only.give(seats);
         only
     }

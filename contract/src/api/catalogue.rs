@@ -181,11 +181,16 @@ pub struct Seat {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum SeatKind {
     #[default]
     Seat,
+    /// A place for a wheelchair. Whoever names it gets it; `quantity` and `alternatives` leave it.
     Wheelchair,
+    /// A seat beside a wheelchair, given like one.
+    Companion,
+    /// A seat behind a pillar or at the edge.
+    RestrictedView,
     /// A seat that is never sold.
     Unavailable,
     /// A gap in the row.
@@ -196,7 +201,13 @@ impl SeatKind {
     /// Whether it can be sold.
     #[must_use]
     pub fn is_sellable(self) -> bool {
-        matches!(self, Self::Seat | Self::Wheelchair)
+        !matches!(self, Self::Unavailable | Self::Aisle)
+    }
+
+    /// Whether it is only for whoever asks for it.
+    #[must_use]
+    pub fn is_kept_back(self) -> bool {
+        matches!(self, Self::Wheelchair | Self::Companion)
     }
 }
 

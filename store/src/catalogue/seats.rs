@@ -27,6 +27,7 @@ pub struct PlacedSeat {
     pub label: String,
     pub row: i32,
     pub seat: i32,
+    pub is_kept_back: bool,
 }
 
 /// What is sold of a screen: its tiers that have a price. Places of general admission get labels
@@ -45,7 +46,10 @@ pub fn sold(screen: &ScreenDetails, prices: &[Price]) -> Vec<SoldTier> {
             general_admission: tier.general_admission,
             seats: if tier.general_admission {
                 let row = index(screen.layout.rows.len() + n);
-                prefixes.labels(tier).map(|(label, seat)| PlacedSeat { label, row, seat }).collect()
+                prefixes
+                    .labels(tier)
+                    .map(|(label, seat)| PlacedSeat { label, row, seat, is_kept_back: false })
+                    .collect()
             } else {
                 laid_out(screen, &tier.tier)
             },
@@ -59,7 +63,8 @@ fn laid_out(screen: &ScreenDetails, tier: &TierCode) -> Vec<PlacedSeat> {
         for (seat, there) in seats.seats.iter().enumerate() {
             if there.tier == *tier && there.kind.is_sellable() {
                 let label = there.seat_id.to_string();
-                placed.push(PlacedSeat { label, row: index(row), seat: index(seat) });
+                let is_kept_back = there.kind.is_kept_back();
+                placed.push(PlacedSeat { label, row: index(row), seat: index(seat), is_kept_back });
             }
         }
     }

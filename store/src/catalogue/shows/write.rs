@@ -114,20 +114,24 @@ async fn copy_seats(
         let mut labels = Vec::with_capacity(tier.seats.len());
         let mut rows = Vec::with_capacity(tier.seats.len());
         let mut places = Vec::with_capacity(tier.seats.len());
+        let mut kept_back = Vec::with_capacity(tier.seats.len());
         for placed in tier.seats {
+            kept_back.push(placed.is_kept_back);
             labels.push(placed.label);
             rows.push(placed.row);
             places.push(placed.seat);
         }
         sqlx::query!(
-            "insert into show_seats (show_id, seat_id, tier, row_index, seat_index)
-             select $1, label, $2, row, seat
-             from unnest($3::text[], $4::integer[], $5::integer[]) as placed (label, row, seat)",
+            "insert into show_seats (show_id, seat_id, tier, row_index, seat_index, kept_back)
+             select $1, label, $2, row, seat, kept
+             from unnest($3::text[], $4::integer[], $5::integer[], $6::boolean[])
+                 as placed (label, row, seat, kept)",
             show.0,
             tier.tier.as_str(),
             &labels,
             &rows,
             &places,
+            &kept_back,
         )
         .execute(&mut *tx)
         .await?;
