@@ -23,6 +23,7 @@ mod installation;
 mod bad_input;
 mod abuse;
 mod limits;
+mod openapi;
 mod fuzzed;
 mod compose;
 mod metrics;

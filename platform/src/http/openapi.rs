@@ -51,6 +51,7 @@ pub(super) fn completed(services: OpenApi) -> OpenApi {
         for (method, operation) in operations(item) {
             operation.operation_id = Some(name(method, path));
             describe_key(operation);
+            describe_common(operation);
             for codes in common_refusals(operation) {
                 let status = codes[0].status().as_str().to_owned();
                 let words: Vec<&str> = codes.iter().map(|code| code.as_str()).collect();
@@ -167,6 +168,25 @@ fn describe_key(operation: &mut Operation) {
         if let RefOr::T(parameter) = parameter {
             let key = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[!-~]{1,64}$"));
             parameter.schema = Some(key.build().into());
+        }
+    }
+}
+
+/// What headers and parameters mean that several calls take.
+const COMMON: [(&str, &str); 5] = [
+    ("Idempotency-Key", "the same key with the same request gives the same answer, done once"),
+    ("placeTicket", "the place ticket, where the client cannot set the header"),
+    ("Place-Ticket", "the place ticket, as the answer to joining gave it"),
+    ("Challenge-Solution", "the work that this line asks for, where it asks for one"),
+    ("Sec-WebSocket-Protocol", "`usher.v1`, and as credential `place-ticket.<t>`"),
+];
+
+fn describe_common(operation: &mut Operation) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        let known = COMMON.iter().find(|(name, _)| *name == parameter.name);
+        if let (None, Some((_, meaning))) = (&parameter.description, known) {
+            parameter.description = Some((*meaning).to_owned());
         }
     }
 }
