@@ -86,6 +86,8 @@ impl Healed {
 pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Duration, String> {
     let (accepted, times) = accepted_at(scene.stories);
     let shows: Vec<uuid::Uuid> = scene.halls.iter().map(|hall| hall.show.0).collect();
+    // It goes through four attempts, and is waited for, but not timed.
+    let poison: Vec<uuid::Uuid> = scene.poison.iter().map(|booking| booking.0).collect();
     // The last buyers may have come long after the end of the faults.
     let began = Instant::now();
     let is_patient = || {
@@ -95,7 +97,7 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Dura
     let mut why = String::new();
     while is_patient() {
         let left: Result<(i64, i64, Option<f64>), sqlx::Error> = sqlx::query_as(
-            "select (select count(*) from unnest($1::uuid[]) as a (id)
+            "select (select count(*) from unnest($1::uuid[] || $7::uuid[]) as a (id)
                      where not exists (select from bookings b where b.booking_id = a.id)),
                 (select count(*) from outbox where show_id = any($3) and published_at is null),
                 extract(epoch from greatest(
@@ -115,6 +117,7 @@ pub(crate) async fn converged(scene: &Scene<'_>, healed: &Healed) -> Result<Dura
         .bind(healed.on)
         .bind(&healed.decided)
         .bind(&healed.published)
+        .bind(&poison)
         .fetch_one(scene.pool)
         .await;
         why = match left {

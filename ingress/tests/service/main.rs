@@ -5,6 +5,7 @@
 mod running;
 mod readiness;
 mod browsers;
+mod manners;
 mod accounts;
 mod sessions;
 mod devices;

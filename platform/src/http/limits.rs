@@ -17,6 +17,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     future::{Ready, ready},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -28,8 +29,10 @@ use axum::{
 };
 use contract::{AccountId, api::socket::BEARER_PROTOCOL};
 use futures_util::future::Either;
+use limiter::Left;
 pub use limiter::Limiter;
 pub use network::Network;
+use pin_project_lite::pin_project;
 pub use quota::Quota;
 pub use route::Route;
 use tower::{Service, layer::layer_fn};
@@ -142,17 +145,17 @@ impl Guard {
         router.layer(layer_fn(guarded))
     }
 
-    fn check(&self, parts: &mut Parts) -> ApiResult<()> {
+    /// What the caller has left: of the account's quota, where there is an account.
+    fn check(&self, parts: &mut Parts) -> ApiResult<Option<Left>> {
         // Other paths and methods are answered 404 and 405, which cost nothing.
-        let Some(share) = self.share(parts) else { return Ok(()) };
+        let Some(share) = self.share(parts) else { return Ok(None) };
         let address = Network::of(extract::client_address(parts)?);
-        match (self.0.identify)(parts) {
-            Some(account) => {
-                share.account.take(&account)?;
-                share.address.take(&address)
-            }
-            None => share.strangers.as_ref().unwrap_or(&self.0.strangers).take(&address),
+        if let Some(account) = (self.0.identify)(parts) {
+            let left = share.account.count(&account)?;
+            share.address.take(&address)?;
+            return Ok(Some(left));
         }
+        share.strangers.as_ref().unwrap_or(&self.0.strangers).count(&address).map(Some)
     }
 
     fn share(&self, parts: &Parts) -> Option<&Share> {
@@ -191,7 +194,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<S::Future, Ready<Result<Response, Infallible>>>;
+    type Future = Either<Told<S::Future>, Ready<Result<Response, Infallible>>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.routes.poll_ready(cx)
@@ -201,9 +204,34 @@ where
         let (mut parts, body) = request.into_parts();
         parts.extensions.insert(self.door.clone());
         match self.guard.check(&mut parts) {
-            Ok(()) => Either::Left(self.routes.call(Request::from_parts(parts, body))),
+            Ok(left) => {
+                let answer = self.routes.call(Request::from_parts(parts, body));
+                Either::Left(Told { answer, left })
+            }
             Err(refusal) => Either::Right(ready(Ok(refusal.into_response()))),
         }
+    }
+}
+
+pin_project! {
+    /// An answer that tells the caller what is left of the quota.
+    struct Told<F> {
+        #[pin]
+        answer: F,
+        left: Option<Left>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, Infallible>>> Future for Told<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let told = self.project();
+        let Poll::Ready(Ok(mut response)) = told.answer.poll(cx) else { return Poll::Pending };
+        if let Some(left) = told.left.take() {
+            left.tell(response.headers_mut());
+        }
+        Poll::Ready(Ok(response))
     }
 }
 

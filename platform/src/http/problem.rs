@@ -176,6 +176,10 @@ impl IntoResponse for ApiError {
     }
 }
 
+/// What a caller may do at all, and what is left of it: draft-ietf-httpapi-ratelimit-headers-10.
+pub(super) const LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+pub(super) const LIMIT_LEFT: HeaderName = HeaderName::from_static("ratelimit");
+
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The id of a request, which its answer and the log have as well.
@@ -218,6 +222,11 @@ impl Call {
                 log(&error, &request_id, &self.method, self.uri.path(), calls);
             }
             response = error.into_problem(&request_id);
+            for name in [LIMIT_POLICY, LIMIT_LEFT] {
+                if let (None, Some(told)) = (response.headers().get(&name), headers.get(&name)) {
+                    response.headers_mut().insert(name, told.clone());
+                }
+            }
         }
         if let Ok(id) = HeaderValue::try_from(request_id) {
             response.headers_mut().insert(REQUEST_ID, id);

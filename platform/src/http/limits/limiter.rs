@@ -3,12 +3,12 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use axum::http::{HeaderName, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use contract::api::problem::Code;
 use governor::{
     RateLimiter,
     clock::{Clock, DefaultClock, Reference as _},
-    middleware::NoOpMiddleware,
+    middleware::{NoOpMiddleware, StateInformationMiddleware},
 };
 
 use super::{
@@ -17,12 +17,35 @@ use super::{
 };
 use crate::{
     Shutdown,
-    http::{ApiError, retry_after},
+    http::{
+        ApiError,
+        problem::{LIMIT_LEFT, LIMIT_POLICY},
+        retry_after,
+    },
     number::float,
 };
 
 /// How often buckets that are full again are forgotten.
 pub(super) const TIDY_EVERY: Duration = Duration::from_secs(1);
+
+/// What a call has left of a quota.
+#[derive(Debug)]
+pub(super) struct Left {
+    name: &'static str,
+    calls: u32,
+    full_again_s: f64,
+    policy: HeaderValue,
+}
+
+impl Left {
+    /// Tells the caller.
+    pub(super) fn tell(self, headers: &mut HeaderMap) {
+        let Self { name, calls, full_again_s, policy } = self;
+        headers.insert(LIMIT_POLICY, policy);
+        let left = HeaderValue::try_from(format!("\"{name}\";r={calls};t={full_again_s}"));
+        headers.insert(LIMIT_LEFT, left.expect("a name and two numbers"));
+    }
+}
 
 /// Limits how often each key may call.
 pub struct Limiter<K: Eq + Hash + Clone, C: Clock = DefaultClock> {
@@ -31,7 +54,8 @@ pub struct Limiter<K: Eq + Hash + Clone, C: Clock = DefaultClock> {
     by: &'static str,
     quota: Quota,
     buckets: Arc<Buckets<K>>,
-    calls: RateLimiter<K, Store<K>, C, NoOpMiddleware<C::Instant>>,
+    calls: RateLimiter<K, Store<K>, C, StateInformationMiddleware>,
+    policy: HeaderValue,
     clock: C,
     began: C::Instant,
 }
@@ -69,13 +93,37 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
         clock: C,
     ) -> Self {
         let buckets = Arc::new(buckets);
-        let calls = RateLimiter::new(quota.0, Store(Arc::clone(&buckets)), clock.clone());
-        Self { name, by, quota, buckets, calls, began: clock.now(), clock }
+        let calls = RateLimiter::<_, _, _, NoOpMiddleware<C::Instant>>::new(
+            quota.0,
+            Store(Arc::clone(&buckets)),
+            clock.clone(),
+        );
+        let calls = calls.with_middleware();
+        let window_s = quota.window().as_secs_f64().ceil().max(1.0);
+        let policy = format!("\"{name}\";q={};w={window_s}", quota.burst());
+        let policy = HeaderValue::try_from(policy).expect("names of limits are plain");
+        Self { name, by, quota, buckets, calls, policy, began: clock.now(), clock }
     }
 
     /// Counts a call; 429 `RATE_LIMITED`, which names this limit, if it is one too many.
     pub fn take(&self, key: &K) -> Result<(), ApiError> {
-        self.wait(key).map_or(Ok(()), |wait| Err(self.refusal(wait)))
+        self.count(key).map(drop)
+    }
+
+    /// Counts a call like [`Self::take`], and says what is left.
+    pub(super) fn count(&self, key: &K) -> Result<Left, ApiError> {
+        let taken = self.calls.check_key(key);
+        match taken {
+            Ok(state) => Ok(self.left(state.remaining_burst_capacity())),
+            Err(not_until) => Err(self.refusal(not_until.wait_time_from(self.clock.now()))),
+        }
+    }
+
+    /// What is left of the quota, and when all of it is there again.
+    fn left(&self, calls: u32) -> Left {
+        let used = self.quota.burst().saturating_sub(calls);
+        let full_again_s = (self.quota.period() * used).as_secs_f64().ceil();
+        Left { name: self.name, calls, full_again_s, policy: self.policy.clone() }
     }
 
     /// Takes a counted call back.
@@ -97,19 +145,14 @@ impl<K: Eq + Hash + Clone, C: Clock + Clone> Limiter<K, C> {
             .increment(1);
         let (name, by) = (self.name, self.by);
         let wait_s = retry_after(wait);
-        let quota = self.quota.burst();
-        let window_s = self.quota.window().as_secs_f64().ceil().max(1.0);
         let whose = if by == "stranger" { "address without an account" } else { by };
         let detail = format!("too many calls of this {whose}, limit `{name}`; wait {wait_s} s");
         ApiError::new(Code::RateLimited, detail)
             .with("limit", name)
             .with("limitedBy", by)
             .header(header::RETRY_AFTER, &wait_s.to_string())
-            .header(
-                HeaderName::from_static("ratelimit-policy"),
-                &format!("\"{name}\";q={quota};w={window_s}"),
-            )
-            .header(HeaderName::from_static("ratelimit"), &format!("\"{name}\";r=0;t={wait_s}"))
+            .header(LIMIT_POLICY, self.policy.to_str().unwrap_or_default())
+            .header(LIMIT_LEFT, &format!("\"{name}\";r=0;t={wait_s}"))
     }
 
     /// Forgets the buckets that are full again, and gives their memory back.
