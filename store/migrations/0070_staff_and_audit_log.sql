@@ -44,11 +44,13 @@ create trigger audit_log_is_kept before update or delete on audit_log
 create trigger audit_log_is_not_emptied before truncate on audit_log
     for each statement execute function audit_log_is_kept();
 
--- A row as the log has it: no secret, and nothing that is long.
+-- A row as the log has it: no secret, nothing that is long, and of a person only the role, since entries stay for ever.
 create function as_logged(of_row jsonb) returns jsonb language sql stable as $$
-    select case when of_row ? 'layout'
+    select case when of_row ? 'password_hash'
+        then jsonb_build_object('account_id', of_row -> 'account_id', 'role', of_row -> 'role')
+        when of_row ? 'layout'
         then jsonb_set(of_row, '{layout}', to_jsonb('sha256:' || encode(sha256(convert_to(of_row ->> 'layout', 'UTF8')), 'hex')))
-        else of_row end - array['password_hash', 'token_generation', 'created_at']
+        else of_row end - 'created_at'
 $$;
 
 -- Writes what was done to a row. Triggers do it, not programs, so that no change is without its entry, whoever makes it and
