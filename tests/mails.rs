@@ -165,6 +165,32 @@ async fn a_forgotten_password_is_set_anew_by_mail_and_nobody_learns_who_has_an_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_who_asks_all_day_keeps_no_owner_from_a_link_that_works() {
+    let sending = Sending::start(Mood::Takes).await;
+    let Sending { system, mailbox, .. } = &sending;
+    let (email, _) = sign_up(system).await;
+    let forgotten = || post(system, "password-reset/send", json!({"email": email}));
+    let passes = async |minutes: i32| {
+        let sql = "update mails set made_at = made_at - make_interval(mins => $1)";
+        sqlx::query(sql).bind(minutes).execute(&system.pool).await.unwrap();
+    };
+    for n in 2..=6 {
+        assert_eq!(forgotten().await.status, 202);
+        nth_mail(mailbox, &email, n).await;
+        passes(2).await;
+    }
+    // The last link is two minutes old, and works: no other is needed.
+    assert_eq!(forgotten().await.status, 202);
+    passes(14).await;
+    assert_eq!(mailbox.of(&email).len(), 6);
+    assert_eq!(forgotten().await.status, 202);
+    let mail = nth_mail(mailbox, &email, 7).await;
+    let reset = json!({"token": mail.token(), "password": "another horse"});
+    assert_eq!(post(system, "password-reset", reset).await.status, 204);
+    sending.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mail_waits_for_a_server_that_is_away_and_then_comes_once() {
     let reserved = std::net::TcpListener::bind(SocketAddr::from(ANYWHERE)).unwrap();
     let address = reserved.local_addr().unwrap();

@@ -54,8 +54,8 @@ async fn verify(
 
 /// Sends the mail that verifies the caller's address again.
 ///
-/// Once a minute, and five times a day. Nothing is sent if the address is verified, or if the
-/// installation sends no mail.
+/// Once a minute, and after five times in a day once in half a day. Nothing is sent if the address
+/// is verified, or if the installation sends no mail.
 #[utoipa::path(post, path = "/auth/verify/send", tag = "accounts", security(("bearer" = [])),
     responses((status = 202))
 )]
@@ -68,8 +68,8 @@ async fn send_verification(
     match asked.await.map_err(database)? {
         Asked::Yes | Asked::NotNeeded => Ok(StatusCode::ACCEPTED),
         Asked::Wait(wait) => {
-            let detail =
-                "this mail was sent a moment ago or five times today: look for it, or wait";
+            let detail = "this mail was sent a moment ago or five times today, and its link \
+                          works: look for it, or wait";
             Err(ApiError::new(Code::RateLimited, detail).retry_after(wait))
         }
         Asked::NoAccount => Err(ApiError::unauthenticated()),
@@ -79,7 +79,7 @@ async fn send_verification(
 /// Sends a link that sets a new password, if an account has this address.
 ///
 /// The answer is the same, and comes after the same time, if there is no such account, or if a link
-/// was sent within the last minute or five times within a day.
+/// was sent within the last minute, or within the last quarter of an hour after five in a day.
 #[utoipa::path(post, path = "/auth/password-reset/send", tag = "accounts",
     request_body = PasswordForgotten, responses(
         (status = 202),

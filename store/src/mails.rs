@@ -13,7 +13,9 @@ use contract::{
 
 use crate::{Connection, Pool, StoreResult, accounts};
 
-/// Most mails of one kind that an account may ask for in a day, and the time between two.
+/// Mails of one kind that an account may ask for in a day, and the time between two. After them one more
+/// in half of the life of its link: whoever asks in a stranger's name uses up nothing, because a link
+/// that still works is in the owner's mailbox then.
 pub const ASKED_PER_DAY_MAX: i64 = 5;
 pub const ASKED_EVERY: Duration = Duration::from_mins(1);
 /// Most attempts to send a mail.
@@ -68,9 +70,7 @@ pub(crate) async fn wait_in(
     let row = sqlx::query!(
         r#"select count(*) as "asked!",
                coalesce(extract(epoch from clock_timestamp() - max(made_at)), 1e9)::float8
-                   as "last_s!",
-               coalesce(extract(epoch from clock_timestamp() - min(made_at)), 1e9)::float8
-                   as "first_s!"
+                   as "last_s!"
            from mails
            where account_id = $1 and kind = $2
              and made_at > clock_timestamp() - interval '1 day'"#,
@@ -79,12 +79,8 @@ pub(crate) async fn wait_in(
     )
     .fetch_one(tx)
     .await?;
-    let left = |of: Duration, ago_s: f64| of.saturating_sub(Duration::from_secs_f64(ago_s.max(0.)));
-    let wait = if row.asked >= ASKED_PER_DAY_MAX {
-        left(Duration::from_hours(24), row.first_s)
-    } else {
-        left(ASKED_EVERY, row.last_s)
-    };
+    let every = if row.asked < ASKED_PER_DAY_MAX { ASKED_EVERY } else { lifetime(kind) / 2 };
+    let wait = every.saturating_sub(Duration::from_secs_f64(row.last_s.max(0.)));
     Ok((!wait.is_zero()).then_some(wait))
 }
 
