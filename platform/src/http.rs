@@ -21,7 +21,7 @@ pub use docs::docs;
 pub use door::Door;
 pub use extract::{
     ADMIN_BODY_BYTES_MAX, Body, ClientAddr, KnownCaller, OptionalBody, OptionalCaller, Params,
-    PathId, PathIds, SignedIn, bearer, set_caller,
+    PathId, SignedIn, asks_for, bearer, path_ids, set_caller,
 };
 pub use hint::{reconnect_after, retry_after};
 pub use origin::origin_is_allowed;

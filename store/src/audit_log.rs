@@ -52,7 +52,9 @@ pub struct Filter {
 /// Entries, the newest first.
 pub async fn list(pool: &Pool, filter: &Filter) -> StoreResult<Vec<AuditEntry>> {
     let rows = sqlx::query!(
-        "select * from audit_log
+        "select entry_id, at, actor, via, action, subject_id, theatre_id, before, after, address,
+             request_id
+         from audit_log
          where ($1::uuid is null or theatre_id in
                  (select theatre_id from staff where account_id = $1 and role = 'organiser'))
              and ($2::uuid is null or actor = $2)

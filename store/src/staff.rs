@@ -8,6 +8,9 @@ use sqlx::PgExecutor;
 
 use crate::{Connection, Pool, StoreError, StoreResult};
 
+/// Most people who work for one theatre.
+pub const STAFF_MAX: i64 = 500;
+
 fn word(role: StaffRole) -> &'static str {
     match role {
         StaffRole::Organiser => "organiser",
@@ -82,15 +85,6 @@ pub async fn of_theatre(
     .collect()
 }
 
-/// How many people work for a theatre.
-pub async fn count(tx: &mut Connection, theatre: TheatreId) -> StoreResult<i64> {
-    let n = sqlx::query_scalar!(
-        r#"select count(*) as "n!" from staff where theatre_id = $1"#,
-        theatre.0
-    );
-    Ok(n.fetch_one(tx).await?)
-}
-
 /// The role of an account in a theatre.
 pub async fn role_of(
     tx: &mut Connection,
@@ -105,23 +99,36 @@ pub async fn role_of(
     found.fetch_optional(tx).await?.as_deref().map(role).transpose()
 }
 
-/// Gives an account a role in a theatre, in the place of the one it had.
+/// Whether the theatre exists. If so, nobody else gives roles in it before the transaction ends: of two
+/// that are given at once, the second counts the first.
+pub async fn lock(tx: &mut Connection, theatre: TheatreId) -> StoreResult<bool> {
+    let found = sqlx::query!(
+        "select theatre_id from theatres
+         where theatre_id = $1 and retired_at is null for no key update",
+        theatre.0
+    );
+    Ok(found.fetch_optional(tx).await?.is_some())
+}
+
+/// Gives an account a role in a theatre, in the place of the one it had. Returns whether it was given:
+/// the theatre may have [`STAFF_MAX`] others already. The theatre must be locked.
 pub async fn give(
     tx: &mut Connection,
     theatre: TheatreId,
     account: AccountId,
     role: StaffRole,
-) -> StoreResult<()> {
-    sqlx::query!(
-        "insert into staff (theatre_id, account_id, role) values ($1, $2, $3::text::staff_role)
+) -> StoreResult<bool> {
+    let given = sqlx::query!(
+        "insert into staff (theatre_id, account_id, role)
+         select $1, $2, $3::text::staff_role
+         where (select count(*) from staff where theatre_id = $1 and account_id <> $2) < $4
          on conflict (theatre_id, account_id) do update set role = excluded.role",
         theatre.0,
         account.0,
         word(role),
-    )
-    .execute(tx)
-    .await?;
-    Ok(())
+        STAFF_MAX,
+    );
+    Ok(given.execute(tx).await?.rows_affected() == 1)
 }
 
 /// Takes an account's role in a theatre away. Returns whether it had one.

@@ -15,7 +15,7 @@ use contract::{
     api::{Page, staff::AuditEntry},
 };
 use futures_util::stream;
-use platform::http::{ApiError, ApiResult, Params};
+use platform::http::{ApiError, ApiResult, Params, asks_for};
 use serde::Deserialize;
 use store::audit_log::{self, Filter};
 use utoipa::IntoParams;
@@ -24,6 +24,7 @@ use uuid::Uuid;
 use super::write::Organiser;
 use crate::{Ingress, check, errors::database, page::Window};
 
+const NDJSON: &str = "application/x-ndjson";
 /// Entries that an export reads at once.
 const PIECE: i64 = 500;
 
@@ -83,8 +84,7 @@ pub(super) async fn read(
         before: window.after,
         limit: window.read(),
     };
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("application/x-ndjson")) {
+    if asks_for(&headers, NDJSON) {
         return export(&ingress, filter).await;
     }
     let entries = audit_log::list(&ingress.pool, &filter).await.map_err(database)?;
@@ -114,7 +114,7 @@ async fn export(ingress: &Arc<Ingress>, filter: Filter) -> ApiResult<Response> {
     });
     // An error in the middle ends the connection before the end of the body, which the client sees.
     let pieces = futures_util::TryStreamExt::map_err(pieces, |error| error.code().as_str());
-    let kind = [(header::CONTENT_TYPE, "application/x-ndjson")];
+    let kind = [(header::CONTENT_TYPE, NDJSON)];
     Ok((kind, axum::body::Body::from_stream(pieces)).into_response())
 }
 

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{
+    Json,
+    extract::{FromRequestParts, State},
+    http::{StatusCode, request::Parts},
+};
 use contract::{
     AccountId, TheatreId,
     api::{
@@ -10,14 +14,11 @@ use contract::{
         staff::{Memberships, NewStaffMember, Staff, StaffMember, StaffRole},
     },
 };
-use platform::http::{ApiError, ApiResult, Body, PathId, PathIds, SignedIn};
+use platform::http::{ApiError, ApiResult, Body, PathId, SignedIn, path_ids};
 use store::{Connection, accounts, catalogue::theatres, staff};
 
 use super::write::Organiser;
 use crate::{Ingress, check, errors::database, idempotency::Write};
-
-/// Most people who work for one theatre.
-const STAFF_MAX: i64 = 500;
 
 /// What the caller may do, by theatre.
 #[utoipa::path(get, path = "/auth/memberships", tag = "accounts", security(("bearer" = [])),
@@ -78,17 +79,18 @@ pub(super) async fn give(
     let role = new.role;
     let giving = organiser.once(&ingress, write, &new, StatusCode::CREATED, move |tx| {
         Box::pin(async move {
-            is_there(tx, theatre).await?;
+            if !staff::lock(tx, theatre).await.map_err(database)? {
+                return Err(ApiError::not_found(Code::TheatreNotFound));
+            }
             organiser.must_run(tx, theatre).await?;
             // After the caller's right, so that a stranger does not learn who has an account.
             let unknown = || ApiError::invalid("/email", "is not the address of an account");
             let account = known.ok_or_else(unknown)?.user.user_id;
             may_choose(&organiser, tx, theatre, account, Some(role)).await?;
-            if staff::count(tx, theatre).await.map_err(database)? >= STAFF_MAX {
-                let detail = format!("a theatre has at most {STAFF_MAX} people");
+            if !staff::give(tx, theatre, account, role).await.map_err(database)? {
+                let detail = format!("a theatre has at most {} people", staff::STAFF_MAX);
                 return Err(ApiError::new(Code::LimitExceeded, detail).with("limit", "STAFF"));
             }
-            staff::give(tx, theatre, account, role).await.map_err(database)?;
             let all = staff::of_theatre(tx, theatre).await.map_err(database)?;
             all.into_iter()
                 .find(|member| member.account_id == account)
@@ -109,7 +111,7 @@ pub(super) async fn give(
 pub(super) async fn take(
     State(ingress): State<Arc<Ingress>>,
     organiser: Organiser,
-    PathIds(theatre, account): PathIds<TheatreId, AccountId>,
+    Member(theatre, account): Member,
 ) -> ApiResult<StatusCode> {
     let taking = organiser.change(&ingress, move |tx| {
         Box::pin(async move {
@@ -124,6 +126,18 @@ pub(super) async fn take(
         })
     });
     taking.await
+}
+
+/// A theatre and an account in a path.
+pub(super) struct Member(TheatreId, AccountId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Member {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
+        let (theatre, account) = path_ids(parts, state, ["id", "accountId"]).await?;
+        Ok(Self(theatre, account))
+    }
 }
 
 async fn is_there(tx: &mut Connection, theatre: TheatreId) -> ApiResult<()> {

@@ -184,6 +184,18 @@ async fn admins_choose_organisers_and_organisers_the_others() {
         let refused = ingress.post(&path, &admin, &body).await;
         assert_eq!((refused.problem(), refused.pointer()), ((400, "VALIDATION_FAILED"), pointer));
     }
+    // The bound counts others alone: whoever is there may get another role.
+    let crowd = "with made as (
+                    insert into accounts (account_id, name, email, password_hash)
+                    select gen_random_uuid(), 'x', gen_random_uuid() || '@x.example', '!'
+                    from generate_series(1, 498) returning account_id)
+                insert into staff select $1::uuid, account_id, 'check_in' from made";
+    let id: contract::TheatreId = mine.parse().unwrap();
+    sqlx::query(crowd).bind(id.0).execute(&ingress.pool).await.unwrap();
+    let full = clerk.is_given(&ingress, &admin, &mine, "check_in").await;
+    assert_eq!(full.problem(), (422, "LIMIT_EXCEEDED"));
+    assert_eq!(second.is_given(&ingress, &admin, &mine, "box_office").await.status, 201);
+
     let nowhere = format!("/theatres/{}/staff", clerk.id);
     let member = json!({"email": clerk.email, "role": "check_in"});
     let refused = ingress.post(&nowhere, &admin, &member).await;

@@ -134,25 +134,24 @@ where
     }
 }
 
-/// Two ids in a path, such as of a theatre and of an account.
-pub struct PathIds<A, B>(pub A, pub B);
+/// Two ids in a path, which have these names in its description.
+pub async fn path_ids<A: FromStr, B: FromStr, S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    [first, second]: [&str; 2],
+) -> ApiResult<(A, B)> {
+    let Path((a, b)) = Path::<(String, String)>::from_request_parts(parts, state)
+        .await
+        .map_err(|_| ApiError::invalid(first, "is not readable"))?;
+    let no_id = |name: &str| ApiError::invalid(name, "is not an id: a UUID is needed");
+    Ok((a.parse().map_err(|_| no_id(first))?, b.parse().map_err(|_| no_id(second))?))
+}
 
-impl<A, B, S> FromRequestParts<S> for PathIds<A, B>
-where
-    A: FromStr + Send,
-    B: FromStr + Send,
-    S: Send + Sync,
-{
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let wrong = || ApiError::invalid("path", "has no two ids: UUIDs are needed");
-        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| wrong())?;
-        let (first, second) = (first.parse(), second.parse());
-        Ok(Self(first.map_err(|_| wrong())?, second.map_err(|_| wrong())?))
-    }
+/// Whether the caller asks for an answer of this kind by its name.
+#[must_use]
+pub fn asks_for(headers: &HeaderMap, kind: &str) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains(kind))
 }
 
 /// Query parameters of a declared shape.

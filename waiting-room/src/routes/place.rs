@@ -20,7 +20,7 @@ use contract::{
 };
 use platform::http::{
     ApiError, ApiResult, ClientConnection, Door, OptionalBody, OptionalCaller, Params, PathId,
-    SignedIn, retry_after, socket::may_stay,
+    SignedIn, asks_for, retry_after, socket::may_stay,
 };
 use store::sale::Sale;
 
@@ -120,13 +120,13 @@ pub(super) async fn read(
     Extension(door): Extension<Door>,
     Extension(connection): Extension<ClientConnection>,
 ) -> ApiResult<Response> {
-    if accepts_events(&headers) {
+    if asks_for(&headers, "text/event-stream") {
         may_stay(&connection)?;
     }
     let proof = proof_of(&room, &path, params, &headers, caller.map(|caller| caller.account))?;
     let (sale, line) = sale_and_line(&room, path.show, &proof).await?;
     let found = find(&room, &line, &sale, path.ticket, &proof).await?;
-    if accepts_events(&headers) {
+    if asks_for(&headers, "text/event-stream") {
         // A stream opened with a place ticket needs no account, so no token's end closes it.
         let by_account = matches!(proof, Proof::Account(_));
         let token_watch = caller.filter(|_| by_account).map(|token| door.access.watch(token));
@@ -202,11 +202,6 @@ fn proof_of(
 ) -> ApiResult<Proof> {
     let ticket = params.place_ticket.or(header_ticket(headers)?);
     proof(room, path.show, ticket.as_deref(), path.shown.as_ref(), account)
-}
-
-fn accepts_events(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/event-stream"))
 }
 
 fn refusal(why: Unjoinable) -> ApiError {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRequestParts, Path},
+    extract::FromRequestParts,
     http::{HeaderMap, request::Parts},
 };
 use contract::{ShowId, TicketId, api::problem::Code, place_ticket::Place};
-use platform::http::ApiError;
+use platform::http::{ApiError, path_ids};
 use serde::Deserialize;
 use store::sale::Sale;
 
@@ -34,15 +34,8 @@ impl<S: Send + Sync> FromRequestParts<S> for PlacePath {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let Path((show, ticket)) = Path::<(String, String)>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::invalid("id", "is not readable"))?;
-        let no_id = |name| move |_| ApiError::invalid(name, "is not an id: a UUID is needed");
-        Ok(Self {
-            show: show.parse().map_err(no_id("id"))?,
-            ticket: ticket.parse().map_err(no_id("ticketId"))?,
-            shown: parts.extensions.remove(),
-        })
+        let (show, ticket) = path_ids(parts, state, ["id", "ticketId"]).await?;
+        Ok(Self { show, ticket, shown: parts.extensions.remove() })
     }
 }
 
