@@ -23,7 +23,7 @@ use store::{
 use utoipa::IntoParams;
 
 use super::{
-    shows::{Overlaps, as_member, checked, read_back, screen_for},
+    shows::{Overlaps, as_member, checked, screen_for},
     write::{AdminBody, Organiser},
 };
 use crate::{Ingress, check, errors::database, idempotency::Write};
@@ -122,7 +122,7 @@ async fn enter(
         );
         return Err(ApiError::new(Code::LimitExceeded, detail).with("limit", "SERIES"));
     }
-    let (mut items, mut conflicts) = (Vec::with_capacity(shows.len()), Vec::<Value>::new());
+    let (mut entered, mut conflicts) = (Vec::with_capacity(shows.len()), Vec::<Value>::new());
     for details in &shows {
         let overlaps = Overlaps::default();
         if let Some(other) = overlaps.in_the_way(tx, details, minutes, None).await? {
@@ -131,10 +131,11 @@ async fn enter(
         }
         let show = ShowId::new();
         shows::insert(tx, show, details, &screen).await.map_err(database)?;
-        items.push(read_back(ingress, tx, show).await?);
+        entered.push(show);
     }
     if conflicts.is_empty() {
-        return Ok(Series { items });
+        let sales = shows::by_ids(tx, &entered).await.map_err(database)?;
+        return Ok(Series { items: sales.iter().map(|sale| ingress.as_seen(sale)).collect() });
     }
     let detail = format!(
         "{} of {} shows would run while another does on this screen; none was entered",

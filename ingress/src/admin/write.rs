@@ -138,18 +138,19 @@ impl Organiser {
         T: Send + 'static,
         W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
     {
-        let pool = ingress.pool.clone();
-        store::detached(async move {
-            let mut tx = pool.begin().await.map_err(transaction)?;
-            let done = self.signed(&mut tx, work).await?;
-            tx.commit().await.map_err(transaction)?;
-            Ok(done)
-        })
-        .await
+        self.in_transaction(ingress, End::Commit, work).await
     }
 
-    /// Does the work in a transaction that is not committed.
+    /// Does the work in a transaction that leaves no trace.
     pub(super) async fn try_out<T, W>(self, ingress: &Arc<Ingress>, work: W) -> ApiResult<T>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
+    {
+        self.in_transaction(ingress, End::Rollback, work).await
+    }
+
+    async fn in_transaction<T, W>(self, ingress: &Ingress, end: End, work: W) -> ApiResult<T>
     where
         T: Send + 'static,
         W: for<'t> FnOnce(&'t mut Connection) -> BoxFuture<'t, ApiResult<T>> + Send + 'static,
@@ -158,7 +159,10 @@ impl Organiser {
         store::detached(async move {
             let mut tx = pool.begin().await.map_err(transaction)?;
             let done = self.signed(&mut tx, work).await?;
-            tx.rollback().await.map_err(transaction)?;
+            match end {
+                End::Commit => tx.commit().await.map_err(transaction)?,
+                End::Rollback => tx.rollback().await.map_err(transaction)?,
+            }
             Ok(done)
         })
         .await
@@ -171,6 +175,12 @@ impl Organiser {
         audit_log::sign(tx, &self.author).await.map_err(database)?;
         work(tx).await
     }
+}
+
+/// How a transaction ends whose work has succeeded.
+enum End {
+    Commit,
+    Rollback,
 }
 
 /// The body of an organiser's write.

@@ -132,11 +132,14 @@ pub async fn exists(pool: &Pool, show: ShowId) -> StoreResult<bool> {
 
 /// Finds a show.
 pub async fn by_id(executor: impl PgExecutor<'_>, show: ShowId) -> StoreResult<Option<Sale>> {
-    let ShowsFound { mut sales, mut unreadable } = read(executor, &[show.0]).await?;
-    match unreadable.pop() {
-        Some((_, why)) => Err(why),
-        None => Ok(sales.pop()),
-    }
+    Ok(by_ids(executor, &[show]).await?.pop())
+}
+
+/// Finds these shows, in order of their start.
+pub async fn by_ids(executor: impl PgExecutor<'_>, shows: &[ShowId]) -> StoreResult<Vec<Sale>> {
+    let ids: Vec<Uuid> = shows.iter().map(|show| show.0).collect();
+    let ShowsFound { sales, mut unreadable } = read(executor, &ids).await?;
+    unreadable.pop().map_or(Ok(sales), |(_, why)| Err(why))
 }
 
 /// Shows that were read, and those that this version cannot read: one unreadable show must not hide
