@@ -30,4 +30,4 @@ pub use id::{
     SessionId, ShowId, TheatreId, TicketId,
 };
 pub use money::Money;
-pub use seat::{Run, SeatLabel, TierCode};
+pub use seat::{SeatLabel, TierCode};

@@ -62,11 +62,13 @@ impl Picture {
     /// Takes in what these seats are now: those not in `taken` are free.
     pub(super) fn change(&mut self, seats: &[SeatLabel], taken: &HashMap<SeatLabel, Taken>) {
         let now = seats.iter().map(|seat| (seat, taken.get(seat).copied()));
-        let news: Vec<_> =
+        let mut news: Vec<_> =
             now.filter(|(seat, now)| self.taken.get(*seat).copied() != *now).collect();
         if news.is_empty() {
             return;
         }
+        // A change is read by people; the whole state, which may be long, is not.
+        news.sort_by_cached_key(|(seat, _)| seat.natural_key());
         self.whole = None;
         for piece in pieces(news.iter().copied()) {
             // Without a watcher nobody needs to be told.
@@ -103,8 +105,6 @@ impl Picture {
 }
 
 fn pieces<'a>(seats: impl IntoIterator<Item = (&'a SeatLabel, Option<Taken>)>) -> Vec<SeatsChange> {
-    let mut seats: Vec<_> = seats.into_iter().collect();
-    seats.sort_by_cached_key(|(seat, _)| seat.natural_key());
     let mut pieces = Vec::new();
     let mut piece = SeatsChange::default();
     let mut n = 0;
