@@ -26,15 +26,15 @@ fn read(path: &str) -> Value {
     serde_json::from_str(&text).expect("it is JSON")
 }
 
+/// Every operation by its method and path.
 fn operations(document: &Value) -> BTreeMap<String, &Value> {
-    let paths = document["paths"].as_object().expect("there are paths");
-    let of_path = |(path, item): (&String, &'_ Value)| {
-        let item = item.as_object().expect("an item").clone();
-        item.into_iter().map(|(method, _)| (method, path.clone())).collect::<Vec<_>>()
-    };
-    let all = paths.iter().flat_map(of_path);
-    all.map(|(method, path)| (format!("{method} {path}"), &document["paths"][&path][&method]))
-        .collect()
+    let mut all = BTreeMap::new();
+    for (path, item) in document["paths"].as_object().expect("there are paths") {
+        for (method, operation) in item.as_object().expect("an item") {
+            all.insert(format!("{method} {path}"), operation);
+        }
+    }
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]
